@@ -1,0 +1,1 @@
+"""asyncio-native client for Gemini Omni video generation."""

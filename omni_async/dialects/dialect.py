@@ -1,0 +1,246 @@
+"""What a gateway's dialect has to answer, and nothing else: seven questions.
+
+Build a call, read a create, read a query, classify a refusal, map a status word, the auth header, abilities.
+To speak to another gateway, subclass `Dialect`, answer them, and pass an instance: `OmniClient(gateway=Mine())`.
+Everything here is plain functions of plain data: no I/O, no clock.
+"""
+
+import abc
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from ..errors import DecodeError, Fault
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask
+from .wire import Call, Reply, dig, text
+
+
+class RefusalKind(enum.StrEnum):
+    """What a gateway's refusal is about."""
+
+    AUTH = "authentication"
+    QUOTA = "quota"
+    BAD_REQUEST = "bad request"
+    MODERATION = "moderation"
+    NOT_FOUND = "not found"
+    RATE = "rate"
+    TRANSIENT = "transient"
+
+
+class Cause(enum.StrEnum):
+    """Which of the account's limits a rate refusal named, where it named one."""
+
+    REQUESTS = "requests per second"
+    CONCURRENCY = "concurrency"
+
+
+@attrs.frozen
+class Refusal:
+    """A gateway's own word that it did not do it."""
+
+    kind: RefusalKind
+    code: str | None = None
+    message: str = attrs.field(default="", repr=False)
+    cause: Cause | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RefusalRule:
+    """One row of a refusal table: all conditions that are given must hold.
+
+    Args:
+        kind: What such a refusal is about.
+        codes: Codes or error types, compared as text.
+        statuses: HTTP statuses.
+        not_statuses: HTTP statuses it does not hold for.
+        words: Pattern searched in the message.
+    """
+
+    kind: RefusalKind
+    codes: frozenset[str] | None = None
+    statuses: frozenset[int] | None = None
+    not_statuses: frozenset[int] = frozenset()
+    words: re.Pattern[str] | None = None
+
+    def matches(self, status: int, codes: frozenset[str], message: str) -> bool:
+        """Whether a refusal with this HTTP status, these codes and this message is one of this row."""
+        return (
+            (self.codes is None or not self.codes.isdisjoint(codes))
+            and (self.statuses is None or status in self.statuses)
+            and status not in self.not_statuses
+            and (self.words is None or self.words.search(message) is not None)
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Abilities:
+    """What a gateway can do and how often it likes to be asked. Times in seconds.
+
+    Args:
+        idempotency_field: Body field that makes a repeated create give the existing task and that finds it in a
+            query; None if there is none.
+        url_lifetime: How long a result URL works.
+        first_look: When to look at a new task first.
+        min_interval: The shortest advised interval between looks.
+        max_interval: The longest advised interval between looks.
+    """
+
+    idempotency_field: str | None = None
+    url_lifetime: float = 86400.0
+    first_look: float = 5.0
+    min_interval: float = 5.0
+    max_interval: float = 15.0
+
+
+@attrs.frozen(kw_only=True)
+class UploadRules:
+    """What a gateway takes as an upload: endings without the dot in lower case, and bytes at most."""
+
+    path: str
+    part: str
+    endings: frozenset[str]
+    max_bytes: int
+
+
+@attrs.frozen
+class Checked:
+    """What checking a request found: `faults` refuse it, `warnings` are told."""
+
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+
+
+STATUS_WORDS: Mapping[str, TaskStatus] = {
+    # docs (jimmy, toapis) and seen; compared in lower case
+    "": TaskStatus.QUEUED,
+    "queued": TaskStatus.QUEUED,
+    "pending": TaskStatus.QUEUED,
+    "submitted": TaskStatus.QUEUED,
+    "processing": TaskStatus.RUNNING,
+    "in_progress": TaskStatus.RUNNING,
+    "running": TaskStatus.RUNNING,
+    "completed": TaskStatus.SUCCEEDED,
+    "success": TaskStatus.SUCCEEDED,
+    "succeeded": TaskStatus.SUCCEEDED,
+    "failed": TaskStatus.FAILED,
+    "failure": TaskStatus.FAILED,
+    "error": TaskStatus.FAILED,
+    "canceled": TaskStatus.CANCELED,
+    "cancelled": TaskStatus.CANCELED,
+}
+
+MODERATION_WORDS = re.compile(
+    r"moderation|content.?polic|safety|sensitive|prohibited|内容违规|违规内容|敏感|审核未通过|内容审核|安全策略", re.IGNORECASE
+)
+RATE_WORDS = re.compile(
+    r"too.?(frequent|many)|rate.?limit|throttl|slow down|请求过于频繁|过于频繁|操作频繁|请求频率|限流|请求过多", re.IGNORECASE
+)
+_CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数"
+_REACHED = r"limit|exceed|max|too many|reached|上限|超|达到|限制|过多"
+CONCURRENCY_WORDS = re.compile(f"({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})", re.IGNORECASE | re.DOTALL)
+REQUESTS_WORDS = re.compile(r"per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率", re.IGNORECASE)
+QUOTA_WORDS = re.compile(
+    r"insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)|quota.{0,20}(used up|exhaust|exceeded)"
+    r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用",
+    re.IGNORECASE,
+)
+
+
+class Dialect(abc.ABC):
+    """How one gateway is spoken to. Subclass it for a gateway of your own.
+
+    Only `create`, `query`, `read_create` and `read_query` have no default.
+    """
+
+    name: str = "custom"
+    base_url: str = ""
+    key_variable: ClassVar[str] = "OMNI_API_KEY"
+    base_url_variable: ClassVar[str] = "OMNI_BASE_URL"
+    abilities: Abilities = Abilities()
+    uploads: UploadRules | None = None
+    refusals: tuple[RefusalRule, ...] = ()
+    status_words: Mapping[str, TaskStatus] = STATUS_WORDS
+
+    def check(self, request: VideoRequest) -> Checked:
+        """Everything that is wrong with a request, before any I/O."""
+        blank = not isinstance(request.prompt, str) or not request.prompt.strip()
+        return Checked((Fault("prompt", "required text"),) if blank else ())
+
+    @abc.abstractmethod
+    def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
+        """The paid call that makes a video. `idempotency_key` is given only if `abilities` names its field."""
+
+    @abc.abstractmethod
+    def query(self, task_id: str) -> Call:
+        """The free call that looks at a task."""
+
+    @abc.abstractmethod
+    def read_create(self, reply: Reply) -> VideoTask:
+        """The task in a create's answer; DecodeError if it is not in the expected shape."""
+
+    @abc.abstractmethod
+    def read_query(self, reply: Reply) -> VideoTask:
+        """The task in a query's answer; DecodeError if it is not in the expected shape, or succeeded without a URL."""
+
+    def find_task_id(self, document: Any) -> str | None:
+        """The task id where this gateway puts it, whatever else the document says; None if it is not there."""
+        places = (("data", "task_id"), ("data", 0, "task_id"), ("data", "id"), ("data", 0, "id"), ("task_id",), ("id",))
+        return next((found for place in places if (found := text(dig(document, *place)))), None)
+
+    def refused(self, reply: Reply) -> tuple[frozenset[str], str] | None:
+        """The codes and the message of a well-formed refusal in the gateway's own words; None if it is none."""
+        error = dig(reply.document, "error")
+        if not isinstance(error, dict):
+            return None
+        codes = frozenset(str(error[key]) for key in ("code", "type") if type(error.get(key)) in (str, int) and error[key] != "")
+        return (codes, text(error.get("message")) or "") if codes else None
+
+    def classify(self, reply: Reply) -> Refusal | None:
+        """What a refusal is about, by this gateway's refusal table; None if the table does not know it."""
+        refused = self.refused(reply)
+        if refused is None:
+            return None
+        codes, message = refused
+        rule = next((rule for rule in self.refusals if rule.matches(reply.status, codes, message)), None)
+        if rule is None:
+            return None
+        cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
+        return Refusal(rule.kind, min(codes, default=None), message, cause)
+
+    def status(self, word: str) -> TaskStatus | None:
+        """The status a word stands for, or None for a word nobody knows: such a task is still running."""
+        return self.status_words.get(word.strip().lower())
+
+    def auth(self, key: str) -> Mapping[str, str]:
+        """The headers that carry the key."""
+        return {"Authorization": f"Bearer {key}"}
+
+    def upload(self) -> Call:
+        """The call that uploads a file, or InvalidRequestError's cause: a gateway without uploads has none."""
+        raise NotImplementedError(f"gateway {self.name} takes no uploads")
+
+    def read_upload(self, reply: Reply) -> str:
+        """The public URL in an upload's answer."""
+        raise DecodeError(f"gateway {self.name} takes no uploads")
+
+    def balance(self, scope: str = "account") -> Call:
+        """The call that asks what is left, of the `account` or of the `key`."""
+        raise NotImplementedError(f"gateway {self.name} tells no {scope} balance")
+
+    def read_balance(self, reply: Reply) -> Balance:
+        """The balance in that answer."""
+        raise DecodeError(f"gateway {self.name} tells no balance")
+
+    def moderated(self, code: str | None, message: str | None) -> bool:
+        """Whether a task or request was refused for its content."""
+        return MODERATION_WORDS.search(f"{code or ''} {message or ''}") is not None
+
+
+def named_cause(message: str) -> Cause | None:
+    """Which limit a rate refusal names, if it names one."""
+    if CONCURRENCY_WORDS.search(message):
+        return Cause.CONCURRENCY
+    return Cause.REQUESTS if REQUESTS_WORDS.search(message) else None

@@ -1,0 +1,304 @@
+"""The gateways `gemini_omni` (the guide's shape) and `toapis` (the same gateway's flat production shape).
+
+Sources: the model guide (seed) and the gateway's reference pages (docs). Both shapes are read by one decoder.
+"""
+
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import attrs
+
+from ..errors import DecodeError, Fault
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask
+from .dialect import (
+    CONCURRENCY_WORDS,
+    MODERATION_WORDS,
+    RATE_WORDS,
+    Abilities,
+    Checked,
+    Dialect,
+    RefusalKind,
+    RefusalRule,
+    UploadRules,
+)
+from .rules import ModelSpec, check_fields, check_model, find_model, mode_word, modes_of, named, ratio
+from .wire import CONVERTER, Call, CallKind, Reply, dig, excerpt, instant, percent, structure, text
+
+ROUTE = "/v1/videos/generations"
+
+GUIDE_MODELS = (
+    ModelSpec(
+        name="gemini_omni",
+        durations=(6, 10),
+        doubtful_durations=(5,),  # seed: its own example sends 5, its table lists 6 and 10
+        resolutions=("720P",),
+        aspect_ratios=("16:9", "9:16"),
+    ),
+)
+
+FLAT_MODELS = (
+    ModelSpec(
+        name="gemini_omni",
+        durations=(6, 10),
+        resolutions=("720p",),
+        aspect_ratios=("16:9", "9:16"),
+        image_counts=(0, 1, 3),
+    ),
+    ModelSpec(
+        name="gemini_omni_flash",
+        durations=(4, 6, 10),
+        resolutions=("720p", "1080p"),
+        aspect_ratios=("16:9", "9:16"),
+        image_counts=(0, 1, 3),
+        ratio_bound={"1080p": ("16:9",)},
+    ),
+)
+
+_MODERATED = frozenset({"content_policy_violation", "moderation_error", "content_filter"})
+_NO_QUOTA = frozenset({"insufficient_quota", "insufficient_user_quota", "insufficient_balance"})
+_4XX = frozenset(range(400, 500))
+
+REFUSALS = (
+    # By name where the name says more than the status, then by status (seed's table, docs).
+    RefusalRule(kind=RefusalKind.MODERATION, codes=_MODERATED),
+    RefusalRule(kind=RefusalKind.QUOTA, codes=_NO_QUOTA),
+    RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
+    RefusalRule(kind=RefusalKind.AUTH, statuses=frozenset({401, 403})),
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),
+    RefusalRule(kind=RefusalKind.MODERATION, statuses=frozenset({400, 422}), words=MODERATION_WORDS),
+    RefusalRule(kind=RefusalKind.BAD_REQUEST, statuses=frozenset({400, 413, 422})),
+    # A refusal can also come with HTTP 200 (seen), then only its name tells.
+    RefusalRule(kind=RefusalKind.AUTH, codes=frozenset({"authentication_error", "invalid_api_key", "permission_denied"})),
+    RefusalRule(kind=RefusalKind.RATE, codes=frozenset({"rate_limit_exceeded", "rate_limit_error"})),
+    RefusalRule(kind=RefusalKind.BAD_REQUEST, codes=frozenset({"invalid_request_error"}), not_statuses=frozenset(range(500, 600))),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found"})),
+    RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({"internal_error"}), statuses=frozenset({200, 500})),
+    RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({200, *_4XX}), words=RATE_WORDS),
+    RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({200, *_4XX}), words=CONCURRENCY_WORDS),
+)
+
+UPLOADS = UploadRules(
+    path="/v1/uploads/images",
+    part="file",
+    endings=frozenset({"jpg", "jpeg", "png", "webp", "gif"}),
+    max_bytes=10 * 1024 * 1024,
+)
+
+
+@attrs.frozen(kw_only=True)
+class _Input:
+    """The guide's `input` (seed: prompt and duration; the rest inferred)."""
+
+    prompt: str
+    duration: int | None = None
+    aspect_ratio: str | None = None
+    resolution: str | None = None
+    image_urls: tuple[str, ...] = ()
+    video_urls: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class _GuideCreate:
+    """The guide's create body (seed)."""
+
+    model: str
+    mode: str
+    input: _Input
+
+
+@attrs.frozen(kw_only=True)
+class _FlatCreate(_Input):
+    """The flat create body (docs). `callback_url` goes through `extra`."""
+
+    model: str
+    client_business_id: str | None = None
+
+
+@attrs.frozen
+class _Answer:
+    """What must be in any answer about a task; ids come in two places."""
+
+    status: str
+    task_id: str = ""
+    id: str = ""
+
+
+class _OmniDialect(Dialect):
+    """What both shapes share: route, decoder, refusal table, uploads, balance."""
+
+    key_variable = "TOAPIS_API_KEY"
+    base_url_variable = "TOAPIS_BASE_URL"
+    models: tuple[ModelSpec, ...]
+
+    def check(self, request: VideoRequest) -> Checked:
+        """Every rule of the guide and the reference pages, all at once."""
+        found = check_model(request, self.models)
+        return Checked((*check_fields(request, known=WIRE_NAMES), *found.faults), found.warnings)
+
+    def query(self, task_id: str) -> Call:
+        """`GET /v1/videos/generations/{task_id}` (docs)."""
+        return Call(kind=CallKind.QUERY, method="GET", path=f"{ROUTE}/{quote(task_id, safe='')}")
+
+    def find_task_id(self, document: Any) -> str | None:
+        """`task_id` before `id` (seen: poll by it); a chat answer's `id` is none."""
+        if dig(document, "choices") is not None or dig(document, "object") in ("chat.completion", "chat.completion.chunk"):
+            return None
+        places = (("task_id",), ("id",), ("data", "task_id"), ("data", "id"), ("data", 0, "task_id"))
+        return next((found for place in places if (found := text(dig(document, *place)))), None)
+
+    def read_create(self, reply: Reply) -> VideoTask:
+        """The task in either shape; its id must be there."""
+        task = self.read_query(reply)
+        if not task.task_id:
+            raise DecodeError("no task id in the answer", path="$.task_id", excerpt=excerpt(reply.document))
+        return task
+
+    def read_query(self, reply: Reply) -> VideoTask:
+        """The task in either shape; a success must have its URL."""
+        document = reply.document
+        if not isinstance(document, dict):
+            raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
+        body = document["data"] if "status" not in document and isinstance(document.get("data"), dict) else document
+        answer = structure(body, _Answer)
+        status = self.status(answer.status) or TaskStatus.RUNNING
+        url = next((u for place in _URLS if (u := text(dig(body, *place)))), None)
+        if status is TaskStatus.SUCCEEDED and url is None:
+            raise DecodeError("finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body))
+        code = dig(body, "error", "code")
+        return VideoTask(
+            task_id=answer.task_id or answer.id,
+            status=status,
+            raw_status=answer.status,
+            progress=percent(dig(body, "progress")),
+            model=text(dig(body, "model")),
+            mode=text(dig(body, "mode")),
+            created_at=instant(dig(body, "created_at")),
+            completed_at=instant(dig(body, "completed_at")),
+            expires_at=instant(dig(body, "expires_at")),
+            video_url=urljoin(reply.url, url) if url else None,
+            error_message=text(dig(body, "error", "message")) or text(dig(body, "error_message")) or text(dig(body, "error")),
+            error_code=str(code)[:100] if type(code) in (str, int) else None,
+            gateway=self.name,
+            request_id=reply.request_id,
+            raw=document,
+        )
+
+    def upload(self) -> Call:
+        """`POST /v1/uploads/images`, one part `file` (docs)."""
+        return Call(kind=CallKind.UPLOAD, method="POST", path=UPLOADS.path, part=UPLOADS.part)
+
+    def read_upload(self, reply: Reply) -> str:
+        """`data.url`; `success: false` can come with HTTP 200 (docs)."""
+        document = reply.document
+        if dig(document, "success") is False:
+            raise DecodeError("the gateway did not take the file", path="$.success", excerpt=excerpt(document))
+        return structure(dig(document, "data"), _Uploaded, path="$.data").url
+
+    def balance(self, scope: str = "account") -> Call:
+        """`GET /v1/balance` (docs); the gateway knows one balance, whatever the scope."""
+        return Call(kind=CallKind.BALANCE, method="GET", path="/v1/balance")
+
+    def read_balance(self, reply: Reply) -> Balance:
+        """`remain_balance`, `used_balance`, `unlimited_quota` (docs)."""
+        document = reply.document
+        if not isinstance(document, dict) or "remain_balance" not in document or document.get("success") is False:
+            raise DecodeError("no balance in the answer", path="$.remain_balance", excerpt=excerpt(document))
+        unlimited = document.get("unlimited_quota") is True
+        left, used = (_amount(document.get(name)) for name in ("remain_balance", "used_balance"))
+        return Balance(
+            available=None if unlimited else left, used=used, unlimited=unlimited, gateway=self.name, raw=document
+        )
+
+
+@attrs.frozen(kw_only=True)
+class GeminiOmni(_OmniDialect):
+    """Dialect of the model guide: `model`, `mode`, `input{}`. `models` overrides the model table."""
+
+    name: str = "gemini_omni"
+    base_url: str = "https://toapis.com"
+    models: tuple[ModelSpec, ...] = GUIDE_MODELS
+    abilities: Abilities = Abilities(max_interval=10.0)  # docs: first after 5 s, then about 10 s; URL lives 24 h
+    uploads: UploadRules | None = UPLOADS
+    refusals: tuple[RefusalRule, ...] = REFUSALS
+
+    def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
+        """`POST /v1/videos/generations` with `model`, `mode` and `input` (seed; route from docs)."""
+        spec = find_model(self.models, request.model)
+        body = CONVERTER.unstructure(
+            _GuideCreate(
+                model=spec.name if spec else request.model or self.models[0].name,
+                mode=mode_word(request.mode) if request.mode else modes_of(request)[0],
+                input=_Input(**_input(request, spec)),
+            )
+        )
+        inner = {**dict(request.extra.get("input") or {}), **body["input"]}
+        return _create_call({**request.extra, **body, "input": inner})
+
+
+@attrs.frozen(kw_only=True)
+class ToApis(_OmniDialect):
+    """Dialect of the flat production shape. `models` overrides the model table."""
+
+    name: str = "toapis"
+    base_url: str = "https://toapis.com"
+    models: tuple[ModelSpec, ...] = FLAT_MODELS
+    abilities: Abilities = Abilities(idempotency_field="client_business_id", max_interval=10.0)
+    uploads: UploadRules | None = UPLOADS
+    refusals: tuple[RefusalRule, ...] = REFUSALS
+
+    def check(self, request: VideoRequest) -> Checked:
+        """The shared rules, and: never base64 (docs)."""
+        found = super().check(request)
+        links = request.image_urls if isinstance(request.image_urls, tuple) else ()
+        encoded = tuple(
+            Fault(f"image_urls[{place}]", "base64 is not taken; upload the file or give its URL")
+            for place, link in enumerate(links)
+            if isinstance(link, str) and link.strip().lower().startswith("data:")
+        )
+        doubtful = (Fault("video_urls", "the reference pages of this gateway do not list it"),) if request.video_urls else ()
+        return Checked((*found.faults, *encoded), (*found.warnings, *doubtful))
+
+    def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
+        """`POST /v1/videos/generations`, everything at the top level (docs)."""
+        spec = find_model(self.models, request.model)
+        body = CONVERTER.unstructure(
+            _FlatCreate(
+                model=spec.name if spec else request.model or self.models[0].name,
+                client_business_id=request.extra.get("client_business_id", idempotency_key),
+                **_input(request, spec),
+            )
+        )
+        return _create_call({**request.extra, **body})
+
+
+def _input(request: VideoRequest, spec: ModelSpec | None) -> dict[str, Any]:
+    """The fields that both shapes name alike; the aspect ratio stands for the orientation, which neither knows."""
+    return {
+        "prompt": request.prompt,
+        "duration": request.duration,
+        "aspect_ratio": ratio(request),
+        "resolution": named(request.resolution, spec.resolutions if spec else ()) if request.resolution else None,
+        "image_urls": request.reference_images,
+        "video_urls": request.video_urls,
+    }
+
+
+def _create_call(body: dict[str, Any]) -> Call:
+    return Call(kind=CallKind.CREATE, method="POST", path=ROUTE, body=body)
+
+
+@attrs.frozen
+class _Uploaded:
+    url: str
+
+
+_URLS = (("result", "data", 0, "url"), ("result", "video_url"), ("url",), ("video_url",), ("result", "url"))
+WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Input)) | {"model", "mode"}
+
+
+def _amount(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+__all__ = ["FLAT_MODELS", "GUIDE_MODELS", "REFUSALS", "GeminiOmni", "ToApis"]

@@ -1,0 +1,215 @@
+"""What a model allows, as data, and the checks that read it.
+
+A caller can override a table (gateways change their limits): `Jimmy(models=(ModelSpec(…),))`. What the documents
+contradict themselves on is a warning, everything else they say is a fault.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from ..errors import Fault
+from ..models import FIELDS, VideoRequest
+from .dialect import Checked
+
+TEXT, IMAGE, REFERENCE, EDIT = "text-to-video", "image-to-video", "reference-to-video", "video-edit"
+MODES = (TEXT, IMAGE, REFERENCE, EDIT)
+ORIENTATIONS: Mapping[str, str] = {"landscape": "16:9", "portrait": "9:16"}
+GENERATION_TYPES = ("frame", "reference")
+RATIO = re.compile(r"[1-9][0-9]{0,4}:[1-9][0-9]{0,4}", re.ASCII)
+
+
+@attrs.frozen(kw_only=True)
+class ModelSpec:
+    """One model of a gateway.
+
+    Args:
+        name: As it is sent.
+        aliases: Other names for it.
+        durations: Seconds it makes.
+        doubtful_durations: Seconds that one document shows and another does not list: warned about.
+        resolutions: As they are sent; a caller's upper or lower case does not matter.
+        aspect_ratios: None allows any `width:height`.
+        image_counts: How many reference images it takes; None for any number.
+        max_references: Images and videos together at most.
+        ignores: Fields the gateway ignores for this model, with what it bills instead.
+        ratio_bound: Resolutions that go with certain aspect ratios only.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    durations: tuple[int, ...]
+    doubtful_durations: tuple[int, ...] = ()
+    resolutions: tuple[str, ...]
+    aspect_ratios: tuple[str, ...] | None = None
+    image_counts: tuple[int, ...] | None = None
+    max_references: int | None = None
+    ignores: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    ratio_bound: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
+
+
+def find_model(models: Iterable[ModelSpec], name: str | None) -> ModelSpec | None:
+    """The model of that name or alias; None picks the first, the default."""
+    if name is None:
+        return next(iter(models))
+    return next((spec for spec in models if name == spec.name or name in spec.aliases), None)
+
+
+def named(value: str, allowed: Iterable[str]) -> str:
+    """`value` as the gateway spells it, if it differs only by case."""
+    return next((word for word in allowed if word.lower() == value.lower()), value)
+
+
+def ratio(request: VideoRequest) -> str | None:
+    """The aspect ratio asked for: `aspect_ratio` wins over `orientation` (seed)."""
+    return request.aspect_ratio or ORIENTATIONS.get(request.orientation or "")
+
+
+def modes_of(request: VideoRequest) -> tuple[str, ...]:
+    """The modes a request's media can mean, the likeliest first.
+
+    No media is text-to-video, a video is video-edit, one image as first frame is image-to-video, else reference-to-video.
+    """
+    if request.video_urls:
+        return (EDIT,)
+    if not request.reference_images:
+        return (TEXT,)
+    if request.generation_type == "frame":
+        return (IMAGE,)
+    single = len(request.reference_images) == 1 and request.generation_type is None
+    return (REFERENCE, IMAGE) if single else (REFERENCE,)
+
+
+def mode_word(mode: str) -> str:
+    """A mode as the gateways spell it: `R2V` and underscores are understood."""
+    word = mode.strip().lower().replace("_", "-").replace(" ", "-")
+    return {"r2v": REFERENCE, "t2v": TEXT, "i2v": IMAGE}.get(word, word)
+
+
+def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fault]:
+    """Types, and values every gateway would refuse. `known` are the wire names that `extra` may not override."""
+    if not isinstance(request.prompt, str) or not request.prompt.strip():
+        yield Fault("prompt", "required text")
+    for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
+        value = getattr(request, name)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            yield Fault(name, f"{_shown(value)} is no text")
+    if request.duration is not None and type(request.duration) is not int:
+        yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
+    for name in ("image_urls", "images", "video_urls"):
+        yield from _check_links(name, getattr(request, name))
+    yield from _check_extra(request.extra, frozenset(known))
+    if not isinstance(request.metadata, Mapping):
+        yield Fault("metadata", "no mapping")
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:40] if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
+
+
+def _check_links(name: str, links: Any) -> Iterator[Fault]:
+    if not isinstance(links, tuple):
+        yield Fault(name, f"a {type(links).__name__} is no list of URLs")
+        return
+    for place, link in enumerate(links):
+        if not isinstance(link, str) or not link.strip():
+            yield Fault(f"{name}[{place}]", "no URL or path")
+
+
+def _check_extra(extra: Any, known: frozenset[str]) -> Iterator[Fault]:
+    if not isinstance(extra, Mapping):
+        yield Fault("extra", "no mapping")
+        return
+    for name in extra:
+        if name in known or name in FIELDS:
+            yield Fault(f"extra.{name}", "is a field of its own; set it there")
+    try:
+        json.dumps(dict(extra), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        yield Fault("extra", "cannot be written as JSON")
+
+
+def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked:
+    """Everything the model's table refuses or finds doubtful."""
+    spec = find_model(models, request.model if isinstance(request.model, str | None) else "")
+    if spec is None:
+        names = tuple(name for model in models for name in (model.name, *model.aliases))
+        return Checked((Fault("model", f"{_shown(request.model)} is not known", names),))
+    faults: list[Fault] = []
+    warnings: list[Fault] = []
+    for check in (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode):
+        for fault, doubtful in check(request, spec):
+            (warnings if doubtful else faults).append(fault)
+    return Checked(tuple(faults), tuple(warnings))
+
+
+Finding = tuple[Fault, bool]
+"""A fault, and whether it is only doubtful."""
+
+
+def _check_duration(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
+    seconds = request.duration
+    if type(seconds) is not int:
+        return
+    if "duration" in spec.ignores:
+        yield Fault("duration", f"{spec.name} ignores it and bills {spec.ignores['duration']}"), True
+    elif seconds in spec.doubtful_durations:
+        yield Fault("duration", f"the documents disagree on {seconds}: an example sends it, the table omits it", spec.durations), True
+    elif seconds not in spec.durations:
+        yield Fault("duration", f"{seconds} is not possible with {spec.name}", spec.durations), False
+
+
+def _check_resolution(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
+    if not isinstance(request.resolution, str):
+        return
+    word = named(request.resolution, spec.resolutions)
+    if "resolution" in spec.ignores:
+        yield Fault("resolution", f"{spec.name} ignores it and bills {spec.ignores['resolution']}"), True
+    elif word not in spec.resolutions:
+        yield Fault("resolution", f"{_shown(request.resolution)} is not possible with {spec.name}", spec.resolutions), False
+    elif word in spec.ratio_bound and (ratio(request) or "16:9") not in spec.ratio_bound[word]:
+        yield Fault("resolution", f"{word} goes with certain aspect ratios only", spec.ratio_bound[word]), False
+
+
+def _check_ratio(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
+    asked = request.aspect_ratio
+    if isinstance(request.orientation, str) and request.orientation not in ORIENTATIONS:
+        yield Fault("orientation", f"{_shown(request.orientation)} is not known", tuple(ORIENTATIONS)), False
+    if not isinstance(asked, str):
+        return
+    if spec.aspect_ratios is None and not RATIO.fullmatch(asked):
+        yield Fault("aspect_ratio", f"{_shown(asked)} is no width:height", ("16:9", "9:16")), False
+    elif spec.aspect_ratios is not None and asked not in spec.aspect_ratios:
+        yield Fault("aspect_ratio", f"{_shown(asked)} is not possible with {spec.name}", spec.aspect_ratios), False
+    elif asked != ORIENTATIONS.get(request.orientation or "", asked):
+        yield Fault("orientation", f"ignored, aspect_ratio {asked} wins over it"), True
+
+
+def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
+    if not all(isinstance(links, tuple) for links in (request.image_urls, request.images, request.video_urls)):
+        return
+    images, videos = len(request.reference_images), len(request.video_urls)
+    if request.image_urls and request.images and request.image_urls != request.images:
+        yield Fault("images", "ignored, image_urls wins over it"), True
+    if videos > 1:
+        yield Fault("video_urls", f"{videos} videos, at most 1 is possible"), False
+    kind = request.generation_type
+    if isinstance(kind, str) and kind not in GENERATION_TYPES:
+        yield Fault("generation_type", f"{_shown(kind)} is not known", GENERATION_TYPES), False
+    elif kind == "frame" and images != 1:
+        yield Fault("image_urls", f"{images} images; frame takes exactly 1, the first frame", (1,)), False
+    elif spec.image_counts is not None and images not in spec.image_counts:
+        yield Fault("image_urls", f"{images} images are not possible with {spec.name}", spec.image_counts), False
+    if spec.max_references is not None and images + videos > spec.max_references:
+        yield Fault("image_urls", f"{images + videos} references, {spec.name} takes at most {spec.max_references}"), False
+
+
+def _check_mode(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
+    if not isinstance(request.mode, str) or not isinstance(request.image_urls, tuple):
+        return
+    word, possible = mode_word(request.mode), modes_of(request)
+    if word in MODES and word not in possible:
+        yield Fault("mode", f"{word} does not go with the images and videos given", possible), False

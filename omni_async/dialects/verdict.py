@@ -1,0 +1,193 @@
+"""What a create's answer means: one total table, first match wins. And the same refusals as errors.
+
+| # | answer | means |
+|---|---|---|
+| 1 | a task id where the dialect knows it, whatever status or code | SUBMITTED |
+| 2 | a refusal that the dialect's table knows | REFUSED, of that kind |
+| 3 | HTTP 429, any body | REFUSED for the rate |
+| 4 | HTTP 400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431 with any other body | REFUSED by status |
+| 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body |
+"""
+
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ..errors import (
+    ApiError,
+    AuthenticationError,
+    GatewayError,
+    NotFoundError,
+    QuotaError,
+    RateLimitError,
+    RejectedError,
+)
+from .dialect import Cause, Dialect, Refusal, RefusalKind
+from .wire import MISSING, Reply, dig, text
+
+CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
+EVIDENCE_BYTES = 64 * 1024
+
+
+class Meaning(enum.StrEnum):
+    """What a create's answer means for the money."""
+
+    SUBMITTED = "submitted"
+    REFUSED = "refused"
+    UNCERTAIN = "uncertain"
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """The meaning of a create's answer and what goes with it."""
+
+    meaning: Meaning
+    task_id: str | None = None
+    refusal: Refusal | None = None
+    candidate: str | None = None
+    reason: str = ""
+
+
+def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
+    """Read a create's answer by the total table."""
+    task_id = dialect.find_task_id(reply.document)
+    if task_id:
+        return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
+    refusal = refusal_of(dialect, reply)
+    if refusal is not None:
+        return Verdict(meaning=Meaning.REFUSED, refusal=refusal)
+    return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate_id(reply), reason=_why(dialect, reply))
+
+
+def refusal_of(dialect: Dialect, reply: Reply) -> Refusal | None:
+    """Rows 2 to 4: the refusal in an answer, in the gateway's words or by its status; None if it is none."""
+    known = dialect.classify(reply)
+    if known is not None:
+        return known
+    codes, message = dialect.refused(reply) or (frozenset(), "")
+    if reply.status == 429:
+        return Refusal(RefusalKind.RATE, min(codes, default=None), message)
+    if reply.status in CLEAN_REFUSALS:
+        kind = _KIND_OF_STATUS.get(reply.status, RefusalKind.BAD_REQUEST)
+        return Refusal(kind, min(codes, default=None), message)
+    return None
+
+
+_KIND_OF_STATUS: Mapping[int, RefusalKind] = {
+    401: RefusalKind.AUTH,
+    402: RefusalKind.QUOTA,
+    403: RefusalKind.AUTH,
+    404: RefusalKind.NOT_FOUND,
+}
+
+_ID_IN_PIECES = re.compile(rb'"(?:task_id|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
+
+
+def candidate_id(reply: Reply) -> str | None:
+    """A task id seen whole in a body that is no sound JSON: to be confirmed by a query before it is believed."""
+    if reply.document is not MISSING:
+        return None
+    found = {match[1]: match[0].startswith(b'"task_id"') for match in _ID_IN_PIECES.finditer(reply.body)}
+    best = sorted(found, key=lambda value: not found[value])
+    return best[0].decode("ascii") if best else None
+
+
+def _why(dialect: Dialect, reply: Reply) -> str:
+    """Row 5 in a few words for the person who has to settle it."""
+    document = reply.document
+    if dig(document, "choices") is not None or dig(document, "usage", "prompt_tokens") is not None:
+        return "the answer is a chat answer: " + CHAT_ROUTE
+    if document is MISSING:
+        kind = "broke off" if not reply.complete else "is no JSON"
+        return f"HTTP {reply.status}, and the body {kind}"
+    codes, message = dialect.refused(reply) or (frozenset[str](), "")
+    if codes:
+        advice = explain(message)
+        return f"HTTP {reply.status} with the unknown code {min(codes)[:60]}" + (f": {advice}" if advice else "")
+    return f"HTTP {reply.status} without a task id"
+
+
+CHAT_ROUTE = (
+    "a chat route was called instead of the task route; check the base URL (seed's FAQ: 'invalid apitype: -1', and token "
+    "counts in the bill of a failed task, mean the same)"
+)
+
+ADVICE: Mapping[RefusalKind, str] = {
+    # The seed's error table and FAQ, said to the person who meets them.
+    RefusalKind.AUTH: "check the API key: its Bearer format, scope and expiry; rotate it if it keeps failing",
+    RefusalKind.QUOTA: "the account's balance or quota is used up: top it up, then submit again",
+    RefusalKind.BAD_REQUEST: "mend the request before sending it again; sending it unchanged cannot help",
+    RefusalKind.MODERATION: "the content was refused; change the prompt or references, never resend it unchanged",
+    RefusalKind.NOT_FOUND: "the gateway does not know it; check the id, the gateway and the base URL",
+    RefusalKind.RATE: "request rate, concurrency (running tasks) or quota has hit a limit: wait, then lower the submission pressure",
+    RefusalKind.TRANSIENT: "the gateway failed on its side; keep the request id and ask its support if it goes on",
+}
+
+_ERRORS: Mapping[RefusalKind, type[ApiError]] = {
+    RefusalKind.AUTH: AuthenticationError,
+    RefusalKind.QUOTA: QuotaError,
+    RefusalKind.BAD_REQUEST: RejectedError,
+    RefusalKind.MODERATION: RejectedError,
+    RefusalKind.NOT_FOUND: NotFoundError,
+    RefusalKind.RATE: RateLimitError,
+    RefusalKind.TRANSIENT: GatewayError,
+}
+
+
+def explain(message: str) -> str:
+    """What the seed's FAQ says about a gateway's message, or nothing."""
+    return CHAT_ROUTE if re.search(r"invalid\s+api\s?type", message, re.IGNORECASE) else ""
+
+
+def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), **about: Any) -> ApiError:
+    """A refusal as the error it is raised as.
+
+    Args:
+        refusal: What was refused.
+        reply: The answer it came in.
+        private: Texts, such as the prompt, that a gateway may quote and no message may show.
+        about: Ids and `may_have_charged` for the error.
+    """
+    said = _without(refusal.message, private)
+    extra: dict[str, Any] = {}
+    if refusal.kind is RefusalKind.MODERATION:
+        extra["moderated"] = True
+    advice = explain(said) or ADVICE[refusal.kind]
+    head = f"HTTP {reply.status}" + (f", code {refusal.code}" if refusal.code else "")
+    return _ERRORS[refusal.kind](
+        f"{refusal.kind.value} ({head})" + (f": {said}" if said else "") + f" — {advice}",
+        status_code=reply.status,
+        code=refusal.code,
+        message_text=said,
+        request_id=reply.request_id,
+        **extra,
+        **about,
+    )
+
+
+def _without(message: str, private: tuple[str, ...]) -> str:
+    """At most 500 characters of a gateway's message, private texts taken out."""
+    for secret in private:
+        if len(secret) >= 4:
+            message = message.replace(secret, "…")
+    return message[:500]
+
+
+def unreadable(reply: Reply, **about: Any) -> GatewayError:
+    """The error for an answer that is neither a result nor a known refusal."""
+    return GatewayError(
+        f"no usable answer (HTTP {reply.status}, {len(reply.body)} bytes of {_kind(reply)})",
+        status_code=reply.status,
+        request_id=reply.request_id,
+        **about,
+    )
+
+
+def _kind(reply: Reply) -> str:
+    return (text(reply.headers.get("content-type")) or "unknown type").split(";")[0][:60]
+
+
+__all__ = ["Cause", "Meaning", "Verdict", "candidate_id", "error_of", "explain", "judge_create", "refusal_of", "unreadable"]

@@ -1,0 +1,223 @@
+"""What goes out and what comes back, and reading the latter without believing it.
+
+`Call` and `Reply` are plain data: the transport turns the one into the other. The converter here is
+strict: cattrs' own turns `null` into `'None'`, `0.9` into `0` and `True` into `1`.
+"""
+
+import enum
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from cattrs.errors import ClassValidationError, IterableValidationError
+from cattrs.v import transform_error
+
+from ..errors import DecodeError
+
+T = TypeVar("T")
+
+MISSING: Any = object()
+"""What a body that is no JSON decodes to."""
+
+REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-oneapi-request-id", "x-trace-id", "cf-ray")
+
+
+class CallKind(enum.StrEnum):
+    """What a call is for: it decides its timeout, its place in the limiter, and whether it may be repeated."""
+
+    CREATE = "create"
+    """Paid; sent once."""
+    QUERY = "query"
+    UPLOAD = "upload"
+    BALANCE = "balance"
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One HTTP request, without key or host.
+
+    Args:
+        kind: What it is for.
+        method: `GET` or `POST`.
+        path: Below the base URL, ids already percent-encoded.
+        params: Query parameters.
+        body: JSON body, or None.
+        headers: Headers beyond the key.
+        part: For an upload, the name of the multipart part the file goes into.
+    """
+
+    kind: CallKind
+    method: str
+    path: str
+    params: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    body: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    part: str | None = None
+
+
+@attrs.define(kw_only=True)
+class Reply:
+    """What came back: status, lower-case headers and the body, cut off at the transport's cap.
+
+    `complete` is False if the body broke off or was cut; `url` is where it was asked, for relative links.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body)}>")
+    complete: bool = True
+    url: str = attrs.field(default="", repr=False)
+    _document: Any = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    @property
+    def document(self) -> Any:
+        """The decoded JSON, or `MISSING` if the body is none. Decoded once."""
+        if self._document is None:
+            self._document = _decoded(self.body)
+        return self._document
+
+    @property
+    def request_id(self) -> str | None:
+        """The gateway's id of this request, to quote to its support."""
+        return next((self.headers[name][:200] for name in REQUEST_ID_HEADERS if self.headers.get(name)), None)
+
+
+def _decoded(body: bytes) -> Any:
+    """The JSON value in `body`; MISSING for anything that is not sound JSON, deep nesting and huge numbers included."""
+    for loads in (_fast_loads, json.loads):  # orjson refuses some numbers that json reads: an id must not hang on that
+        try:
+            value = loads(body)
+        except (ValueError, RecursionError):
+            continue
+        return MISSING if value is None else value
+    return MISSING
+
+
+_fast_loads: Callable[[bytes], Any]
+try:  # the [speed] extra: a good deal faster on the answers of a poll
+    from orjson import loads as _fast_loads
+except ImportError:
+    from json import loads as _fast_loads
+
+
+def dig(document: Any, *path: str | int) -> Any:
+    """The value at a path of keys and indexes, or None where the path ends early."""
+    for step in path:
+        if isinstance(step, int):
+            document = document[step] if isinstance(document, list) and -len(document) <= step < len(document) else None
+        else:
+            document = document.get(step) if isinstance(document, dict) else None
+    return document
+
+
+def text(value: Any) -> str | None:
+    """A non-empty text, else None: never another type turned into one."""
+    return value if isinstance(value, str) and value else None
+
+
+def number_code(value: Any) -> str | None:
+    """A numeric code as text: an int or a text of ASCII digits, with or without a minus. A float or a bool is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < 10**12 else None
+    if isinstance(value, str) and value.isascii() and len(value) <= 12 and value.removeprefix("-").isdigit():
+        return value
+    return None
+
+
+def percent(value: Any) -> int | None:
+    """A progress of 0-100, else None. Informational: an odd one must not spoil a paid task's answer."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100:
+        return value
+    if isinstance(value, str) and value.removesuffix("%").isdigit() and value.isascii():
+        return percent(int(value.removesuffix("%")[:4]))
+    return None
+
+
+def instant(value: Any) -> datetime | None:
+    """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text."""
+    if isinstance(value, str):
+        if value.isascii() and value.isdigit() and len(value) < 20:
+            return instant(int(value))
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        return None
+    try:
+        return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, tz=UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _strict(kind: type) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    return hook
+
+
+def make_converter() -> cattrs.Converter:
+    """A cattrs converter that converts nothing: text is text, int is int, bool is bool; unknown keys are allowed.
+
+    It leaves unset fields (None and empty tuples) out when it unstructures: the gateways read absence, not null.
+    """
+    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _strict(kind))
+    converter.register_unstructure_hook_factory(attrs.has, _sparse(converter))
+    return converter
+
+
+def _sparse(converter: cattrs.Converter) -> Callable[[type], Callable[[Any], dict[str, Any]]]:
+    def factory(cls: type) -> Callable[[Any], dict[str, Any]]:
+        fields = [(field.name, field.metadata.get("wire", field.name)) for field in attrs.fields(cls)]
+
+        def unstructure(instance: Any) -> dict[str, Any]:
+            values = ((wire, getattr(instance, name)) for name, wire in fields)
+            return {wire: converter.unstructure(value) for wire, value in values if value not in (None, ())}
+
+        return unstructure
+
+    return factory
+
+
+CONVERTER = make_converter()
+
+
+def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
+    """`value` as an attrs class of the wire, strictly.
+
+    Raises:
+        DecodeError: It does not fit; with the path of the first misfit.
+    """
+    try:
+        return CONVERTER.structure(value, cls)
+    except (ClassValidationError, IterableValidationError) as error:
+        first = transform_error(error, path=path)[0]
+        problem, _, place = first.rpartition(" @ ")
+    except Exception as error:  # a hook met a shape nobody thought of: the answer is at fault, not the caller
+        problem, place = type(error).__name__, path
+    raise DecodeError(
+        f"the answer is not in the expected shape: {problem} at {place}", path=place or path, excerpt=excerpt(value)
+    )
+
+
+def excerpt(value: Any, *, limit: int = 200) -> str:
+    """The shape of a decoded value, its keys and types: never its texts, which can hold signed URLs or prompts."""
+    return json.dumps(_shape(value, 3), ensure_ascii=True)[:limit]
+
+
+def _shape(value: Any, depth: int) -> Any:
+    if isinstance(value, dict) and depth:
+        return {str(key)[:40]: _shape(item, depth - 1) for key, item in list(value.items())[:20]}
+    if isinstance(value, list) and depth:
+        return [_shape(item, depth - 1) for item in value[:3]]
+    return "no JSON" if value is MISSING else type(value).__name__

@@ -1,0 +1,235 @@
+"""What can go wrong, sorted by what the caller can do about it.
+
+Every exception that leaves the library is an `OmniError`. Each carries the ids it is about and
+`may_have_charged`, which is False only where it is proved that the gateway accepted nothing: never
+refund a customer while it is True.
+
+All of them can be pickled and copied; none holds an API key, a prompt or a signed URL.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+
+class Fault(NamedTuple):
+    """One thing wrong with a request: the field, what is wrong, and the values that would do."""
+
+    field: str
+    problem: str
+    allowed: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        """The fault as one line, the allowed values at its end."""
+        allowed = f"; allowed: {', '.join(map(str, self.allowed))}" if self.allowed else ""
+        return f"{self.field}: {self.problem}{allowed}"
+
+
+class OmniError(Exception):
+    """Root of everything this library raises.
+
+    Args:
+        message: What happened and the next step, without key, prompt or signed URL.
+        gateway: Name of the gateway concerned.
+        custom_id: The caller's own id of the request concerned.
+        task_id: The gateway's id of the task concerned.
+        request_id: The gateway's id of the HTTP request, to quote to its support.
+        may_have_charged: False only if it is proved that nothing was accepted; None takes the class's word.
+        metadata: The caller's own data, carried back.
+    """
+
+    may_have_charged: bool = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        gateway: str | None = None,
+        custom_id: str | None = None,
+        task_id: str | None = None,
+        request_id: str | None = None,
+        may_have_charged: bool | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.gateway = gateway
+        self.custom_id = custom_id
+        self.task_id = task_id
+        self.request_id = request_id
+        self.metadata = metadata
+        if may_have_charged is not None:
+            self.may_have_charged = may_have_charged
+
+    def about(self, **known: Any) -> Self:
+        """Fill in attributes that are still None, and give the same error back.
+
+        Args:
+            known: Attribute names (`gateway`, `custom_id`, `task_id`, `request_id`, `metadata`) and values.
+        """
+        for name, value in known.items():
+            if value is not None and getattr(self, name) is None:
+                setattr(self, name, value)
+        return self
+
+    def __str__(self) -> str:
+        """The message, then the ids it is about."""
+        known = [
+            f"{word} {value}"
+            for word, value in (
+                ("gateway", self.gateway),
+                ("custom_id", self.custom_id),
+                ("task", self.task_id),
+                ("request", self.request_id),
+            )
+            if value is not None
+        ]
+        return f"{self.args[0]} ({', '.join(known)})" if known else str(self.args[0])
+
+
+class InvalidRequestError(OmniError, ValueError):
+    """Refused before any I/O; `faults` names everything that is wrong, with the allowed values."""
+
+    may_have_charged = False
+
+    def __init__(self, message: str, *, faults: tuple[Fault, ...] = (), **about: Any) -> None:
+        super().__init__(message, **about)
+        self.faults = faults
+
+
+class TransportError(OmniError):
+    """No usable answer came back."""
+
+
+class NotSentError(TransportError):
+    """Surely never sent: nothing was charged, and it is safe to send again.
+
+    `configuration` is True where trying again cannot help before something is set right, such as a
+    certificate that does not match.
+    """
+
+    may_have_charged = False
+
+    def __init__(self, message: str, *, configuration: bool = False, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.configuration = configuration
+
+
+class AnswerLostError(TransportError):
+    """It was sent, and the outcome is unknown."""
+
+
+class SubmissionUncertainError(OmniError):
+    """A create that may have been charged: never sent again by itself.
+
+    `evidence` holds what is known: `reason`, `status`, the `body` as received (at most 64 KiB), a `candidate` task
+    id if one was seen. Look the task up in the gateway's console or bill, then adopt its id or write it off.
+    """
+
+    def __init__(self, message: str, *, evidence: Mapping[str, Any] | None = None, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.evidence: Mapping[str, Any] = evidence or {}
+
+
+class ApiError(OmniError):
+    """The gateway refused, in its own words or by an HTTP status."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        message_text: str = "",
+        **about: Any,
+    ) -> None:
+        super().__init__(message, **about)
+        self.status_code = status_code
+        self.code = code
+        self.message = message_text or message
+
+
+class AuthenticationError(ApiError):
+    """The key is missing, wrong, expired or not allowed to do this."""
+
+
+class QuotaError(ApiError):
+    """The account's balance or quota is used up."""
+
+
+class RejectedError(ApiError):
+    """The request itself was refused; `moderated` if for its content. Sending it unchanged cannot help."""
+
+    def __init__(self, message: str, *, moderated: bool = False, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.moderated = moderated
+
+
+class NotFoundError(ApiError):
+    """The gateway knows no such task or route."""
+
+
+class RateLimitError(ApiError):
+    """Refused for now: too many requests, too many running tasks, or a quota. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.retry_after = retry_after
+
+
+class GatewayError(ApiError):
+    """The gateway failed: a 5xx, or its envelope's equivalent."""
+
+
+class DecodeError(OmniError):
+    """The answer is not in the dialect's shape; `path` says where (`$.data.task_id`), `excerpt` what stood there."""
+
+    def __init__(self, message: str, *, path: str = "$", excerpt: str = "", **about: Any) -> None:
+        super().__init__(message, **about)
+        self.path = path
+        self.excerpt = excerpt
+
+
+class TaskFailedError(OmniError):
+    """The gateway finished the task without a video.
+
+    `task` is the finished task, `moderated` whether its content was refused, `retryable` whether a new attempt
+    (a new payment) has a chance.
+    """
+
+    def __init__(self, message: str, *, task: Any = None, moderated: bool = False, retryable: bool = True, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.task = task
+        self.moderated = moderated
+        self.retryable = retryable
+
+
+class WaitTimeoutError(OmniError, TimeoutError):
+    """Still running when the wait ended: not a failure. `task` is its last known state, `waited` is in seconds."""
+
+    def __init__(self, message: str, *, task: Any = None, waited: float = 0.0, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.task = task
+        self.waited = waited
+
+
+class DownloadError(OmniError):
+    """The video is paid for and was not stored; downloading again costs nothing."""
+
+
+class UnsafeURLError(DownloadError):
+    """The URL leads where a download must not go: a private address, plain http, or too many redirects."""
+
+
+class ResultExpiredError(DownloadError):
+    """The URL no longer works, and a fresh one was not to be had."""
+
+
+class IntegrityError(DownloadError):
+    """What arrived is not the whole video, or no video."""
+
+
+class TargetExistsError(DownloadError, FileExistsError):
+    """There is a file of that name already; `overwrite=True` replaces it."""
+
+
+class JournalError(OmniError):
+    """The journal cannot be used: locked, in conflict, damaged, of a newer schema, or the disk is full."""

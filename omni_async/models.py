@@ -1,0 +1,288 @@
+"""What is asked for and what comes of it: requests, tasks, balances, outcomes."""
+
+import difflib
+import enum
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import attrs
+
+from .errors import DecodeError, Fault, InvalidRequestError, OmniError
+
+HANDLE_VERSION = 1
+
+
+class TaskStatus(enum.StrEnum):
+    """Where a task stands, the same for every gateway."""
+
+    QUEUED = "queued"
+    """Accepted, not started."""
+    RUNNING = "running"
+    """Being made; also any word that no dialect knows."""
+    SUCCEEDED = "succeeded"
+    """Done, with a video."""
+    FAILED = "failed"
+    """Ended without a video."""
+    CANCELED = "canceled"
+    """Ended without a video because somebody ended it."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the task can no longer change."""
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELED})
+
+
+def without_query(url: str | None) -> str:
+    """A URL as it may be shown: its signed query cut off."""
+    if url is None:
+        return "None"
+    try:
+        parts = urlsplit(url)
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+    except ValueError:
+        return "<malformed URL>"
+    return f"{shown}?…" if parts.query else shown
+
+
+def _texts(value: Any) -> Any:
+    """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
+    if value is None:
+        return ()
+    if isinstance(value, str | PathLike):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        return value
+    return tuple(fspath(item) if isinstance(item, PathLike) else item for item in value)
+
+
+def _length(value: Any) -> str:
+    """What a repr shows of a private text or list: only how long it is."""
+    return f"<{len(value)}>" if isinstance(value, str | tuple) else f"<{type(value).__name__}>"
+
+
+_hidden: Any = {"repr": _length}
+
+
+@attrs.frozen(kw_only=True)
+class VideoRequest:
+    """One video, described; the same class for every gateway. Checked against the gateway's model table on submit.
+
+    Args:
+        prompt: What the video shows.
+        model: Name or alias; None takes the gateway's default.
+        duration: Seconds.
+        resolution: `720p`, `1080p`, `4k` as the model allows, upper or lower case.
+        aspect_ratio: `16:9`, `9:16`; wins over `orientation`.
+        orientation: `landscape` (16:9) or `portrait` (9:16).
+        image_urls: Reference images: URLs, or local paths, which are uploaded first.
+        images: The older name of `image_urls`, used when that is empty.
+        video_urls: Reference videos, at most one.
+        generation_type: `frame` (the one image is the first frame) or `reference`.
+        mode: `text-to-video`, `image-to-video`, `reference-to-video`, `video-edit`; None follows from the rest.
+        extra: Fields that a newer gateway knows and this library does not.
+        custom_id: The caller's own id. Never sent.
+        metadata: The caller's own data, carried back with tasks, outcomes, events and errors. Never sent.
+    """
+
+    prompt: str = attrs.field(**_hidden)
+    model: str | None = None
+    duration: int | None = None
+    resolution: str | None = None
+    aspect_ratio: str | None = None
+    orientation: str | None = None
+    image_urls: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
+    images: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
+    video_urls: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
+    generation_type: str | None = None
+    mode: str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, repr=lambda value: f"<{len(value)}>")
+    custom_id: str | None = None
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False, repr=False)
+
+    @classmethod
+    def of(cls, request: "VideoRequest | str | Mapping[str, Any]", fields: Mapping[str, Any]) -> Self:
+        """A request from what `submit` takes: a request, a text or a mapping, and keywords that add to it.
+
+        Raises:
+            InvalidRequestError: A field that does not exist (with the nearest that does), or one given twice.
+        """
+        given: dict[str, Any]
+        if isinstance(request, VideoRequest):
+            given = attrs.asdict(request, recurse=False)
+            own: Mapping[str, Any] = {}
+        else:
+            own = {"prompt": request} if not isinstance(request, Mapping) else request
+            given = dict(own)
+        faults = [_unknown(name) for name in (*own, *fields) if name not in FIELDS]
+        faults += [Fault(name, "given twice") for name in fields if name in own]
+        if faults:
+            raise invalid(faults)
+        return cls(**{"prompt": None, **given, **fields})
+
+    @property
+    def reference_images(self) -> tuple[str, ...]:
+        """The images that count: `image_urls`, or `images` when those are empty (seed)."""
+        return self.image_urls or self.images
+
+
+FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(VideoRequest))
+
+
+def _unknown(name: str) -> Fault:
+    near = difflib.get_close_matches(str(name), FIELDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
+    return Fault(str(name), f"no such field; {hint}")
+
+
+def invalid(faults: Iterable[Fault], **about: Any) -> InvalidRequestError:
+    """One error that names every fault, a line each."""
+    found = tuple(faults)
+    noun = "fault" if len(found) == 1 else "faults"
+    lines = "".join(f"\n  - {fault}" for fault in found)
+    return InvalidRequestError(f"nothing was sent, the request has {len(found)} {noun}:{lines}", faults=found, **about)
+
+
+@attrs.frozen(kw_only=True)
+class VideoTask:
+    """A task as the gateway last told it. Times are aware datetimes, `progress` is 0-100.
+
+    Its pickle, like its handle, leaves out `raw` and the URL: both can hold signatures.
+    """
+
+    task_id: str
+    status: TaskStatus = TaskStatus.QUEUED
+    raw_status: str = ""
+    progress: int | None = None
+    model: str | None = None
+    mode: str | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    expires_at: datetime | None = None
+    video_url: str | None = attrs.field(default=None, repr=without_query)
+    error_message: str | None = attrs.field(default=None, repr=False)
+    error_code: str | None = None
+    custom_id: str | None = None
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False, repr=False)
+    gateway: str = ""
+    request_id: str | None = None
+    raw: Any = attrs.field(default=None, hash=False, repr=False, eq=False)
+
+    def to_json(self) -> str:
+        """A versioned handle, plain JSON text, with which another process can go on waiting.
+
+        It holds the gateway, task id, model, mode, times, `custom_id` and `metadata`; never the answer or the URL.
+
+        Raises:
+            InvalidRequestError: `metadata` holds something JSON has no form for.
+        """
+        handle: dict[str, Any] = {"omni_async": HANDLE_VERSION}
+        for name in _HANDLE:
+            value = getattr(self, name)
+            handle[name] = value.isoformat() if isinstance(value, datetime) else value
+        handle["metadata"] = dict(self.metadata)
+        try:
+            return json.dumps(handle, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            fault = Fault("metadata", "cannot be written as JSON; use texts, numbers, lists and plain dicts")
+        raise invalid([fault], task_id=self.task_id, may_have_charged=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "VideoTask":
+        """The task behind a handle; its status is not in it, so look or wait.
+
+        Raises:
+            DecodeError: Not a handle, or one of a newer version.
+        """
+        handle = _load_handle(text)
+        known: dict[str, Any] = {name: handle.get(name) for name in _HANDLE if handle.get(name) is not None}
+        for name, value in known.items():
+            if not isinstance(value, str):
+                raise DecodeError(f"the handle's {name} is no text", path=f"$.{name}")
+        try:
+            times = {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
+        except ValueError:
+            times = None
+        metadata = handle.get("metadata") or {}
+        if times is None or not isinstance(metadata, dict) or any(t.tzinfo is None for t in times.values()):
+            raise DecodeError("the handle's times or metadata are damaged")
+        return _rebuild({**known, **times, "metadata": metadata})
+
+    def __copy__(self) -> Self:
+        """Frozen: the same one."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Frozen: the same one."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the handle holds, and the status."""
+        kept = ("status", "raw_status", "progress", "error_code", "request_id", *_HANDLE)
+        return _rebuild, ({name: getattr(self, name) for name in kept} | {"metadata": dict(self.metadata)},)
+
+
+_TIMES = ("created_at", "completed_at", "expires_at")
+_HANDLE = ("gateway", "task_id", "model", "mode", *_TIMES, "custom_id")
+
+
+def _rebuild(fields: dict[str, Any]) -> VideoTask:
+    return VideoTask(**fields)
+
+
+def _load_handle(text: str | bytes) -> dict[str, Any]:
+    """The handle's JSON object, its version checked."""
+    try:
+        handle = json.loads(text)
+    except (ValueError, RecursionError, TypeError):
+        handle = None
+    if not isinstance(handle, dict) or not isinstance(handle.get("task_id"), str) or not handle["task_id"]:
+        raise DecodeError("this is no task handle: VideoTask.to_json() makes one")
+    version = handle.get("omni_async")
+    if version != HANDLE_VERSION:
+        raise DecodeError(f"this handle has version {version!r}, this library reads {HANDLE_VERSION}: upgrade it")
+    return handle
+
+
+@attrs.frozen(kw_only=True)
+class Balance:
+    """What an account or key has left, in the gateway's own unit.
+
+    Args:
+        available: What can still be spent; None if the gateway did not say or `unlimited`.
+        used: What was spent.
+        total: What there was in all, where the gateway tells.
+        unlimited: Whether there is no cap.
+        name: The key's name, where the gateway tells.
+        raw: The decoded answer.
+    """
+
+    available: float | None = None
+    used: float | None = None
+    total: float | None = None
+    unlimited: bool = False
+    name: str | None = None
+    gateway: str = ""
+    raw: Any = attrs.field(default=None, repr=False, eq=False, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of one request of many: a task, an error, or both (a task that was followed into an error)."""
+
+    request: VideoRequest | None
+    task: VideoTask | None = None
+    error: OmniError | None = None
+    path: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a video, stored if that was asked for."""
+        return self.error is None and self.task is not None and self.task.status is TaskStatus.SUCCEEDED

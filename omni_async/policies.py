@@ -1,0 +1,86 @@
+"""How fast, how often and how long: the settings of a client, all in seconds and counts."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from .errors import Fault, InvalidRequestError
+
+
+def _positive(*, zero: bool = False) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
+    """A validator for a finite number above zero (or, with `zero`, not below), None allowed where it is the default."""
+
+    def check(_instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if value is None and attribute.default is None:
+            return
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and not zero):
+            fault = Fault(attribute.name, f"{value!r} is no {'number from 0' if zero else 'positive number'}")
+            raise InvalidRequestError(str(fault), faults=(fault,))
+
+    return check
+
+
+@attrs.frozen
+class Limits:
+    """What the account allows, as far as the caller knows; None is found out by itself.
+
+    Args:
+        max_connections: HTTP requests in flight at most.
+        max_running_tasks: Tasks running at the gateway at most.
+        requests_per_second: HTTP requests per second at most.
+    """
+
+    max_connections: int = attrs.field(default=64, validator=_positive())
+    max_running_tasks: int | None = attrs.field(default=None, validator=_positive())
+    requests_per_second: float | None = attrs.field(default=None, validator=_positive())
+
+
+@attrs.frozen
+class PollPolicy:
+    """When to look at a running task, in seconds; None follows the dialect's advice.
+
+    Args:
+        min_interval: Never look at an id more often than this.
+        max_interval: Never leave an id alone longer than this.
+        fixed: Look at just this interval instead.
+    """
+
+    min_interval: float | None = attrs.field(default=None, validator=_positive())
+    max_interval: float | None = attrs.field(default=None, validator=_positive())
+    fixed: float | None = attrs.field(default=None, validator=_positive())
+
+
+@attrs.frozen
+class RetryPolicy:
+    """How often a refused or failed request is sent again.
+
+    Args:
+        attempts: Tries in all for what may safely be repeated.
+        max_wait: The longest pause, in seconds, that a gateway's Retry-After can ask for (docs: 120).
+        create_on_internal_error: Whether a create is sent again after the gateway's own word that it failed
+            (seed: 2-3 retries). With False such a create is uncertain.
+    """
+
+    attempts: int = attrs.field(default=3, validator=_positive())
+    max_wait: float = attrs.field(default=120.0, validator=_positive())
+    create_on_internal_error: bool = True
+
+
+@attrs.frozen
+class Timeouts:
+    """Seconds for one HTTP call; how long to wait for a video is `timeout` of the waiting calls.
+
+    Args:
+        connect: Getting a connection, TLS included.
+        create: A whole create call. Short values manufacture uncertainty.
+        query: A whole query, balance or other small call.
+        read: The longest silence while a file goes up or down.
+    """
+
+    connect: float = attrs.field(default=10.0, validator=_positive())
+    create: float = attrs.field(default=120.0, validator=_positive())
+    query: float = attrs.field(default=30.0, validator=_positive())
+    read: float = attrs.field(default=30.0, validator=_positive())
