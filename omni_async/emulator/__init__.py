@@ -1,0 +1,7 @@
+"""A faithful emulator of the three gateways; it needs no key, charges nobody and imports nothing of the client."""
+
+from .ledger import Charge, Delivery, Ledger, SeenRequest
+from .scenario import FAULT_KINDS, Fault, Scenario
+from .server import Emulator
+
+__all__ = ["FAULT_KINDS", "Charge", "Delivery", "Emulator", "Fault", "Ledger", "Scenario", "SeenRequest"]
