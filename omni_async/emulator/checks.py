@@ -7,7 +7,8 @@ from typing import Any
 Rule = Callable[[Any], str | None]
 
 RATIO = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
-PUBLIC_URL = re.compile(r"https?://\S+")
+PUBLIC_URL = re.compile(r"https?://[^ \t\r\n]+")
+FILLED = re.compile(r"[^ \t\r\n\u3000]")  # spelt out, since \S differs between the languages of JSON Schema
 
 
 def text(value: object) -> str | None:
@@ -17,7 +18,7 @@ def text(value: object) -> str | None:
 
 def filled_text(value: object) -> str | None:
     """A string with something in it besides white space."""
-    return None if isinstance(value, str) and value.strip() else "must be a non-empty string"
+    return None if isinstance(value, str) and FILLED.search(value) else "must be a non-empty string"
 
 
 def whole(value: object) -> str | None:

@@ -85,7 +85,7 @@ class Desk:
         """The refusal by a limit, written down."""
         self.ledger.refuse(call.kind, limit)
         after = self.scenario.retry_after if seconds is None else seconds
-        headers = {} if after is None else {"Retry-After": f"{after:g}" if isinstance(after, float) else str(after)}
+        headers = {} if after is None else {"Retry-After": _seconds(after)}
         message = call.gateway.limit_message(limit, self.scenario)
         return call.gateway.limited(message, hidden=self.scenario.limits_in_200, headers=headers)
 
@@ -106,7 +106,7 @@ class Desk:
     def _create(self, call: Call) -> Answer:
         gateway, scenario = call.gateway, self.scenario
         if call.bad:
-            return gateway.invalid("the request body is not valid JSON")
+            return gateway.invalid("the request body is not a JSON object")
         order = gateway.read(call.body, scenario)
         if isinstance(order, Answer):
             return order
@@ -169,6 +169,11 @@ class Desk:
         if call.task is not None:
             call.task.generation += 1
         return files.denied()
+
+
+def _seconds(after: float | str) -> str:
+    """As a header: whole seconds without a fraction, texts as they are."""
+    return str(int(after)) if isinstance(after, float) and after.is_integer() else str(after)
 
 
 def _charge(task: Task, price: float) -> Charge:

@@ -72,8 +72,8 @@ def ranged(data: bytes, content_type: str, asked: Mapping[str, str]) -> Answer:
 def _wanted(asked: Mapping[str, str], tag: str, size: int) -> tuple[int, int] | None:
     """First byte and the one past the last; an empty span cannot be satisfied; None is the whole file."""
     match = _RANGE.fullmatch(asked.get("Range", "").strip())
-    if match is None or asked.get("If-Range", tag) != tag:
-        return None  # several ranges, or none that can be read: the whole file is a right answer, too
+    if match is None or not size or asked.get("If-Range", tag) != tag:
+        return None  # several ranges, none that can be read, or nothing to cut: the whole file is right, too
     first, last = match.groups()
     if not first:
         return (max(0, size - int(last)), size) if last else None

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
@@ -39,7 +38,7 @@ class Gateway(ABC):
     limit_words: Mapping[str, str]  # limit -> message; VAGUE -> the one that tells nothing
 
     @abstractmethod
-    def read(self, body: Any, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
         """The order in a create's JSON body, or the refusal of a bad one."""
 
     @abstractmethod

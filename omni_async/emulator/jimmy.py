@@ -1,10 +1,9 @@
 """The `jimmy` gateway: an envelope around everything, errors by code as well as by HTTP status (seed)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from .answer import Answer, Json, json_answer
-from .checks import RATIO, Rule, faults, one_of, text, texts, unknown, whole
+from .checks import FILLED, RATIO, Rule, faults, one_of, text, texts, unknown, whole
 from .gateway import VAGUE, Gateway, Site
 from .scenario import Scenario
 from .tasks import Look, Order, Task
@@ -89,7 +88,7 @@ def _duration(body: Json) -> str | None:
 
 def _combination(body: Json) -> str | None:
     """The first rule of the seed's prose that the body breaks."""
-    if not body["prompt"].strip():
+    if not FILLED.search(body["prompt"]):
         return "prompt 不能为空"
     if not RATIO.fullmatch(_ratio(body)):
         return "aspect_ratio 格式错误，例如 16:9"
@@ -115,9 +114,7 @@ class Jimmy(Gateway):
         "running_tasks": "请求过于频繁，请稍后再试：进行中的任务数超限",
     }
 
-    def read(self, body: Any, scenario: Scenario) -> Order | Answer:
-        if not isinstance(body, dict):
-            return self.invalid("参数错误: request body must be a JSON object")
+    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
         wrong = faults(body, RULES, ("model", "prompt"))
         if scenario.closed:
             wrong += unknown(body, RULES)

@@ -96,8 +96,10 @@ def _one_of(*allowed: object) -> _Validator:
 
 
 def _texts(owner: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    """Non-empty texts; None only where it is the default."""
     items = value if isinstance(value, tuple) else (value,)
-    if value is not None and not (items and all(isinstance(item, str) and item for item in items)):
+    good = bool(items) and all(isinstance(item, str) and item for item in items)
+    if not good and (value is not None or attribute.default is not None):
         _refuse(owner, attribute, "non-empty texts", value)
 
 
@@ -107,7 +109,14 @@ def _retry_after(owner: object, attribute: "attrs.Attribute[Any]", value: object
 
 
 def _tuple(value: Any) -> Any:
+    """JSON has lists only; one text alone means a tuple of it."""
+    if isinstance(value, str):
+        return (value,)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _tuple_or_text(value: Any) -> Any:
+    return value if isinstance(value, str) else _tuple(value)
 
 
 def _known_fields(cls: type[attrs.AttrsInstance], values: object) -> dict[str, Any]:
@@ -237,7 +246,7 @@ class Scenario:
     upload_bytes: int | None = attrs.field(default=None, validator=_count())
 
     webhook_secret: str | tuple[str, ...] = attrs.field(
-        default="emulator-webhook-secret", converter=_tuple, validator=_texts
+        default="emulator-webhook-secret", converter=_tuple_or_text, validator=_texts
     )
     webhook_retry: float = attrs.field(default=1.0, validator=_number())
     modes: tuple[str, ...] = attrs.field(default=MODES, converter=_tuple, validator=_texts)

@@ -113,7 +113,7 @@ class Emulator:
             handler_cancellation=True,  # a hanging answer ends when its client leaves
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
-        self._stopping.clear()
+        self._stopping = asyncio.Event()  # a new one, since an event belongs to the loop that first waits for it
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port, backlog=1024).start()
@@ -163,28 +163,29 @@ class Emulator:
         self.ledger.peak_in_flight = max(self.ledger.peak_in_flight, self._in_flight)
         try:
             call = await self._read(kind, gateway, detail, request)
-            answer = await self._admitted(call)
-            answer.headers["X-Request-Id"] = f"req_{next(self._request_ids):012d}"
-            return await send(request, answer, self._stopping)
+            refusal = self._refusal(call)
+            if refusal is not None:
+                return await self._answer(call, refusal)
+            self._limits.in_flight += 1
+            try:
+                return await self._answer(call, self._desk.serve(call))
+            finally:
+                self._limits.in_flight -= 1
         finally:
             self._in_flight -= 1
 
-    async def _admitted(self, call: Call) -> Answer:
-        """Let the call through key and limits; it counts as in flight until its latency is over."""
-        scenario = self.scenario
-        if not _has_key(call.request, scenario):
+    def _refusal(self, call: Call) -> Answer | None:
+        """What turns the call away before anybody looks at what it wants: key, then limits."""
+        if not _has_key(call.request, self.scenario):
             return call.gateway.unauthorised()
-        limit = self._limits.refusing(scenario, call.kind, call.now)
-        if limit is not None:
-            return self._desk.limited(call, limit)
-        self._limits.in_flight += 1
-        try:
-            answer = self._desk.serve(call)
-            if scenario.latency:
-                await asyncio.sleep(scenario.latency)
-            return answer
-        finally:
-            self._limits.in_flight -= 1
+        limit = self._limits.refusing(self.scenario, call.kind, call.now)
+        return None if limit is None else self._desk.limited(call, limit)
+
+    async def _answer(self, call: Call, answer: Answer) -> web.StreamResponse:
+        answer.headers["X-Request-Id"] = f"req_{next(self._request_ids):012d}"
+        if self.scenario.latency:
+            await asyncio.sleep(self.scenario.latency)
+        return await send(call.request, answer, self._stopping)
 
     async def _read(self, kind: str, gateway: Gateway, detail: str, request: web.Request) -> Call:
         now = self._clock.now()
@@ -201,11 +202,8 @@ class Emulator:
         except (ValueError, RecursionError):
             call.bad = True
             return
-        if call.gateway is JIMMY:
-            return
-        if not isinstance(call.body, dict):
-            call.bad = True
-        elif "input" in call.body or "mode" in call.body:
+        call.bad = not isinstance(call.body, dict)
+        if call.gateway is TOAPIS and not call.bad and ("input" in call.body or "mode" in call.body):
             call.gateway = GUIDE
 
     async def _read_query(self, call: Call) -> None:

@@ -159,7 +159,7 @@ class Toapis(_Generations):
 
     name = "toapis"
 
-    def read(self, body: Any, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
         wrong = faults(body, FLAT_RULES, ("model", "prompt"))
         if scenario.closed is not False:
             wrong += unknown(body, FLAT_RULES)
@@ -209,7 +209,7 @@ class GeminiOmni(_Generations):
 
     name = "gemini_omni"
 
-    def read(self, body: Any, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
         rules = {"model": one_of(MODEL), "mode": one_of(*scenario.modes), "input": _is_object}
         wrong = faults(body, rules, ("model", "mode", "input"))
         given = body.get("input")

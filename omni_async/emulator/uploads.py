@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 import attrs
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 KEPT_BYTES = 64 * 1024 * 1024
 
@@ -50,15 +51,18 @@ class Upload:
 
 
 async def read_upload(request: web.Request, limit: int) -> Upload | None:
-    """The request's part named `file`, None if there is none or the body is no multipart form."""
+    """The one part, named `file` (docs); None if the body is no multipart form or holds anything else."""
+    if request.content_type != "multipart/form-data":
+        return None
     try:
         parts = await request.multipart()
-        while (part := await parts.next()) is not None:
-            if isinstance(part, BodyPartReader) and part.name == "file":
-                return Upload(part.filename or "", await _read_part(part, limit))
-    except (ValueError, AssertionError, RuntimeError):
+        part = await parts.next()
+        if not isinstance(part, BodyPartReader) or part.name != "file":
+            return None
+        upload = Upload(part.filename or "", await _read_part(part, limit))
+        return upload if await parts.next() is None else None
+    except (ValueError, AssertionError, HttpProcessingError):  # all that aiohttp raises for a broken form
         return None
-    return None
 
 
 async def _read_part(part: BodyPartReader, limit: int) -> bytes | None:
