@@ -75,10 +75,11 @@ def _origin(field: str, text: str) -> Origin:
         shown = without_query(str(text))
         fault = Fault(field, f"{shown!r} is no origin; write it like https://cdn.internal or http://127.0.0.1:8080")
         raise InvalidRequestError(str(fault), faults=(fault,))
-    return _origin_of(url)
+    return origin_of(url)
 
 
-def _origin_of(url: URL) -> Origin:
+def origin_of(url: URL) -> Origin:
+    """The origin of an http or https URL that `check_url` let pass."""
     return Origin(url.scheme, _host(url), url.port or _PORTS[url.scheme])
 
 
@@ -114,7 +115,7 @@ def check_url(url: str | URL, allowed: frozenset[Origin]) -> URL:
         raise UnsafeURLError(f"the download URL {shown!r} is no http or https URL: nothing was asked for")
     if parsed.raw_user is not None or parsed.raw_password is not None:
         raise UnsafeURLError(f"the download URL {shown!r} carries a user name or password: nothing was asked for")
-    if _origin_of(parsed) not in allowed:
+    if origin_of(parsed) not in allowed:
         problem = _problem(parsed)
         if problem:
             raise UnsafeURLError(f"the download URL {shown!r} {problem}; allow_hosts= excepts exact origins")

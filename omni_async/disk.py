@@ -1,0 +1,63 @@
+"""Work on files off the event loop: in a worker thread, to its end, and with errors in the user's words."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from .errors import DownloadError, OmniError
+
+T = TypeVar("T")
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a full disk or quota says."""
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run `function` in a worker thread, to its end even if this is cancelled meanwhile.
+
+    A native `Task.cancel()` goes through anyio's shield: the descriptor would be closed under a running write.
+    """
+    work = asyncio.ensure_future(anyio.to_thread.run_sync(function, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await _ended(work)
+        raise
+
+
+async def _ended(work: asyncio.Future[Any]) -> None:
+    """Wait for `work` however often this is cancelled meanwhile; its result interests nobody any more."""
+    with anyio.CancelScope(shield=True):
+        while not work.done():
+            try:
+                await asyncio.wait({work})
+            except asyncio.CancelledError:
+                continue
+    if not work.cancelled():
+        work.exception()  # looked at, so that the loop does not warn
+
+
+async def on_disk(path: Path, function: Callable[..., T], *args: Any) -> T:
+    """`in_thread` for a file that is being written; what the disk says stays as the error's `__cause__`.
+
+    Raises:
+        DownloadError: The disk refused, with what to do about it.
+    """
+    try:
+        return await in_thread(function, *args)
+    except OmniError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError | ValueError) -> DownloadError:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return DownloadError(f"no space left for {path}: free some and download again, which costs nothing")
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return DownloadError(f"{path} cannot be written ({reason}): choose another place and download again")

@@ -1,0 +1,364 @@
+"""Streams down: a server's URL to a file, which appears whole or not at all.
+
+`answers` decides what an answer means for the file, `partfile` keeps the disk's side, and here the two meet the
+network. Connections made here never carry a key or a cookie, and dial only addresses that `safety` lets pass.
+"""
+
+import asyncio
+import contextvars
+import logging
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from .answers import Setback, broken, opening, validator
+from .disk import in_thread, on_disk
+from .errors import DownloadError, IntegrityError, UnsafeURLError
+from .models import without_query
+from .partfile import PartFile, Tag, refuse_existing, source_of
+from .policies import RetryPolicy, Timeouts
+from .retry import backoff
+from .safety import Origin, check_url, is_public, origin_of, proxy_for
+
+Progress = Callable[[int, int | None], None]
+
+CHUNK = 1024 * 1024
+MAX_BYTES = 4 * 1024**3
+MIN_RATE = 1024.0
+WATCH_SECONDS = 60.0
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_log = logging.getLogger("omni_async")
+
+
+class _RefusedError(RuntimeError):
+    """Stops a dial.
+
+    No OSError: aiohttp reads those as "could not connect". Of all others aiohappyeyeballs carries only this class
+    through a race of several addresses.
+    """
+
+
+@attrs.define
+class _Dial:
+    """What one request's dialling came to."""
+
+    refused: int = 0
+    passed: int = 0
+
+
+_dial: contextvars.ContextVar[_Dial] = contextvars.ContextVar("omni_async_dial")
+
+
+def _checked_socket(address: Any) -> socket.socket:
+    """A socket for an address of the Internet: called for every address that is dialled, literal or resolved."""
+    family, kind, protocol, _, place = address
+    dial = _dial.get(_Dial())
+    if not is_public(str(place[0]), dialled=True):
+        dial.refused += 1
+        raise _RefusedError("the address is not public")
+    dial.passed += 1
+    return socket.socket(family, kind, protocol)
+
+
+class _Watch:
+    """Whether bytes come fast enough: a drip never trips a read timeout."""
+
+    def __init__(self, clock: Callable[[], float], min_rate: float) -> None:
+        self._clock, self._min_rate = clock, min_rate
+        self._since, self._count = clock(), 0
+
+    def too_slow(self, received: int) -> bool:
+        self._count += received
+        seconds = self._clock() - self._since
+        if seconds < WATCH_SECONDS:
+            return False
+        slow = self._count < self._min_rate * seconds
+        self._since, self._count = self._since + seconds, 0
+        return slow
+
+
+@attrs.define
+class _Job:
+    """One `fetch`: where from, where to, and how it stands."""
+
+    url: str
+    part: PartFile
+    on_progress: Progress | None
+    afresh: bool = False
+    best: int = 0
+    failures: int = 0
+
+    def told(self, total: int | None, pending: int) -> None:
+        """Report to the caller; what his function raises is his, and no reason to lose a video."""
+        if self.on_progress is None:
+            return
+        try:
+            self.on_progress(self.part.size + pending, total)
+        except Exception:
+            _log.exception("on_progress raised and is not called again for this download")
+            self.on_progress = None
+
+
+class Downloader:
+    """Fetches videos. Constructing needs no running loop; connections are made by the first `fetch`.
+
+    Args:
+        allowed: Origins that are asked whatever their address: the gateway's own and the caller's exceptions.
+        proxy: `"env"`, None, or a proxy's URL; see `safety.proxy_for`.
+        timeouts: `connect` and `read` hold here.
+        retry: `attempts` without progress end a download; `max_wait` bounds a server's Retry-After.
+        max_bytes: Longer than this is no video.
+        min_rate: Slower than this, in bytes per second over a minute, is given up and tried again.
+        sleep: Waits; given by tests.
+        rng: Jitter; given by tests.
+        clock: Monotonic seconds; given by tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed: frozenset[Origin] = frozenset(),
+        proxy: str | None = "env",
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        max_bytes: int = MAX_BYTES,
+        min_rate: float = MIN_RATE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._allowed, self._proxy = allowed, proxy
+        self._timeouts, self._retry = timeouts or Timeouts(), retry or RetryPolicy()
+        self._max_bytes, self._min_rate = max_bytes, min_rate
+        self._sleep, self._rng, self._clock = sleep, rng or random.Random(), clock
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Downloader {'closed' if self._closed else 'ready'}>"
+
+    async def aclose(self) -> None:
+        """Close the connections; a download under way ends with an error and can be resumed."""
+        self._closed = True
+        for session in list(self._sessions.values()):
+            await session.close()
+        self._sessions.clear()
+
+    async def refuse_existing(self, target: Path, *, overwrite: bool = False) -> None:
+        """Raise TargetExistsError if `target` is there and may not be replaced."""
+        await on_disk(target, lambda: refuse_existing(target, overwrite=overwrite))
+
+    async def fetch(
+        self, url: str, target: Path, *, overwrite: bool = False, on_progress: Progress | None = None
+    ) -> Path:
+        """Store what is at `url` as `target`, going on from an earlier `.part` if it is the same video.
+
+        Args:
+            url: Where the video is.
+            target: The file to make; folders above it are made, too.
+            overwrite: Replace what is there.
+            on_progress: Called with the bytes stored and the length of the whole, or None where that is not known.
+
+        Raises:
+            TargetExistsError: Checked before anything is asked for.
+            UnsafeURLError: The URL, or where it leads, is no place for a download.
+            ResultExpiredError: It no longer works; the gateway may give a fresh one.
+            IntegrityError: What arrived, in every attempt, is not the whole or not a video.
+            DownloadError: Anything else; `__cause__` is the disk's OSError if it was the disk.
+        """
+        part = PartFile(target, overwrite=overwrite)
+        try:
+            await self.refuse_existing(target, overwrite=overwrite)
+            check_url(url, self._allowed)
+            await on_disk(target, part.open)
+            return await self._insist(_Job(url, part, on_progress, best=part.size))
+        finally:
+            await in_thread(part.close)
+
+    async def _insist(self, job: _Job) -> Path:
+        """Attempt after attempt until the video is there or the budget is gone."""
+        while True:
+            started = self._clock()
+            setback = await self._attempt(job)
+            if setback is None:
+                return await on_disk(job.part.target, job.part.publish)
+            if setback.discard:
+                await on_disk(job.part.target, job.part.restart, Tag())
+            job.afresh = setback.afresh
+            # A drip is no progress: it would never end.
+            grown = job.part.size - job.best
+            job.failures = 1 if grown > 0 and grown >= self._min_rate * (self._clock() - started) else job.failures + 1
+            job.best = max(job.best, job.part.size)
+            if not setback.again or job.failures >= self._retry.attempts:
+                raise setback.error
+            pause = backoff(job.failures - 1, self._rng) if setback.pause is None else setback.pause
+            await self._sleep(pause)
+
+    async def _attempt(self, job: _Job) -> Setback | None:
+        """One try. None if the file is whole, else what stood in the way; disk errors and unsafe URLs are raised."""
+        response = await self._follow(job)
+        if isinstance(response, Setback):
+            return response
+        try:
+            return await self._receive(response, job)
+        finally:
+            response.close()
+
+    async def _follow(self, job: _Job) -> aiohttp.ClientResponse | Setback:
+        """The answer at the end of the redirects, every hop judged like the first URL."""
+        url = check_url(job.url, self._allowed)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._ask(url, self._headers(job))
+            if isinstance(response, Setback) or response.status not in _REDIRECTS:
+                return response
+            response.close()
+            follower = check_url(_joined(url, response.headers.get("location", "")), self._allowed)
+            if url.scheme == "https" and follower.scheme != "https":
+                raise UnsafeURLError(f"the video's URL was redirected from https to {without_query(str(follower))!r}")
+            url = follower
+        raise UnsafeURLError(f"the video's URL was redirected more than {MAX_REDIRECTS} times")
+
+    async def _ask(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse | Setback:
+        """One request. Foreign exceptions become a value: raised here, ours would carry them and their URLs along."""
+        proxy = proxy_for(url, self._proxy)
+        session = self._session(guarded=proxy is None and origin_of(url) not in self._allowed)
+        connect, read = self._timeouts.connect, self._timeouts.read
+        dial = _Dial()
+        token = _dial.set(dial)
+        try:
+            return await session.get(
+                url,
+                headers=headers,
+                proxy=proxy,
+                allow_redirects=False,
+                raise_for_status=False,
+                middlewares=(),
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read),
+            )
+        except Exception as error:
+            if dial.refused and not dial.passed:
+                where = without_query(str(url))
+                return Setback(UnsafeURLError(f"{where!r} leads to an address that is not public"), again=False)
+            return Setback(_closed(), again=False) if self._closed else broken(error, begun=False)
+        finally:
+            _dial.reset(token)
+
+    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
+        if self._closed:
+            raise _closed()
+        if guarded not in self._sessions:
+            factory = _checked_socket if guarded else None
+            self._sessions[guarded] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=factory),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "omni-async"},
+                trust_env=False,
+            )
+        return self._sessions[guarded]
+
+    def _headers(self, job: _Job) -> dict[str, str]:
+        headers = {"Accept-Encoding": "identity"}
+        if self._resumes(job):
+            headers["Range"] = f"bytes={job.part.size}-"
+            headers["If-Range"] = job.part.tag.validator or ""
+        return headers
+
+    def _resumes(self, job: _Job) -> bool:
+        return job.part.size > 0 and not job.afresh and job.part.tag.resumes(source_of(URL(job.url)))
+
+    async def _receive(self, response: aiohttp.ClientResponse, job: _Job) -> Setback | None:
+        """Take the body, and say what is wrong with it or with the whole."""
+        part, ranged = job.part, self._resumes(job)
+        headers, max_wait = response.headers, self._retry.max_wait
+        begin = opening(
+            response.status, headers, size=part.size, ranged=ranged, total=part.tag.total, max_wait=max_wait
+        )
+        if isinstance(begin, Setback):
+            return begin
+        if begin.restart:
+            await on_disk(part.target, part.restart, Tag(validator(headers), begin.total, source_of(URL(job.url))))
+        fault = None if begin.whole else await self._store(response, job, begin.total)
+        return fault or await self._verdict(job, begin.total, framed=begin.framed)
+
+    async def _store(self, response: aiohttp.ClientResponse, job: _Job, total: int | None) -> Setback | None:
+        """The body into the file; what came before a break or a cancellation is stored, too."""
+        pending = bytearray()
+        try:
+            return await self._stream(response, job, total, pending)
+        finally:
+            if pending:
+                await on_disk(job.part.target, job.part.write, pending)
+
+    async def _stream(
+        self, response: aiohttp.ClientResponse, job: _Job, total: int | None, pending: bytearray
+    ) -> Setback | None:
+        """The body through `pending` into the file, in pieces of about a MiB."""
+        watch = _Watch(self._clock, self._min_rate)
+        job.told(total, 0)
+        while True:
+            try:
+                data = await response.content.readany()
+            except Exception as error:
+                return broken(error, begun=True)
+            if not data:
+                return None
+            pending += data
+            fault = self._fault(job, pending, total) or (_slow() if watch.too_slow(len(data)) else None)
+            if fault is not None:
+                return fault
+            job.told(total, len(pending))
+            if len(pending) >= CHUNK:
+                piece = bytes(pending)
+                pending.clear()
+                await on_disk(job.part.target, job.part.write, piece)
+
+    def _fault(self, job: _Job, pending: bytearray, total: int | None) -> Setback | None:
+        """What is plainly wrong already, so that nobody waits for four gigabytes of it."""
+        if max(job.part.size + len(pending), total or 0) > self._max_bytes:
+            error = IntegrityError(f"the server sends more than {self._max_bytes} bytes: no video is that long")
+            return Setback(error, again=False, discard=True)
+        if job.part.size == 0 and len(pending) >= 8 and pending[4:8] != b"ftyp":
+            return _no_video()
+        return None
+
+    async def _verdict(self, job: _Job, total: int | None, *, framed: bool) -> Setback | None:
+        """Whether what is stored is the whole, and a video."""
+        part = job.part
+        if total is not None and part.size != total:
+            error = IntegrityError(f"{part.size} of {total} bytes arrived: download again to go on from there")
+            return Setback(error, discard=part.size > total)
+        if (await on_disk(part.target, part.head))[4:8] != b"ftyp":
+            return _no_video()
+        if not framed and not await on_disk(part.target, part.boxes_end):
+            return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
+        return None
+
+
+def _closed() -> DownloadError:
+    return DownloadError("the client was closed: what is stored so far can be resumed by another")
+
+
+def _no_video() -> Setback:
+    return Setback(IntegrityError("what the server sent is no MP4 video, perhaps an error page"), discard=True)
+
+
+def _slow() -> Setback:
+    return Setback(DownloadError("the server sends too slowly: download again later to go on from there"))
+
+
+def _joined(url: URL, place: str) -> str:
+    try:
+        return urljoin(str(url), place)
+    except ValueError:
+        return place

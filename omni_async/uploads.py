@@ -1,0 +1,158 @@
+"""Streams up: a local file as one part of a form, read while it is sent."""
+
+import hashlib
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from .dialects import UploadRules
+from .disk import in_thread
+from .errors import Fault, InvalidRequestError
+
+Progress = Callable[[int, int | None], None]
+
+CHUNK = 256 * 1024
+_LONGEST_PATH = 4096
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(//|(?<=data:))")
+
+# Not `mimetypes`: what that says depends on the machine's registry.
+_TYPES = {
+    **{ending: f"image/{ending}" for ending in ("jpeg", "png", "gif", "webp", "bmp")},
+    **{ending: f"video/{ending}" for ending in ("mp4", "webm")},
+    **{ending: f"audio/{ending}" for ending in ("wav", "aac", "flac", "ogg")},
+    "jpg": "image/jpeg",
+    "svg": "image/svg+xml",
+    "mov": "video/quicktime",
+    "avi": "video/x-msvideo",
+    "mkv": "video/x-matroska",
+    "m4v": "video/x-m4v",
+    "flv": "video/x-flv",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+}
+
+
+def is_local(reference: str) -> bool:
+    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
+    return not _SCHEME.match(reference) and len(reference) <= _LONGEST_PATH and reference.isprintable()
+
+
+def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") -> Fault | None:
+    """What keeps a file from being uploaded, found without sending anything; None if nothing does. Looks at the disk.
+
+    Args:
+        path: The file.
+        rules: What the gateway takes; None if it takes nothing.
+        field: The request's field that names the file.
+    """
+    if rules is None:
+        return Fault(field, f"{path} is a local file, and this gateway takes no uploads: give a public URL")
+    ending = _ending(path)
+    if ending not in rules.endings:
+        return Fault(field, f"{path} has an ending this gateway does not take", tuple(sorted(rules.endings)))
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        return Fault(field, f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
+    if not stat.S_ISREG(found.st_mode):
+        return Fault(field, f"{path} is no file")
+    if found.st_size == 0:
+        return Fault(field, f"{path} is empty")
+    if found.st_size > rules.max_bytes:
+        return Fault(field, f"{path} has {found.st_size} bytes; at most {rules.max_bytes} are taken")
+    return None
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+async def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hex: what makes two references the same.
+
+    Raises:
+        InvalidRequestError: It cannot be read.
+    """
+    try:
+        return await in_thread(_digest, path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> InvalidRequestError:
+    fault = Fault("file", f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
+    return InvalidRequestError(str(fault), faults=(fault,))
+
+
+async def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -> aiohttp.MultipartWriter:
+    """The body of an upload. Made anew for each attempt; the file is open only while it is sent.
+
+    Args:
+        path: The file.
+        part: Name of the form's one part.
+        on_progress: Called with the bytes sent and the file's size.
+
+    Raises:
+        InvalidRequestError: The file cannot be read.
+    """
+    try:
+        size = (await in_thread(path.stat)).st_size
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    form = aiohttp.MultipartWriter("form-data")
+    payload = _FilePayload(path, size, on_progress)
+    payload.set_content_disposition("form-data", name=part, filename=_sent_name(path))
+    form.append_payload(payload)
+    return form
+
+
+def _sent_name(path: Path) -> str:
+    """An ASCII name that needs no quoting anywhere: servers disagree on how to read any other."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_")[:100]
+    ending = re.sub(r"[^a-z0-9]", "", _ending(path))
+    return f"{stem or 'file'}.{ending}" if ending else stem or "file"
+
+
+class _FilePayload(Payload):
+    """A file with a known length, so that no gateway sees a chunked upload, which some refuse."""
+
+    _autoclose = True  # holds nothing between two sends
+
+    def __init__(self, path: Path, size: int, on_progress: Progress | None) -> None:
+        super().__init__(path, content_type=_TYPES.get(_ending(path), "application/octet-stream"))
+        self._size: int = size
+        self._on_progress = on_progress
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Not offered: aiohttp asks for it only to show a body."""
+        raise TypeError("a file is streamed, not shown")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send just as many bytes as were announced."""
+        file = await in_thread(self._value.open, "rb")
+        try:
+            await self._send(file, writer)
+        finally:
+            file.close()  # read-only: nothing is flushed
+
+    async def _send(self, file: BinaryIO, writer: AbstractStreamWriter) -> None:
+        sent = 0
+        while sent < self._size:
+            data = await in_thread(file.read, min(CHUNK, self._size - sent))
+            if not data:
+                raise OSError(f"{self._value} became shorter while it was sent")
+            await writer.write(data)
+            sent += len(data)
+            if self._on_progress is not None:
+                self._on_progress(sent, self._size)
