@@ -128,6 +128,11 @@ class SubmissionUncertainError(OmniError):
         super().__init__(message, **about)
         self.evidence: Mapping[str, Any] = evidence or {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles and copies leave the body out: it can quote a prompt or a signed URL. The journal keeps it."""
+        evidence = {name: value for name, value in self.evidence.items() if name != "body"}
+        return type(self), self.args, {**self.__dict__, "evidence": evidence}
+
 
 class ApiError(OmniError):
     """The gateway refused, in its own words or by an HTTP status."""
@@ -195,7 +200,9 @@ class TaskFailedError(OmniError):
     (a new payment) has a chance.
     """
 
-    def __init__(self, message: str, *, task: Any = None, moderated: bool = False, retryable: bool = True, **about: Any) -> None:
+    def __init__(
+        self, message: str, *, task: Any = None, moderated: bool = False, retryable: bool = True, **about: Any
+    ) -> None:
         super().__init__(message, **about)
         self.task = task
         self.moderated = moderated

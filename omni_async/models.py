@@ -3,7 +3,7 @@
 import difflib
 import enum
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
@@ -56,16 +56,19 @@ def _texts(value: Any) -> Any:
     """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
     if value is None:
         return ()
-    if isinstance(value, str | PathLike):
+    if isinstance(value, str | bytes | PathLike) or not isinstance(value, Iterable):
         value = (value,)
-    if not isinstance(value, Iterable):
-        return value
     return tuple(fspath(item) if isinstance(item, PathLike) else item for item in value)
 
 
 def _length(value: Any) -> str:
-    """What a repr shows of a private text or list: only how long it is."""
-    return f"<{len(value)}>" if isinstance(value, str | tuple) else f"<{type(value).__name__}>"
+    """What a repr shows of something private: only how long it is."""
+    return f"<{len(value)}>" if isinstance(value, Sized) else f"<{type(value).__name__}>"
+
+
+def _given(value: Any) -> Any:
+    """An empty text counts as not given."""
+    return None if value == "" else value
 
 
 _hidden: Any = {"repr": _length}
@@ -96,14 +99,14 @@ class VideoRequest:
     model: str | None = None
     duration: int | None = None
     resolution: str | None = None
-    aspect_ratio: str | None = None
+    aspect_ratio: str | None = attrs.field(default=None, converter=_given)  # seed: orientation counts when it is empty
     orientation: str | None = None
     image_urls: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
     images: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
     video_urls: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
     generation_type: str | None = None
     mode: str | None = None
-    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, repr=lambda value: f"<{len(value)}>")
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, **_hidden)
     custom_id: str | None = None
     metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False, repr=False)
 
@@ -239,15 +242,18 @@ def _rebuild(fields: dict[str, Any]) -> VideoTask:
 
 def _load_handle(text: str | bytes) -> dict[str, Any]:
     """The handle's JSON object, its version checked."""
+    handle: dict[str, Any] | None
     try:
         handle = json.loads(text)
     except (ValueError, RecursionError, TypeError):
         handle = None
-    if not isinstance(handle, dict) or not isinstance(handle.get("task_id"), str) or not handle["task_id"]:
+    version = handle.get("omni_async") if isinstance(handle, dict) else None
+    if handle is None or type(version) is not int:
         raise DecodeError("this is no task handle: VideoTask.to_json() makes one")
-    version = handle.get("omni_async")
     if version != HANDLE_VERSION:
-        raise DecodeError(f"this handle has version {version!r}, this library reads {HANDLE_VERSION}: upgrade it")
+        raise DecodeError(f"this handle has version {version}, this library reads {HANDLE_VERSION}: upgrade it")
+    if not isinstance(handle.get("task_id"), str) or not handle["task_id"].strip():
+        raise DecodeError("the handle's task_id is missing", path="$.task_id")
     return handle
 
 

@@ -1,6 +1,6 @@
 """How fast, how often and how long: the settings of a client, all in seconds and counts."""
 
-import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,16 +9,21 @@ import attrs
 from .errors import Fault, InvalidRequestError
 
 
-def _positive(*, zero: bool = False) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
-    """A validator for a finite number above zero (or, with `zero`, not below), None allowed where it is the default."""
+def _refuse(field: str, problem: str) -> InvalidRequestError:
+    fault = Fault(field, problem)
+    return InvalidRequestError(str(fault), faults=(fault,))
+
+
+def _positive(*, whole: bool = False) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
+    """A validator for a finite (with `whole`: whole) number above zero; None is allowed where it is the default."""
+    kinds = (int,) if whole else (int, float)
 
     def check(_instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         if value is None and attribute.default is None:
             return
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (value == 0 and not zero):
-            fault = Fault(attribute.name, f"{value!r} is no {'number from 0' if zero else 'positive number'}")
-            raise InvalidRequestError(str(fault), faults=(fault,))
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value <= sys.float_info.max:
+            noun = "positive whole number" if whole else "positive number"
+            raise _refuse(attribute.name, f"{value!r:.40} is no {noun}")
 
     return check
 
@@ -33,8 +38,8 @@ class Limits:
         requests_per_second: HTTP requests per second at most.
     """
 
-    max_connections: int = attrs.field(default=64, validator=_positive())
-    max_running_tasks: int | None = attrs.field(default=None, validator=_positive())
+    max_connections: int = attrs.field(default=64, validator=_positive(whole=True))
+    max_running_tasks: int | None = attrs.field(default=None, validator=_positive(whole=True))
     requests_per_second: float | None = attrs.field(default=None, validator=_positive())
 
 
@@ -52,6 +57,11 @@ class PollPolicy:
     max_interval: float | None = attrs.field(default=None, validator=_positive())
     fixed: float | None = attrs.field(default=None, validator=_positive())
 
+    def __attrs_post_init__(self) -> None:
+        """The two bounds must leave room between them."""
+        if self.min_interval is not None and self.max_interval is not None and self.min_interval > self.max_interval:
+            raise _refuse("min_interval", f"{self.min_interval} is above max_interval, {self.max_interval}")
+
 
 @attrs.frozen
 class RetryPolicy:
@@ -64,7 +74,7 @@ class RetryPolicy:
             (seed: 2-3 retries). With False such a create is uncertain.
     """
 
-    attempts: int = attrs.field(default=3, validator=_positive())
+    attempts: int = attrs.field(default=3, validator=_positive(whole=True))
     max_wait: float = attrs.field(default=120.0, validator=_positive())
     create_on_internal_error: bool = True
 
