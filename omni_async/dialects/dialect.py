@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import attrs
 
 from ..errors import DecodeError, Fault
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask
-from .wire import Call, Reply, dig, text
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
+from .wire import Call, CallKind, Reply, code_text, dig, text
 
 
 class RefusalKind(enum.StrEnum):
@@ -57,6 +57,7 @@ class RefusalRule:
         statuses: HTTP statuses.
         not_statuses: HTTP statuses it does not hold for.
         words: Pattern searched in the message.
+        first: Only the first, most telling code counts: for rows after which a paid create is sent again.
     """
 
     kind: RefusalKind
@@ -64,11 +65,12 @@ class RefusalRule:
     statuses: frozenset[int] | None = None
     not_statuses: frozenset[int] = frozenset()
     words: re.Pattern[str] | None = None
+    first: bool = False
 
-    def matches(self, status: int, codes: frozenset[str], message: str) -> bool:
+    def matches(self, status: int, codes: tuple[str, ...], message: str) -> bool:
         """Whether a refusal with this HTTP status, these codes and this message is one of this row."""
         return (
-            (self.codes is None or not self.codes.isdisjoint(codes))
+            (self.codes is None or not self.codes.isdisjoint(codes[:1] if self.first else codes))
             and (self.statuses is None or status in self.statuses)
             and status not in self.not_statuses
             and (self.words is None or self.words.search(message) is not None)
@@ -132,21 +134,43 @@ STATUS_WORDS: Mapping[str, TaskStatus] = {
     "cancelled": TaskStatus.CANCELED,
 }
 
+CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
+"""HTTP statuses that say by themselves that nothing was accepted."""
+TOLD_BY_WORDS = CLEAN_REFUSALS | {200, 429}
+"""HTTP statuses with which a message alone is believed; with a 5xx or a timeout it could be about anything."""
+
+# The patterns are narrow on purpose: a rate refusal sends the paid create again, so "too many images", "task data
+# too large" or "concurrent task timed out" must not look like one.
 MODERATION_WORDS = re.compile(
-    r"moderation|content.?polic|safety|sensitive|prohibited|内容违规|违规内容|敏感|审核未通过|内容审核|安全策略", re.IGNORECASE
+    r"moderation|content.?polic|safety|(?<!case[ -])(?<!in)sensitive|prohibited.?content|content.{0,20}prohibited"
+    r"|内容违规|违规内容|(?<!大小写)敏感|审核未通过|内容审核|安全策略",
+    re.IGNORECASE,
 )
 RATE_WORDS = re.compile(
-    r"too.?(frequent|many)|rate.?limit|throttl|slow down|请求过于频繁|过于频繁|操作频繁|请求频率|限流|请求过多", re.IGNORECASE
+    r"too.?frequent|too.?many.{0,20}(request|call|task|job)|(?<!gene)rate.?limit|throttl|slow down"
+    r"|过于频繁|操作频繁|请求频率|限流|请求过多",
+    re.IGNORECASE,
 )
-_CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数"
-_REACHED = r"limit|exceed|max|too many|reached|上限|超|达到|限制|过多"
+_CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数(?!据)"
+_REACHED = r"limit|exceed|max|too many|reached|上限|超(?!时)|达到|限制|过多"
 CONCURRENCY_WORDS = re.compile(f"({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})", re.IGNORECASE | re.DOTALL)
 REQUESTS_WORDS = re.compile(r"per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率", re.IGNORECASE)
+_EITHER_WORDS = re.compile(r"concurren\w*.{0,3}requests?|并发请求", re.IGNORECASE)
+NO_TASK_WORDS = re.compile(
+    r"no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
+    r"|任务[^,，。;；]{0,80}(不存在|未找到)",
+    re.IGNORECASE,
+)
 QUOTA_WORDS = re.compile(
-    r"insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)|quota.{0,20}(used up|exhaust|exceeded)"
+    r"insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"
+    r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
     r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用",
     re.IGNORECASE,
 )
+
+
+WORDS_READ = 1000
+"""How much of a message is searched: an endless one must not hold up the event loop."""
 
 
 class Dialect(abc.ABC):
@@ -187,28 +211,34 @@ class Dialect(abc.ABC):
 
     def find_task_id(self, document: Any) -> str | None:
         """The task id where this gateway puts it, whatever else the document says; None if it is not there."""
-        places = (("data", "task_id"), ("data", 0, "task_id"), ("data", "id"), ("data", 0, "id"), ("task_id",), ("id",))
+        if is_chat(document):
+            return text(dig(document, "task_id"))
+        places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",), ("data", "id"), ("data", 0, "id"), ("id",))
         return next((found for place in places if (found := text(dig(document, *place)))), None)
 
-    def refused(self, reply: Reply) -> tuple[frozenset[str], str] | None:
-        """The codes and the message of a well-formed refusal in the gateway's own words; None if it is none."""
+    def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
+        """The codes and the message of a well-formed refusal in the gateway's own words; None if it is none.
+
+        The most telling code stands first: a word before a number, the code before the type.
+        """
         error = dig(reply.document, "error")
         if not isinstance(error, dict):
             return None
-        codes = frozenset(str(error[key]) for key in ("code", "type") if type(error.get(key)) in (str, int) and error[key] != "")
-        return (codes, text(error.get("message")) or "") if codes else None
+        codes = [code for key in ("code", "type") if (code := code_text(error.get(key)))]
+        codes.sort(key=lambda code: code.removeprefix("-").isdigit())
+        return (tuple(codes), text(error.get("message")) or "") if codes else None
 
     def classify(self, reply: Reply) -> Refusal | None:
         """What a refusal is about, by this gateway's refusal table; None if the table does not know it."""
         refused = self.refused(reply)
         if refused is None:
             return None
-        codes, message = refused
+        codes, message = refused[0], refused[1][:WORDS_READ]
         rule = next((rule for rule in self.refusals if rule.matches(reply.status, codes, message)), None)
         if rule is None:
             return None
         cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
-        return Refusal(rule.kind, min(codes, default=None), message, cause)
+        return Refusal(rule.kind, next(iter(codes), None), message, cause)
 
     def status(self, word: str) -> TaskStatus | None:
         """The status a word stands for, or None for a word nobody knows: such a task is still running."""
@@ -219,16 +249,18 @@ class Dialect(abc.ABC):
         return {"Authorization": f"Bearer {key}"}
 
     def upload(self) -> Call:
-        """The call that uploads a file, or InvalidRequestError's cause: a gateway without uploads has none."""
-        raise NotImplementedError(f"gateway {self.name} takes no uploads")
+        """The call that uploads a file, by `uploads`; InvalidRequestError if the gateway takes none."""
+        if self.uploads is None:
+            raise invalid([Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs")])
+        return Call(kind=CallKind.UPLOAD, method="POST", path=self.uploads.path, part=self.uploads.part)
 
     def read_upload(self, reply: Reply) -> str:
         """The public URL in an upload's answer."""
         raise DecodeError(f"gateway {self.name} takes no uploads")
 
     def balance(self, scope: str = "account") -> Call:
-        """The call that asks what is left, of the `account` or of the `key`."""
-        raise NotImplementedError(f"gateway {self.name} tells no {scope} balance")
+        """The call that asks what is left, of the `account` or of the `key`; InvalidRequestError if there is none."""
+        raise invalid([Fault("balance", f"gateway {self.name} tells no {scope} balance")])
 
     def read_balance(self, reply: Reply) -> Balance:
         """The balance in that answer."""
@@ -236,11 +268,21 @@ class Dialect(abc.ABC):
 
     def moderated(self, code: str | None, message: str | None) -> bool:
         """Whether a task or request was refused for its content."""
-        return MODERATION_WORDS.search(f"{code or ''} {message or ''}") is not None
+        return MODERATION_WORDS.search(f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
 
 
 def named_cause(message: str) -> Cause | None:
-    """Which limit a rate refusal names, if it names one."""
-    if CONCURRENCY_WORDS.search(message):
-        return Cause.CONCURRENCY
-    return Cause.REQUESTS if REQUESTS_WORDS.search(message) else None
+    """Which limit a rate refusal names, if it names one. "Concurrent requests" can be either: that is no name."""
+    if REQUESTS_WORDS.search(message):
+        return Cause.REQUESTS
+    told = CONCURRENCY_WORDS.search(message) and not _EITHER_WORDS.search(message)
+    return Cause.CONCURRENCY if told else None
+
+
+def is_chat(document: Any) -> bool:
+    """Whether an answer has the shape of a chat answer (seed's FAQ): then its `id` is no task's."""
+    return (
+        dig(document, "choices") is not None
+        or dig(document, "object") in ("chat.completion", "chat.completion.chunk")
+        or (dig(document, "usage", "prompt_tokens") is not None and dig(document, "status") is None)
+    )

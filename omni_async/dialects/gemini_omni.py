@@ -3,8 +3,8 @@
 Sources: the model guide (seed) and the gateway's reference pages (docs). Both shapes are read by one decoder.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urljoin
 
 import attrs
 
@@ -14,6 +14,7 @@ from .dialect import (
     CONCURRENCY_WORDS,
     MODERATION_WORDS,
     RATE_WORDS,
+    TOLD_BY_WORDS,
     Abilities,
     Checked,
     Dialect,
@@ -21,8 +22,34 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .rules import ModelSpec, check_fields, check_model, find_model, mode_word, modes_of, named, ratio
-from .wire import CONVERTER, Call, CallKind, Reply, dig, excerpt, instant, percent, structure, text
+from .rules import (
+    ModelSpec,
+    check_extra,
+    check_fields,
+    check_model,
+    extra_of,
+    find_model,
+    mode_word,
+    modes_of,
+    named,
+    ratio,
+)
+from .wire import (
+    CONVERTER,
+    Call,
+    CallKind,
+    Reply,
+    absolute,
+    amount,
+    code_text,
+    dig,
+    excerpt,
+    instant,
+    percent,
+    segment,
+    structure,
+    text,
+)
 
 ROUTE = "/v1/videos/generations"
 
@@ -56,12 +83,15 @@ FLAT_MODELS = (
 
 _MODERATED = frozenset({"content_policy_violation", "moderation_error", "content_filter"})
 _NO_QUOTA = frozenset({"insufficient_quota", "insufficient_user_quota", "insufficient_balance"})
-_4XX = frozenset(range(400, 500))
+_BAD_KEY = frozenset({"authentication_error", "invalid_api_key", "permission_denied"})
+_TOO_MUCH = frozenset({"rate_limit_exceeded", "rate_limit_error"})
+_5XX = frozenset(range(500, 600))
 
 REFUSALS = (
     # By name where the name says more than the status, then by status (seed's table, docs).
     RefusalRule(kind=RefusalKind.MODERATION, codes=_MODERATED),
     RefusalRule(kind=RefusalKind.QUOTA, codes=_NO_QUOTA),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
     RefusalRule(kind=RefusalKind.AUTH, statuses=frozenset({401, 403})),
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
@@ -69,13 +99,15 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.MODERATION, statuses=frozenset({400, 422}), words=MODERATION_WORDS),
     RefusalRule(kind=RefusalKind.BAD_REQUEST, statuses=frozenset({400, 413, 422})),
     # A refusal can also come with HTTP 200 (seen), then only its name tells.
-    RefusalRule(kind=RefusalKind.AUTH, codes=frozenset({"authentication_error", "invalid_api_key", "permission_denied"})),
-    RefusalRule(kind=RefusalKind.RATE, codes=frozenset({"rate_limit_exceeded", "rate_limit_error"})),
-    RefusalRule(kind=RefusalKind.BAD_REQUEST, codes=frozenset({"invalid_request_error"}), not_statuses=frozenset(range(500, 600))),
-    RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found"})),
-    RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({"internal_error"}), statuses=frozenset({200, 500})),
-    RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({200, *_4XX}), words=RATE_WORDS),
-    RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({200, *_4XX}), words=CONCURRENCY_WORDS),
+    RefusalRule(kind=RefusalKind.AUTH, codes=_BAD_KEY, not_statuses=_5XX),
+    RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, not_statuses=_5XX),
+    RefusalRule(kind=RefusalKind.BAD_REQUEST, codes=frozenset({"invalid_request_error"}), not_statuses=_5XX),
+    # Sent again, so the name must be the error's own: a type beside another code is none.
+    RefusalRule(
+        kind=RefusalKind.TRANSIENT, codes=frozenset({"internal_error"}), statuses=frozenset({200, 500}), first=True
+    ),
+    RefusalRule(kind=RefusalKind.RATE, statuses=TOLD_BY_WORDS, words=RATE_WORDS),
+    RefusalRule(kind=RefusalKind.RATE, statuses=TOLD_BY_WORDS, words=CONCURRENCY_WORDS),
 )
 
 UPLOADS = UploadRules(
@@ -117,11 +149,9 @@ class _FlatCreate(_Input):
 
 @attrs.frozen
 class _Answer:
-    """What must be in any answer about a task; ids come in two places."""
+    """What must be in an answer about a task, besides its id, which comes in several places."""
 
     status: str
-    task_id: str = ""
-    id: str = ""
 
 
 class _OmniDialect(Dialect):
@@ -138,55 +168,43 @@ class _OmniDialect(Dialect):
 
     def query(self, task_id: str) -> Call:
         """`GET /v1/videos/generations/{task_id}` (docs)."""
-        return Call(kind=CallKind.QUERY, method="GET", path=f"{ROUTE}/{quote(task_id, safe='')}")
-
-    def find_task_id(self, document: Any) -> str | None:
-        """`task_id` before `id` (seen: poll by it); a chat answer's `id` is none."""
-        if dig(document, "choices") is not None or dig(document, "object") in ("chat.completion", "chat.completion.chunk"):
-            return None
-        places = (("task_id",), ("id",), ("data", "task_id"), ("data", "id"), ("data", 0, "task_id"))
-        return next((found for place in places if (found := text(dig(document, *place)))), None)
+        return Call(kind=CallKind.QUERY, method="GET", path=f"{ROUTE}/{segment(task_id)}")
 
     def read_create(self, reply: Reply) -> VideoTask:
-        """The task in either shape; its id must be there."""
-        task = self.read_query(reply)
-        if not task.task_id:
-            raise DecodeError("no task id in the answer", path="$.task_id", excerpt=excerpt(reply.document))
-        return task
+        """The task in either shape; its id must be there, its status need not."""
+        body = _task_in(reply)
+        if not self.find_task_id(reply.document):
+            raise DecodeError("no task id in the answer", path="$.task_id", excerpt=excerpt(body))
+        return self._task(reply, body, structure({"status": "", **_told(body)}, _Answer).status)
 
     def read_query(self, reply: Reply) -> VideoTask:
         """The task in either shape; a success must have its URL."""
-        document = reply.document
-        if not isinstance(document, dict):
-            raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
-        body = document["data"] if "status" not in document and isinstance(document.get("data"), dict) else document
-        answer = structure(body, _Answer)
-        status = self.status(answer.status) or TaskStatus.RUNNING
+        body = _task_in(reply)
+        return self._task(reply, body, structure(body, _Answer).status)
+
+    def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
+        status = self.status(word) or TaskStatus.RUNNING
         url = next((u for place in _URLS if (u := text(dig(body, *place)))), None)
         if status is TaskStatus.SUCCEEDED and url is None:
             raise DecodeError("finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body))
-        code = dig(body, "error", "code")
+        told = (("error", "message"), ("error_message",), ("error",))
         return VideoTask(
-            task_id=answer.task_id or answer.id,
+            task_id=self.find_task_id(reply.document) or "",
             status=status,
-            raw_status=answer.status,
+            raw_status=word,
             progress=percent(dig(body, "progress")),
             model=text(dig(body, "model")),
             mode=text(dig(body, "mode")),
             created_at=instant(dig(body, "created_at")),
             completed_at=instant(dig(body, "completed_at")),
             expires_at=instant(dig(body, "expires_at")),
-            video_url=urljoin(reply.url, url) if url else None,
-            error_message=text(dig(body, "error", "message")) or text(dig(body, "error_message")) or text(dig(body, "error")),
-            error_code=str(code)[:100] if type(code) in (str, int) else None,
+            video_url=absolute(reply.url, url, path="$.result.data[0].url") if url else None,
+            error_message=next((words for place in told if (words := text(dig(body, *place)))), None),
+            error_code=code_text(dig(body, "error", "code")),
             gateway=self.name,
             request_id=reply.request_id,
-            raw=document,
+            raw=reply.document,
         )
-
-    def upload(self) -> Call:
-        """`POST /v1/uploads/images`, one part `file` (docs)."""
-        return Call(kind=CallKind.UPLOAD, method="POST", path=UPLOADS.path, part=UPLOADS.part)
 
     def read_upload(self, reply: Reply) -> str:
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
@@ -205,35 +223,52 @@ class _OmniDialect(Dialect):
         if not isinstance(document, dict) or "remain_balance" not in document or document.get("success") is False:
             raise DecodeError("no balance in the answer", path="$.remain_balance", excerpt=excerpt(document))
         unlimited = document.get("unlimited_quota") is True
-        left, used = (_amount(document.get(name)) for name in ("remain_balance", "used_balance"))
         return Balance(
-            available=None if unlimited else left, used=used, unlimited=unlimited, gateway=self.name, raw=document
+            available=None if unlimited else amount(document["remain_balance"]),
+            used=amount(document.get("used_balance")),
+            unlimited=unlimited,
+            gateway=self.name,
+            raw=document,
         )
 
 
 @attrs.frozen(kw_only=True)
 class GeminiOmni(_OmniDialect):
-    """Dialect of the model guide: `model`, `mode`, `input{}`. `models` overrides the model table."""
+    """Dialect of the model guide: `model`, `mode`, `input{}`.
+
+    Args:
+        models: Overrides the model table.
+        mode_words: How the gateway spells a mode where it differs: three of the four spellings are inferred.
+    """
 
     name: str = "gemini_omni"
     base_url: str = "https://toapis.com"
     models: tuple[ModelSpec, ...] = GUIDE_MODELS
+    mode_words: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     abilities: Abilities = Abilities(max_interval=10.0)  # docs: first after 5 s, then about 10 s; URL lives 24 h
     uploads: UploadRules | None = UPLOADS
     refusals: tuple[RefusalRule, ...] = REFUSALS
 
+    def check(self, request: VideoRequest) -> Checked:
+        """The shared rules, and those of `extra` for what goes into `input`."""
+        found = super().check(request)
+        inside = tuple(check_extra(extra_of(request).get("input", {}), WIRE_NAMES, path="extra.input"))
+        return Checked((*found.faults, *inside), found.warnings)
+
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
         """`POST /v1/videos/generations` with `model`, `mode` and `input` (seed; route from docs)."""
         spec = find_model(self.models, request.model)
+        mode, extra = mode_word(request.mode) if request.mode else modes_of(request)[0], extra_of(request)
         body = CONVERTER.unstructure(
             _GuideCreate(
                 model=spec.name if spec else request.model or self.models[0].name,
-                mode=mode_word(request.mode) if request.mode else modes_of(request)[0],
+                mode=self.mode_words.get(mode, mode),
                 input=_Input(**_input(request, spec)),
             )
         )
-        inner = {**dict(request.extra.get("input") or {}), **body["input"]}
-        return _create_call({**request.extra, **body, "input": inner})
+        inside = extra.get("input")
+        inner = {**(inside if isinstance(inside, Mapping) else {}), **body["input"]}
+        return _create_call({**extra, **body, "input": inner})
 
 
 @attrs.frozen(kw_only=True)
@@ -250,26 +285,29 @@ class ToApis(_OmniDialect):
     def check(self, request: VideoRequest) -> Checked:
         """The shared rules, and: never base64 (docs)."""
         found = super().check(request)
-        links = request.image_urls if isinstance(request.image_urls, tuple) else ()
-        encoded = tuple(
-            Fault(f"image_urls[{place}]", "base64 is not taken; upload the file or give its URL")
-            for place, link in enumerate(links)
-            if isinstance(link, str) and link.strip().lower().startswith("data:")
-        )
-        doubtful = (Fault("video_urls", "the reference pages of this gateway do not list it"),) if request.video_urls else ()
-        return Checked((*found.faults, *encoded), (*found.warnings, *doubtful))
+        warnings = list(found.warnings)
+        if request.video_urls:
+            warnings.append(Fault("video_urls", "the reference pages of this gateway do not list it"))
+        return Checked((*found.faults, *_check_base64(request)), tuple(warnings))
 
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
         """`POST /v1/videos/generations`, everything at the top level (docs)."""
-        spec = find_model(self.models, request.model)
+        spec, extra = find_model(self.models, request.model), extra_of(request)
         body = CONVERTER.unstructure(
             _FlatCreate(
                 model=spec.name if spec else request.model or self.models[0].name,
-                client_business_id=request.extra.get("client_business_id", idempotency_key),
+                client_business_id=text(extra.get("client_business_id")) or idempotency_key,
                 **_input(request, spec),
             )
         )
-        return _create_call({**request.extra, **body})
+        return _create_call({**extra, **body})
+
+
+def _check_base64(request: VideoRequest) -> Iterator[Fault]:
+    name = "image_urls" if request.image_urls else "images"
+    for place, link in enumerate(request.reference_images):
+        if isinstance(link, str) and link.strip().lower().startswith("data:"):
+            yield Fault(f"{name}[{place}]", "base64 is not taken; upload the file or give its URL")
 
 
 def _input(request: VideoRequest, spec: ModelSpec | None) -> dict[str, Any]:
@@ -278,7 +316,7 @@ def _input(request: VideoRequest, spec: ModelSpec | None) -> dict[str, Any]:
         "prompt": request.prompt,
         "duration": request.duration,
         "aspect_ratio": ratio(request),
-        "resolution": named(request.resolution, spec.resolutions if spec else ()) if request.resolution else None,
+        "resolution": named(request.resolution, spec.resolutions if spec else ()),
         "image_urls": request.reference_images,
         "video_urls": request.video_urls,
     }
@@ -288,6 +326,19 @@ def _create_call(body: dict[str, Any]) -> Call:
     return Call(kind=CallKind.CREATE, method="POST", path=ROUTE, body=body)
 
 
+def _task_in(reply: Reply) -> dict[str, Any]:
+    """The object that tells of the task: the answer itself, or the `data` of one that has no status of its own."""
+    document = reply.document
+    if not isinstance(document, dict):
+        raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
+    inner = document.get("data")
+    return inner if isinstance(inner, dict) and not isinstance(document.get("status"), str) else document
+
+
+def _told(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
+
+
 @attrs.frozen
 class _Uploaded:
     url: str
@@ -295,10 +346,6 @@ class _Uploaded:
 
 _URLS = (("result", "data", 0, "url"), ("result", "video_url"), ("url",), ("video_url",), ("result", "url"))
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Input)) | {"model", "mode"}
-
-
-def _amount(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 __all__ = ["FLAT_MODELS", "GUIDE_MODELS", "REFUSALS", "GeminiOmni", "ToApis"]

@@ -1,7 +1,6 @@
 """The gateway `jimmy`: Jimmy AI's open API. Source: its create page with OpenAPI (seed), its reference pages (docs)."""
 
 from typing import Any
-from urllib.parse import quote, urljoin
 
 import attrs
 
@@ -10,8 +9,10 @@ from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
     CONCURRENCY_WORDS,
     MODERATION_WORDS,
+    NO_TASK_WORDS,
     QUOTA_WORDS,
     RATE_WORDS,
+    TOLD_BY_WORDS,
     Abilities,
     Checked,
     Dialect,
@@ -19,8 +20,23 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .rules import GENERATION_TYPES, ModelSpec, check_fields, check_model, find_model, named
-from .wire import CONVERTER, Call, CallKind, Reply, dig, excerpt, instant, number_code, percent, structure, text
+from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
+from .wire import (
+    CONVERTER,
+    Call,
+    CallKind,
+    Reply,
+    absolute,
+    amount,
+    dig,
+    excerpt,
+    instant,
+    number_code,
+    percent,
+    segment,
+    structure,
+    text,
+)
 
 SUCCESS = "20000"
 
@@ -42,24 +58,24 @@ MODELS = (
 )
 
 REFUSALS = (
-    # 429 is a rate refusal whatever stands in it, unless the code says otherwise: so -1 is left out there.
     RefusalRule(kind=RefusalKind.AUTH, codes=frozenset({"20001"})),
     RefusalRule(kind=RefusalKind.MODERATION, codes=frozenset({"20002"}), words=MODERATION_WORDS),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"20002"}), words=NO_TASK_WORDS),
     RefusalRule(kind=RefusalKind.BAD_REQUEST, codes=frozenset({"20002"})),
+    # No code is documented for the rest: told by the message alone (seen), which says more than a -1 does.
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=TOLD_BY_WORDS, words=QUOTA_WORDS),
+    RefusalRule(kind=RefusalKind.RATE, statuses=TOLD_BY_WORDS, words=RATE_WORDS),
+    RefusalRule(kind=RefusalKind.RATE, statuses=TOLD_BY_WORDS, words=CONCURRENCY_WORDS),
+    RefusalRule(kind=RefusalKind.MODERATION, statuses=TOLD_BY_WORDS, words=MODERATION_WORDS),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=TOLD_BY_WORDS, words=NO_TASK_WORDS),
+    # 429 is a rate refusal whatever stands in it, unless the code says otherwise: so -1 is left out there.
     RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({"-1"}), not_statuses=frozenset({429})),
-    # No code is documented for the rest: told by the message alone (seen).
-    RefusalRule(kind=RefusalKind.QUOTA, words=QUOTA_WORDS),
-    RefusalRule(kind=RefusalKind.RATE, words=RATE_WORDS),
-    RefusalRule(kind=RefusalKind.RATE, words=CONCURRENCY_WORDS),
-    RefusalRule(kind=RefusalKind.MODERATION, words=MODERATION_WORDS),
 )
 
 UPLOADS = UploadRules(
     path="/api/open-api/v1/files/upload",
     part="file",
-    endings=frozenset(
-        "jpg jpeg png gif webp bmp svg mp4 mov avi webm mkv m4v flv mp3 wav aac m4a flac ogg".split()
-    ),
+    endings=frozenset("jpg jpeg png gif webp bmp svg mp4 mov avi webm mkv m4v flv mp3 wav aac m4a flac ogg".split()),
     max_bytes=100 * 1024 * 1024,
 )
 
@@ -85,7 +101,7 @@ class _Created:
     """What must be in a create's `data`."""
 
     task_id: str
-    status: str = ""
+    status: str | None = None
 
 
 @attrs.frozen
@@ -116,9 +132,14 @@ class Jimmy(Dialect):
         warnings = list(found.warnings)
         if request.duration is not None and request.video_urls:
             faults += (Fault("duration", "must be absent when video_urls is given (seed)"),)
-        spec = find_model(self.models, request.model) if isinstance(request.model, str | None) else None
+        spec = find_model(self.models, request.model)
         if spec is not None and spec.max_references and (request.generation_type or request.video_urls):
-            warnings.append(Fault("generation_type", f"the documents describe it and video_urls for {self.models[0].name} only"))
+            told = f"the documents describe it and video_urls for {self.models[0].name} only"
+            warnings.append(Fault("generation_type", told))
+        if mode_word(request.mode) == IMAGE and request.generation_type is None:
+            warnings.append(
+                Fault("mode", "not sent: this gateway knows generation_type, and frame makes the image the first")
+            )
         return Checked(faults, tuple(warnings))
 
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
@@ -129,7 +150,7 @@ class Jimmy(Dialect):
                 model=spec.name if spec else request.model or self.models[0].name,
                 prompt=request.prompt,
                 duration=request.duration,
-                resolution=named(request.resolution, spec.resolutions if spec else ()) if request.resolution else None,
+                resolution=named(request.resolution, spec.resolutions if spec else ()),
                 aspect_ratio=request.aspect_ratio,
                 orientation=request.orientation,
                 generation_type=request.generation_type,
@@ -139,17 +160,24 @@ class Jimmy(Dialect):
             )
         )
         path = "/api/open-api/v1/gemini/omni/videos"
-        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**request.extra, **body})
+        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **body})
 
     def query(self, task_id: str) -> Call:
         """`GET …/videos/{task_id}` (docs)."""
-        return Call(kind=CallKind.QUERY, method="GET", path=f"/api/open-api/v1/videos/{quote(task_id, safe='')}")
+        return Call(kind=CallKind.QUERY, method="GET", path=f"/api/open-api/v1/videos/{segment(task_id)}")
+
+    def find_task_id(self, document: Any) -> str | None:
+        """`task_id` in `data` or in the bare object. An `id` is not documented here: it can be anybody's."""
+        places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",))
+        return next((found for place in places if (found := text(dig(document, *place)))), None)
 
     def read_create(self, reply: Reply) -> VideoTask:
         """The task in `data`, or in the bare object of the older page (docs)."""
         data = _payload(reply)
         created = structure(data, _Created, path="$.data")
-        return self._task(reply, data, created.task_id, created.status)
+        if not text(created.task_id):
+            raise DecodeError("no task id in the answer", path="$.data.task_id", excerpt=excerpt(data))
+        return self._task(reply, data, created.task_id, created.status or "")
 
     def read_query(self, reply: Reply) -> VideoTask:
         """The task in `data`; a success must have its URL."""
@@ -171,23 +199,19 @@ class Jimmy(Dialect):
             created_at=instant(dig(data, "created_at")),
             completed_at=instant(dig(data, "completed_at")),
             expires_at=instant(dig(data, "expires_at")),
-            video_url=urljoin(reply.url, url) if url else None,  # seen: relative on older servers
+            video_url=absolute(reply.url, url, path="$.data.result.video_url") if url else None,
             error_message=text(dig(data, "error_message")),
             gateway=self.name,
             request_id=reply.request_id,
             raw=reply.document,
         )
 
-    def refused(self, reply: Reply) -> tuple[frozenset[str], str] | None:
+    def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
         """The envelope's code and message; success, or a code that is no number or digits, is no refusal."""
         code = number_code(dig(reply.document, "code"))
         if code is None or code == SUCCESS:
             return None
-        return frozenset({code}), text(dig(reply.document, "msg")) or text(dig(reply.document, "message")) or ""
-
-    def upload(self) -> Call:
-        """`POST …/files/upload`, one part `file` (docs)."""
-        return Call(kind=CallKind.UPLOAD, method="POST", path=UPLOADS.path, part=UPLOADS.part)
+        return (code,), text(dig(reply.document, "msg")) or text(dig(reply.document, "message")) or ""
 
     def read_upload(self, reply: Reply) -> str:
         """`data.url` (docs)."""
@@ -204,11 +228,11 @@ class Jimmy(Dialect):
         if not isinstance(data, dict) or not ({"available", "available_quota"} & data.keys()):
             raise DecodeError("no balance in the answer", path="$.data.available", excerpt=excerpt(data))
         of_key = "total_quota" in data or "available_quota" in data
-        total = _amount(data.get("total_quota" if of_key else "balance"))
+        total = amount(data.get("total_quota" if of_key else "balance"))
         unlimited = data.get("unlimited") is True or (of_key and total == 0)
         return Balance(
-            available=None if unlimited else _amount(data.get("available_quota" if of_key else "available")),
-            used=_amount(data.get("used_quota" if of_key else "used_coin")),
+            available=None if unlimited else amount(data.get("available_quota" if of_key else "available")),
+            used=amount(data.get("used_quota" if of_key else "used_coin")),
             total=None if unlimited else total,
             unlimited=unlimited,
             name=text(data.get("name")),
@@ -226,21 +250,18 @@ _URLS = (("result", "video_url"), ("video_url",), ("result", "url"), ("url",))
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Create))
 
 
-def _amount(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 def _payload(reply: Reply) -> Any:
     """The object an answer is about: `data` of the envelope, or the bare object of the older page (docs)."""
     document = reply.document
     if not isinstance(document, dict):
         raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
-    if "code" not in document and "data" not in document:
+    if "data" not in document and ("code" not in document or "task_id" in document):
         return document
     code = number_code(document.get("code", SUCCESS))
     if code != SUCCESS and not isinstance(document.get("data"), dict):
-        raise DecodeError(f"the envelope has code {code or 'of no known form'}", path="$.code", excerpt=excerpt(document))
+        told = f"the envelope has code {code or 'of no known form'}"
+        raise DecodeError(told, path="$.code", excerpt=excerpt(document))
     return document.get("data")
 
 
-__all__ = ["GENERATION_TYPES", "MODELS", "REFUSALS", "Jimmy"]
+__all__ = ["MODELS", "REFUSALS", "Jimmy"]

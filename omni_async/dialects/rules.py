@@ -4,6 +4,7 @@ A caller can override a table (gateways change their limits): `Jimmy(models=(Mod
 contradict themselves on is a warning, everything else they say is a fault.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ import attrs
 from ..errors import Fault
 from ..models import FIELDS, VideoRequest
 from .dialect import Checked
+from .wire import encodable
 
 TEXT, IMAGE, REFERENCE, EDIT = "text-to-video", "image-to-video", "reference-to-video", "video-edit"
 MODES = (TEXT, IMAGE, REFERENCE, EDIT)
@@ -51,30 +53,31 @@ class ModelSpec:
     ratio_bound: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
 
-def find_model(models: Iterable[ModelSpec], name: str | None) -> ModelSpec | None:
+def find_model(models: Iterable[ModelSpec], name: Any) -> ModelSpec | None:
     """The model of that name or alias; None picks the first, the default."""
-    if name is None:
-        return next(iter(models))
-    return next((spec for spec in models if name == spec.name or name in spec.aliases), None)
+    return next((spec for spec in models if name is None or name == spec.name or name in spec.aliases), None)
 
 
-def named(value: str, allowed: Iterable[str]) -> str:
+def named(value: Any, allowed: Iterable[str]) -> Any:
     """`value` as the gateway spells it, if it differs only by case."""
+    if not isinstance(value, str):
+        return value
     return next((word for word in allowed if word.lower() == value.lower()), value)
 
 
 def ratio(request: VideoRequest) -> str | None:
     """The aspect ratio asked for: `aspect_ratio` wins over `orientation` (seed)."""
-    return request.aspect_ratio or ORIENTATIONS.get(request.orientation or "")
+    return request.aspect_ratio or ORIENTATIONS.get(str(request.orientation))
 
 
 def modes_of(request: VideoRequest) -> tuple[str, ...]:
     """The modes a request's media can mean, the likeliest first.
 
-    No media is text-to-video, a video is video-edit, one image as first frame is image-to-video, else reference-to-video.
+    No media is text-to-video, a video is video-edit (or a reference, if the caller says so), one image as first
+    frame is image-to-video, other images are reference-to-video.
     """
     if request.video_urls:
-        return (EDIT,)
+        return (EDIT, REFERENCE)
     if not request.reference_images:
         return (TEXT,)
     if request.generation_type == "frame":
@@ -83,66 +86,82 @@ def modes_of(request: VideoRequest) -> tuple[str, ...]:
     return (REFERENCE, IMAGE) if single else (REFERENCE,)
 
 
-def mode_word(mode: str) -> str:
-    """A mode as the gateways spell it: `R2V` and underscores are understood."""
+def mode_word(mode: Any) -> Any:
+    """A mode as this library spells it: `R2V`, underscores and capitals are understood. Another word stays as it is."""
+    if not isinstance(mode, str):
+        return mode
     word = mode.strip().lower().replace("_", "-").replace(" ", "-")
-    return {"r2v": REFERENCE, "t2v": TEXT, "i2v": IMAGE}.get(word, word)
+    word = {"r2v": REFERENCE, "t2v": TEXT, "i2v": IMAGE}.get(word, word)
+    return word if word in MODES else mode
+
+
+def extra_of(request: VideoRequest) -> dict[str, Any]:
+    """The fields only a newer gateway knows."""
+    return dict(request.extra) if isinstance(request.extra, Mapping) else {}
 
 
 def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fault]:
     """Types, and values every gateway would refuse. `known` are the wire names that `extra` may not override."""
     if not isinstance(request.prompt, str) or not request.prompt.strip():
         yield Fault("prompt", "required text")
+    elif not encodable(request.prompt):
+        yield Fault("prompt", NOT_UNICODE)
     for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
         value = getattr(request, name)
         if value is not None and (not isinstance(value, str) or not value.strip()):
             yield Fault(name, f"{_shown(value)} is no text")
+        elif value is not None and not encodable(value):
+            yield Fault(name, NOT_UNICODE)
     if request.duration is not None and type(request.duration) is not int:
         yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
     for name in ("image_urls", "images", "video_urls"):
         yield from _check_links(name, getattr(request, name))
-    yield from _check_extra(request.extra, frozenset(known))
+    yield from check_extra(request.extra, known)
     if not isinstance(request.metadata, Mapping):
         yield Fault("metadata", "no mapping")
+
+
+NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
 
 def _shown(value: Any) -> str:
     return repr(value)[:40] if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
 
 
-def _check_links(name: str, links: Any) -> Iterator[Fault]:
-    if not isinstance(links, tuple):
-        yield Fault(name, f"a {type(links).__name__} is no list of URLs")
-        return
+def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
     for place, link in enumerate(links):
         if not isinstance(link, str) or not link.strip():
             yield Fault(f"{name}[{place}]", "no URL or path")
+        elif not encodable(link):
+            yield Fault(f"{name}[{place}]", NOT_UNICODE)
 
 
-def _check_extra(extra: Any, known: frozenset[str]) -> Iterator[Fault]:
+def check_extra(extra: Any, known: Iterable[str], *, path: str = "extra") -> Iterator[Fault]:
+    """Fields beyond the known ones: JSON, and none of the known ones by the back door, where no rule would see it."""
     if not isinstance(extra, Mapping):
-        yield Fault("extra", "no mapping")
+        yield Fault(path, "no mapping")
         return
+    taken = {*known, *FIELDS}
     for name in extra:
-        if name in known or name in FIELDS:
-            yield Fault(f"extra.{name}", "is a field of its own; set it there")
+        if name in taken:
+            yield Fault(f"{path}.{name}", "is a field of its own; set it there")
     try:
-        json.dumps(dict(extra), allow_nan=False)
+        json.dumps(dict(extra), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):
-        yield Fault("extra", "cannot be written as JSON")
+        yield Fault(path, "cannot be written as JSON")
 
 
 def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked:
     """Everything the model's table refuses or finds doubtful."""
-    spec = find_model(models, request.model if isinstance(request.model, str | None) else "")
+    spec = find_model(models, request.model)
     if spec is None:
         names = tuple(name for model in models for name in (model.name, *model.aliases))
         return Checked((Fault("model", f"{_shown(request.model)} is not known", names),))
     faults: list[Fault] = []
     warnings: list[Fault] = []
-    for check in (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode):
-        for fault, doubtful in check(request, spec):
-            (warnings if doubtful else faults).append(fault)
+    by_model = (check(request, spec) for check in (_check_duration, _check_resolution, _check_ratio, _check_media))
+    for fault, doubtful in itertools.chain(*by_model, _check_mode(request)):
+        (warnings if doubtful else faults).append(fault)
     return Checked(tuple(faults), tuple(warnings))
 
 
@@ -157,7 +176,8 @@ def _check_duration(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]
     if "duration" in spec.ignores:
         yield Fault("duration", f"{spec.name} ignores it and bills {spec.ignores['duration']}"), True
     elif seconds in spec.doubtful_durations:
-        yield Fault("duration", f"the documents disagree on {seconds}: an example sends it, the table omits it", spec.durations), True
+        told = f"the documents disagree on {seconds}: an example sends it, the table omits it"
+        yield Fault("duration", told, spec.durations), True
     elif seconds not in spec.durations:
         yield Fault("duration", f"{seconds} is not possible with {spec.name}", spec.durations), False
 
@@ -169,7 +189,8 @@ def _check_resolution(request: VideoRequest, spec: ModelSpec) -> Iterator[Findin
     if "resolution" in spec.ignores:
         yield Fault("resolution", f"{spec.name} ignores it and bills {spec.ignores['resolution']}"), True
     elif word not in spec.resolutions:
-        yield Fault("resolution", f"{_shown(request.resolution)} is not possible with {spec.name}", spec.resolutions), False
+        told = f"{_shown(request.resolution)} is not possible with {spec.name}"
+        yield Fault("resolution", told, spec.resolutions), False
     elif word in spec.ratio_bound and (ratio(request) or "16:9") not in spec.ratio_bound[word]:
         yield Fault("resolution", f"{word} goes with certain aspect ratios only", spec.ratio_bound[word]), False
 
@@ -189,8 +210,6 @@ def _check_ratio(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
 
 
 def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
-    if not all(isinstance(links, tuple) for links in (request.image_urls, request.images, request.video_urls)):
-        return
     images, videos = len(request.reference_images), len(request.video_urls)
     if request.image_urls and request.images and request.image_urls != request.images:
         yield Fault("images", "ignored, image_urls wins over it"), True
@@ -204,12 +223,15 @@ def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
     elif spec.image_counts is not None and images not in spec.image_counts:
         yield Fault("image_urls", f"{images} images are not possible with {spec.name}", spec.image_counts), False
     if spec.max_references is not None and images + videos > spec.max_references:
-        yield Fault("image_urls", f"{images + videos} references, {spec.name} takes at most {spec.max_references}"), False
+        told = f"{images + videos} references, {spec.name} takes at most {spec.max_references}"
+        yield Fault("image_urls", told), False
 
 
-def _check_mode(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
-    if not isinstance(request.mode, str) or not isinstance(request.image_urls, tuple):
+def _check_mode(request: VideoRequest) -> Iterator[Finding]:
+    if not isinstance(request.mode, str):
         return
     word, possible = mode_word(request.mode), modes_of(request)
-    if word in MODES and word not in possible:
+    if word not in MODES:
+        yield Fault("mode", f"{_shown(request.mode)} stands in no document", MODES), True
+    elif word not in possible:
         yield Fault("mode", f"{word} does not go with the images and videos given", possible), False

@@ -13,6 +13,7 @@ import enum
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -25,10 +26,9 @@ from ..errors import (
     RateLimitError,
     RejectedError,
 )
-from .dialect import Cause, Dialect, Refusal, RefusalKind
+from .dialect import CLEAN_REFUSALS, WORDS_READ, Dialect, Refusal, RefusalKind, is_chat, named_cause
 from .wire import MISSING, Reply, dig, text
 
-CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
 EVIDENCE_BYTES = 64 * 1024
 
 
@@ -57,9 +57,14 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
     if task_id:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
-    if refusal is not None:
+    if refusal is not None and not _nonsense(refusal, reply):
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate_id(reply), reason=_why(dialect, reply))
+
+
+def _nonsense(refusal: Refusal, reply: Reply) -> bool:
+    """Whether a create is told that there is no such task: that proves nothing, unless the status itself refuses."""
+    return refusal.kind is RefusalKind.NOT_FOUND and reply.status not in CLEAN_REFUSALS
 
 
 def refusal_of(dialect: Dialect, reply: Reply) -> Refusal | None:
@@ -67,12 +72,12 @@ def refusal_of(dialect: Dialect, reply: Reply) -> Refusal | None:
     known = dialect.classify(reply)
     if known is not None:
         return known
-    codes, message = dialect.refused(reply) or (frozenset(), "")
+    codes, message = dialect.refused(reply) or ((), "")
+    code = next(iter(codes), None)
     if reply.status == 429:
-        return Refusal(RefusalKind.RATE, min(codes, default=None), message)
+        return Refusal(RefusalKind.RATE, code, message, named_cause(message[:WORDS_READ]))
     if reply.status in CLEAN_REFUSALS:
-        kind = _KIND_OF_STATUS.get(reply.status, RefusalKind.BAD_REQUEST)
-        return Refusal(kind, min(codes, default=None), message)
+        return Refusal(_KIND_OF_STATUS.get(reply.status, RefusalKind.BAD_REQUEST), code, message)
     return None
 
 
@@ -87,32 +92,46 @@ _ID_IN_PIECES = re.compile(rb'"(?:task_id|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"
 
 
 def candidate_id(reply: Reply) -> str | None:
-    """A task id seen whole in a body that is no sound JSON: to be confirmed by a query before it is believed."""
-    if reply.document is not MISSING:
+    """A task id seen whole in an answer that could not be read as one: believed only after a query confirms it.
+
+    Looked for in JSON, broken or sound (then it stands where nobody expects it), `task_id` before `id`.
+    """
+    if is_chat(reply.document) or reply.body.lstrip()[:1] not in (b"{", b"["):
         return None
-    found = {match[1]: match[0].startswith(b'"task_id"') for match in _ID_IN_PIECES.finditer(reply.body)}
-    best = sorted(found, key=lambda value: not found[value])
-    return best[0].decode("ascii") if best else None
+    found = list(_ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]))
+    best = next((match for match in found if match[0].startswith(b'"task_id"')), found[0] if found else None)
+    return best[1].decode("ascii") if best else None
 
 
 def _why(dialect: Dialect, reply: Reply) -> str:
     """Row 5 in a few words for the person who has to settle it."""
     document = reply.document
-    if dig(document, "choices") is not None or dig(document, "usage", "prompt_tokens") is not None:
+    if is_chat(document):
         return "the answer is a chat answer: " + CHAT_ROUTE
+    if 300 <= reply.status < 400:
+        return f"HTTP {reply.status}, a redirect to {_host(reply)}, which was not followed"
     if document is MISSING:
         kind = "broke off" if not reply.complete else "is no JSON"
         return f"HTTP {reply.status}, and the body {kind}"
-    codes, message = dialect.refused(reply) or (frozenset[str](), "")
+    codes, message = dialect.refused(reply) or ((), "")
     if codes:
         advice = explain(message)
-        return f"HTTP {reply.status} with the unknown code {min(codes)[:60]}" + (f": {advice}" if advice else "")
+        return f"HTTP {reply.status} with the unknown code {codes[0][:60]}" + (f": {advice}" if advice else "")
     return f"HTTP {reply.status} without a task id"
 
 
+def _host(reply: Reply) -> str:
+    """Where a redirect leads, host only: the rest of the link can be signed."""
+    try:
+        host = urlsplit(reply.headers.get("location", "")).hostname
+    except ValueError:
+        host = None
+    return host[:100] if host else "its own host"
+
+
 CHAT_ROUTE = (
-    "a chat route was called instead of the task route; check the base URL (seed's FAQ: 'invalid apitype: -1', and token "
-    "counts in the bill of a failed task, mean the same)"
+    "a chat route was called instead of the task route; check the base URL (seed's FAQ: 'invalid apitype: -1', and "
+    "token counts in the bill of a failed task, mean the same)"
 )
 
 ADVICE: Mapping[RefusalKind, str] = {
@@ -122,7 +141,9 @@ ADVICE: Mapping[RefusalKind, str] = {
     RefusalKind.BAD_REQUEST: "mend the request before sending it again; sending it unchanged cannot help",
     RefusalKind.MODERATION: "the content was refused; change the prompt or references, never resend it unchanged",
     RefusalKind.NOT_FOUND: "the gateway does not know it; check the id, the gateway and the base URL",
-    RefusalKind.RATE: "request rate, concurrency (running tasks) or quota has hit a limit: wait, then lower the submission pressure",
+    RefusalKind.RATE: (
+        "request rate, concurrency (running tasks) or quota has hit a limit: wait, then lower the submission pressure"
+    ),
     RefusalKind.TRANSIENT: "the gateway failed on its side; keep the request id and ask its support if it goes on",
 }
 
@@ -137,9 +158,12 @@ _ERRORS: Mapping[RefusalKind, type[ApiError]] = {
 }
 
 
-def explain(message: str) -> str:
-    """What the seed's FAQ says about a gateway's message, or nothing."""
-    return CHAT_ROUTE if re.search(r"invalid\s+api\s?type", message, re.IGNORECASE) else ""
+def explain(message: str, document: Any = None) -> str:
+    """What the seed's FAQ says about a gateway's message or its answer, such as a failed task's `raw`, or nothing."""
+    counts = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens")
+    counted = any(dig(document, *place, name) for place in (("usage",), ("data", "usage")) for name in counts)
+    asked = re.search(r"invalid[\s_]+api[\s_]?type", message, re.IGNORECASE)
+    return CHAT_ROUTE if asked or counted else ""
 
 
 def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), **about: Any) -> ApiError:
@@ -148,13 +172,11 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     Args:
         refusal: What was refused.
         reply: The answer it came in.
-        private: Texts, such as the prompt, that a gateway may quote and no message may show.
+        private: Texts, such as the prompt and the key, that a gateway may quote and no message may show.
         about: Ids and `may_have_charged` for the error.
     """
     said = _without(refusal.message, private)
-    extra: dict[str, Any] = {}
-    if refusal.kind is RefusalKind.MODERATION:
-        extra["moderated"] = True
+    extra = {"moderated": True} if refusal.kind is RefusalKind.MODERATION else {}
     advice = explain(said) or ADVICE[refusal.kind]
     head = f"HTTP {reply.status}" + (f", code {refusal.code}" if refusal.code else "")
     return _ERRORS[refusal.kind](
@@ -168,12 +190,15 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     )
 
 
+_QUERY_OF_URL = re.compile(r"(https?://[^\s?#\"'<>]{1,300})[?#][^\s\"'<>]*", re.IGNORECASE)
+
+
 def _without(message: str, private: tuple[str, ...]) -> str:
-    """At most 500 characters of a gateway's message, private texts taken out."""
+    """At most 500 characters of a gateway's message; private texts and the queries of URLs, often signed, taken out."""
     for secret in private:
         if len(secret) >= 4:
             message = message.replace(secret, "…")
-    return message[:500]
+    return _QUERY_OF_URL.sub(r"\1?…", message)[:500]
 
 
 def unreadable(reply: Reply, **about: Any) -> GatewayError:
@@ -190,4 +215,4 @@ def _kind(reply: Reply) -> str:
     return (text(reply.headers.get("content-type")) or "unknown type").split(";")[0][:60]
 
 
-__all__ = ["Cause", "Meaning", "Verdict", "candidate_id", "error_of", "explain", "judge_create", "refusal_of", "unreadable"]
+__all__ = ["Meaning", "Verdict", "candidate_id", "error_of", "explain", "judge_create", "refusal_of", "unreadable"]

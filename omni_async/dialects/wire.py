@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import quote, urljoin
 
 import attrs
 import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.v import transform_error
 
-from ..errors import DecodeError
+from ..errors import DecodeError, Fault, InvalidRequestError
 
 T = TypeVar("T")
 
@@ -114,9 +115,39 @@ def dig(document: Any, *path: str | int) -> Any:
     return document
 
 
+def encodable(value: str) -> bool:
+    """Whether a text has a UTF-8 form. JSON can hold half a surrogate pair, which no URL, file or database takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text(value: Any) -> str | None:
-    """A non-empty text, else None: never another type turned into one."""
-    return value if isinstance(value, str) and value else None
+    """A text that says something, else None: never another type turned into one."""
+    return value if isinstance(value, str) and value.strip() and encodable(value) else None
+
+
+def segment(task_id: str) -> str:
+    """An id as one segment of a path, percent-encoded.
+
+    Raises:
+        InvalidRequestError: It would ask for another path than its own (empty, `.`, `..`), or has no UTF-8 form.
+    """
+    if not text(task_id) or task_id in (".", ".."):
+        fault = Fault("task_id", "is no id of a task")
+        raise InvalidRequestError(str(fault), faults=(fault,))
+    return quote(task_id, safe="")
+
+
+def absolute(base: str, link: str, *, path: str) -> str:
+    """A link as the gateway meant it, which can be relative to where it was asked (seen)."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        pass  # raised below: the cause would show the link, which can be signed
+    raise DecodeError("the link is malformed", path=path)
 
 
 def number_code(value: Any) -> str | None:
@@ -126,6 +157,14 @@ def number_code(value: Any) -> str | None:
     if isinstance(value, str) and value.isascii() and len(value) <= 12 and value.removeprefix("-").isdigit():
         return value
     return None
+
+
+def code_text(value: Any) -> str | None:
+    """An error's code as text, at most 100 characters; None for anything but a text or a whole number."""
+    if type(value) is int:
+        return str(value) if abs(value) < 10**12 else None
+    found = text(value)
+    return found[:100] if found else None
 
 
 def percent(value: Any) -> int | None:
@@ -139,25 +178,40 @@ def percent(value: Any) -> int | None:
 
 def instant(value: Any) -> datetime | None:
     """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text."""
-    if isinstance(value, str):
-        if value.isascii() and value.isdigit() and len(value) < 20:
-            return instant(int(value))
-        try:
-            parsed = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 20):
+        return _from_iso(value)
+    seconds = amount(int(value) if isinstance(value, str) else value)
+    if seconds is None or seconds <= 0:
         return None
     try:
-        return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, tz=UTC)
+        return datetime.fromtimestamp(seconds / 1000 if seconds >= 1e11 else seconds, tz=UTC)
     except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _from_iso(value: str) -> datetime | None:
+    """A time from ISO 8601 text, UTC unless it says otherwise. The zero time of some servers (year 1) is no time."""
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return aware if aware.timestamp() > 0 else None
+
+
+def amount(value: Any) -> float | None:
+    """A finite number, else None: a text or a bool is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an int too large for a float
         return None
 
 
 def _strict(kind: type) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
-        if type(value) is not kind:
+        if type(value) is not kind or (isinstance(value, str) and not encodable(value)):
             raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
         return value
 
