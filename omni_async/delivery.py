@@ -94,17 +94,15 @@ class Delivery:
             ResultExpiredError: The URL no longer works, and neither did a fresh one.
             DownloadError: The task is still running, or any other reason; see `files.Downloader.fetch`.
         """
-        task, url = _told(task_or_url)
-        known: dict[str, Any] = {"gateway": self._gateway or None}
-        if task is not None:
-            whose = {"custom_id": task.custom_id, "metadata": task.metadata or None}
-            known = {"task_id": task.task_id, "gateway": task.gateway or self._gateway or None, **whose}
+        task = _task_of(task_or_url)
+        errand = _Errand(overwrite, on_progress, url="" if task else str(task_or_url))
+        del task_or_url  # a traceback shown with locals must not show a signature
+        known = self._known(task)
         started = self._clock()
         try:
-            target = await in_thread(_target, path, task.task_id if task else None, url)
-            await self._downloader.refuse_existing(target, overwrite=overwrite)
-            errand = _Errand(target, overwrite, on_progress)
-            found = await self._bring(errand, task, url)
+            errand.target = await in_thread(_target, path, errand.name(task))
+            await self._downloader.refuse_existing(errand.target, overwrite=overwrite)
+            found = await self._bring(errand, task)
             size = await in_thread(lambda: found.stat().st_size)
         except OmniError as error:
             error.about(**known)
@@ -115,31 +113,39 @@ class Delivery:
             self._emit(_event(known, found, size, self._clock() - started))
         return found
 
-    async def _bring(self, errand: "_Errand", task: VideoTask | None, url: str) -> Path:
+    def _known(self, task: VideoTask | None) -> dict[str, Any]:
+        """Whose download it is, for errors and events."""
+        if task is None:
+            return {"gateway": self._gateway or None}
+        gateway, metadata = task.gateway or self._gateway or None, task.metadata or None
+        return {"task_id": task.task_id, "gateway": gateway, "custom_id": task.custom_id, "metadata": metadata}
+
+    async def _bring(self, errand: "_Errand", task: VideoTask | None) -> Path:
         """Fetch a URL, or a task's, asking the gateway for a fresh one once if need be."""
         if task is None:
-            return await self._fetch(url, errand)
+            return await self._fetch(errand)
         expired = task.expires_at is not None and task.expires_at <= self._now()
         if task.video_url is None or expired:
             task = await self._look(task)
-        refused = await self._tried(self._link(task), errand)
+        refused = await self._tried(errand, task)
         if isinstance(refused, ResultExpiredError) and not expired:
-            refused = await self._tried(self._link(await self._look(task)), errand)
+            refused = await self._tried(errand, await self._look(task))
         if isinstance(refused, ResultExpiredError):
             refused.args = (f"{refused.args[0]}, and the gateway has no other: it keeps videos for a limited time",)
             raise refused
         return refused
 
-    async def _tried(self, url: str, errand: "_Errand") -> Path | ResultExpiredError:
+    async def _tried(self, errand: "_Errand", task: VideoTask) -> Path | ResultExpiredError:
         """The file, or the error that a fresh URL can mend: as a value, so that it hangs in no other's context."""
+        errand.url = self._link(task)
         try:
-            return await self._fetch(url, errand)
+            return await self._fetch(errand)
         except ResultExpiredError as error:
             return error
 
-    async def _fetch(self, url: str, errand: "_Errand") -> Path:
+    async def _fetch(self, errand: "_Errand") -> Path:
         return await self._downloader.fetch(
-            url, errand.target, overwrite=errand.overwrite, on_progress=errand.on_progress
+            errand.url, errand.target, overwrite=errand.overwrite, on_progress=errand.on_progress
         )
 
     async def _look(self, task: VideoTask) -> VideoTask:
@@ -162,31 +168,35 @@ class Delivery:
             return task.video_url  # the downloader refuses it in its own words
 
 
-@attrs.frozen
+@attrs.define
 class _Errand:
-    """What stays the same from one URL to the next."""
+    """One download: what is wanted, and where from at the moment."""
 
-    target: Path
     overwrite: bool
     on_progress: Progress | None
+    url: str = attrs.field(repr=False)
+    target: Path = Path()
+
+    def name(self, task: VideoTask | None) -> str:
+        """What a file in a folder is called: the task's id. A URL's own name was chosen by its server: a hash of it."""
+        if task is not None:
+            return file_name(task.task_id)
+        return file_name(f"video-{hashlib.sha256(without_query(self.url).encode(errors='replace')).hexdigest()[:12]}")
 
 
-def _told(task_or_url: VideoTask | str) -> tuple[VideoTask | None, str]:
-    """A task (of which only the id may be known), or a URL."""
+def _task_of(task_or_url: VideoTask | str) -> VideoTask | None:
+    """A task, of which only the id may be known; None for a URL."""
     if isinstance(task_or_url, VideoTask):
-        return task_or_url, ""
-    return (None, task_or_url) if "://" in task_or_url else (VideoTask(task_id=task_or_url), "")
+        return task_or_url
+    return None if "://" in task_or_url else VideoTask(task_id=task_or_url)
 
 
-def _target(path: str | os.PathLike[str], task_id: str | None, url: str) -> Path:
-    """The file meant by `path`. A URL's own name is never used (its server chose it): a hash of it is."""
+def _target(path: str | os.PathLike[str], name: str) -> Path:
+    """The file meant by `path`: itself, or `name` in it if it is a folder."""
     given = os.fspath(path)
     separators = tuple(filter(None, (os.sep, os.altsep)))
-    target = Path(given)
-    if not given.endswith(separators) and not target.is_dir():
-        return target
-    name = task_id or f"video-{hashlib.sha256(without_query(url).encode(errors='replace')).hexdigest()[:12]}"
-    return target / file_name(name)
+    folder = given.endswith(separators) or Path(given).is_dir()
+    return Path(given, name) if folder else Path(given)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from .answers import Setback, broken, opening, validator
@@ -26,7 +27,10 @@ from .models import without_query
 from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
 from .retry import backoff
-from .safety import Origin, check_url, is_public, origin_of, proxy_for
+from .safety import Origin, check_url, is_public, judge_url, origin_of, proxy_for
+from .uploads import check_upload, content_hash, is_local, upload_form
+
+__all__ = ["Downloader", "check_upload", "content_hash", "is_local", "upload_form"]
 
 Progress = Callable[[int, int | None], None]
 
@@ -91,7 +95,7 @@ class _Watch:
 class _Job:
     """One `fetch`: where from, where to, and how it stands."""
 
-    url: str
+    url: str = attrs.field(repr=False)
     part: PartFile
     on_progress: Progress | None
     afresh: bool = False
@@ -122,6 +126,7 @@ class Downloader:
         sleep: Waits; given by tests.
         rng: Jitter; given by tests.
         clock: Monotonic seconds; given by tests.
+        resolver: Turns names into addresses; aiohttp's own unless given. Not closed here.
     """
 
     def __init__(
@@ -136,11 +141,13 @@ class Downloader:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._allowed, self._proxy = allowed, proxy
         self._timeouts, self._retry = timeouts or Timeouts(), retry or RetryPolicy()
         self._max_bytes, self._min_rate = max_bytes, min_rate
         self._sleep, self._rng, self._clock = sleep, rng or random.Random(), clock
+        self._resolver = resolver
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
@@ -177,11 +184,14 @@ class Downloader:
             DownloadError: Anything else; `__cause__` is the disk's OSError if it was the disk.
         """
         part = PartFile(target, overwrite=overwrite)
+        job = _Job(url, part, on_progress)
+        del url  # a traceback shown with locals must not show a signature
         try:
             await self.refuse_existing(target, overwrite=overwrite)
-            check_url(url, self._allowed)
+            check_url(job.url, self._allowed)
             await on_disk(target, part.open)
-            return await self._insist(_Job(url, part, on_progress, best=part.size))
+            job.best = part.size
+            return await self._insist(job)
         finally:
             await in_thread(part.close)
 
@@ -205,7 +215,7 @@ class Downloader:
             await self._sleep(pause)
 
     async def _attempt(self, job: _Job) -> Setback | None:
-        """One try. None if the file is whole, else what stood in the way; disk errors and unsafe URLs are raised."""
+        """One try. None if the file is whole, else what stood in the way; only disk errors are raised."""
         response = await self._follow(job)
         if isinstance(response, Setback):
             return response
@@ -216,21 +226,26 @@ class Downloader:
 
     async def _follow(self, job: _Job) -> aiohttp.ClientResponse | Setback:
         """The answer at the end of the redirects, every hop judged like the first URL."""
-        url = check_url(job.url, self._allowed)
+        place, secure = job.url, False
         for _ in range(MAX_REDIRECTS + 1):
+            url = judge_url(place, self._allowed)
+            if isinstance(url, UnsafeURLError):
+                return Setback(url, again=False)
+            if secure and url.scheme != "https":
+                shown = without_query(str(url))
+                return Setback(UnsafeURLError(f"the video's URL was redirected from https to {shown!r}"), again=False)
             response = await self._ask(url, self._headers(job))
             if isinstance(response, Setback) or response.status not in _REDIRECTS:
                 return response
             response.close()
-            follower = check_url(_joined(url, response.headers.get("location", "")), self._allowed)
-            if url.scheme == "https" and follower.scheme != "https":
-                raise UnsafeURLError(f"the video's URL was redirected from https to {without_query(str(follower))!r}")
-            url = follower
-        raise UnsafeURLError(f"the video's URL was redirected more than {MAX_REDIRECTS} times")
+            place, secure = _joined(url, response.headers.get("location", "")), url.scheme == "https"
+        return Setback(UnsafeURLError(f"the video's URL was redirected more than {MAX_REDIRECTS} times"), again=False)
 
     async def _ask(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse | Setback:
         """One request. Foreign exceptions become a value: raised here, ours would carry them and their URLs along."""
         proxy = proxy_for(url, self._proxy)
+        if self._closed:
+            return Setback(_closed(), again=False)
         session = self._session(guarded=proxy is None and origin_of(url) not in self._allowed)
         connect, read = self._timeouts.connect, self._timeouts.read
         dial = _Dial()
@@ -255,12 +270,10 @@ class Downloader:
             _dial.reset(token)
 
     def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
-        if self._closed:
-            raise _closed()
         if guarded not in self._sessions:
             factory = _checked_socket if guarded else None
             self._sessions[guarded] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=factory),
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=factory, resolver=self._resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "omni-async"},
                 trust_env=False,

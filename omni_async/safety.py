@@ -108,27 +108,33 @@ def check_url(url: str | URL, allowed: frozenset[Origin]) -> URL:
     Raises:
         UnsafeURLError: It may not. The message holds no query.
     """
-    text = str(url)
-    shown = without_query(text)
+    judged = judge_url(str(url), allowed)
+    del url  # a traceback shown with locals must not show a signature
+    if isinstance(judged, UnsafeURLError):
+        raise judged
+    return judged
+
+
+def judge_url(text: str, allowed: frozenset[Origin]) -> URL | UnsafeURLError:
+    """`check_url` with its refusal as a value, for frames that hold a signed URL."""
     parsed = _parsed(text)
-    if parsed is None:
-        raise UnsafeURLError(f"the download URL {shown!r} is no http or https URL: nothing was asked for")
-    if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise UnsafeURLError(f"the download URL {shown!r} carries a user name or password: nothing was asked for")
-    if origin_of(parsed) not in allowed:
-        problem = _problem(parsed)
-        if problem:
-            raise UnsafeURLError(f"the download URL {shown!r} {problem}; allow_hosts= excepts exact origins")
+    problem = "is no http or https URL" if parsed is None else _problem(parsed, allowed)
+    if parsed is None or problem:
+        return UnsafeURLError(f"the download URL {without_query(text)!r} {problem}: it was not asked for")
     return _as_given(text, parsed)
 
 
-def _problem(url: URL) -> str | None:
-    """Why a URL that is no exception may not be asked for."""
+def _problem(url: URL, allowed: frozenset[Origin]) -> str | None:
+    """Why a URL may not be asked for."""
     host = _host(url)
+    if url.raw_user is not None or url.raw_password is not None:
+        return "carries a user name or password"
+    if origin_of(url) in allowed:
+        return None
     if url.scheme != "https":
-        return "is not https"
+        return "is not https (allow_hosts= excepts exact origins)"
     if _address(host) is not None:
-        return None if is_public(host) else "leads to an address that is not public"
+        return None if is_public(host) else "leads to a non-public address (allow_hosts= excepts exact origins)"
     if ":" in host or re.fullmatch(r"\d+|0x[0-9a-f]*", host.rpartition(".")[2]):
         # 127.1, 0x7f000001, 2130706433: no name ends so, but the system resolver reads them as addresses
         return "leads to an address in an odd spelling"

@@ -19,7 +19,7 @@ Progress = Callable[[int, int | None], None]
 
 CHUNK = 256 * 1024
 _LONGEST_PATH = 4096
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(//|(?<=data:))")
+_SCHEME = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 # Not `mimetypes`: what that says depends on the machine's registry.
 _TYPES = {
@@ -40,7 +40,8 @@ _TYPES = {
 
 def is_local(reference: str) -> bool:
     """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
-    return not _SCHEME.match(reference) and len(reference) <= _LONGEST_PATH and reference.isprintable()
+    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
+    return bool(reference) and not long and not _SCHEME.match(reference)
 
 
 def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") -> Fault | None:
@@ -95,7 +96,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> InvalidRequestError:
     return InvalidRequestError(str(fault), faults=(fault,))
 
 
-async def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -> aiohttp.MultipartWriter:
+def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -> aiohttp.MultipartWriter:
     """The body of an upload. Made anew for each attempt; the file is open only while it is sent.
 
     Args:
@@ -107,7 +108,7 @@ async def upload_form(path: Path, part: str, *, on_progress: Progress | None = N
         InvalidRequestError: The file cannot be read.
     """
     try:
-        size = (await in_thread(path.stat)).st_size
+        size = path.stat().st_size
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     form = aiohttp.MultipartWriter("form-data")
