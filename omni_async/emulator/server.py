@@ -15,7 +15,7 @@ from . import jimmy, toapis
 from .answer import Answer, send
 from .clock import Clock
 from .desk import GATEWAYS, Call, Desk
-from .files import missing, ranged
+from .files import missing
 from .gateway import Gateway, Site
 from .ledger import Ledger, SeenRequest
 from .limits import Limits
@@ -239,7 +239,7 @@ class Emulator:
 
     async def _uploaded_file(self, request: web.Request) -> web.StreamResponse:
         kept = self._desk.shelf.get(request.match_info["name"])
-        answer = missing() if kept is None else ranged(*kept, request.headers)
+        answer = missing() if kept is None else Answer(200, kept[0], content_type=kept[1])
         return await send(request, answer, self._stopping)
 
     async def _openapi(self, request: web.Request) -> web.Response:

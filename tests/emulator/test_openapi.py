@@ -1,0 +1,67 @@
+"""The document: the seed's schemas unchanged, all others closed, true to the scenario."""
+
+from typing import Any
+
+import pytest
+
+from .conftest import BODIES
+
+SEED_SCHEMAS = {"GeminiOmniGenerationRequest", "VideoGenerationResponse"}
+
+
+def open_objects(schema: Any, path: str = ""):
+    """Where in a schema an object takes unknown fields."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object" and "additionalProperties" not in schema:
+            yield path
+        for key, value in schema.items():
+            yield from open_objects(value, f"{path}/{key}")
+    elif isinstance(schema, list):
+        for index, value in enumerate(schema):
+            yield from open_objects(value, f"{path}/{index}")
+
+
+async def test_only_the_seed_is_open(talk):
+    """Each object but the seed's own two is closed."""
+    async with talk() as client:
+        _, document = await client.get("/openapi.json")
+        schemas = document["components"]["schemas"]
+        others = {name: schema for name, schema in schemas.items() if name not in SEED_SCHEMAS}
+        assert list(open_objects(others)) == []
+        assert document["servers"] == [{"url": client.emulator.url}]
+
+
+async def test_the_seed_is_unchanged(talk):
+    """What the seed says of the create request, to the letter where it matters."""
+    async with talk() as client:
+        _, document = await client.get("/openapi.json")
+    request = document["components"]["schemas"]["GeminiOmniGenerationRequest"]
+    assert request["required"] == ["model", "prompt"]
+    assert "additionalProperties" not in request
+    assert request["properties"]["duration"]["type"] == "integer"
+    assert "enum" not in request["properties"]["duration"]
+    assert request["properties"]["model"]["enum"] == ["Gemini-Omini", "Omni-Flash-Ext", "gemini-omni", "omni-10s"]
+    assert len(request["properties"]) == 10
+    assert request["example"]["generation_type"] == "reference"
+
+
+@pytest.mark.parametrize(
+    ("fields", "jimmy", "others"),
+    [({}, True, False), ({"closed": True}, False, False), ({"closed": False}, True, True)],
+)
+async def test_the_document_says_what_the_emulator_does(talk, fields, jimmy, others):
+    """Unknown fields pass exactly where the document lets them."""
+    async with talk(**fields) as client:
+        schemas = (await client.get("/openapi.json"))[1]["components"]["schemas"]
+        names = {"jimmy": "GeminiOmniGenerationRequest", "gemini_omni": "GuideRequest", "toapis": "ToapisRequest"}
+        for gateway, (path, body) in BODIES.items():
+            expected = jimmy if gateway == "jimmy" else others
+            assert ("additionalProperties" not in schemas[names[gateway]]) is expected
+            assert ((await client.post(path, {**body, "unknown": 1}))[0] == 200) is expected
+
+
+async def test_modes_of_the_scenario(talk):
+    """Modes spelt otherwise are in the document, too."""
+    async with talk(modes=["r2v"]) as client:
+        schemas = (await client.get("/openapi.json"))[1]["components"]["schemas"]
+        assert schemas["GuideRequest"]["properties"]["mode"]["enum"] == ["r2v"]
