@@ -1,0 +1,312 @@
+"""Whom to let go, and what each ending teaches: plain synchronous state over Window, Pace and Slots.
+
+A refusal adjusts exactly one controller (`controllers.attribute`). Polls get four of five free places, creates one, when
+both wait: running work drains, and neither starves.
+"""
+
+import enum
+import itertools
+import math
+import random
+from collections import deque
+from typing import Any
+
+import attrs
+
+from .controllers import LADDER, Controller, Evidence, Pace, Slots, Window, attribute
+from .policies import Limits
+from .retry import backoff
+
+BLINK = 0.1
+"""First pause after a refused poll, in seconds; doubles while the pause's only request is refused too."""
+LONGEST_PAUSE = 15.0
+"""Longest pause of our own choice: full speed is back soon after an outage or storm ends."""
+OUTAGE = 5
+"""Failures in a row, of whatever request, from which everything pauses."""
+POLLS_PER_CREATE = 4
+START, CREATES_START = 40.0, 10.0
+"""Untested requests and creates per second: accounts allow few, and each in flight beyond that is a refusal."""
+
+
+class Kind(enum.StrEnum):
+    """What wants to go."""
+
+    POLL = "poll"
+    """Any free call to the gateway."""
+    CREATE = "create"
+    TRANSFER = "transfer"
+    """A file up or down: it takes minutes and mostly goes to another host, so only its number is limited."""
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """Leave to send one request; given back by exactly one of the endings."""
+
+    kind: Kind
+    granted: bool = False
+    sent_at: float = 0.0
+    in_flight: int = 0
+    on_trial: bool = False
+    key: str = ""
+    """Of its slot, for a create."""
+    future: Any = None
+    """Of the async door, to wake its owner."""
+
+
+@attrs.define
+class Trial:
+    """The experiment that a refused create begins: back off, try one create, see."""
+
+    count: int
+    """Tasks of ours running at the refusal."""
+    began: float
+    same_count: bool
+    """Whether about as many ran at the refusal before."""
+    refusals: int = 0
+    finished: int = 0
+    polls_refused: bool = False
+    busy: bool = False
+    """Whether its create is in flight."""
+
+
+@attrs.frozen
+class Decision:
+    """What a refusal led to: who was adjusted, the pause in seconds, and whether a lone create should give up."""
+
+    cause: Controller
+    pause: float
+    hopeless: bool = False
+
+
+class Admission:
+    """The state of one account's limits. Times are passed in; `admit` names whom to let go.
+
+    Args:
+        limits: What is known of them.
+        rng: Source of jitter.
+    """
+
+    def __init__(self, limits: Limits, rng: random.Random) -> None:
+        self.window = Window(limits.max_connections)
+        self.pace = Pace(limits.requests_per_second, start=START)
+        self.create_pace = Pace(limits.requests_per_second, start=CREATES_START)
+        self.slots = Slots(limits.max_running_tasks)
+        self.trial: Trial | None = None
+        self.in_flight = 0
+        self.queues: dict[Kind, deque[Ticket]] = {kind: deque() for kind in Kind}
+        self.pause_until = self.creates_pause_until = -math.inf
+        self._transfers = 0
+        self._most_transfers = max(limits.max_connections // 4, 1)
+        self._turn = 0
+        self._pause_step = 0
+        self._one_at_a_time = False
+        self._cut_at = self._create_cut_at = -math.inf
+        self._failures = 0
+        self._refused_with = -1
+        self._rng = rng
+        self._keys = itertools.count()
+
+    def admit(self, now: float) -> list[Ticket]:
+        """Everybody who may go now, taken off the queues."""
+        granted: list[Ticket] = []
+        while (ticket := self._next(now)) is not None:
+            granted.append(ticket)
+        return granted
+
+    def _next(self, now: float) -> Ticket | None:
+        creates = bool(self.queues[Kind.CREATE]) and self._may_go(Kind.CREATE, now)
+        polls = bool(self.queues[Kind.POLL]) and self._may_go(Kind.POLL, now)
+        if polls and (not creates or self._turn < POLLS_PER_CREATE):
+            self._turn += creates
+            return self._take(Kind.POLL, now)
+        if creates:
+            self._turn = 0
+            return self._take(Kind.CREATE, now)
+        if self.queues[Kind.TRANSFER] and self._transfers < self._most_transfers:
+            return self._take(Kind.TRANSFER, now)
+        return None
+
+    def _may_go(self, kind: Kind, now: float) -> bool:
+        if self.in_flight >= (1 if self._one_at_a_time else self.window.size):
+            return False
+        if kind is Kind.CREATE and self.trial is not None and self.trial.busy:
+            return False
+        return self.ready_at(kind, now) <= now
+
+    def ready_at(self, kind: Kind, now: float) -> float:
+        """When time alone lets the first of a kind go."""
+        ready = max(self.pause_until, self.pace.ready_at())
+        if kind is Kind.CREATE:
+            ready = max(ready, self.creates_pause_until, self.create_pace.ready_at(), self.slots.ready_at(now))
+        return ready
+
+    def _take(self, kind: Kind, now: float) -> Ticket:
+        ticket = self.queues[kind].popleft()
+        ticket.granted, ticket.sent_at = True, now
+        if kind is Kind.TRANSFER:
+            self._transfers += 1
+            return ticket
+        self.in_flight += 1
+        ticket.in_flight = self.in_flight
+        self.pace.take(now)
+        if kind is Kind.CREATE:
+            self.create_pace.take(now)
+            ticket.key = f"create-{next(self._keys)}"
+            self.slots.hold(ticket.key, now)
+            if self.trial is not None:
+                ticket.on_trial = self.trial.busy = True
+        return ticket
+
+    def next_time(self, now: float) -> float | None:
+        """When `admit` is worth asking again; None if only an ending can change anything."""
+        times = (self.ready_at(kind, now) for kind in (Kind.POLL, Kind.CREATE) if self.queues[kind])
+        return min((time for time in times if now < time < math.inf), default=None)
+
+    def starving(self) -> bool:
+        """Whether a create waits for a task to finish, or to learn whether it has to."""
+        return bool(self.queues[Kind.CREATE]) and (self.slots.full() or self.trial is not None)
+
+    # --- endings ---------------------------------------------------------------------------------------------
+
+    def _end(self, ticket: Ticket) -> Trial | None:
+        """Take the ticket back; gives the experiment it was sent for, if that is still open."""
+        if ticket.kind is Kind.TRANSFER:
+            self._transfers -= 1
+            return None
+        self.in_flight -= 1
+        if not ticket.on_trial or self.trial is None:
+            return None
+        self.trial.busy = False
+        return self.trial
+
+    def passed(self, ticket: Ticket, now: float) -> None:
+        """The gateway did what was asked, or refused for a reason of the request's own."""
+        self._end(ticket)
+        if ticket.kind is not Kind.TRANSFER:
+            self.window.passed(ticket.in_flight, now)
+            self.pace.passed()
+            self._pause_step = self._failures = 0
+            self._one_at_a_time = False
+
+    def accepted(self, ticket: Ticket, task_id: str, now: float) -> None:
+        """A create was accepted: its slot goes to the task, and what was on trial is decided."""
+        self.slots.rename(ticket.key, task_id)
+        trial = self.trial if ticket.on_trial else None
+        self.passed(ticket, now)
+        if trial is not None:
+            self.trial = None
+            if trial.finished and (trial.same_count or not self.create_pace.known):
+                self.slots.suspect(trial.count, now)
+            else:
+                self.create_pace.cut(trial.began, now)
+        if self.slots.admitted(now):
+            self.create_pace.cut(now, now)
+        self.create_pace.passed()
+
+    def refused(
+        self, ticket: Ticket, now: float, *, wait: float | None = None, named: Controller | None = None
+    ) -> Decision:
+        """The gateway refused for now.
+
+        Args:
+            ticket: Of the refused request.
+            now: Loop time.
+            wait: Seconds it asked to wait, if it did.
+            named: The limit its words name, if they do.
+        """
+        trial = self._end(ticket)
+        self._failures = 0
+        if ticket.kind is Kind.CREATE:
+            self.slots.free(ticket.key, now)
+            return self._create_refused(ticket, trial, now, wait, named)
+        return self._poll_refused(ticket, now, wait, named)
+
+    def _poll_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
+        if self.trial is not None:
+            self.trial.polls_refused = True
+        if ticket.sent_at < self._cut_at and wait is None:  # of the same flight as the last: that was dealt with
+            return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
+        evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
+        cause = attribute(evidence)
+        pause = wait if wait is not None else self._blink(cause)
+        if ticket.sent_at >= self._cut_at:
+            if cause is Controller.PACE:
+                self.pace.cut(now, now + pause)
+            else:
+                self.window.refused(ticket.in_flight, now)
+        self._cut_at = now
+        self._pause(pause, now)
+        return Decision(cause, pause)
+
+    def _pause(self, seconds: float, now: float) -> None:
+        """Nothing goes for a while, and then one request at a time until one gets through."""
+        if seconds > 0:
+            self.pause_until = max(self.pause_until, now + seconds)
+            self._one_at_a_time = True
+
+    def _blink(self, cause: Controller) -> float:
+        """The pause after a refused poll: none if one fewer in flight is all it takes, longer while it goes on."""
+        step, self._pause_step = self._pause_step, self._pause_step + 1
+        if cause is Controller.WINDOW and step == 0:
+            return 0.0
+        return backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
+
+    def _create_refused(
+        self, ticket: Ticket, trial: Trial | None, now: float, wait: float | None, named: Controller | None
+    ) -> Decision:
+        if trial is None and (self.trial is not None or ticket.sent_at < self._create_cut_at):
+            return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))  # of the same flight
+        running = self.slots.running
+        trial = trial or Trial(running, now, abs(running - self._refused_with) <= 1)
+        self._refused_with = running
+        trial.refusals += 1
+        cause = attribute(self._evidence(trial, named))
+        pause = wait if wait is not None else 0.0
+        if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
+            pause = backoff(trial.refusals - 1, self._rng, cap=LONGEST_PAUSE)
+        self.creates_pause_until = max(self.creates_pause_until, now + pause)
+        self._create_cut_at = now
+        self.trial = trial if cause is Controller.TRIAL else None
+        trial.count, trial.finished = min(trial.count, running), 0
+        if cause is Controller.SLOTS:
+            self.slots.refused(now)
+        elif cause is Controller.PACE:
+            self.create_pace.cut(now, now + pause)
+        hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
+        return Decision(cause, pause, hopeless)
+
+    def _evidence(self, trial: Trial, named: Controller | None) -> Evidence:
+        running, cap = self.slots.running, self.slots.cap
+        return Evidence(
+            create=True,
+            named=named,
+            slots_known=self.slots.known,
+            at_cap=cap is not None and running >= cap - 1,  # finishes are seen late
+            trials=trial.refusals,
+            finished=trial.finished,
+            polls_refused=trial.polls_refused,
+            running=running,
+        )
+
+    def failed(self, ticket: Ticket, now: float, *, timeout: bool = False) -> None:
+        """No usable answer came; many of these in a row pause everything, and one request at a time tries again."""
+        self._end(ticket)
+        if ticket.kind is Kind.TRANSFER:
+            return
+        if timeout:
+            self.window.timed_out(now)
+        self._failures += 1
+        if self._failures >= OUTAGE:
+            self._pause(backoff(self._failures - OUTAGE, self._rng, cap=LONGEST_PAUSE), now)
+
+    def unused(self, ticket: Ticket, now: float) -> None:
+        """Nothing was sent after all."""
+        self._end(ticket)
+        self.slots.free(ticket.key, now)
+
+    def finished(self, task_id: str, now: float, *, seen: bool = True) -> bool:
+        """A task was seen finished (or, with `seen=False`, is not known to the gateway): True if that frees a slot."""
+        freed = self.slots.free(task_id, now, finished=seen)
+        if freed and self.trial is not None:
+            self.trial.finished += 1
+        return freed

@@ -1,0 +1,206 @@
+"""The limiter's door: wait for leave to send, and tell how it ended. What is decided stands in `admission`.
+
+Several clients may share one limiter, given that they run on one event loop.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import attrs
+
+from .admission import Admission, Decision, Kind, Ticket
+from .controllers import Controller
+from .errors import OmniError, RateLimitError
+from .policies import Limits
+
+
+@attrs.frozen(kw_only=True)
+class Load:
+    """Where a limiter stands. Rates per second, `paused_for` in seconds; None is not known."""
+
+    in_flight: int
+    window: int
+    running: int
+    slots: int | None
+    pace: float | None
+    create_pace: float | None
+    waiting_creates: int
+    waiting_polls: int
+    paused_for: float
+
+
+class Limiter:
+    """Limits of one account, shared by whoever is given it.
+
+    Args:
+        limits: What is known of them; the rest is found out.
+        rng: Source of jitter.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, rng: random.Random | None = None) -> None:
+        self._state = Admission(limits or Limits(), rng or random.Random())
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_starved: list[Callable[[], None]] = []
+
+    async def acquire(self, kind: Kind, *, max_wait: float | None = None) -> Ticket:
+        """Wait for leave to send one request.
+
+        Args:
+            kind: What it is.
+            max_wait: Seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            RateLimitError: `max_wait` is over, or surely will be; nothing was sent. With an estimated `retry_after`.
+        """
+        loop = self._bind()
+        ticket = Ticket(kind)
+        self._state.queues[kind].append(ticket)
+        self._pump()
+        if ticket.granted:
+            return ticket
+        ticket.future = loop.create_future()
+        try:
+            if max_wait is not None and self.estimate(kind) > max_wait:
+                raise self._too_long(kind, max_wait)
+            async with asyncio.timeout(max_wait):
+                await ticket.future
+        except TimeoutError:
+            if not ticket.granted:
+                error = self._too_long(kind, max_wait or 0.0)
+                self._give_back(ticket)
+                raise error from None
+        except BaseException:
+            self._give_back(ticket)
+            raise
+        return ticket
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
+            raise OmniError("this limiter belongs to another event loop; make one per loop", may_have_charged=False)
+        self._loop = loop
+        return loop
+
+    def _give_back(self, ticket: Ticket) -> None:
+        """Its owner is gone: out of the queue, or unused if leave had just been given."""
+        if ticket.granted:
+            self.unused(ticket)
+        else:
+            self._state.queues[ticket.kind].remove(ticket)
+
+    def _too_long(self, kind: Kind, max_wait: float) -> RateLimitError:
+        estimate = self.estimate(kind)
+        why = "all task slots are taken" if self._state.slots.full() else "the gateway's limits ask for a pause"
+        return RateLimitError(
+            f"nothing was sent: {why}, and max_wait is {max_wait:g} s; try again in about {estimate:.0f} s",
+            retry_after=estimate,
+            may_have_charged=False,
+        )
+
+    def estimate(self, kind: Kind = Kind.CREATE) -> float:
+        """Seconds until the next of a kind can go, as far as can be told."""
+        now, state = self._now(), self._state
+        if kind is Kind.CREATE and state.slots.full():
+            return max(min(state.ready_at(kind, now) - now, state.slots.run_time), 1.0)
+        return max(state.ready_at(kind, now) - now, 0.0)
+
+    # --- endings ---------------------------------------------------------------------------------------------
+
+    def passed(self, ticket: Ticket) -> None:
+        """The gateway did what was asked, or refused for a reason of the request's own."""
+        self._state.passed(ticket, self._now())
+        self._pump()
+
+    def accepted(self, ticket: Ticket, task_id: str) -> None:
+        """A create was accepted: its slot goes to the task."""
+        self._state.accepted(ticket, task_id, self._now())
+        self._pump()
+
+    def declined(self, ticket: Ticket) -> None:
+        """A create was refused for a reason of its own: no task runs."""
+        self._state.slots.free(ticket.key, self._now())
+        self.passed(ticket)
+
+    def refused(self, ticket: Ticket, *, wait: float | None = None, named: Controller | None = None) -> Decision:
+        """The gateway refused for now; `wait` is what it asked for, in seconds, `named` the limit it named."""
+        decision = self._state.refused(ticket, self._now(), wait=wait, named=named)
+        self._pump()
+        return decision
+
+    def failed(self, ticket: Ticket, *, timeout: bool = False, sent: bool = True) -> None:
+        """No usable answer came. A create that was `sent` may run: it keeps its slot for the usual run time."""
+        now = self._now()
+        if sent:
+            self._state.slots.shorten(ticket.key, now)
+        else:
+            self._state.slots.free(ticket.key, now)
+        self._state.failed(ticket, now, timeout=timeout)
+        self._pump()
+
+    def unused(self, ticket: Ticket) -> None:
+        """Nothing was sent after all."""
+        self._state.unused(ticket, self._now())
+        self._pump()
+
+    def finished(self, task_id: str, *, seen: bool = True) -> None:
+        """A task was seen finished, or (`seen=False`) the gateway does not know it: a slot it held is free."""
+        if self._state.finished(task_id, self._now(), seen=seen):
+            self._pump()
+
+    # --- looking in --------------------------------------------------------------------------------------------
+
+    def load(self) -> Load:
+        """Where it stands now."""
+        now, state = self._now(), self._state
+        caps = [cap for cap in (state.slots.cap, state.slots.ceiling) if cap is not None]
+        paces = [p.rate if p.known or p.ceiling else None for p in (state.pace, state.create_pace)]
+        return Load(
+            in_flight=state.in_flight,
+            window=state.window.size,
+            running=state.slots.running,
+            slots=min(caps, default=None),
+            pace=paces[0],
+            create_pace=paces[1],
+            waiting_creates=len(state.queues[Kind.CREATE]),
+            waiting_polls=len(state.queues[Kind.POLL]),
+            paused_for=max(state.pause_until - now, state.creates_pause_until - now, 0.0),
+        )
+
+    def holds(self, task_id: str) -> bool:
+        """Whether the task is one that holds a slot here."""
+        return self._state.slots.holds(task_id)
+
+    @property
+    def starving(self) -> bool:
+        """Whether a create waits for a task to finish."""
+        return self._state.starving()
+
+    def on_starved(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever a create waits for a task to finish; gives back how to stop that."""
+        self._on_starved.append(listener)
+        return lambda: self._on_starved.remove(listener)
+
+    def _now(self) -> float:
+        return self._loop.time() if self._loop is not None else 0.0
+
+    def _pump(self) -> None:
+        """Let go whom `admit` names, and wake up again when time alone lets others go."""
+        now = self._now()
+        for ticket in self._state.admit(now):
+            if ticket.future is not None and not ticket.future.done():
+                ticket.future.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        again = self._state.next_time(now)
+        if again is not None and self._loop is not None:
+            self._timer = self._loop.call_at(again, self._pump)
+        if self._on_starved and self._state.starving():
+            for listener in self._on_starved:
+                listener()
+
+    def __repr__(self) -> str:
+        state = self._state
+        return f"<Limiter {state.window!r} {state.pace!r} {state.slots!r}>"

@@ -1,0 +1,53 @@
+"""When to look at a running task again. Pure, and replaceable: the poller asks nothing else.
+
+The interval grows in proportion to the time already waited, within the dialect's advised range: a task that has run
+for long is likely to run for long still.
+"""
+
+import random
+
+import attrs
+
+GROWTH = 0.12
+"""Part of the time waited so far: a task is found finished at most about this much late."""
+EAGER = 0.5
+"""How much sooner to look while a create waits for a task to finish."""
+JITTER = 0.1
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """Look times within a range, in seconds.
+
+    Args:
+        first: When to look first after the submit.
+        shortest: The shortest interval.
+        longest: The longest interval.
+        fixed: Just this interval instead, without jitter.
+    """
+
+    first: float = 5.0
+    shortest: float = 5.0
+    longest: float = 15.0
+    fixed: float | None = None
+
+    def interval(self, waited: float, rng: random.Random, *, eager: bool = False) -> float:
+        """Seconds until the next look at a task that has been waited for `waited` seconds.
+
+        Args:
+            waited: Seconds since the submit, or since it was first asked about.
+            rng: Source of the jitter that keeps thousands of ids from falling due at once.
+            eager: Whether a create waits for this task to finish.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        if waited <= 0.0:
+            return self.first * (1.0 + JITTER * rng.random())
+        wanted = waited * GROWTH * (EAGER if eager else 1.0)
+        return min(max(wanted, self.shortest), self.longest) * (1.0 + JITTER * (rng.random() - 0.5))
+
+    def after_error(self, failures: int, rng: random.Random) -> float:
+        """Seconds until an id whose looks fail is looked at again: doubling from the shortest, four times the longest at most."""
+        if self.fixed is not None:
+            return self.fixed * min(2.0**failures, 8.0)
+        return min(self.shortest * 2.0 ** min(failures, 20), self.longest * 4.0) * (1.0 + JITTER * rng.random())
