@@ -1,0 +1,1 @@
+"""Tests of the dialects: pure functions of plain data."""
