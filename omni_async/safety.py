@@ -68,8 +68,8 @@ def origins(base_url: str, allow_hosts: Iterable[str] = ()) -> frozenset[Origin]
     return frozenset([_origin("base_url", base_url), *(_origin("allow_hosts", text) for text in hosts)])
 
 
-def _origin(field: str, text: str) -> Origin:
-    url = _parsed(text if "://" in str(text) else f"https://{text}")
+def _origin(field: str, text: object) -> Origin:
+    url = _parsed(f"https://{text}" if isinstance(text, str) and "://" not in text else text)
     bare = field == "base_url" or (url is not None and url.raw_path in ("", "/") and not url.query_string)
     if url is None or not bare or url.raw_user is not None or url.raw_password is not None:
         shown = without_query(str(text))
@@ -243,6 +243,8 @@ def _checked_proxy(proxy: str | None) -> str | None:
         return None
     if _parsed(proxy) is None:  # never shown: it can hold a password
         scheme = proxy.partition("://")[0] if "://" in proxy else "no scheme"
-        fault = Fault("proxy", f"a proxy with {scheme[:20]!r} cannot be used; proxy=None goes direct", ("http://…", "https://…"))
+        fault = Fault(
+            "proxy", f"a proxy with {scheme[:20]!r} cannot be used; proxy=None goes direct", ("http://…", "https://…")
+        )
         raise InvalidRequestError(str(fault), faults=(fault,))
     return proxy
