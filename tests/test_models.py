@@ -199,7 +199,7 @@ def test_a_handle_holds_what_waiting_needs_and_no_url():
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 whens = st.none() | st.datetimes(
-    min_value=datetime(1971, 1, 1),  # noqa: DTZ001 hypothesis wants it naive
+    min_value=datetime(1971, 1, 1),
     timezones=st.integers(-720, 720).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 )
 plain = st.recursive(
