@@ -186,7 +186,9 @@ class _OmniDialect(Dialect):
         status = self.status(word) or TaskStatus.RUNNING
         url = next((u for place in _URLS if (u := text(dig(body, *place)))), None)
         if status is TaskStatus.SUCCEEDED and url is None:
-            raise DecodeError("finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body))
+            raise DecodeError(
+                "finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body), terminal=True
+            )
         told = (("error", "message"), ("error_message",), ("error",))
         return VideoTask(
             task_id=self.find_task_id(reply.document) or "",

@@ -143,7 +143,7 @@ class Jimmy(Dialect):
         return Checked(faults, tuple(warnings))
 
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
-        """`POST …/gemini/omni/videos` (seed). There is no idempotency key."""
+        """`POST …/gemini/omni/videos` (seed), without what the model ignores. There is no idempotency key."""
         spec = find_model(self.models, request.model)
         body = CONVERTER.unstructure(
             _Create(
@@ -159,8 +159,9 @@ class Jimmy(Dialect):
                 video_urls=request.video_urls,
             )
         )
+        sent = {name: value for name, value in body.items() if spec is None or name not in spec.ignores}
         path = "/api/open-api/v1/gemini/omni/videos"
-        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **body})
+        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **sent})
 
     def query(self, task_id: str) -> Call:
         """`GET …/videos/{task_id}` (docs)."""
@@ -189,7 +190,9 @@ class Jimmy(Dialect):
         status = self.status(word) or TaskStatus.RUNNING
         url = next((u for place in _URLS if (u := text(dig(data, *place)))), None)
         if status is TaskStatus.SUCCEEDED and url is None:
-            raise DecodeError("finished, but without a URL", path="$.data.result.video_url", excerpt=excerpt(data))
+            raise DecodeError(
+                "finished, but without a URL", path="$.data.result.video_url", excerpt=excerpt(data), terminal=True
+            )
         return VideoTask(
             task_id=task_id,
             status=status,
