@@ -15,7 +15,7 @@ import attrs
 
 from ..errors import DecodeError, Fault
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
-from .wire import Call, CallKind, Reply, code_text, dig, text
+from .wire import Call, CallKind, Reply, code_text, dig, ident, text
 
 
 class RefusalKind(enum.StrEnum):
@@ -212,9 +212,9 @@ class Dialect(abc.ABC):
     def find_task_id(self, document: Any) -> str | None:
         """The task id where this gateway puts it, whatever else the document says; None if it is not there."""
         if is_chat(document):
-            return text(dig(document, "task_id"))
+            return ident(dig(document, "task_id"))
         places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",), ("data", "id"), ("data", 0, "id"), ("id",))
-        return next((found for place in places if (found := text(dig(document, *place)))), None)
+        return next((found for place in places if (found := ident(dig(document, *place)))), None)
 
     def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
         """The codes and the message of a well-formed refusal in the gateway's own words; None if it is none.

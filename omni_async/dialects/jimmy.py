@@ -30,6 +30,7 @@ from .wire import (
     amount,
     dig,
     excerpt,
+    ident,
     instant,
     number_code,
     percent,
@@ -170,13 +171,13 @@ class Jimmy(Dialect):
     def find_task_id(self, document: Any) -> str | None:
         """`task_id` in `data` or in the bare object. An `id` is not documented here: it can be anybody's."""
         places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",))
-        return next((found for place in places if (found := text(dig(document, *place)))), None)
+        return next((found for place in places if (found := ident(dig(document, *place)))), None)
 
     def read_create(self, reply: Reply) -> VideoTask:
         """The task in `data`, or in the bare object of the older page (docs)."""
         data = _payload(reply)
         created = structure(data, _Created, path="$.data")
-        if not text(created.task_id):
+        if not ident(created.task_id):
             raise DecodeError("no task id in the answer", path="$.data.task_id", excerpt=excerpt(data))
         return self._task(reply, data, created.task_id, created.status or "")
 

@@ -98,7 +98,7 @@ def candidate_id(reply: Reply) -> str | None:
     """
     if is_chat(reply.document) or reply.body.lstrip()[:1] not in (b"{", b"["):
         return None
-    found = list(_ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]))
+    found = [match for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]) if match[1] not in (b".", b"..")]
     best = next((match for match in found if match[0].startswith(b'"task_id"')), found[0] if found else None)
     return best[1].decode("ascii") if best else None
 

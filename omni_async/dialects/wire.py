@@ -129,13 +129,18 @@ def text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() and encodable(value) else None
 
 
+def ident(value: Any) -> str | None:
+    """A text that can be a task's id, else None: `.` and `..` are other paths."""
+    return None if value in (".", "..") else text(value)
+
+
 def segment(task_id: str) -> str:
     """An id as one segment of a path, percent-encoded.
 
     Raises:
         InvalidRequestError: It would ask for another path than its own (empty, `.`, `..`), or has no UTF-8 form.
     """
-    if not text(task_id) or task_id in (".", ".."):
+    if not ident(task_id):
         fault = Fault("task_id", "is no id of a task")
         raise InvalidRequestError(str(fault), faults=(fault,))
     return quote(task_id, safe="")

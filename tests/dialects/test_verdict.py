@@ -1,0 +1,468 @@
+"""What a create's answer means: the total table, cell by cell, and that nothing can make it raise."""
+
+import json
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from omni_async import errors
+from omni_async.dialects import (
+    DIALECTS,
+    Cause,
+    Meaning,
+    Refusal,
+    RefusalKind,
+    Reply,
+    error_of,
+    judge_create,
+    refusal_of,
+    unreadable,
+    wire,
+)
+from omni_async.dialects.dialect import CLEAN_REFUSALS, named_cause
+from omni_async.dialects.verdict import ADVICE, CHAT_ROUTE, candidate_id, explain
+from omni_async.models import VideoTask
+
+JIMMY, GUIDE, FLAT = DIALECTS["jimmy"](), DIALECTS["gemini_omni"](), DIALECTS["toapis"]()
+ALL = [JIMMY, GUIDE, FLAT]
+
+
+def named(dialect):
+    """A dialect as a test's id."""
+    return dialect.name
+
+
+def reply(status, document=None, *, body=None, **more):
+    """An answer of JSON, or of bytes."""
+    return Reply(status=status, body=json.dumps(document).encode() if body is None else body, **more)
+
+
+def meaning(dialect, status, document=None, **more):
+    """What such an answer means: submitted, uncertain, or the kind of refusal."""
+    verdict = judge_create(dialect, reply(status, document, **more))
+    return verdict.refusal.kind if verdict.meaning is Meaning.REFUSED else verdict.meaning
+
+
+# -- the table, status by status
+
+BY_STATUS = {
+    **dict.fromkeys(CLEAN_REFUSALS, RefusalKind.BAD_REQUEST),
+    401: RefusalKind.AUTH,
+    402: RefusalKind.QUOTA,
+    403: RefusalKind.AUTH,
+    404: RefusalKind.NOT_FOUND,
+    429: RefusalKind.RATE,
+}
+STATUSES = [100, 101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, *range(400, 452), 499]
+STATUSES += [500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 599]
+NOT_ITS_WORD = {
+    "empty": b"",
+    "html": b"<html><body>too many requests</body></html>",
+    "null": b"null",
+    "list": b"[]",
+    "number": b"20000",
+    "text": b'"rate_limit_exceeded"',
+    "empty object": b"{}",
+    "cut": b'{"code": "-1", "msg": "server er',
+    "error as text": b'{"error": "internal_error"}',
+    "error without code": b'{"error": {"message": "internal_error"}}',
+    "error with null code": b'{"error": {"code": null, "type": "", "message": "m"}}',
+    "float code": b'{"code": -1.0, "msg": "too frequent", "error": {"code": 1.0}}',
+    "true code": b'{"code": true, "msg": "too frequent", "error": {"code": true}}',
+    "word code": b'{"code": "-1e0", "msg": "too frequent"}',
+}
+
+
+@pytest.mark.parametrize("body", NOT_ITS_WORD.values(), ids=NOT_ITS_WORD)
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_without_the_gateways_own_word_the_status_alone_decides(dialect, body):
+    """Rows 3-5: a body that is no well-formed refusal counts for nothing: 429 is rate, clean 4xx refuse."""
+    for status in STATUSES:
+        assert meaning(dialect, status, body=body) == BY_STATUS.get(status, Meaning.UNCERTAIN), status
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_an_id_wins_over_every_status_and_code(dialect):
+    """Row 1: an id where the dialect knows it is SUBMITTED, whatever else is said: the money may be spent."""
+    documents = [
+        {"task_id": "t", "status": "queued"},
+        {"data": {"task_id": "t"}},
+        {"code": "20002", "msg": "bad", "data": {"task_id": "t"}},
+        {"code": -1, "data": {"task_id": "t"}},
+        {"error": {"code": "internal_error", "message": "m"}, "task_id": "t"},
+    ]
+    for status in STATUSES:
+        for document in documents:
+            verdict = judge_create(dialect, reply(status, document))
+            assert (verdict.meaning, verdict.task_id) == (Meaning.SUBMITTED, "t")
+
+
+@pytest.mark.parametrize("value", [None, "", " ", 5, 5.0, True, [], {}, ["t"], "\ud800", ".", ".."])
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_what_is_no_sound_text_is_no_id(dialect, value):
+    """Row 9: an id that is missing, null, empty or no text leaves the create uncertain."""
+    for document in ({"code": "20000", "msg": "ok", "data": {"task_id": value}}, {"task_id": value, "id": value}):
+        assert meaning(dialect, 200, document) is Meaning.UNCERTAIN
+
+
+U = Meaning.UNCERTAIN
+K = RefusalKind
+JIMMY_CODES = [
+    # code, message, meaning at HTTP 200, at 400, at 429, at 500
+    ("20001", "expired", K.AUTH, K.AUTH, K.AUTH, K.AUTH),
+    ("20002", "too many images", K.BAD_REQUEST, K.BAD_REQUEST, K.BAD_REQUEST, K.BAD_REQUEST),
+    ("20002", "内容审核未通过", K.MODERATION, K.MODERATION, K.MODERATION, K.MODERATION),
+    ("20002", "task task_9 not found", U, K.NOT_FOUND, U, U),
+    ("-1", "server error", K.TRANSIENT, K.TRANSIENT, K.RATE, K.TRANSIENT),
+    ("-1", None, K.TRANSIENT, K.TRANSIENT, K.RATE, K.TRANSIENT),
+    ("-1", "请求过于频繁，请稍后再试", K.RATE, K.RATE, K.RATE, K.TRANSIENT),
+    ("-1", "PROVIDER_MODERATION_ERROR", K.MODERATION, K.MODERATION, K.MODERATION, K.TRANSIENT),
+    ("50001", "Too Many Requests", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "too many images", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "余额不足", K.QUOTA, K.QUOTA, K.QUOTA, U),
+    ("50001", "Insufficient balance", K.QUOTA, K.QUOTA, K.QUOTA, U),
+    ("50001", "You exceeded your current quota", K.QUOTA, K.QUOTA, K.QUOTA, U),
+    ("50001", "并发任务超过上限", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "并发任务超时", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "任务数据超过限制", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "could not generate: limit", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "系统繁忙", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", None, U, K.BAD_REQUEST, K.RATE, U),
+    ("0", "ok", U, K.BAD_REQUEST, K.RATE, U),
+    ("20000", "ok", U, K.BAD_REQUEST, K.RATE, U),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "at200", "at400", "at429", "at500"), JIMMY_CODES)
+@pytest.mark.parametrize("kind", [str, int])
+def test_jimmys_codes_and_messages(kind, code, message, at200, at400, at429, at500):
+    """Row 2 for jimmy: its codes as text and as number, and where it has no code, its message, but not with a 5xx."""
+    document = {"code": kind(code), "data": None} | ({} if message is None else {"msg": message})
+    assert [meaning(JIMMY, status, document) for status in (200, 400, 429, 500)] == [at200, at400, at429, at500]
+
+
+FLAT_NAMES = [
+    # error, meaning at 200, 400, 429, 500, 503
+    ({"code": "invalid_request_error"}, K.BAD_REQUEST, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "authentication_error"}, K.AUTH, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "rate_limit_exceeded"}, K.RATE, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "insufficient_quota"}, K.QUOTA, K.QUOTA, K.QUOTA, K.QUOTA, K.QUOTA),
+    ({"code": "content_policy_violation"}, K.MODERATION, K.MODERATION, K.MODERATION, K.MODERATION, K.MODERATION),
+    ({"code": "internal_error"}, K.TRANSIENT, K.BAD_REQUEST, K.RATE, K.TRANSIENT, U),
+    ({"type": "internal_error"}, K.TRANSIENT, K.BAD_REQUEST, K.RATE, K.TRANSIENT, U),
+    ({"code": 500, "type": "internal_error"}, K.TRANSIENT, K.BAD_REQUEST, K.RATE, K.TRANSIENT, U),
+    ({"code": "upstream_lost", "type": "internal_error"}, U, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "task_not_found"}, U, K.NOT_FOUND, U, U, U),
+    ({"code": "new", "message": "Too many requests"}, K.RATE, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "new", "message": "too many running tasks"}, K.RATE, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "new", "message": "too many images"}, U, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": "new"}, U, K.BAD_REQUEST, K.RATE, U, U),
+    ({"code": 1302}, U, K.BAD_REQUEST, K.RATE, U, U),
+]
+
+
+@pytest.mark.parametrize(("error", "at200", "at400", "at429", "at500", "at503"), FLAT_NAMES)
+@pytest.mark.parametrize("dialect", [GUIDE, FLAT], ids=named)
+def test_the_guides_names(dialect, error, at200, at400, at429, at500, at503):
+    """Row 2 for the guide: HTTP status first, name second; internal_error with 200 and 500 only, as its own code."""
+    found = [meaning(dialect, status, {"error": error}) for status in (200, 400, 429, 500, 503)]
+    assert found == [at200, at400, at429, at500, at503]
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "kind"),
+    [
+        (400, "invalid_request_error", K.BAD_REQUEST),
+        (401, "authentication_error", K.AUTH),
+        (429, "rate_limit_exceeded", K.RATE),
+        (500, "internal_error", K.TRANSIENT),
+        (402, "insufficient_quota", K.QUOTA),
+        (403, "permission_denied", K.AUTH),
+        (404, "task_not_found", K.NOT_FOUND),
+        (413, "payload_too_large", K.BAD_REQUEST),
+        (422, "content_policy_violation", K.MODERATION),
+    ],
+)
+def test_the_seeds_error_table(status, name, kind):
+    """Each line of the seed's error table, and of the reference pages', is its kind."""
+    for dialect in (GUIDE, FLAT):
+        assert meaning(dialect, status, {"error": {"code": name, "message": "m", "type": "t"}}) == kind
+
+
+def test_the_code_shown_is_the_code_and_not_the_type():
+    """Of code and type the code is reported, unless it is only a number beside a word."""
+
+    def code(**error):
+        return refusal_of(FLAT, reply(400, {"error": error})).code
+
+    assert code(code="model_missing", type="api_error") == "model_missing"
+    assert code(code=400, type="invalid_request_error") == "invalid_request_error"
+    assert code(code=400) == "400"
+    assert code(code="x" * 500) == "x" * 100
+    assert code(message="m") is None
+
+
+# -- causes
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("请求过于频繁，请稍后再试", None),
+        ("请求过于频繁，请稍后再试：每秒请求数超限", Cause.REQUESTS),
+        ("请求过于频繁，请稍后再试：每秒创建任务数超限", Cause.REQUESTS),
+        ("请求过于频繁，请稍后再试：并发请求数超限", None),
+        ("请求过于频繁，请稍后再试：进行中的任务数超限", Cause.CONCURRENCY),
+        ("Rate limit reached: requests per second.", Cause.REQUESTS),
+        ("Rate limit reached: concurrent requests.", None),
+        ("Rate limit reached: running tasks.", Cause.CONCURRENCY),
+        ("You have reached the limit of 5 active tasks", Cause.CONCURRENCY),
+        ("concurrency limit exceeded", Cause.CONCURRENCY),
+        ("60 RPM exceeded", Cause.REQUESTS),
+        ("concurrent task timed out", None),
+        ("", None),
+    ],
+)
+def test_a_rate_refusal_names_its_cause_or_does_not(message, cause):
+    """Only what names one limit is a cause; "concurrent requests" can be either and is left to the experiment."""
+    assert named_cause(message) is cause
+    assert refusal_of(FLAT, reply(429, {"error": {"code": "rate_limit_exceeded", "message": message}})).cause is cause
+    assert refusal_of(JIMMY, reply(429, {"code": 429, "msg": message})).cause is cause
+
+
+def test_an_endless_message_is_searched_at_its_beginning_only():
+    """A message of megabytes does not hold up the event loop."""
+    began = time.perf_counter()
+    for message in ("并发" * 500_000, "task " * 300_000, "content " * 200_000, "too many " * 200_000):
+        meaning(JIMMY, 200, {"code": 1, "msg": message})
+        meaning(FLAT, 429, {"error": {"code": "x", "message": message}})
+        JIMMY.moderated(None, message)
+    assert time.perf_counter() - began < 2
+
+
+# -- candidates and reasons
+
+
+@pytest.mark.parametrize(
+    ("body", "candidate"),
+    [
+        (b'{"data":{"task_id":"task_7","st', "task_7"),
+        (b'{"id":"req-1","data":{"task_id" : "task_7"', "task_7"),
+        (b'{"id":"video_1","sta', "video_1"),
+        (b'  [{"task_id":"task_7"}', "task_7"),
+        (b'{"data":{"task_id":"task_', None),
+        (b'{"data":{"task_id":"a b"}', None),
+        (b'{"data":{"task_id":""}', None),
+        (b'{"data":{"task_id":' + b"1" * 5000 + b"}", None),
+        (b'{"x":NaN1,"task_id":"t.-_:~9"', "t.-_:~9"),
+        (b'{"deep":{"task_id":"task_7"}}', "task_7"),
+        (b'<script>{"task_id":"task_7"}</script>', None),
+        (b'{"padding":"' + b"x" * 70_000 + b'","task_id":"task_7"', None),
+        (b'{"id":"c-1","choices":[]}', None),
+        (b"", None),
+    ],
+)
+def test_an_id_seen_in_a_broken_body_is_only_a_candidate(body, candidate):
+    """Row 7: an id that stands whole in the first 64 KiB of JSON is a candidate, still to be confirmed by a query."""
+    for dialect in ALL:
+        verdict = judge_create(dialect, reply(200, body=body, complete=False))
+        if verdict.meaning is Meaning.SUBMITTED:
+            continue
+        assert verdict.candidate == candidate
+        assert candidate_id(reply(200, body=body)) == candidate
+
+
+WRONG_ROUTE = {"error": {"code": "x", "message": "invalid apitype: -1"}, "code": 7, "msg": "invalid apitype: -1"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (reply(200, body=b'{"co', complete=False), "HTTP 200, and the body broke off"),
+        (reply(520, body=b"<html>"), "HTTP 520, and the body is no JSON"),
+        (reply(200, {"msg": "ok"}), "HTTP 200 without a task id"),
+        (reply(301, body=b"", headers={"location": "https://u:p@a.example/x?sig=1"}), "a redirect to a.example, which"),
+        (reply(302, body=b"", headers={"location": "/login?sig=1"}), "a redirect to its own host, which"),
+        (reply(302, body=b"", headers={"location": "https://[sig"}), "a redirect to its own host, which"),
+        (reply(200, {"error": {"code": "new"}, "code": 7}), "HTTP 200 with the unknown code "),
+        (reply(200, {"choices": []}), CHAT_ROUTE),
+        (reply(200, {"usage": {"prompt_tokens": 3}}), CHAT_ROUTE),
+        (
+            reply(
+                500, {"error": {"code": "x", "message": "invalid apitype: -1"}, "code": 7, "msg": "invalid apitype: -1"}
+            ),
+            CHAT_ROUTE,
+        ),
+    ],
+)
+def test_an_uncertain_answer_is_explained_without_its_content(answer, reason):
+    """The reason says in a few words what came, and shows neither body nor a link's path and query."""
+    for dialect in ALL:
+        verdict = judge_create(dialect, answer)
+        assert verdict.meaning is Meaning.UNCERTAIN
+        assert reason in verdict.reason
+        assert "sig" not in verdict.reason
+
+
+def test_the_seeds_faq_is_told():
+    """`invalid apitype: -1`, and token counts in a failed task's answer, mean that a chat route was called."""
+    assert explain("invalid apitype: -1") == CHAT_ROUTE
+    assert explain("Invalid API type") == CHAT_ROUTE
+    assert explain("failed", {"usage": {"total_tokens": 9}}) == CHAT_ROUTE
+    assert explain("failed", {"data": {"usage": {"input_tokens": 9}}}) == CHAT_ROUTE
+    assert explain("failed", {"data": {"usage": None}}) == ""
+    assert explain("invalid request") == ""
+
+
+# -- refusals as errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (K.AUTH, errors.AuthenticationError),
+        (K.QUOTA, errors.QuotaError),
+        (K.BAD_REQUEST, errors.RejectedError),
+        (K.MODERATION, errors.RejectedError),
+        (K.NOT_FOUND, errors.NotFoundError),
+        (K.RATE, errors.RateLimitError),
+        (K.TRANSIENT, errors.GatewayError),
+    ],
+)
+def test_each_kind_of_refusal_is_raised_as_its_error(kind, error):
+    """A refusal becomes the error by what the caller can do, with advice, status, code, message and request id."""
+    answer = reply(400, {}, headers={"x-request-id": "req-1"})
+    raised = error_of(Refusal(kind, "c1", "said"), answer, gateway="jimmy", custom_id="row-1", may_have_charged=False)
+    assert type(raised) is error
+    assert (raised.status_code, raised.code, raised.message, raised.request_id) == (400, "c1", "said", "req-1")
+    assert (raised.gateway, raised.custom_id, raised.may_have_charged) == ("jimmy", "row-1", False)
+    assert raised.args[0] == f"{kind.value} (HTTP 400, code c1): said — {ADVICE[kind]}"
+    assert getattr(raised, "moderated", None) is ({K.MODERATION: True, K.BAD_REQUEST: False}.get(kind))
+
+
+def test_a_refusal_names_rate_concurrency_and_quota():
+    """The seed names three causes of a 429: the advice names them all."""
+    assert all(word in ADVICE[K.RATE] for word in ("rate", "concurrency", "quota"))
+
+
+def test_a_refusal_without_words_still_reads_well():
+    """Without code and message the error says its kind and status."""
+    raised = error_of(Refusal(K.AUTH), reply(401, body=b""))
+    assert str(raised).startswith("authentication (HTTP 401) — check the API key")
+
+
+def test_no_message_quotes_prompt_key_or_signed_query():
+    """A gateway may quote the prompt, the key or a signed link: the error's texts do not."""
+    said = "bad key sk-SECRET for 'a cat in neon rain': cannot fetch https://b.example/1.png?X-Sig=SECRET#SECRET now"
+    raised = error_of(
+        Refusal(K.BAD_REQUEST, "c", said), reply(400, {}), private=("sk-SECRET", "a cat in neon rain", "x")
+    )
+    assert raised.message == "bad key … for '…': cannot fetch https://b.example/1.png?… now"
+    assert "SECRET" not in str(raised) + repr(raised)
+    assert len(error_of(Refusal(K.RATE, "c", "x" * 9999), reply(400, {})).message) == 500
+
+
+def test_the_advice_on_a_wrong_route_replaces_the_usual_one():
+    """`invalid apitype` is explained instead of the kind's usual advice."""
+    assert CHAT_ROUTE in str(error_of(Refusal(K.BAD_REQUEST, "c", "invalid apitype: -1"), reply(400, {})))
+
+
+def test_an_unreadable_answer_is_an_error_by_its_size_and_type():
+    """An answer that is neither result nor refusal is told by status, size and type only."""
+    raised = unreadable(reply(502, body=b"<html>", headers={"content-type": "text/html; charset=x"}), gateway="jimmy")
+    assert raised.args[0] == "no usable answer (HTTP 502, 6 bytes of text/html)"
+    assert (raised.status_code, raised.gateway) == (502, "jimmy")
+    assert "unknown type" in str(unreadable(reply(200, body=b"")))
+
+
+# -- nothing can make them raise
+
+keys = st.sampled_from(["task_id", "id", "code", "msg", "message", "data", "error", "status", "result", "url", "type"])
+keys |= st.sampled_from(["progress", "created_at", "video_url", "choices", "usage", "available", "remain_balance"])
+words = st.sampled_from(["queued", "completed", "failed", "", "20000", "-1", "20001", "internal_error", "\ud800"])
+words |= st.sampled_from(["https://[", "/x.mp4", "https://a.example/?s=1", "9" * 30, "too many requests", "余额不足"])
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | words | st.text(max_size=5)
+leaves |= st.sampled_from([10**400, -(10**25), 1e300, 20000, -1])
+documents = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6), max_leaves=20
+)
+statuses = st.sampled_from(STATUSES) | st.integers(0, 999)
+headers = st.dictionaries(
+    st.sampled_from(["location", "content-type", "x-request-id", "retry-after"]), st.text(max_size=9)
+)
+ODD_BODIES = [
+    b"",
+    b"\xff\xfe",
+    b'{"a":NaN}',
+    b'{"data":{"created_at":1e400,"status":"queued"}}',
+    b'{"code":' + b"9" * 5000 + b"}",
+    b'{"error":{"code":' + b"9" * 400 + b"}}",
+    b"[" * 50_000,
+    b'{"data":' * 50_000,
+    b'{"data":' * 900 + b"1" + b"}" * 900,
+    b'{"data":{"task_id":"a","task_id":null,"status":"queued"}}',
+    b'{"task_id":"\\ud800","status":"\\udfff","code":"\\ud800","error":{"code":"\\ud800","message":"\\ud800"}}',
+    b'{"data":{"available":' + b"9" * 400 + b',"balance":1e999},"remain_balance":' + b"9" * 400 + b"}",
+    b'{"status":"completed","url":"https://[","result":{"video_url":"https://["},"data":{"status":"completed","url":"//["}}',
+]
+bodies = st.binary(max_size=80) | st.sampled_from(ODD_BODIES) | documents.map(lambda value: json.dumps(value).encode())
+
+
+def survive(answer):
+    """Everything that reads an answer: the verdict is one of three, and only DecodeError comes out of the readers."""
+    for dialect in ALL:
+        verdict = judge_create(dialect, answer)
+        assert (verdict.task_id is not None) == (verdict.meaning is Meaning.SUBMITTED)
+        assert (verdict.refusal is not None) == (verdict.meaning is Meaning.REFUSED)
+        assert bool(verdict.reason) == (verdict.meaning is Meaning.UNCERTAIN)
+        refusal = dialect.classify(answer) or refusal_of(dialect, answer)
+        for error in (error_of(refusal, answer), unreadable(answer)) if refusal else (unreadable(answer),):
+            str(error).encode()
+        candidate_id(answer)
+        if verdict.task_id:
+            dialect.query(verdict.task_id)
+        for read in (dialect.read_create, dialect.read_query, dialect.read_upload, dialect.read_balance):
+            try:
+                found = read(answer)
+            except errors.DecodeError as error:
+                str(error).encode()
+            else:
+                repr(found).encode()
+                if isinstance(found, VideoTask):
+                    json.loads(found.to_json())
+                    found.to_json().encode()
+
+
+@pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
+@pytest.mark.parametrize("orjson", [True, False])
+def test_json_oddities_are_survived(monkeypatch, orjson, body):
+    """NaN, 1e400, 5,000-digit numbers, deep nesting, duplicate keys and half surrogates raise only DecodeErrors."""
+    if not orjson:
+        monkeypatch.setattr(wire, "_fast_loads", json.loads)
+    for status in (200, 400, 429, 500):
+        survive(reply(status, body=body))
+
+
+@settings(max_examples=500, deadline=None)
+@given(statuses, bodies, headers, st.booleans())
+@example(200, b'{"data":{"task_id":"..","status":"queued"}}', {}, True)
+@example(302, b"", {"location": "https://[\ud800"}, True)
+def test_no_answer_makes_anything_but_a_decode_error(status, body, head, complete):
+    """Whatever comes back, each create has a meaning and each reader gives a value or a DecodeError."""
+    survive(Reply(status=status, body=body, headers=head, complete=complete, url="https://gateway.example/v1/x"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(statuses, documents)
+def test_both_json_readers_come_to_one_verdict(status, document):
+    """With and without orjson a create's answer means the same."""
+    body = json.dumps(document).encode()
+    fast = wire._fast_loads
+    try:
+        wire._fast_loads = json.loads
+        slow = [judge_create(dialect, reply(status, body=body)) for dialect in ALL]
+    finally:
+        wire._fast_loads = fast
+    assert slow == [judge_create(dialect, reply(status, body=body)) for dialect in ALL]
