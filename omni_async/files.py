@@ -22,7 +22,7 @@ from yarl import URL
 
 from .answers import Setback, broken, opening, validator
 from .disk import in_thread, on_disk
-from .errors import DownloadError, IntegrityError, UnsafeURLError
+from .errors import DownloadError, IntegrityError, OmniError, UnsafeURLError
 from .models import without_query
 from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
@@ -59,6 +59,14 @@ class _Dial:
     refused: int = 0
     passed: int = 0
 
+    def setback(self, url: URL) -> Setback | None:
+        """What follows if addresses were refused; None if none was, and the cause of a failure is another."""
+        shown = without_query(str(url))
+        if self.refused and not self.passed:
+            return Setback(UnsafeURLError(f"{shown!r} leads to an address that is not public"), again=False)
+        words = f"{shown!r} could not be reached at its public addresses: download again later"
+        return Setback(DownloadError(words)) if self.refused else None
+
 
 _dial: contextvars.ContextVar[_Dial] = contextvars.ContextVar("omni_async_dial")
 
@@ -72,6 +80,28 @@ def _checked_socket(address: Any) -> socket.socket:
         raise _RefusedError("the address is not public")
     dial.passed += 1
     return socket.socket(family, kind, protocol)
+
+
+@attrs.define(eq=False)
+class _Answer:
+    """A response whose repr shows no URL: frames that a disk's error comes through hold it."""
+
+    response: aiohttp.ClientResponse = attrs.field(repr=False)
+
+    @property
+    def status(self) -> int:
+        return self.response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.response.headers
+
+    async def read(self) -> bytes:
+        """Some bytes of the body, none at its end."""
+        return await self.response.content.readany()
+
+    def close(self) -> None:
+        self.response.close()
 
 
 class _Watch:
@@ -143,12 +173,15 @@ class Downloader:
         clock: Callable[[], float] = time.monotonic,
         resolver: AbstractResolver | None = None,
     ) -> None:
+        if proxy != "env":
+            proxy_for("https://cdn.example", proxy)  # a proxy that cannot be used is told now, not after paying
         self._allowed, self._proxy = allowed, proxy
         self._timeouts, self._retry = timeouts or Timeouts(), retry or RetryPolicy()
         self._max_bytes, self._min_rate = max_bytes, min_rate
         self._sleep, self._rng, self._clock = sleep, rng or random.Random(), clock
         self._resolver = resolver
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._bodies: set[_Answer] = set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -157,6 +190,8 @@ class Downloader:
     async def aclose(self) -> None:
         """Close the connections; a download under way ends with an error and can be resumed."""
         self._closed = True
+        for answer in list(self._bodies):  # a body whose connector is closed under it would be waited for without end
+            answer.close()
         for session in list(self._sessions.values()):
             await session.close()
         self._sessions.clear()
@@ -216,15 +251,17 @@ class Downloader:
 
     async def _attempt(self, job: _Job) -> Setback | None:
         """One try. None if the file is whole, else what stood in the way; only disk errors are raised."""
-        response = await self._follow(job)
-        if isinstance(response, Setback):
-            return response
+        answer = await self._follow(job)
+        if isinstance(answer, Setback):
+            return answer
+        self._bodies.add(answer)
         try:
-            return await self._receive(response, job)
+            return await self._receive(answer, job)
         finally:
-            response.close()
+            self._bodies.discard(answer)
+            answer.close()
 
-    async def _follow(self, job: _Job) -> aiohttp.ClientResponse | Setback:
+    async def _follow(self, job: _Job) -> _Answer | Setback:
         """The answer at the end of the redirects, every hop judged like the first URL."""
         place, secure = job.url, False
         for _ in range(MAX_REDIRECTS + 1):
@@ -234,42 +271,48 @@ class Downloader:
             if secure and url.scheme != "https":
                 shown = without_query(str(url))
                 return Setback(UnsafeURLError(f"the video's URL was redirected from https to {shown!r}"), again=False)
-            response = await self._ask(url, self._headers(job))
-            if isinstance(response, Setback) or response.status not in _REDIRECTS:
-                return response
-            response.close()
-            place, secure = _joined(url, response.headers.get("location", "")), url.scheme == "https"
+            answer = await self._ask(url, self._headers(job))
+            if isinstance(answer, Setback) or answer.status not in _REDIRECTS:
+                return answer
+            answer.close()
+            place, secure = _joined(url, answer.headers.get("location", "")), url.scheme == "https"
         return Setback(UnsafeURLError(f"the video's URL was redirected more than {MAX_REDIRECTS} times"), again=False)
 
-    async def _ask(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse | Setback:
-        """One request. Foreign exceptions become a value: raised here, ours would carry them and their URLs along."""
-        proxy = proxy_for(url, self._proxy)
-        if self._closed:
-            return Setback(_closed(), again=False)
-        session = self._session(guarded=proxy is None and origin_of(url) not in self._allowed)
-        connect, read = self._timeouts.connect, self._timeouts.read
+    async def _ask(self, url: URL, headers: Mapping[str, str]) -> _Answer | Setback:
+        """One request. Exceptions become values: raised here, ours would carry foreign ones and their URLs along."""
         dial = _Dial()
         token = _dial.set(dial)
         try:
-            return await session.get(
-                url,
-                headers=headers,
-                proxy=proxy,
-                allow_redirects=False,
-                raise_for_status=False,
-                middlewares=(),
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read),
-            )
+            return _Answer(await self._get(url, headers))
+        except asyncio.CancelledError:
+            if not self._closed or _cancelled():
+                raise
+            return Setback(_closed(), again=False)  # aiohttp cancels a name look-up that outlives its connector
+        except OmniError as error:
+            return Setback(error.with_traceback(None), again=False)
         except Exception as error:
-            if dial.refused and not dial.passed:
-                where = without_query(str(url))
-                return Setback(UnsafeURLError(f"{where!r} leads to an address that is not public"), again=False)
-            return Setback(_closed(), again=False) if self._closed else broken(error, begun=False)
+            if self._closed:
+                return Setback(_closed(), again=False)
+            return dial.setback(url) or broken(error, begun=False)
         finally:
             _dial.reset(token)
 
+    async def _get(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        proxy = proxy_for(url, self._proxy)
+        return await self._session(guarded=proxy is None and origin_of(url) not in self._allowed).get(
+            url,
+            headers=headers,
+            proxy=proxy,
+            allow_redirects=False,
+            raise_for_status=False,
+            middlewares=(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect, sock_read=self._timeouts.read),
+        )
+
     def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
+        if self._closed:
+            raise _closed()
         if guarded not in self._sessions:
             factory = _checked_socket if guarded else None
             self._sessions[guarded] = aiohttp.ClientSession(
@@ -290,38 +333,34 @@ class Downloader:
     def _resumes(self, job: _Job) -> bool:
         return job.part.size > 0 and not job.afresh and job.part.tag.resumes(source_of(URL(job.url)))
 
-    async def _receive(self, response: aiohttp.ClientResponse, job: _Job) -> Setback | None:
+    async def _receive(self, answer: _Answer, job: _Job) -> Setback | None:
         """Take the body, and say what is wrong with it or with the whole."""
         part, ranged = job.part, self._resumes(job)
-        headers, max_wait = response.headers, self._retry.max_wait
-        begin = opening(
-            response.status, headers, size=part.size, ranged=ranged, total=part.tag.total, max_wait=max_wait
-        )
+        headers, max_wait = answer.headers, self._retry.max_wait
+        begin = opening(answer.status, headers, size=part.size, ranged=ranged, total=part.tag.total, max_wait=max_wait)
         if isinstance(begin, Setback):
             return begin
         if begin.restart:
             await on_disk(part.target, part.restart, Tag(validator(headers), begin.total, source_of(URL(job.url))))
-        fault = None if begin.whole else await self._store(response, job, begin.total)
+        fault = None if begin.whole else await self._store(answer, job, begin.total)
         return fault or await self._verdict(job, begin.total, framed=begin.framed)
 
-    async def _store(self, response: aiohttp.ClientResponse, job: _Job, total: int | None) -> Setback | None:
+    async def _store(self, answer: _Answer, job: _Job, total: int | None) -> Setback | None:
         """The body into the file; what came before a break or a cancellation is stored, too."""
         pending = bytearray()
         try:
-            return await self._stream(response, job, total, pending)
+            return await self._stream(answer, job, total, pending)
         finally:
             if pending:
                 await on_disk(job.part.target, job.part.write, pending)
 
-    async def _stream(
-        self, response: aiohttp.ClientResponse, job: _Job, total: int | None, pending: bytearray
-    ) -> Setback | None:
+    async def _stream(self, answer: _Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body through `pending` into the file, in pieces of about a MiB."""
         watch = _Watch(self._clock, self._min_rate)
         job.told(total, 0)
         while True:
             try:
-                data = await response.content.readany()
+                data = await answer.read()
             except Exception as error:
                 return broken(error, begun=True)
             if not data:
@@ -356,6 +395,12 @@ class Downloader:
         if not framed and not await on_disk(part.target, part.boxes_end):
             return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
         return None
+
+
+def _cancelled() -> bool:
+    """Whether somebody cancelled the current task, natively or through a scope."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _closed() -> DownloadError:
