@@ -114,7 +114,11 @@ class NotSentError(TransportError):
 
 
 class AnswerLostError(TransportError):
-    """It was sent, and the outcome is unknown."""
+    """It was sent, and the outcome is unknown; `timed_out` if for want of an answer in time."""
+
+    def __init__(self, message: str, *, timed_out: bool = False, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.timed_out = timed_out
 
 
 class SubmissionUncertainError(OmniError):
@@ -185,12 +189,16 @@ class GatewayError(ApiError):
 
 
 class DecodeError(OmniError):
-    """The answer is not in the dialect's shape; `path` says where (`$.data.task_id`), `excerpt` what stood there."""
+    """The answer is not in the dialect's shape; `path` says where (`$.data.task_id`), `excerpt` what stood there.
 
-    def __init__(self, message: str, *, path: str = "$", excerpt: str = "", **about: Any) -> None:
+    `terminal` is True if the answer does say that the task is finished, and only its result is missing.
+    """
+
+    def __init__(self, message: str, *, path: str = "$", excerpt: str = "", terminal: bool = False, **about: Any) -> None:
         super().__init__(message, **about)
         self.path = path
         self.excerpt = excerpt
+        self.terminal = terminal
 
 
 class TaskFailedError(OmniError):

@@ -139,6 +139,10 @@ class Limiter:
         self._state.failed(ticket, now, timeout=timeout)
         self._pump()
 
+    def adopt(self, ticket: Ticket, task_id: str) -> None:
+        """A create whose answer was lost did make a task after all: its slot goes to it."""
+        self._state.slots.rename(ticket.key, task_id)
+
     def unused(self, ticket: Ticket) -> None:
         """Nothing was sent after all."""
         self._state.unused(ticket, self._now())

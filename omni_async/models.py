@@ -292,3 +292,36 @@ class Outcome:
     def ok(self) -> bool:
         """Whether there is a video, stored if that was asked for."""
         return self.error is None and self.task is not None and self.task.status is TaskStatus.SUCCEEDED
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """Where a client stands. Rates are per second; None is not known or no limit met.
+
+    Args:
+        gateway: Its name.
+        in_flight: HTTP requests in flight.
+        window: HTTP requests that may be in flight.
+        running: Tasks of this client's limiter that run, creates in flight included.
+        slots: Tasks the account is known to run at once.
+        pace: Requests per second.
+        create_pace: Creates per second.
+        paused_until: When sending goes on, if it is paused.
+        following: Ids being looked at.
+        waiting_creates: Creates that wait for leave.
+        uncertain: Creates that may have been charged and have no task id.
+        unclaimed: Creates that ended after their caller had gone.
+    """
+
+    gateway: str
+    in_flight: int
+    window: int
+    running: int
+    slots: int | None
+    pace: float | None
+    create_pace: float | None
+    paused_until: datetime | None
+    following: int
+    waiting_creates: int
+    uncertain: int
+    unclaimed: int

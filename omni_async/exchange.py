@@ -1,0 +1,222 @@
+"""One call from leave to meaning: send it, tell the limiter how it went, read it by the dialect, or say why not."""
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import anyio
+import attrs
+
+from .admission import Decision, Kind, Ticket
+from .controllers import Controller
+from .dialects import Call, Cause, Dialect, Refusal, RefusalKind, Reply, error_of, refusal_of, unreadable
+from .errors import (
+    AnswerLostError,
+    AuthenticationError,
+    DecodeError,
+    GatewayError,
+    NotSentError,
+    OmniError,
+    RateLimitError,
+    TransportError,
+)
+from .events import Event, Retried, Throttled
+from .limiter import Limiter
+from .models import VideoTask
+from .policies import RetryPolicy
+from .retry import Budget, backoff, retry_after
+from .transport import Transport
+
+T = TypeVar("T")
+logger = logging.getLogger("omni_async")
+
+OnEvent = Callable[[Event], None]
+
+
+class Reporter:
+    """Hands events to `on_event`; what that raises is logged once and swallowed.
+
+    Args:
+        on_event: The caller's function, or None.
+    """
+
+    __slots__ = ("_complained", "_on_event", "wanted")
+
+    def __init__(self, on_event: OnEvent | None) -> None:
+        self._on_event = on_event
+        self._complained = False
+        self.wanted = on_event is not None
+
+    def __call__(self, event: Event) -> None:
+        """Report one event."""
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:
+            if not self._complained:
+                self._complained = True
+                logger.exception("on_event raised; this is said once")
+
+
+@attrs.frozen(kw_only=True)
+class Exchange:
+    """What every call to one gateway goes through.
+
+    Args:
+        dialect: Speaks.
+        transport: Sends.
+        limiter: Gives leave, and learns.
+        retry: How often what may be repeated is repeated.
+        budget: Bounds repeats over all calls.
+        report: Takes events.
+        rng: Source of jitter.
+        wall: Wall time, for Retry-After dates.
+    """
+
+    dialect: Dialect
+    transport: Transport
+    limiter: Limiter
+    retry: RetryPolicy
+    report: Reporter
+    rng: random.Random = attrs.field(factory=random.Random)
+    budget: Budget = attrs.field(factory=Budget)
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    async def look(self, ticket: Ticket, task_id: str) -> VideoTask:
+        """One GET for one task, with leave already given.
+
+        Raises:
+            TransportError: No answer.
+            RateLimitError: Refused for now; `retry_after` is when the limiter lets go on.
+            ApiError: Refused.
+            DecodeError: An answer in no known shape.
+        """
+        reply = await self._sent(ticket, self.dialect.query(task_id))
+        task = self._read(ticket, reply, self.dialect.read_query)
+        # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
+        return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
+
+    async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[], Any] | None = None) -> T:
+        """A free call, repeated within the retry policy and the shared budget.
+
+        Args:
+            call: What to send.
+            read: Reads the answer.
+            data: Makes the body of an upload.
+
+        Raises:
+            OmniError: As `look`; the last one after all attempts.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            ticket = await self.limiter.acquire(Kind.POLL)
+            try:
+                reply = await self._sent(ticket, call, data=data)
+                return self._read(ticket, reply, read)
+            except OmniError as error:
+                failure = error
+            delay = self._again(failure, attempt)
+            if delay is None:
+                raise failure
+            self.report(
+                Retried(
+                    gateway=self.dialect.name, kind=call.kind, reason=type(failure).__name__, attempt=attempt, delay=delay
+                )
+            )
+            await anyio.sleep(delay)
+
+    def _again(self, error: OmniError, attempt: int) -> float | None:
+        """Seconds until a free call is repeated; None if it is not."""
+        if attempt >= self.retry.attempts:
+            return None
+        if isinstance(error, RateLimitError):
+            return max(error.retry_after or 0.0, backoff(attempt - 1, self.rng))
+        if isinstance(error, AuthenticationError) and self.transport.key.renewable and attempt == 1:
+            return 0.0
+        fleeting = isinstance(error, AnswerLostError | GatewayError) or (
+            isinstance(error, NotSentError) and not error.configuration
+        )
+        return backoff(attempt - 1, self.rng) if fleeting and self.budget.spend() else None
+
+    async def _sent(self, ticket: Ticket, call: Call, *, data: Callable[[], Any] | None = None) -> Reply:
+        """The reply to a free call; the ticket goes back if there is none."""
+        self.budget.first()
+        try:
+            return await self.transport.send(call, data=data)
+        except TransportError as error:
+            self.limiter.failed(ticket, timeout=isinstance(error, AnswerLostError) and error.timed_out)
+            failure = error.about(gateway=self.dialect.name)
+        except BaseException:
+            self.limiter.unused(ticket)
+            raise
+        raise failure
+
+    def _read(self, ticket: Ticket, reply: Reply, read: Callable[[Reply], T]) -> T:
+        """What a free call's answer says. A good one is read first: a failed task is no refusal of the query."""
+        trouble: DecodeError | None = None
+        if 200 <= reply.status < 300:
+            try:
+                value = read(reply)
+            except DecodeError as error:
+                trouble = error
+            except Exception as error:  # a caller's own dialect may trip over an answer it did not expect
+                trouble = DecodeError(f"the dialect could not read the answer ({type(error).__name__})")
+            else:
+                self.limiter.passed(ticket)
+                return value
+            trouble.about(gateway=self.dialect.name, request_id=reply.request_id)
+        raise self._refused(ticket, reply, trouble)
+
+    def _refused(self, ticket: Ticket, reply: Reply, trouble: DecodeError | None) -> OmniError:
+        refusal = refusal_of(self.dialect, reply)
+        if refusal is not None and refusal.kind is RefusalKind.RATE:
+            decision = self.slow_down(ticket, reply, refusal)
+            error = error_of(refusal, reply, gateway=self.dialect.name)
+            if isinstance(error, RateLimitError):
+                error.retry_after = decision.pause
+            return error
+        if refusal is not None and refusal.kind is not RefusalKind.TRANSIENT:
+            self.limiter.passed(ticket)
+            if refusal.kind is RefusalKind.AUTH:
+                self.transport.key.renew()
+            return error_of(refusal, reply, gateway=self.dialect.name)
+        if trouble is not None and refusal is None and isinstance(reply.document, dict):
+            self.limiter.passed(ticket)
+            return trouble
+        self.limiter.failed(ticket)
+        if refusal is not None:
+            return error_of(refusal, reply, gateway=self.dialect.name)
+        return trouble or unreadable(reply, gateway=self.dialect.name)
+
+    def slow_down(self, ticket: Ticket, reply: Reply, refusal: Refusal) -> Decision:
+        """Tell the limiter of a refusal for now, and the caller what came of it."""
+        wait = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
+        create = ticket.kind is Kind.CREATE
+        named = _NAMED.get((refusal.cause, create)) if refusal.cause else None
+        decision = self.limiter.refused(ticket, wait=wait, named=named)
+        if self.report.wanted:
+            load = self.limiter.load()
+            self.report(
+                Throttled(
+                    gateway=self.dialect.name,
+                    kind=ticket.kind,
+                    cause=decision.cause,
+                    pause=decision.pause,
+                    window=load.window,
+                    pace=load.create_pace if create else load.pace,
+                    slots=load.slots,
+                )
+            )
+        return decision
+
+
+_NAMED = {
+    (Cause.REQUESTS, True): Controller.PACE,
+    (Cause.REQUESTS, False): Controller.PACE,
+    (Cause.CONCURRENCY, True): Controller.SLOTS,
+    (Cause.CONCURRENCY, False): Controller.WINDOW,
+}

@@ -1,0 +1,259 @@
+"""Many requests at once: pulled only as fast as they can be run, given back in order of finishing.
+
+A fixed set of submitters pulls and submits; what was submitted is followed by the shared poller, so a running task
+costs a few hundred bytes and no coroutine.
+"""
+
+import asyncio
+import contextvars
+import math
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import attrs
+
+from .errors import OmniError, TaskFailedError
+from .models import Outcome, TaskStatus, VideoRequest, VideoTask
+from .waiting import deadline_after, timed_out
+
+OUTSTANDING = 10_000
+"""Tasks submitted and not yet given to the caller, at most, where the caller sets no lower number."""
+SUBMITTERS = 32
+DOWNLOADERS = 8
+
+Source = Iterable[Any] | AsyncIterable[Any]
+
+
+@attrs.frozen(kw_only=True)
+class Steps:
+    """What a run needs of the client.
+
+    Args:
+        submit: Submits one request.
+        follow: Registers a waiter for a task.
+        let_go: Withdraws it.
+        finished: Gives back a finished task with a video, or raises TaskFailedError.
+        closed: Whether the client was closed.
+        download: Stores a task's video; None if none is wanted.
+    """
+
+    submit: Callable[[Any], Awaitable[tuple[VideoRequest, VideoTask]]]
+    follow: Callable[[VideoTask, Any], None]
+    let_go: Callable[[str, Any], None]
+    finished: Callable[[VideoTask], VideoTask]
+    closed: Callable[[], bool]
+    download: Callable[[VideoTask, VideoRequest], Awaitable[Path]] | None = None
+
+
+class _Run:
+    """The work behind the iterator. It holds no reference to it, so that dropping the iterator ends the work."""
+
+    deadline = math.inf
+
+    def __init__(self, source: Source, steps: Steps, outstanding: int, timeout: float | None) -> None:
+        self.steps = steps
+        self.timeout = timeout
+        self.outcomes: deque[Outcome] = deque()
+        self.arrived = asyncio.Event()
+        self.open: dict[str, tuple[VideoRequest, float]] = {}
+        self._source: Iterator[Any] | AsyncIterator[Any] = (
+            aiter(source) if isinstance(source, AsyncIterable) else iter(source)
+        )
+        self._pulling = asyncio.Lock()
+        self._room = asyncio.Semaphore(outstanding)
+        self._exhausted = False
+        self._active = 0
+        self._failure: BaseException | None = None
+        self._files: asyncio.Queue[tuple[VideoTask, VideoRequest]] = asyncio.Queue()
+        self._expiry: deque[tuple[float, str]] = deque()
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
+        workers += [self._store() for _ in range(DOWNLOADERS if steps.download else 0)]
+        workers += [self._time_out()] if timeout is not None else []
+        self._tasks = [loop.create_task(worker, context=context) for worker in workers]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._exhausted and not self._active and not self.outcomes
+
+    async def next(self) -> Outcome | None:
+        """The next outcome; None when all are out. Raises what the caller's own iterable raised, at the end."""
+        while not self.outcomes:
+            if self.over:
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    raise failure
+                return None
+            self.arrived.clear()
+            await self.arrived.wait()
+        self._room.release()
+        return self.outcomes.popleft()
+
+    async def _submit(self) -> None:
+        """Pull and submit, one after the other."""
+        while True:
+            await self._room.acquire()
+            async with self._pulling:
+                found, item = await self._pull()
+                self._active += found
+            if not found:
+                self._room.release()
+                self.arrived.set()
+                return
+            await self._run(item)
+
+    async def _pull(self) -> tuple[bool, Any]:
+        if self._exhausted:
+            return False, None
+        if self.steps.closed():
+            self._exhausted = True
+            self._failure = OmniError("the client was closed; the rest was not submitted", may_have_charged=False)
+            return False, None
+        try:
+            if isinstance(self._source, AsyncIterator):
+                return True, await anext(self._source)
+            return True, next(self._source)
+        except (StopIteration, StopAsyncIteration):
+            pass
+        except Exception as error:  # the caller's own iterable failed: what was submitted is still given out first
+            self._failure = error
+        self._exhausted = True
+        return False, None
+
+    async def _run(self, item: Any) -> None:
+        request = item if isinstance(item, VideoRequest) else None
+        try:
+            request, task = await self.steps.submit(item)
+        except OmniError as error:
+            self._put(Outcome(request=request, error=error))
+            return
+        except Exception as error:
+            self._active -= 1
+            self._exhausted, self._failure = True, error
+            self.arrived.set()
+            return
+        if self.timeout is not None:
+            self._expiry.append((deadline_after(self.timeout), task.task_id))
+        self.open[task.task_id] = (request, anyio.current_time())
+        self.steps.follow(task, self)
+
+    def changed(self, task: VideoTask) -> None:
+        """The poller: a task changed."""
+        if not task.status.finished or task.task_id not in self.open:
+            return
+        request, _ = self.open.pop(task.task_id)
+        error: OmniError | None = None
+        try:
+            self.steps.finished(task)
+        except TaskFailedError as failure:
+            error = failure
+        if error is None and self.steps.download is not None:
+            self._files.put_nowait((task, request))
+        else:
+            self._put(Outcome(request=request, task=task, error=error))
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        """The poller: a task cannot be followed."""
+        if task_id in self.open:
+            request, _ = self.open.pop(task_id)
+            self._put(Outcome(request=request, task=_bare(task_id, error), error=error))
+
+    async def _time_out(self) -> None:
+        """Give up waiting for tasks whose time is over; they are submitted in order, so they end in order."""
+        while True:
+            if not self._expiry:
+                await anyio.sleep(min(self.timeout or 1.0, 1.0))
+                continue
+            deadline, task_id = self._expiry[0]
+            await anyio.sleep(max(deadline - anyio.current_time(), 0.0))
+            self._expiry.popleft()
+            if task_id in self.open:
+                request, since = self.open.pop(task_id)
+                self.steps.let_go(task_id, self)
+                error = timed_out(task_id, None, anyio.current_time() - since)
+                error.about(custom_id=request.custom_id, metadata=request.metadata or None)
+                self._put(Outcome(request=request, task=_bare(task_id, error), error=error))
+
+    async def _store(self) -> None:
+        """Download what has finished."""
+        assert self.steps.download is not None
+        while True:
+            task, request = await self._files.get()
+            try:
+                path = await self.steps.download(task, request)
+            except OmniError as error:
+                self._put(Outcome(request=request, task=task, error=error))
+            else:
+                self._put(Outcome(request=request, task=task, path=path))
+
+    def _put(self, outcome: Outcome) -> None:
+        self._active -= 1
+        self.outcomes.append(outcome)
+        self.arrived.set()
+
+    def stop(self) -> list["asyncio.Task[None]"]:
+        """End the work: POSTs in flight go on in the client, tasks go on at the gateway."""
+        for task_id in self.open:
+            self.steps.let_go(task_id, self)
+        self.open.clear()
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
+            if not task.get_loop().is_closed():
+                task.cancel()
+        return running
+
+
+def _bare(task_id: str, error: OmniError) -> VideoTask:
+    return VideoTask(
+        task_id=task_id,
+        status=TaskStatus.RUNNING,
+        custom_id=error.custom_id,
+        metadata=error.metadata or {},
+        gateway=error.gateway or "",
+    )
+
+
+class Many:
+    """Async iterator over `Outcome`s in order of finishing. Dropped, as by a `break`, it stops pulling and waiting."""
+
+    def __init__(self, source: Source, steps: Steps, *, outstanding: int | None, timeout: float | None) -> None:
+        self._run: _Run | None = None
+        self._begin: Callable[[], _Run] = lambda: _Run(source, steps, outstanding or OUTSTANDING, timeout)
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """The next outcome. One row's error never ends it; what the caller's own iterable raises comes last."""
+        if self._over:
+            raise StopAsyncIteration
+        self._run = self._run or self._begin()
+        try:
+            outcome = await self._run.next()
+        except Exception:
+            await self.aclose()
+            raise
+        if outcome is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return outcome
+
+    async def aclose(self) -> None:
+        """Stop pulling and waiting; what was submitted goes on at the gateway."""
+        self._over = True
+        if self._run is not None:
+            stopped = self._run.stop()
+            if stopped:
+                await asyncio.wait(stopped)
+
+    def __del__(self) -> None:
+        """Dropped: stop."""
+        self._over = True
+        if self._run is not None:
+            self._run.stop()

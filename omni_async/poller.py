@@ -1,0 +1,434 @@
+"""One schedule of many ids: one heap, one timer, a fixed set of workers, and waiters that share each look.
+
+An id is looked at while somebody waits for it, or while a create waits for a task to finish. However many wait for an
+id, one GET serves them all. A failed look delays that id and no other; only a finished status, or an answer that is
+definite, ends the following of an id.
+"""
+
+import asyncio
+import contextvars
+import copy
+import heapq
+import itertools
+import logging
+import math
+import random
+from collections import deque
+from typing import Protocol
+
+import anyio
+import attrs
+
+from .admission import Kind, Ticket
+from .errors import (
+    AuthenticationError,
+    DecodeError,
+    GatewayError,
+    NotFoundError,
+    OmniError,
+    RateLimitError,
+    RejectedError,
+    TransportError,
+)
+from .events import Finished, Polled, Retried
+from .exchange import Exchange
+from .models import VideoTask
+from .retry import backoff
+from .schedule import Schedule
+
+logger = logging.getLogger("omni_async")
+
+GRACE = 60.0
+"""Seconds in which a gateway may not know a task yet that it has just accepted."""
+CONFIRMATIONS = 3
+"""How often a definite bad answer must come in a row before it is believed."""
+DEFINITE = (AuthenticationError, RejectedError)
+
+
+class Waiter(Protocol):
+    """Somebody interested in an id."""
+
+    deadline: float
+    """Loop time at which the interest ends; infinite for none."""
+
+    def changed(self, task: VideoTask) -> None:
+        """Status or progress is new; called with the finished task too."""
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        """The id cannot be followed."""
+
+
+@attrs.define(eq=False)
+class _Followed:
+    """One id: what is known of it, when it is due, and who waits."""
+
+    task_id: str
+    started: float
+    due: float = math.inf
+    looks: int = 0
+    last: VideoTask | None = None
+    origin: VideoTask | None = None
+    waiters: list[Waiter] = attrs.field(factory=list)
+    failures: int = 0
+    bad_answers: int = 0
+    missing_since: float | None = None
+    busy: bool = False
+
+
+class Poller:
+    """Follows ids for whoever waits.
+
+    Args:
+        exchange: What looks go through.
+        schedule: When to look.
+        workers: Looks in flight at most.
+    """
+
+    def __init__(self, exchange: Exchange, schedule: Schedule, *, workers: int = 64) -> None:
+        self._exchange = exchange
+        self._schedule = schedule
+        self._workers = workers
+        self._rng: random.Random = exchange.rng
+        self._followed: dict[str, _Followed] = {}
+        self._parked: dict[str, _Followed] = {}
+        self._heap: list[tuple[float, int, _Followed]] = []
+        self._sequence = itertools.count()
+        self._ready: deque[_Followed] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._round_trip = 0.2
+        self._unknown_words: set[str] = set()
+        self._closed = False
+        self._stop_listening = exchange.limiter.on_starved(self._starved)
+
+    @property
+    def following(self) -> int:
+        """Ids that are being looked at."""
+        return len(self._followed) - len(self._parked)
+
+    # --- interest ----------------------------------------------------------------------------------------------
+
+    def submitted(self, task: VideoTask) -> None:
+        """A task of ours was accepted: it is looked at once somebody is interested, counted from now."""
+        followed = self._followed.get(task.task_id)
+        if followed is None:
+            followed = _Followed(task.task_id, anyio.current_time(), last=task, origin=task)
+            self._followed[task.task_id] = self._parked[task.task_id] = followed
+        if self._exchange.limiter.starving:
+            self._starved()
+
+    def follow(self, task_id: str, waiter: Waiter, *, origin: VideoTask | None = None) -> None:
+        """Tell a waiter of every change of an id until it is finished or let go."""
+        followed = self._followed.get(task_id)
+        if followed is None:
+            # Submitted elsewhere, nobody knows when: look at once.
+            followed = _Followed(task_id, anyio.current_time(), origin=origin)
+            self._followed[task_id] = followed
+            followed.due = followed.started
+            self._push(followed)
+        followed.origin = followed.origin or origin
+        followed.waiters.append(waiter)
+        if self._parked.pop(task_id, None) is not None:
+            self._plan(followed)
+        elif followed.due > self._last_look(waiter):
+            self._plan(followed, keep=True)
+
+    def let_go(self, task_id: str, waiter: Waiter) -> None:
+        """A waiter is no longer interested."""
+        followed = self._followed.get(task_id)
+        if followed is not None and waiter in followed.waiters:
+            followed.waiters.remove(waiter)
+            if not followed.waiters and not followed.busy:
+                self._park(followed)
+
+    def _park(self, followed: _Followed) -> None:
+        """Nobody waits: no more looks, unless a create waits for this task to finish."""
+        if self._wanted(followed):
+            return
+        followed.due = math.inf
+        if self._exchange.limiter.holds(followed.task_id):
+            self._parked[followed.task_id] = followed
+        else:
+            self._followed.pop(followed.task_id, None)
+
+    def _wanted(self, followed: _Followed) -> bool:
+        limiter = self._exchange.limiter
+        return bool(followed.waiters) or (limiter.starving and limiter.holds(followed.task_id))
+
+    def _starved(self) -> None:
+        """A create waits for a task to finish: the running ids are looked at without anybody waiting for them."""
+        if self._parked and not self._closed:
+            parked, self._parked = self._parked, {}
+            for followed in parked.values():
+                self._plan(followed)
+
+    # --- when --------------------------------------------------------------------------------------------------
+
+    def _plan(self, followed: _Followed, *, keep: bool = False) -> None:
+        """Set when an id is due next; with `keep` no later than it is now."""
+        now = anyio.current_time()
+        waited = now - followed.started if followed.looks else 0.0
+        eager = not followed.waiters or self._exchange.limiter.starving
+        due = now + self._schedule.interval(waited, self._rng, eager=eager)
+        if not followed.looks:
+            due = max(now, followed.started + (due - now))
+        self._due(followed, min(due, followed.due) if keep else due)
+
+    def _due(self, followed: _Followed, due: float) -> None:
+        """Put it on the heap; the last look before a deadline starts one typical round trip ahead of it."""
+        now = anyio.current_time()
+        for waiter in followed.waiters:
+            last = self._last_look(waiter)
+            if now < last < due:
+                due = last
+        followed.due = due
+        self._push(followed)
+
+    def _last_look(self, waiter: Waiter) -> float:
+        return waiter.deadline - 1.5 * self._round_trip
+
+    def _push(self, followed: _Followed) -> None:
+        if self._closed:
+            return
+        self._start()
+        heapq.heappush(self._heap, (followed.due, next(self._sequence), followed))
+        if self._timer is None or followed.due < self._timer.when():
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._tick)
+
+    def _tick(self) -> None:
+        """Hand what is due to the workers."""
+        self._timer = None
+        now = anyio.current_time()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, followed = heapq.heappop(self._heap)
+            if due != followed.due or followed.busy:
+                continue  # planned anew since: another entry stands for it
+            if not self._wanted(followed):
+                self._park(followed)
+                continue
+            followed.busy = True
+            self._ready.append(followed)
+            while self._idle:
+                worker = self._idle.pop()
+                if not worker.done():
+                    worker.set_result(None)
+                    break
+        self._arm()
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._pump is None or self._pump.done():
+            loop = asyncio.get_running_loop()
+            self._pump = loop.create_task(self._run(), context=contextvars.Context())
+            self._pump.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(self._workers):
+                group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        loop, limiter = asyncio.get_running_loop(), self._exchange.limiter
+        while True:
+            while not self._ready:
+                idle: asyncio.Future[None] = loop.create_future()
+                self._idle.append(idle)
+                await idle
+            ticket = await limiter.acquire(Kind.POLL)
+            if not self._ready:  # another worker was faster
+                limiter.unused(ticket)
+                continue
+            await self._look(self._ready.popleft(), ticket)
+
+    async def _look(self, followed: _Followed, ticket: Ticket) -> None:
+        """One GET. Whatever goes wrong delays this id only."""
+        began = anyio.current_time()
+        first = followed.looks == 0
+        followed.looks += 1
+        try:
+            task = await self._exchange.look(ticket, followed.task_id)
+        except OmniError as error:
+            followed.busy = False
+            self._missed(followed, error)
+        except Exception:
+            followed.busy = False
+            logger.exception("an unexpected error while looking at task %s; it will be looked at again", followed.task_id)
+            self._later(followed)
+        else:
+            followed.busy = False
+            took = anyio.current_time() - began
+            self._round_trip += 0.1 * (took - self._round_trip)
+            self._seen(followed, task, took, first=first)
+
+    def _seen(self, followed: _Followed, task: VideoTask, took: float, *, first: bool) -> None:
+        followed.failures = followed.bad_answers = 0
+        followed.missing_since = None
+        last, origin = followed.last, followed.origin
+        if origin is not None and (origin.custom_id is not None or origin.metadata):
+            task = attrs.evolve(task, custom_id=origin.custom_id, metadata=origin.metadata)
+        self._note_word(task.raw_status)
+        report = self._exchange.report
+        if report.wanted:
+            report(
+                Polled(
+                    gateway=task.gateway,
+                    custom_id=task.custom_id,
+                    metadata=task.metadata,
+                    task_id=task.task_id,
+                    status=task.status,
+                    raw_status=task.raw_status,
+                    progress=task.progress,
+                    seconds=took,
+                )
+            )
+        changed = first or last is None or (last.status, last.progress, last.raw_status) != (
+            task.status,
+            task.progress,
+            task.raw_status,
+        )
+        followed.last = task
+        if task.status.finished:
+            self._finish(followed, task)
+        elif changed:
+            for waiter in tuple(followed.waiters):
+                waiter.changed(task)
+        if not task.status.finished:
+            if self._wanted(followed):
+                self._plan(followed)
+            else:
+                self._park(followed)
+
+    def _finish(self, followed: _Followed, task: VideoTask) -> None:
+        """A finished status is final: everybody is told, and it is not looked at again."""
+        self._followed.pop(followed.task_id, None)
+        self._exchange.limiter.finished(followed.task_id)
+        self._exchange.report(
+            Finished(
+                gateway=task.gateway,
+                custom_id=task.custom_id,
+                metadata=task.metadata,
+                task_id=task.task_id,
+                status=task.status,
+                error_code=task.error_code,
+                seconds=anyio.current_time() - followed.started,
+            )
+        )
+        for waiter in tuple(followed.waiters):
+            waiter.changed(task)
+
+    def _note_word(self, word: str) -> None:
+        if self._exchange.dialect.status(word) is None and word not in self._unknown_words:
+            self._unknown_words.add(word)
+            logger.warning("the gateway reports the unknown status %.40r; it is taken as still running", word)
+
+    def _missed(self, followed: _Followed, error: OmniError) -> None:
+        """A look gave no status. Only what is definite, and confirmed, ends the following."""
+        now = anyio.current_time()
+        followed.bad_answers = followed.bad_answers + 1 if _definite(error) else 0
+        if isinstance(error, NotFoundError):
+            followed.missing_since = now if followed.missing_since is None else followed.missing_since
+            if now - followed.missing_since >= GRACE:
+                self._abandon(followed, error)
+                return
+        elif followed.bad_answers >= CONFIRMATIONS:
+            self._abandon(followed, error)
+            return
+        if isinstance(error, RateLimitError):
+            # The limiter slows everybody; this one comes back as soon as it lets go on, not all at the same moment.
+            self._due(followed, now + max(error.retry_after or 0.0, backoff(followed.failures, self._rng, cap=8.0)))
+            followed.failures += 1
+        elif isinstance(error, TransportError | GatewayError) and self._exchange.budget.spend():
+            self._repeat(followed, error)
+        else:
+            self._later(followed)
+
+    def _repeat(self, followed: _Followed, error: OmniError) -> None:
+        """Soon again, out of the shared budget."""
+        delay = backoff(followed.failures, self._rng)
+        followed.failures += 1
+        self._due(followed, anyio.current_time() + delay)
+        self._exchange.report(
+            Retried(
+                gateway=self._exchange.dialect.name,
+                kind=Kind.POLL,
+                reason=type(error).__name__,
+                attempt=followed.failures,
+                delay=delay,
+                task_id=followed.task_id,
+            )
+        )
+
+    def _later(self, followed: _Followed) -> None:
+        self._due(followed, anyio.current_time() + self._schedule.after_error(followed.failures, self._rng))
+        followed.failures += 1
+
+    def _abandon(self, followed: _Followed, error: OmniError) -> None:
+        """It cannot be followed: its waiters are told, its slot is free."""
+        self._followed.pop(followed.task_id, None)
+        followed.due = math.inf
+        if isinstance(error, NotFoundError | DecodeError):
+            self._exchange.limiter.finished(followed.task_id, seen=False)
+        for waiter in tuple(followed.waiters):
+            waiter.failed(followed.task_id, _for_task(error, followed))
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def _ended(self, pump: "asyncio.Task[None]") -> None:
+        """The background task is over: if that was not meant, every waiter learns why."""
+        if self._closed or pump.cancelled():
+            return
+        cause = pump.exception()
+        followed, self._followed, self._parked = self._followed, {}, {}
+        self._heap.clear()
+        self._ready.clear()
+        self._idle.clear()
+        for one in followed.values():
+            one.due = math.inf
+            for waiter in tuple(one.waiters):
+                error = OmniError("the poller ended unexpectedly; wait for the id again")
+                error.__cause__ = cause
+                waiter.failed(one.task_id, _for_task(error, one))
+
+    async def aclose(self) -> None:
+        """Stop looking; whoever still waits is told that the client was closed."""
+        self._closed = True
+        self._stop_listening()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        followed, self._followed, self._parked = self._followed, {}, {}
+        for one in followed.values():
+            for waiter in tuple(one.waiters):
+                error = OmniError("the client was closed while this was waited for; the task goes on at the gateway")
+                waiter.failed(one.task_id, _for_task(error, one))
+        if self._pump is not None and not self._pump.done():
+            self._pump.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({self._pump})
+
+
+def _definite(error: OmniError) -> bool:
+    """Whether the gateway said something about this id that time will hardly change."""
+    return isinstance(error, DEFINITE) or (isinstance(error, DecodeError) and error.terminal)
+
+
+def _for_task(error: OmniError, followed: _Followed) -> OmniError:
+    """The error with the ids of this task; a copy of its own for each who raises it."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    origin = followed.origin
+    own.may_have_charged = True  # the task was accepted once, as far as anybody knows
+    return own.about(
+        task_id=followed.task_id,
+        custom_id=origin.custom_id if origin else None,
+        metadata=(origin.metadata or None) if origin else None,
+    )

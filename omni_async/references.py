@@ -1,0 +1,106 @@
+"""Local files given as references: checked before anything is paid, uploaded first, once each."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+
+from .admission import Kind
+from .dialects import Dialect
+from .errors import Fault, InvalidRequestError
+from .exchange import Exchange
+from .models import VideoRequest
+from .uploads import check_upload, content_hash, is_local, upload_form
+
+Progress = Callable[[int, int | None], None]
+
+FIELDS = ("image_urls", "images", "video_urls")
+FRESH = 3600.0
+"""Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
+
+
+def local_references(request: VideoRequest) -> Iterator[tuple[str, str]]:
+    """The field and the path of every reference that is no URL."""
+    for field in FIELDS:
+        links = getattr(request, field)
+        for place, link in enumerate(links if isinstance(links, tuple) else ()):
+            if isinstance(link, str) and link.strip() and is_local(link):
+                yield f"{field}[{place}]", link
+
+
+def check_references(request: VideoRequest, dialect: Dialect) -> list[Fault]:
+    """Everything that keeps local references from being uploaded; looks at the files, sends nothing."""
+    found = (check_upload(Path(path), dialect.uploads, field=field) for field, path in local_references(request))
+    return [fault for fault in found if fault is not None]
+
+
+class References:
+    """Uploads of one client.
+
+    Args:
+        exchange: What calls go through.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._known: dict[str, tuple[float, asyncio.Task[str]]] = {}
+
+    async def published(self, request: VideoRequest) -> VideoRequest:
+        """The request with a public URL in place of each local path.
+
+        Raises:
+            OmniError: An upload failed; nothing was paid.
+        """
+        paths = dict.fromkeys(path for _, path in local_references(request))
+        if not paths:
+            return request
+        urls = {path: await self._once(Path(path)) for path in paths}
+        changed: dict[str, Any] = {field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in FIELDS}
+        return attrs.evolve(request, **changed)
+
+    async def _once(self, path: Path) -> str:
+        """The URL of a file's content; callers that want the same content share one upload."""
+        digest, now = await content_hash(path), anyio.current_time()
+        since, upload = self._known.get(digest, (-FRESH, None))
+        spoiled = upload is not None and upload.done() and (upload.cancelled() or upload.exception() is not None)
+        if upload is None or spoiled or now - since > FRESH:
+            upload = asyncio.create_task(self.upload(path))
+            self._known[digest] = (now, upload)
+        try:
+            return await asyncio.shield(upload)
+        except asyncio.CancelledError:
+            upload.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
+            raise
+
+    async def upload(self, path: Path, *, on_progress: Progress | None = None) -> str:
+        """Upload one file and give its public URL.
+
+        Raises:
+            InvalidRequestError: Not there, too large, or of a kind the gateway does not take; nothing was sent.
+            OmniError: The upload failed.
+        """
+        exchange = self._exchange
+        fault = check_upload(path, exchange.dialect.uploads, field="path")
+        if fault is not None:
+            raise InvalidRequestError(str(fault), faults=(fault,), gateway=exchange.dialect.name)
+        call = exchange.dialect.upload()
+        place = await exchange.limiter.acquire(Kind.TRANSFER)
+        try:
+            return await exchange.ask(
+                call,
+                exchange.dialect.read_upload,
+                data=lambda: upload_form(path, call.part or "file", on_progress=on_progress),
+            )
+        finally:
+            exchange.limiter.unused(place)
+
+    async def aclose(self) -> None:
+        """End uploads that are still under way: nothing is paid for them."""
+        uploads = [upload for _, upload in self._known.values() if not upload.done()]
+        for upload in uploads:
+            upload.cancel()
+        if uploads:
+            await asyncio.wait(uploads)

@@ -1,0 +1,393 @@
+"""The one way a paid POST is made: intent, send in a client-owned task, salvage, record. At most once.
+
+A create is sent again only where it is proved that the gateway made no task: it was never sent, it was refused for
+now, or the gateway itself said that it failed. Everything else is uncertain and left to a person.
+"""
+
+import asyncio
+import contextvars
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import attrs
+
+from .admission import Kind, Ticket
+from .dialects import Call, Meaning, RefusalKind, Reply, Verdict, error_of, judge_create
+from .errors import (
+    AnswerLostError,
+    AuthenticationError,
+    DecodeError,
+    GatewayError,
+    NotFoundError,
+    NotSentError,
+    OmniError,
+    RateLimitError,
+    SubmissionUncertainError,
+)
+from .events import Retried, Submitted, Uncertain
+from .exchange import Exchange
+from .journal import Answer, Intent, Journal
+from .models import Outcome, VideoRequest, VideoTask
+from .retry import backoff
+
+logger = logging.getLogger("omni_async")
+
+LOOKUPS = (0.0, 1.0, 2.0)
+"""Seconds before each try to find a lost create by its idempotency key."""
+
+
+@attrs.frozen(kw_only=True)
+class _Attempt:
+    """What one POST came to: a task, an error to raise, or an error after which it may be sent again."""
+
+    task: VideoTask | None = None
+    error: OmniError | None = None
+    again: bool = False
+    hopeless: bool = False
+
+
+@attrs.frozen
+class _Create:
+    """One create on its way."""
+
+    request: VideoRequest
+    intent: Intent
+    call: Call
+
+
+def fingerprint(gateway: str, call: Call) -> str:
+    """A hash of what is asked of whom; the same for the same inputs."""
+    text = json.dumps([gateway, call.method, call.path, call.body], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Submitter:
+    """Makes creates of one client, and owns the POSTs in flight.
+
+    Args:
+        exchange: What calls go through.
+        journal: Where they are written down.
+        submitted: Told of each accepted task.
+    """
+
+    def __init__(self, exchange: Exchange, journal: Journal, submitted: Callable[[VideoTask], None]) -> None:
+        self._exchange = exchange
+        self._journal = journal
+        self._submitted = submitted
+        self._posts: set[asyncio.Task[_Attempt]] = set()
+        self._issued: dict[str, str] = {}
+        self.unclaimed: list[Outcome] = []
+        self.uncertain = 0
+
+    async def submit(self, request: VideoRequest, *, max_wait: float | None = None, patience: float = 0.0) -> VideoTask:
+        """Send one create, at most once.
+
+        Args:
+            request: Checked, and with public references only.
+            max_wait: Seconds to wait at most for leave to send; None for as long as it takes.
+            patience: Seconds to go on trying although the account seems to allow nothing at all.
+
+        Raises:
+            OmniError: As the error tree says; `may_have_charged` tells whether money may have gone.
+        """
+        create = self._intend(request)
+        try:
+            return await self._until_settled(create, max_wait, patience)
+        except OmniError as error:
+            failure = error.about(
+                gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
+            )
+        raise failure
+
+    def _intend(self, request: VideoRequest) -> _Create:
+        """The row to write and the call to send; the idempotency key is derived from custom id and inputs."""
+        dialect = self._exchange.dialect
+        print_ = fingerprint(dialect.name, dialect.create(request))
+        key = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
+        field = dialect.abilities.idempotency_field
+        call = dialect.create(request, idempotency_key=_idempotency_key(key, print_) if field else None)
+        intent = Intent(key=key, fingerprint=print_, gateway=dialect.name, custom_id=request.custom_id)
+        return _Create(request, intent, call)
+
+    async def _until_settled(self, create: _Create, max_wait: float | None, patience: float) -> VideoTask:
+        exchange, began = self._exchange, anyio.current_time()
+        failures, renewed = 0, False
+        exchange.budget.first()
+        while True:
+            waited = anyio.current_time() - began
+            left = None if max_wait is None else max(max_wait - waited, 0.0)
+            ticket = await exchange.limiter.acquire(Kind.CREATE, max_wait=left)
+            attempt = await self._owned(ticket, create)
+            if attempt.task is not None:
+                return attempt.task
+            error = attempt.error or OmniError("the create ended without a result")
+            if isinstance(error, RateLimitError) and attempt.again:
+                if attempt.hopeless and anyio.current_time() - began >= patience:
+                    raise error
+                continue  # the limiter says when
+            if attempt.again and _is_unauthorized(error) and not renewed:
+                renewed = True
+                continue
+            failures += 1
+            if not attempt.again or _is_unauthorized(error) or failures >= exchange.retry.attempts:
+                raise error
+            if not exchange.budget.spend():
+                raise error
+            await self._back_off(error, failures, create.intent)
+
+    async def _back_off(self, error: OmniError, failures: int, intent: Intent) -> None:
+        delay = backoff(failures - 1, self._exchange.rng)
+        self._exchange.report(
+            Retried(
+                gateway=intent.gateway,
+                custom_id=intent.custom_id,
+                kind=Kind.CREATE,
+                reason=type(error).__name__,
+                attempt=failures,
+                delay=delay,
+            )
+        )
+        await anyio.sleep(delay)
+
+    # --- the client-owned task -----------------------------------------------------------------------------
+
+    async def _owned(self, ticket: Ticket, create: _Create) -> _Attempt:
+        """Run one POST in a task of the client's: it goes on when its caller is cancelled."""
+        post = asyncio.get_running_loop().create_task(self._post(ticket, create), context=contextvars.Context())
+        self._posts.add(post)
+        post.add_done_callback(self._posts.discard)
+        try:
+            return await asyncio.shield(post)
+        except asyncio.CancelledError:
+            if not post.cancelled():
+                post.add_done_callback(lambda done: self._orphaned(done, create.request))
+            raise
+
+    def _orphaned(self, post: "asyncio.Task[_Attempt]", request: VideoRequest) -> None:
+        """A POST ended whose caller had gone: kept for `unclaimed()`, and logged with its task id."""
+        if post.cancelled():
+            return
+        failure = post.exception()
+        attempt = post.result() if failure is None else _Attempt(error=_as_omni(failure))
+        if attempt.task is None and attempt.error is not None and not attempt.error.may_have_charged:
+            return
+        self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
+        what = f"task {attempt.task.task_id} runs" if attempt.task else "it may have been charged"
+        logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)
+
+    async def drain(self) -> None:
+        """Wait until every POST in flight has its recorded end. Cancelled meanwhile, it goes on, and raises afterwards."""
+        cancelled: asyncio.CancelledError | None = None
+        # The shield holds against anyio's scopes; a plain Task.cancel() goes through it and is caught.
+        with anyio.CancelScope(shield=True):
+            while self._posts:
+                try:
+                    await asyncio.wait(set(self._posts))
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _post(self, ticket: Ticket, create: _Create) -> _Attempt:
+        """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
+        exchange, began = self._exchange, anyio.current_time()
+        try:
+            known = await self._journal.intend(create.intent)
+        except BaseException:
+            exchange.limiter.unused(ticket)
+            raise
+        if known is not None:
+            exchange.limiter.unused(ticket)
+            return _Attempt(task=known)
+        try:
+            reply = await exchange.transport.send(create.call)
+        except NotSentError as error:
+            exchange.limiter.failed(ticket, sent=False)
+            unsent = error
+        except AnswerLostError as error:
+            exchange.limiter.failed(ticket, timeout=error.timed_out)
+            await self._journal.answered(create.intent, Answer())
+            return await self._uncertain(create, ticket, reason=str(error.args[0]))
+        except OmniError as error:  # the key could not be had: nothing was sent
+            exchange.limiter.unused(ticket)
+            await self._journal.settle(create.intent, "PLANNED")
+            return _Attempt(error=error)
+        except BaseException:
+            exchange.limiter.failed(ticket)
+            raise
+        else:
+            verdict = judge_create(exchange.dialect, reply)
+            answer = Answer(
+                status=reply.status,
+                request_id=reply.request_id,
+                body=reply.body,
+                task_id=verdict.task_id or verdict.candidate,
+            )
+            await self._journal.answered(create.intent, answer)
+            return await self._judged(ticket, create, reply, verdict, anyio.current_time() - began)
+        await self._journal.settle(create.intent, "PLANNED")
+        return _Attempt(error=unsent, again=not unsent.configuration)
+
+    async def _judged(
+        self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict, seconds: float
+    ) -> _Attempt:
+        if verdict.task_id is not None:
+            self._exchange.limiter.accepted(ticket, verdict.task_id)
+            return await self._accepted(create, reply, verdict.task_id, seconds)
+        if verdict.meaning is Meaning.REFUSED:
+            return await self._refused(ticket, create, reply, verdict)
+        self._exchange.limiter.failed(ticket)
+        return await self._uncertain(create, ticket, reason=verdict.reason, verdict=verdict, reply=reply)
+
+    async def _accepted(self, create: _Create, reply: Reply | None, task_id: str, seconds: float) -> _Attempt:
+        request, intent = create.request, create.intent
+        task = attrs.evolve(
+            self._decoded(reply, task_id), custom_id=request.custom_id, metadata=request.metadata, gateway=intent.gateway
+        )
+        owner = self._issued.setdefault(task_id, intent.key)
+        if owner != intent.key and not _replayed(create.call, self._exchange.dialect.abilities.idempotency_field):
+            return await self._same_id(create, task_id)
+        await self._journal.settle(create.intent, "SUBMITTED", task_id)
+        self._submitted(task)
+        self._exchange.report(
+            Submitted(
+                gateway=intent.gateway,
+                custom_id=request.custom_id,
+                metadata=request.metadata,
+                task_id=task_id,
+                model=task.model,
+                request_id=task.request_id,
+                seconds=seconds,
+            )
+        )
+        return _Attempt(task=task)
+
+    def _decoded(self, reply: Reply | None, task_id: str) -> VideoTask:
+        """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""
+        if reply is None:
+            return VideoTask(task_id=task_id)
+        try:
+            task = self._exchange.dialect.read_create(reply)
+        except Exception:
+            logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)
+            return VideoTask(task_id=task_id, request_id=reply.request_id, raw=reply.document)
+        if self._exchange.dialect.refused(reply) is not None:
+            logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
+        return attrs.evolve(task, task_id=task_id)
+
+    async def _same_id(self, create: _Create, task_id: str) -> _Attempt:
+        """Two creates were answered with one id (FAULTS row 26): the second has no task that is surely its own."""
+        await self._journal.settle(create.intent, "UNCERTAIN", "answered with another create's task id")
+        self._tell_uncertain(create, "answered with the task id of another create", task_id, None)
+        error = DecodeError(
+            "the gateway answered with the task id of another create; look this one up in its console or bill",
+            task_id=task_id,
+        )
+        return _Attempt(error=error)
+
+    async def _refused(self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict) -> _Attempt:
+        exchange, refusal, gateway = self._exchange, verdict.refusal, create.intent.gateway
+        assert refusal is not None
+        error = error_of(refusal, reply, private=(create.request.prompt,), gateway=gateway, may_have_charged=False)
+        if isinstance(error, RateLimitError):
+            decision = exchange.slow_down(ticket, reply, refusal)
+            error.retry_after = decision.pause or exchange.limiter.estimate()
+            await self._journal.settle(create.intent, "PLANNED", "refused for now")
+            return _Attempt(error=error, again=True, hopeless=decision.hopeless)
+        if isinstance(error, GatewayError):
+            exchange.limiter.failed(ticket, sent=not exchange.retry.create_on_internal_error)
+            if not exchange.retry.create_on_internal_error:
+                reason = "the gateway says that it failed, and create_on_internal_error is off"
+                return await self._uncertain(create, ticket, reason=reason, verdict=verdict, reply=reply)
+            await self._journal.settle(create.intent, "PLANNED", "the gateway failed")
+            return _Attempt(error=error, again=True)
+        exchange.limiter.declined(ticket)
+        await self._journal.settle(create.intent, "REJECTED", str(error.args[0]))
+        renewable = refusal.kind is RefusalKind.AUTH and exchange.transport.key.renewable
+        if renewable:
+            exchange.transport.key.renew()
+        return _Attempt(error=error, again=renewable)
+
+    async def _uncertain(
+        self, create: _Create, ticket: Ticket, *, reason: str, verdict: Verdict | None = None, reply: Reply | None = None
+    ) -> _Attempt:
+        """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
+        candidate = verdict.candidate if verdict else None
+        found = await self._found(candidate, create.call)
+        if found is not None:
+            self._exchange.limiter.adopt(ticket, found)
+            return await self._accepted(create, reply if candidate == found else None, found, 0.0)
+        await self._journal.settle(create.intent, "UNCERTAIN", reason)
+        request_id = reply.request_id if reply else None
+        self._tell_uncertain(create, reason, candidate, request_id)
+        evidence: dict[str, Any] = {"reason": reason, "candidate": candidate}
+        if reply is not None:
+            evidence |= {"status": reply.status, "body": reply.body}
+        error = SubmissionUncertainError(
+            f"the create may have been charged and was not sent again: {reason}. Look in the gateway's console or bill: "
+            "if the task is there, wait for its id; if it surely is not, submit again",
+            evidence=evidence,
+            request_id=request_id,
+            task_id=candidate,
+        )
+        return _Attempt(error=error)
+
+    def _tell_uncertain(self, create: _Create, reason: str, candidate: str | None, request_id: str | None) -> None:
+        self.uncertain += 1
+        self._exchange.report(
+            Uncertain(
+                gateway=create.intent.gateway,
+                custom_id=create.request.custom_id,
+                metadata=create.request.metadata,
+                reason=reason,
+                candidate=candidate,
+                request_id=request_id,
+            )
+        )
+
+    async def _found(self, candidate: str | None, call: Call) -> str | None:
+        """The task of a lost create: by an id seen in pieces of the answer, or by its idempotency key."""
+        if candidate is not None:
+            return candidate if await self._exists(candidate) else None
+        field = self._exchange.dialect.abilities.idempotency_field
+        key = (call.body or {}).get(field) if field else None
+        for delay in LOOKUPS if isinstance(key, str) else ():
+            await anyio.sleep(delay)
+            if (task_id := await self._exists(str(key))) is not None:
+                return task_id
+        return None
+
+    async def _exists(self, name: str) -> str | None:
+        """The id of the task that goes by this name; None if there is none or that cannot be told."""
+        exchange = self._exchange
+        try:
+            return (await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)).task_id or name
+        except NotFoundError:
+            return None
+        except OmniError as error:
+            logger.info("could not look up a create whose answer was lost: %s", error)
+            return None
+
+
+def _idempotency_key(key: str, print_: str) -> str:
+    return f"omni-{hashlib.sha256(f'{key}|{print_}'.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
+def _replayed(call: Call, field: str | None) -> bool:
+    """Whether the gateway may rightly answer with a task it made before."""
+    return field is not None and field in (call.body or {})
+
+
+def _is_unauthorized(error: OmniError) -> bool:
+    """Refused for the key, as opposed to a key that could not be had."""
+    return isinstance(error, AuthenticationError) and error.status_code is not None
+
+
+def _as_omni(error: BaseException) -> OmniError:
+    return error if isinstance(error, OmniError) else OmniError(f"the create ended in {type(error).__name__}")
+

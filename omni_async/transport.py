@@ -1,0 +1,284 @@
+"""A Call becomes a Reply over one aiohttp session, borrowed or owned; what goes wrong is split into not sent and answer lost.
+
+Foreign exceptions stop here. Ours are raised outside the `except` blocks, so that no aiohttp exception, whose frames
+hold the key, hangs in their context.
+"""
+
+import inspect
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import attrs
+
+from .dialects import Call, CallKind, Dialect, Reply
+from .errors import AnswerLostError, AuthenticationError, Fault, InvalidRequestError, NotSentError, TransportError
+from .policies import Timeouts
+from .safety import proxy_for
+from .version import __version__
+
+BODY_LIMIT: Mapping[CallKind, int] = {CallKind.CREATE: 64 * 1024}
+OTHER_BODY_LIMIT = 1024 * 1024
+KEEPALIVE = 10.0
+"""Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
+USER_AGENT = f"omni-async/{__version__} Python/{sys.version_info.major}.{sys.version_info.minor} aiohttp/{aiohttp.__version__}"
+
+KeySource = str | Callable[[], str | Awaitable[str]]
+
+
+class Key:
+    """The API key, or the callable that knows it; never shown.
+
+    Args:
+        source: The key, or a plain or async function that gives it.
+    """
+
+    __slots__ = ("_source", "_value")
+
+    def __init__(self, source: KeySource) -> None:
+        self._source = source
+        self._value: str | None = source if isinstance(source, str) else None
+
+    @property
+    def renewable(self) -> bool:
+        """Whether asking again can give another key."""
+        return callable(self._source)
+
+    def renew(self) -> None:
+        """Ask again before the next call: the gateway did not take the key."""
+        if self.renewable:
+            self._value = None
+
+    async def get(self) -> str:
+        """The key.
+
+        Raises:
+            AuthenticationError: The callable failed or gave no text; nothing was sent.
+        """
+        if self._value is None and callable(self._source):
+            self._value = await self._ask(self._source)
+        if not self._value:
+            raise AuthenticationError("nothing was sent: api_key gave no key", may_have_charged=False)
+        return self._value
+
+    async def _ask(self, source: Callable[[], str | Awaitable[str]]) -> str:
+        try:
+            given = source()
+            value = await given if inspect.isawaitable(given) else given
+        except Exception as error:
+            problem = type(error).__name__
+        else:
+            return sound_key(value)
+        raise AuthenticationError(f"nothing was sent: the api_key callable raised {problem}", may_have_charged=False)
+
+    def __repr__(self) -> str:
+        return "<Key>"
+
+
+def sound_key(value: Any) -> str:
+    """A key that can be sent as a header.
+
+    Raises:
+        AuthenticationError: Empty, no text, or with characters a header cannot carry (a line break from a file, say).
+    """
+    if isinstance(value, str) and value.strip() and value.strip().isascii() and value.strip().isprintable():
+        return value.strip()
+    raise AuthenticationError(
+        "the API key is empty or holds characters that a header cannot carry; copy it again", may_have_charged=False
+    )
+
+
+@attrs.define(eq=False)
+class _Progress:
+    """How far a request came, told by trace hooks: before a connection was obtained, nothing was sent."""
+
+    connected: bool = False
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Hooks that mark the moment a connection is obtained; through a proxy that is after its CONNECT."""
+
+    async def obtained(_session: Any, context: Any, _params: Any) -> None:
+        if isinstance(context.trace_request_ctx, _Progress):
+            context.trace_request_ctx.connected = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(obtained)
+    config.on_connection_reuseconn.append(obtained)
+    return config
+
+
+class Transport:
+    """Sends calls of one dialect to one base URL.
+
+    Args:
+        dialect: For its auth headers.
+        base_url: `http(s)://host[:port][/prefix]`.
+        key: The API key.
+        session: A borrowed session, left open; None makes and owns one with the first call.
+        timeouts: Seconds per call.
+        proxy: `env`, a proxy's URL, or None.
+        headers: Extra headers for every call.
+    """
+
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        base_url: str,
+        key: Key,
+        session: aiohttp.ClientSession | None = None,
+        timeouts: Timeouts | None = None,
+        proxy: str | None = "env",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.base_url = checked_base_url(base_url)
+        self.key = key
+        self._dialect = dialect
+        self._borrowed = session
+        self._own: aiohttp.ClientSession | None = None
+        self._timeouts = timeouts or Timeouts()
+        self._proxy = proxy
+        self._proxy_url: str | None = None
+        self._ready = False
+        self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
+        self._budgets = {kind: self._budget(kind) for kind in CallKind}
+
+    def _budget(self, kind: CallKind) -> aiohttp.ClientTimeout:
+        limits = self._timeouts
+        if kind is CallKind.UPLOAD:
+            return aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_read=limits.create)
+        total = limits.create if kind is CallKind.CREATE else limits.query
+        return aiohttp.ClientTimeout(total=total, connect=limits.connect)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if not self._ready:
+            self._ready, self._proxy_url = True, proxy_for(self.base_url, self._proxy)
+        if self._borrowed is not None:
+            return self._borrowed
+        if self._own is None:
+            # The limiter says how many may be in flight: a second limit here would only make them wait unseen.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
+            self._own = aiohttp.ClientSession(
+                connector=connector, trace_configs=[_tracing()], cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
+            )
+        return self._own
+
+    async def send(self, call: Call, *, data: Callable[[], Any] | None = None) -> Reply:
+        """Send a call once and read its answer under a cap.
+
+        Args:
+            call: What to send.
+            data: Makes the body of an upload.
+
+        Raises:
+            NotSentError: It is proved that nothing was sent.
+            AnswerLostError: It was sent and no usable answer came; `partial` holds what did come, if anything.
+        """
+        progress = _Progress()
+        outcome = await self._exchange(call, progress, data() if data is not None else None)
+        if isinstance(outcome, Reply):
+            return outcome
+        # Neither the key nor the foreign exception may stay in a frame of the traceback.
+        error = self._translate(outcome, progress)
+        del outcome
+        raise error
+
+    async def _exchange(self, call: Call, progress: _Progress, data: Any) -> "Reply | Exception":
+        """The reply, or the foreign exception as a value."""
+        key = await self.key.get()
+        session = self._session()
+        try:
+            async with session.request(
+                call.method,
+                self.base_url + call.path,
+                params=call.params or None,
+                json=call.body,
+                data=data,
+                headers={**self._headers, **call.headers, **self._dialect.auth(key)},
+                timeout=self._budgets[call.kind],
+                proxy=self._proxy_url,
+                allow_redirects=False,
+                raise_for_status=False,
+                middlewares=(),
+                trace_request_ctx=progress,
+            ) as response:
+                progress.connected = True
+                body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
+                url = str(response.url)
+                return Reply(
+                    status=response.status, headers=response.headers, body=_scrubbed(body, key), complete=complete, url=url
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError, ValueError, RuntimeError, AssertionError) as error:
+            return error
+
+    def _translate(self, error: Exception, progress: _Progress) -> TransportError:
+        """The one table from foreign exceptions to ours. Order counts: the certificate error is a connector error too."""
+        host = urlsplit(self.base_url).hostname
+        for kinds, words, configuration in _NEVER_SENT:
+            if isinstance(error, kinds):
+                return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
+        traced = self._borrowed is None
+        if traced and not progress.connected:
+            return NotSentError(f"never sent to {host}: no connection was obtained ({type(error).__name__})")
+        lost = "no answer in time" if isinstance(error, TimeoutError) else f"the answer was lost ({type(error).__name__})"
+        return AnswerLostError(f"sent to {host}, {lost}", timed_out=isinstance(error, TimeoutError))
+
+    async def aclose(self) -> None:
+        """Close the session if it is our own."""
+        if self._own is not None:
+            own, self._own = self._own, None
+            await own.close()
+
+
+_NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, bool], ...] = (
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
+        "its certificate or TLS set-up was not accepted; check the base URL, the clock and the CA certificates",
+        True,
+    ),
+    ((aiohttp.InvalidURL,), "the URL is malformed", True),
+    ((aiohttp.ClientConnectorDNSError,), "its name could not be resolved", False),
+    ((aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError), "the proxy refused or was not there", False),
+    ((aiohttp.ClientConnectorError,), "the connection was refused or there is no route", False),
+    ((aiohttp.ConnectionTimeoutError,), "no connection in time", False),
+)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` bytes of a body, and whether that is all of it. Never `read()`: that has no bound."""
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                response.close()
+                return bytes(body[:limit]), False
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return bytes(body), False
+    return bytes(body), True
+
+
+def _scrubbed(body: bytes, key: str) -> bytes:
+    """The body without the key: gateways quote it in their refusals."""
+    return body.replace(key.encode(), b"***") if len(key) >= 4 else body
+
+
+def checked_base_url(url: Any) -> str:
+    """A base URL without a trailing slash.
+
+    Raises:
+        InvalidRequestError: Not `http(s)://host…`, or with a user, query or fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, TypeError, AttributeError):
+        sound = False
+    if sound and not (parts.query or parts.fragment or parts.username or parts.password):
+        return str(url).rstrip("/")
+    fault = Fault("base_url", "is no plain http(s)://host[:port][/path] URL")
+    raise InvalidRequestError(str(fault), faults=(fault,))

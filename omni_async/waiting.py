@@ -1,0 +1,292 @@
+"""What waits at the poller: one call for one id, an iterator over its changes, an iterator over many ids.
+
+No scope spans a yield: the iterators are objects with `__anext__` and `aclose()`, and one that is dropped lets go of
+its ids by itself.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Self
+
+import anyio
+
+from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
+from .models import TaskStatus, VideoTask
+from .poller import Poller
+
+Handle = VideoTask | str
+
+
+def id_of(task: Handle) -> str:
+    """The task id of what a waiting call was given.
+
+    Raises:
+        InvalidRequestError: Neither a task nor a text.
+    """
+    task_id = task.task_id if isinstance(task, VideoTask) else task
+    if not isinstance(task_id, str) or not task_id.strip():
+        fault = Fault("task_id", "neither a VideoTask nor a task id")
+        raise InvalidRequestError(str(fault), faults=(fault,), may_have_charged=True)
+    return task_id
+
+
+def deadline_after(timeout: float | None) -> float:
+    """Loop time so many seconds from now; None is for ever."""
+    return math.inf if timeout is None else anyio.current_time() + timeout
+
+
+def timed_out(task_id: str, task: VideoTask | None, waited: float) -> WaitTimeoutError:
+    """The error of a wait that ended before its task did."""
+    stand = f"last seen {task.raw_status or task.status.value}" if task is not None else "never seen"
+    return WaitTimeoutError(
+        f"still running after {waited:.0f} s ({stand}): it is not lost, wait({task_id!r}) goes on waiting",
+        task=task,
+        waited=waited,
+        task_id=task_id,
+        gateway=task.gateway if task else None,
+        custom_id=task.custom_id if task else None,
+        metadata=(task.metadata or None) if task else None,
+    )
+
+
+def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | None], bool]) -> VideoTask:
+    """A finished task with a video; TaskFailedError for one without."""
+    if task.status is TaskStatus.SUCCEEDED:
+        return task
+    refused = moderated(task.error_code, task.error_message)
+    said = f": {task.error_message[:300]}" if task.error_message else ""
+    advice = "change the prompt or references" if refused else "a new attempt is a new payment"
+    raise TaskFailedError(
+        f"the gateway ended the task without a video ({task.status}){said} — {advice}",
+        task=task,
+        moderated=refused,
+        retryable=not refused,
+        gateway=task.gateway,
+        task_id=task.task_id,
+        custom_id=task.custom_id,
+        request_id=task.request_id,
+        metadata=task.metadata or None,
+    )
+
+
+class _One:
+    """Waits for the end of one id."""
+
+    __slots__ = ("deadline", "future", "last")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.future: asyncio.Future[VideoTask] = asyncio.get_running_loop().create_future()
+        self.last: VideoTask | None = None
+
+    def changed(self, task: VideoTask) -> None:
+        self.last = task
+        if task.status.finished and not self.future.done():
+            self.future.set_result(task)
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> VideoTask:
+    """The finished task.
+
+    Raises:
+        WaitTimeoutError: `timeout` seconds are over.
+        OmniError: The id cannot be followed.
+    """
+    began, task_id = anyio.current_time(), id_of(task)
+    waiter = _One(deadline_after(timeout))
+    poller.follow(task_id, waiter, origin=task if isinstance(task, VideoTask) else None)
+    try:
+        async with asyncio.timeout_at(None if timeout is None else waiter.deadline):
+            return await waiter.future
+    except TimeoutError:
+        pass
+    finally:
+        poller.let_go(task_id, waiter)
+    known = waiter.last or (task if isinstance(task, VideoTask) else None)
+    raise timed_out(task_id, known, anyio.current_time() - began)
+
+
+class _Inbox:
+    """Collects what happens to ids until somebody asks."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.items: deque[VideoTask | tuple[str, OmniError]] = deque()
+        self.arrived: asyncio.Future[None] | None = None
+
+    def changed(self, task: VideoTask) -> None:
+        self._put(task)
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        self._put((task_id, error))
+
+    def _put(self, item: "VideoTask | tuple[str, OmniError]") -> None:
+        self.items.append(item)
+        if self.arrived is not None and not self.arrived.done():
+            self.arrived.set_result(None)
+
+    async def next(self) -> "VideoTask | tuple[str, OmniError] | None":
+        """The next item, or None at the deadline."""
+        if not self.items:
+            self.arrived = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
+                    await self.arrived
+            except TimeoutError:
+                return None
+            finally:
+                self.arrived = None
+        return self.items.popleft()
+
+
+class _FinishedInbox(_Inbox):
+    """An inbox that only finished tasks enter."""
+
+    def changed(self, task: VideoTask) -> None:
+        if task.status.finished:
+            self._put(task)
+
+
+class Watch:
+    """Async iterator over the changes of one task; a finished task, also a failed one, is its last item."""
+
+    def __init__(self, poller: Poller, task: Handle, *, min_interval: float, timeout: float | None) -> None:
+        self._poller = poller
+        self._task = task
+        self._min_interval = min_interval
+        self._timeout = timeout
+        self._inbox: _Inbox | None = None
+        self._last: VideoTask | None = None
+        self._given_at = -math.inf
+        self._began = 0.0
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> VideoTask:
+        """The next change.
+
+        Raises:
+            WaitTimeoutError: `timeout` seconds after the first item was asked for.
+            OmniError: The id cannot be followed.
+        """
+        if self._over:
+            raise StopAsyncIteration
+        if isinstance(self._task, VideoTask) and self._task.status.finished:
+            self._over = True
+            return self._task
+        inbox = self._inbox or self._begin()
+        await anyio.sleep(max(self._given_at + self._min_interval - anyio.current_time(), 0.0))
+        item = await inbox.next()
+        while isinstance(item, VideoTask) and inbox.items and self._min_interval > 0:
+            item = inbox.items.popleft()  # what changed meanwhile is told as one change
+        self._given_at = anyio.current_time()
+        if isinstance(item, VideoTask):
+            self._last = item
+            if item.status.finished:
+                self._end()
+            return item
+        self._end()
+        if item is None:
+            raise timed_out(id_of(self._task), self._last, anyio.current_time() - self._began)
+        raise item[1]
+
+    def _begin(self) -> _Inbox:
+        self._began = anyio.current_time()
+        self._inbox = _Inbox(deadline_after(self._timeout))
+        origin = self._task if isinstance(self._task, VideoTask) else None
+        self._poller.follow(id_of(self._task), self._inbox, origin=origin)
+        return self._inbox
+
+    def _end(self) -> None:
+        self._over = True
+        if self._inbox is not None:
+            self._poller.let_go(id_of(self._task), self._inbox)
+
+    async def aclose(self) -> None:
+        """Let go of the task; it goes on at the gateway."""
+        self._end()
+
+    def __del__(self) -> None:
+        """Dropped, as by a `break`: let go."""
+        self._end()
+
+
+class Completed:
+    """Async iterator over finished tasks in order of finishing; what could not be followed is raised at the end."""
+
+    def __init__(self, poller: Poller, tasks: Iterable[Handle], *, timeout: float | None) -> None:
+        self._inbox: _FinishedInbox | None = None
+        self._poller = poller
+        self._open: dict[str, VideoTask | None] = {}
+        self._done: deque[VideoTask] = deque()
+        for task in tasks:
+            if isinstance(task, VideoTask) and task.status.finished:
+                self._done.append(task)
+            else:
+                self._open.setdefault(id_of(task), task if isinstance(task, VideoTask) else None)
+        self._errors: list[OmniError] = []
+        self._timeout = timeout
+        self._began = 0.0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> VideoTask:
+        """The next finished task.
+
+        Raises:
+            OmniError: After the others, for an id that could not be followed; several as an `ExceptionGroup`.
+        """
+        if self._done:
+            return self._done.popleft()
+        inbox = self._inbox or self._begin()
+        while self._open:
+            item = await inbox.next()
+            if item is None:
+                self._give_up()
+                break
+            task_id = item.task_id if isinstance(item, VideoTask) else item[0]
+            self._open.pop(task_id, None)
+            if isinstance(item, VideoTask):
+                return item
+            self._errors.append(item[1])
+        errors, self._errors = self._errors, []
+        if len(errors) > 1:
+            raise ExceptionGroup(f"{len(errors)} tasks could not be followed to their end", errors)
+        if errors:
+            raise errors[0]
+        raise StopAsyncIteration
+
+    def _begin(self) -> _FinishedInbox:
+        self._began = anyio.current_time()
+        self._inbox = _FinishedInbox(deadline_after(self._timeout))
+        for task_id, origin in self._open.items():
+            self._poller.follow(task_id, self._inbox, origin=origin)
+        return self._inbox
+
+    def _give_up(self) -> None:
+        waited = anyio.current_time() - self._began
+        self._errors += [timed_out(task_id, origin, waited) for task_id, origin in self._open.items()]
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._inbox is not None:
+            for task_id in self._open:
+                self._poller.let_go(task_id, self._inbox)
+        self._open = {}
+
+    async def aclose(self) -> None:
+        """Let go of all ids; the tasks go on at the gateway."""
+        self._let_go()
+
+    def __del__(self) -> None:
+        """Dropped, as by a `break`: let go."""
+        self._let_go()
