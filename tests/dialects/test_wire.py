@@ -1,7 +1,9 @@
 """Reading what came back without believing it."""
 
+import importlib.util
 import json
 import math
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import attrs
@@ -388,3 +390,12 @@ def test_an_excerpt_shows_the_shape_and_no_text():
     }
     assert excerpt(MISSING) == '"no JSON"'
     assert len(excerpt({str(n) * 50: HALF for n in range(100)})) <= 200
+
+
+def test_without_orjson_json_reads(monkeypatch):
+    """orjson is an extra: without it the standard library's reader is the fast one."""
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    spec = importlib.util.spec_from_file_location("omni_async.dialects.plain_wire", wire.__file__)
+    plain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    assert plain._fast_loads is json.loads

@@ -1,0 +1,182 @@
+"""Imports run downward only. A new module gets its line in the table, or this fails."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+import omni_async
+
+PACKAGE = Path(omni_async.__file__).parent
+ADVICE = "add it to the table in tests/test_layers.py, on the lowest layer that holds it"
+
+
+@attrs.frozen
+class Place:
+    """Where a module stands: its layer, whom of the same layer it may import, and whether it is pure."""
+
+    layer: int
+    beside: frozenset[str] = attrs.field(default=(), converter=frozenset)
+    pure: bool = False
+
+
+TOP, APART = 9, -1
+TABLE = {
+    "__init__": Place(TOP),
+    "__main__": Place(TOP),
+    "cli": Place(8),
+    "batch": Place(7, ["report", "sweep"]),
+    "report": Place(7),
+    "sweep": Place(7),
+    "worker": Place(7, ["batch", "sweep"]),
+    "client": Place(6),
+    "many": Place(5, ["waiting"]),
+    "waiting": Place(5, ["poller"]),
+    "poller": Place(5),
+    "delivery": Place(5),
+    "submit": Place(4, ["exchange"]),
+    "references": Place(4, ["exchange"]),
+    "exchange": Place(4),
+    "files": Place(3, ["answers", "disk", "partfile", "safety", "uploads"]),
+    "uploads": Place(3, ["disk"]),
+    "partfile": Place(3, ["disk"]),
+    "answers": Place(3),
+    "disk": Place(3),
+    "transport": Place(3, ["safety"]),
+    "journal": Place(3),
+    "limiter": Place(3, ["admission", "controllers"]),
+    "admission": Place(3, ["controllers"], pure=True),
+    "controllers": Place(3, pure=True),
+    "safety": Place(3, pure=True),
+    "dialects": Place(2, pure=True),
+    "retry": Place(2, pure=True),
+    "schedule": Place(2, pure=True),
+    "webhooks": Place(2, pure=True),
+    "models": Place(1, pure=True),
+    "policies": Place(1, pure=True),
+    "events": Place(1, ["models"], pure=True),
+    "errors": Place(0, pure=True),
+    "version": Place(0, pure=True),
+    # Not layers: they know nothing of the library, and only the command line knows of them.
+    "emulator": Place(APART),
+    "testing": Place(APART, ["emulator"]),
+}
+IO = {"aiohttp", "anyio", "asyncio", "sqlite3", "trio", "uvloop", "threading"}
+MAY_IMPORT_THE_EMULATOR = {"cli", "testing", "emulator"}
+
+
+def unit_of(file: Path) -> str:
+    """The line of the table a file belongs to: a module, or a whole package."""
+    first = file.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(source: str, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The dotted names that a source imports, relative ones resolved, in functions and TYPE_CHECKING blocks too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            name = (*above, *(node.module or "").split(".")) if node.module else above
+            yield from ((*name, alias.name) for alias in node.names)
+
+
+def units_imported(source: str, package: tuple[str, ...]) -> set[str]:
+    """The lines of the table that a source imports; the package's top is `__init__`."""
+    found = set()
+    for name in imports(source, package):
+        if name[0] == "omni_async":
+            second = name[1] if len(name) > 1 else "__init__"
+            found.add(second if second in TABLE else "__init__")
+    return found
+
+
+def wrong(unit: str, source: str, package: tuple[str, ...] = ("omni_async",)) -> list[str]:
+    """What is wrong with the imports of a source in this unit."""
+    place, found = TABLE[unit], []
+    for other in sorted(units_imported(source, package) - {unit}):
+        below = APART < TABLE[other].layer < place.layer
+        emulator = other == "emulator" and unit in MAY_IMPORT_THE_EMULATOR
+        if not (below or other in place.beside or emulator):
+            found.append(f"{unit} may not import {other}")
+        if place.pure and not TABLE[other].pure:
+            found.append(f"{unit} is pure and may not import {other}")
+    if place.pure:
+        found += [f"{unit} is pure and may not import {name[0]}" for name in imports(source, package) if name[0] in IO]
+        waits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
+        found += [f"{unit} is pure and may not wait" for node in ast.walk(ast.parse(source)) if isinstance(node, waits)]
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_downward_only(file):
+    """Each module imports only what stands below it, or what the table allows beside it; pure ones never wait."""
+    unit = unit_of(file)
+    assert unit in TABLE, f"{unit} has no layer: {ADVICE}"
+    package = ("omni_async", *file.relative_to(PACKAGE).parts[:-1])
+    assert wrong(unit, file.read_text(encoding="utf-8"), package) == []
+
+
+def test_rows_0_to_2_are_pure():
+    """Everything up to layer 2 is pure, and so is the limiter's arithmetic."""
+    assert all(place.pure for place in TABLE.values() if 0 <= place.layer <= 2)
+    assert TABLE["controllers"].pure
+
+
+def test_beside_is_no_circle():
+    """Within a layer, too, imports go one way."""
+    for unit, place in TABLE.items():
+        seen, open_ = set(), set(place.beside)
+        while open_:
+            seen.add(other := open_.pop())
+            assert TABLE[other].layer == place.layer, f"{unit} beside {other}"
+            open_ |= TABLE[other].beside - seen
+        assert unit not in seen
+
+
+@pytest.mark.parametrize(
+    ("unit", "source", "problems"),
+    [
+        ("errors", "import enum", []),
+        ("errors", "from .models import VideoTask", ["errors may not import models"]),
+        (
+            "models",
+            "def f():\n    from . import client",
+            ["models may not import client", "models is pure and may not import client"],
+        ),
+        ("models", "import omni_async.errors", []),
+        (
+            "models",
+            "import omni_async",
+            ["models may not import __init__", "models is pure and may not import __init__"],
+        ),
+        (
+            "models",
+            "from omni_async import VideoTask",
+            ["models may not import __init__", "models is pure and may not import __init__"],
+        ),
+        ("retry", "import asyncio", ["retry is pure and may not import asyncio"]),
+        ("retry", "async def f(): await g()", ["retry is pure and may not wait"] * 2),
+        ("poller", "from .delivery import Delivery", ["poller may not import delivery"]),
+        ("client", "from .emulator import Emulator", ["client may not import emulator"]),
+        ("cli", "from ..emulator import Emulator", []),
+        ("emulator", "from ..errors import OmniError", ["emulator may not import errors"]),
+        ("testing", "from .emulator import Emulator", []),
+        ("testing", "from .client import OmniClient", ["testing may not import client"]),
+        (
+            "safety",
+            "from .transport import Transport",
+            ["safety may not import transport", "safety is pure and may not import transport"],
+        ),
+    ],
+)
+def test_the_rule_finds_what_breaks_it(unit, source, problems):
+    """The check itself: upward, sideways, hidden in functions, and by the absolute name."""
+    package = ("omni_async", unit) if unit in ("cli", "emulator", "dialects") else ("omni_async",)
+    assert wrong(unit, source, package) == problems
