@@ -13,7 +13,7 @@ from .dialect import (
 from .gemini_omni import GeminiOmni, ToApis
 from .jimmy import Jimmy
 from .rules import ModelSpec
-from .verdict import Meaning, Verdict, error_of, judge_create, refusal_of, unreadable
+from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
 from .wire import Call, CallKind, Reply
 
 DIALECTS: dict[str, type[Jimmy] | type[GeminiOmni] | type[ToApis]] = {
@@ -42,7 +42,9 @@ __all__ = [
     "UploadRules",
     "Verdict",
     "error_of",
+    "explain",
     "judge_create",
     "refusal_of",
+    "scrubbed",
     "unreadable",
 ]

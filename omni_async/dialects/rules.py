@@ -205,7 +205,7 @@ def _check_ratio(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
         yield Fault("aspect_ratio", f"{_shown(asked)} is no width:height", ("16:9", "9:16")), False
     elif spec.aspect_ratios is not None and asked not in spec.aspect_ratios:
         yield Fault("aspect_ratio", f"{_shown(asked)} is not possible with {spec.name}", spec.aspect_ratios), False
-    elif asked != ORIENTATIONS.get(request.orientation or "", asked):
+    elif asked != ORIENTATIONS.get(str(request.orientation), asked):
         yield Fault("orientation", f"ignored, aspect_ratio {asked} wins over it"), True
 
 

@@ -175,7 +175,7 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
         private: Texts, such as the prompt and the key, that a gateway may quote and no message may show.
         about: Ids and `may_have_charged` for the error.
     """
-    said = _without(refusal.message, private)
+    said = scrubbed(refusal.message, private)
     extra = {"moderated": True} if refusal.kind is RefusalKind.MODERATION else {}
     advice = explain(said) or ADVICE[refusal.kind]
     head = f"HTTP {reply.status}" + (f", code {refusal.code}" if refusal.code else "")
@@ -190,15 +190,19 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     )
 
 
+_KEY = re.compile(r"\bBearer\s+\S{4,}|\bsk[-_][\w*.-]{4,}", re.IGNORECASE)
 _QUERY_OF_URL = re.compile(r"(https?://[^\s?#\"'<>]{1,300})[?#][^\s\"'<>]*", re.IGNORECASE)
 
 
-def _without(message: str, private: tuple[str, ...]) -> str:
-    """At most 500 characters of a gateway's message; private texts and the queries of URLs, often signed, taken out."""
+def scrubbed(message: str, private: tuple[str, ...] = ()) -> str:
+    """At most 500 characters of what a gateway said, such as a failed task's `error_message`, fit to be shown.
+
+    Private texts, the queries of URLs (often signed) and what looks like a key are taken out.
+    """
     for secret in private:
         if len(secret) >= 4:
             message = message.replace(secret, "…")
-    return _QUERY_OF_URL.sub(r"\1?…", message)[:500]
+    return _KEY.sub("…", _QUERY_OF_URL.sub(r"\1?…", message[:5000]))[:500]
 
 
 def unreadable(reply: Reply, **about: Any) -> GatewayError:
@@ -215,4 +219,14 @@ def _kind(reply: Reply) -> str:
     return (text(reply.headers.get("content-type")) or "unknown type").split(";")[0][:60]
 
 
-__all__ = ["Meaning", "Verdict", "candidate_id", "error_of", "explain", "judge_create", "refusal_of", "unreadable"]
+__all__ = [
+    "Meaning",
+    "Verdict",
+    "candidate_id",
+    "error_of",
+    "explain",
+    "judge_create",
+    "refusal_of",
+    "scrubbed",
+    "unreadable",
+]

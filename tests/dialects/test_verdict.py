@@ -18,6 +18,7 @@ from omni_async.dialects import (
     error_of,
     judge_create,
     refusal_of,
+    scrubbed,
     unreadable,
     wire,
 )
@@ -362,6 +363,21 @@ def test_no_message_quotes_prompt_key_or_signed_query():
     assert raised.message == "bad key … for '…': cannot fetch https://b.example/1.png?… now"
     assert "SECRET" not in str(raised) + repr(raised)
     assert len(error_of(Refusal(K.RATE, "c", "x" * 9999), reply(400, {})).message) == 500
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Incorrect API key provided: sk-abc123*** now", "Incorrect API key provided: … now"),
+        ("sent Authorization: Bearer abcdef", "sent Authorization: …"),
+        ("s3 upload failed: https://b.example/a?X-Sig=1", "s3 upload failed: https://b.example/a?…"),
+        ("task sk is risky", "task sk is risky"),
+        ("PROVIDER_MODERATION_ERROR: 'cat in rain'", "PROVIDER_MODERATION_ERROR: '…'"),
+    ],
+)
+def test_what_a_gateway_said_is_scrubbed_before_it_is_shown(said, shown):
+    """Keys, signed queries and the private texts named are taken out of a gateway's words."""
+    assert scrubbed(said, ("cat in rain",)) == shown
 
 
 def test_the_advice_on_a_wrong_route_replaces_the_usual_one():
