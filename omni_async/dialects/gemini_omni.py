@@ -264,7 +264,7 @@ class GeminiOmni(_OmniDialect):
         body = CONVERTER.unstructure(
             _GuideCreate(
                 model=spec.name if spec else request.model or self.models[0].name,
-                mode=self.mode_words.get(mode, mode),
+                mode=self.mode_words.get(str(mode), mode),
                 input=_Input(**_input(request, spec)),
             )
         )
