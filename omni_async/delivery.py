@@ -1,5 +1,6 @@
 """A finished task to a file: which URL, which name, and a fresh URL when the old one expired."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -12,7 +13,7 @@ from urllib.parse import urljoin
 import attrs
 
 from .disk import in_thread
-from .errors import DownloadError, OmniError, ResultExpiredError, TaskFailedError
+from .errors import DownloadError, NotFoundError, OmniError, ResultExpiredError, TaskFailedError
 from .events import Downloaded, Event
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
@@ -124,12 +125,13 @@ class Delivery:
         """Fetch a URL, or a task's, asking the gateway for a fresh one once if need be."""
         if task is None:
             return await self._fetch(errand)
-        expired = task.expires_at is not None and task.expires_at <= self._now()
-        if task.video_url is None or expired:
+        if task.video_url is None:
             task = await self._look(task)
-        refused = await self._tried(errand, task)
-        if isinstance(refused, ResultExpiredError) and not expired:
-            refused = await self._tried(errand, await self._look(task))
+        expired = task.expires_at is not None and task.expires_at <= self._now()
+        refused = ResultExpiredError("the video's URL is past its time") if expired else await self._tried(errand, task)
+        if isinstance(refused, ResultExpiredError):
+            with contextlib.suppress(NotFoundError):  # a task that is gone has no fresh URL
+                refused = await self._tried(errand, await self._look(task))
         if isinstance(refused, ResultExpiredError):
             refused.args = (f"{refused.args[0]}, and the gateway has no other: it keeps videos for a limited time",)
             raise refused

@@ -166,6 +166,11 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def part_of(target: Path) -> Path:
+    """Where a target's beginning is kept."""
+    return target.with_name(f"{target.name}.part")
+
+
 def open_files(folder: Path) -> list[str]:
     """Descriptors of this process that lead into a folder."""
     found = []
@@ -372,7 +377,7 @@ async def test_complete_part_is_published(tmp_path: Path) -> None:
     async with Server(video(stop=200_000), reply(500)) as server, downloader(server) as d:
         with pytest.raises(DownloadError):
             await d.fetch(server.url, target)
-    Path(f"{target}.part").write_bytes(BODY)
+    part_of(target).write_bytes(BODY)
     async with Server(video()) as server, downloader(server) as d:
         assert (await d.fetch(server.url, target)).read_bytes() == BODY
     assert [request.start for request in server.requests] == [len(BODY)]
@@ -385,7 +390,7 @@ async def test_part_longer_than_the_video_restarts(tmp_path: Path) -> None:
     async with Server(video(stop=200_000), reply(500)) as server, downloader(server) as d:
         with pytest.raises(DownloadError):
             await d.fetch(server.url, target)
-    Path(f"{target}.part").write_bytes(BODY + b"x")
+    part_of(target).write_bytes(BODY + b"x")
     async with Server(video()) as server, downloader(server) as d:
         assert (await d.fetch(server.url, target)).read_bytes() == BODY
     assert [request.start for request in server.requests] == [len(BODY) + 1, None]
@@ -468,8 +473,8 @@ async def test_row_53_one_public_address_is_enough(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(files, "is_public", public)
     async with Server(video()) as server, downloader(resolver=Names("10.0.0.1", "127.0.0.1")) as d:
-        monkeypatch.setattr(files, "check_url", lambda url, allowed: URL(url))
-        monkeypatch.setattr(files, "judge_url", lambda url, allowed: URL(url))
+        monkeypatch.setattr(files, "check_url", lambda url, _: URL(url))
+        monkeypatch.setattr(files, "judge_url", lambda url, _: URL(url))
         path = await d.fetch(f"http://cdn.example:{server.port}/v.mp4", tmp_path / "v.mp4")
     assert path.read_bytes() == BODY
     assert judged[-1] == "127.0.0.1"
@@ -477,7 +482,7 @@ async def test_row_53_one_public_address_is_enough(tmp_path: Path, monkeypatch: 
 
 async def test_row_53_unreachable_is_not_unsafe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 53: if a public address was dialled and did not answer, that is an ordinary failure."""
-    monkeypatch.setattr(files, "is_public", lambda address, dialled: address == "127.0.0.1")
+    monkeypatch.setattr(files, "is_public", lambda address, **_: address == "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -649,7 +654,12 @@ async def test_other_disk_errors_name_the_next_step(tmp_path: Path) -> None:
     """A place that cannot be written is a DownloadError before anything is asked for."""
     (tmp_path / "file").write_bytes(b"")
     async with Server(video()) as server, downloader(server) as d:
-        for target in (tmp_path / "file" / "v.mp4", tmp_path / ("x" * 300), Path("/proc/none/v.mp4"), tmp_path / "a\0b"):
+        for target in (
+            tmp_path / "file" / "v.mp4",
+            tmp_path / ("x" * 300),
+            Path("/proc/none/v.mp4"),
+            tmp_path / "a\0b",
+        ):
             with pytest.raises(DownloadError, match="choose another place") as caught:
                 await d.fetch(server.url, target)
             assert_clean(caught.value)
@@ -686,7 +696,7 @@ async def test_row_59_kill_9_mid_file(tmp_path: Path) -> None:
             sys.executable, "-c", CHILD, server.base, str(target), stdout=asyncio.subprocess.PIPE
         )
         assert child.stdout is not None
-        part = Path(f"{target}.part")
+        part = part_of(target)
         while not part.exists() or part.stat().st_size < 2 * 1024 * 1024:
             await asyncio.wait_for(child.stdout.readline(), 20)
         child.send_signal(signal.SIGKILL)
@@ -1040,7 +1050,7 @@ def steps(task: "asyncio.Task[Any]", count: int) -> Iterator[None]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors in /proc")
 @pytest.mark.parametrize("way", ["native", "anyio"])
 async def test_cancelled_at_every_step(tmp_path: Path, way: str) -> None:
-    """Cancelled at any step, natively or by a scope: no descriptor stays open, and `.part` resumes to the same video."""
+    """Cancelled at any step, natively or by a scope: no descriptor stays open, and `.part` can be resumed."""
     big = BODY + os.urandom(2 * 1024 * 1024)
     async with Server(video(body=big)) as server, downloader(server) as d:
         ended, count = False, 0
