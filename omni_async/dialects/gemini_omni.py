@@ -34,6 +34,7 @@ from .rules import (
     named,
     ratio,
 )
+from .verdict import scrubbed
 from .wire import (
     CONVERTER,
     Call,
@@ -212,7 +213,8 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         if dig(document, "success") is False:
-            raise DecodeError("the gateway did not take the file", path="$.success", excerpt=excerpt(document))
+            said = scrubbed(text(dig(document, "message")) or "no reason given")
+            raise DecodeError(f"the gateway did not take the file: {said}", path="$.success", excerpt=excerpt(document))
         return structure(dig(document, "data"), _Uploaded, path="$.data").url
 
     def balance(self, scope: str = "account") -> Call:

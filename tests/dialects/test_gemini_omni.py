@@ -273,3 +273,11 @@ def test_a_malformed_link_is_a_decode_error():
     """A finished task whose link cannot be resolved has no usable link."""
     with pytest.raises(DecodeError):
         FLAT.read_query(reply({"id": "t", "status": "completed", "url": "https://[broken"}))
+
+
+def test_a_refused_upload_says_why():
+    """`success: false` comes with HTTP 200: the error repeats the gateway's reason, without signed queries."""
+    with pytest.raises(DecodeError, match=r"did not take the file: too large: https://a.example/1.png\?…$"):
+        FLAT.read_upload(reply({"success": False, "message": "too large: https://a.example/1.png?sig=1"}))
+    with pytest.raises(DecodeError, match="no reason given"):
+        FLAT.read_upload(reply({"success": False}))
