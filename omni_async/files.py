@@ -340,14 +340,29 @@ class Downloader:
         begin = opening(answer.status, headers, size=part.size, ranged=ranged, total=part.tag.total, max_wait=max_wait)
         if isinstance(begin, Setback):
             return begin
+        pending = bytearray()
         if begin.restart:
+            fault = await self._first(answer, pending)
+            if fault is not None:
+                return fault
             await on_disk(part.target, part.restart, Tag(validator(headers), begin.total, source_of(URL(job.url))))
-        fault = None if begin.whole else await self._store(answer, job, begin.total)
+        fault = None if begin.whole else await self._store(answer, job, begin.total, pending)
         return fault or await self._verdict(job, begin.total, framed=begin.framed)
 
-    async def _store(self, answer: _Answer, job: _Job, total: int | None) -> Setback | None:
+    async def _first(self, answer: _Answer, pending: bytearray) -> Setback | None:
+        """Enough of a new body to see that it is a video: an error page must not cost what is stored already."""
+        while len(pending) < 8:
+            try:
+                data = await answer.read()
+            except Exception as error:
+                return broken(error, begun=True)
+            if not data:
+                break
+            pending += data
+        return None if pending[4:8] == b"ftyp" else _no_video()
+
+    async def _store(self, answer: _Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body into the file; what came before a break or a cancellation is stored, too."""
-        pending = bytearray()
         try:
             return await self._stream(answer, job, total, pending)
         finally:
@@ -356,9 +371,16 @@ class Downloader:
 
     async def _stream(self, answer: _Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body through `pending` into the file, in pieces of about a MiB."""
-        watch = _Watch(self._clock, self._min_rate)
-        job.told(total, 0)
+        watch, part = _Watch(self._clock, self._min_rate), job.part
         while True:
+            job.told(total, len(pending))
+            if max(part.size + len(pending), total or 0) > self._max_bytes:
+                error = IntegrityError(f"the server sends more than {self._max_bytes} bytes: no video is that long")
+                return Setback(error, again=False, discard=True)
+            if len(pending) >= CHUNK:
+                piece = bytes(pending)
+                pending.clear()
+                await on_disk(part.target, part.write, piece)
             try:
                 data = await answer.read()
             except Exception as error:
@@ -366,23 +388,8 @@ class Downloader:
             if not data:
                 return None
             pending += data
-            fault = self._fault(job, pending, total) or (_slow() if watch.too_slow(len(data)) else None)
-            if fault is not None:
-                return fault
-            job.told(total, len(pending))
-            if len(pending) >= CHUNK:
-                piece = bytes(pending)
-                pending.clear()
-                await on_disk(job.part.target, job.part.write, piece)
-
-    def _fault(self, job: _Job, pending: bytearray, total: int | None) -> Setback | None:
-        """What is plainly wrong already, so that nobody waits for four gigabytes of it."""
-        if max(job.part.size + len(pending), total or 0) > self._max_bytes:
-            error = IntegrityError(f"the server sends more than {self._max_bytes} bytes: no video is that long")
-            return Setback(error, again=False, discard=True)
-        if job.part.size == 0 and len(pending) >= 8 and pending[4:8] != b"ftyp":
-            return _no_video()
-        return None
+            if watch.too_slow(len(data)):
+                return _slow()
 
     async def _verdict(self, job: _Job, total: int | None, *, framed: bool) -> Setback | None:
         """Whether what is stored is the whole, and a video."""
@@ -391,7 +398,7 @@ class Downloader:
             error = IntegrityError(f"{part.size} of {total} bytes arrived: download again to go on from there")
             return Setback(error, discard=part.size > total)
         if (await on_disk(part.target, part.head))[4:8] != b"ftyp":
-            return _no_video()
+            return attrs.evolve(_no_video(), discard=True)
         if not framed and not await on_disk(part.target, part.boxes_end):
             return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
         return None
@@ -408,7 +415,7 @@ def _closed() -> DownloadError:
 
 
 def _no_video() -> Setback:
-    return Setback(IntegrityError("what the server sent is no MP4 video, perhaps an error page"), discard=True)
+    return Setback(IntegrityError("what the server sent is no MP4 video, perhaps an error page"))
 
 
 def _slow() -> Setback:

@@ -87,6 +87,7 @@ class PartFile:
         self.size = 0
         self.tag = Tag()
         self._fd: int | None = None
+        self._doomed = False
         self._key = os.path.normcase(target.parent.resolve() / target.name)
 
     def __repr__(self) -> str:
@@ -195,15 +196,19 @@ class PartFile:
 
     def discard(self) -> None:
         """Remove `.part` and its tag; whatever cannot be removed is left."""
+        self._doomed = True
         for path in (self.path, self.tag_path):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def close(self) -> None:
         """Let go. An empty `.part` is worth nothing and goes, too."""
-        if self._fd is not None and self.size == 0 and sys.platform != "win32":
+        worthless = self._doomed or (self._fd is not None and self.size == 0)
+        if worthless and sys.platform != "win32":  # under the lock: after it, the name can be another's
             self.discard()
         self._let_go()
+        if worthless and sys.platform == "win32":  # an open file cannot be removed there
+            self.discard()
         if _busy.get(self._key) is self:
             del _busy[self._key]
 

@@ -1,6 +1,7 @@
 """Streams up: a local file as one part of a form, read while it is sent."""
 
 import hashlib
+import logging
 import re
 import stat
 from collections.abc import Callable
@@ -20,6 +21,8 @@ Progress = Callable[[int, int | None], None]
 CHUNK = 256 * 1024
 _LONGEST_PATH = 4096
 _SCHEME = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+_log = logging.getLogger("omni_async")
 
 # Not `mimetypes`: what that says depends on the machine's registry.
 _TYPES = {
@@ -155,5 +158,14 @@ class _FilePayload(Payload):
                 raise OSError(f"{self._value} became shorter while it was sent")
             await writer.write(data)
             sent += len(data)
-            if self._on_progress is not None:
-                self._on_progress(sent, self._size)
+            self._told(sent)
+
+    def _told(self, sent: int) -> None:
+        """Report to the caller; what his function raises is his, and no reason to break an upload."""
+        if self._on_progress is None:
+            return
+        try:
+            self._on_progress(sent, self._size)
+        except Exception:
+            _log.exception("on_progress raised and is not called again for this upload")
+            self._on_progress = None

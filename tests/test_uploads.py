@@ -152,6 +152,18 @@ async def test_upload_form_without_progress_or_known_ending(tmp_path: Path) -> N
         assert (seen["type"], seen["body"]) == ("application/octet-stream", b"abc")
 
 
+async def test_progress_that_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A caller's function that raises is logged once and breaks no upload."""
+
+    def bad(done: int, total: int | None) -> None:
+        raise RuntimeError("oops")
+
+    path = tmp_path / "x.png"
+    path.write_bytes(bytes(1_000_000))
+    assert len((await received(upload_form(path, "file", on_progress=bad)))["body"]) == 1_000_000
+    assert len(caplog.records) == 1
+
+
 async def test_file_that_shrinks(tmp_path: Path) -> None:
     """A file that gets shorter while it is sent breaks the request instead of hanging it."""
     path = tmp_path / "x.png"
