@@ -34,7 +34,3 @@ class Clock:
     def wall(self, at: float) -> float:
         """Unix seconds at `at` seconds since the start."""
         return self._wall + at
-
-    def when(self, at: float) -> float:
-        """The loop's time at `at` seconds since the start."""
-        return self._origin + at

@@ -191,7 +191,7 @@ class Emulator:
         now = self._clock.now()
         call = Call(request, kind, gateway, now, Site(self._clock, self._base(request)), detail=detail)
         await self._readers[kind](call)
-        seen = {name: value for name, value in request.headers.items() if name != hdrs.AUTHORIZATION}
+        seen = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
         self.ledger.last_requests.append(SeenRequest(request.method, request.raw_path, seen, call.body))
         call.now = self._clock.now()
         return call

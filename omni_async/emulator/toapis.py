@@ -1,8 +1,8 @@
 """`/v1/videos/generations` in its two shapes: `toapis` flat (docs), `gemini_omni` with mode and input (seed)."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from .answer import Answer, Json, json_answer
 from .checks import (
@@ -85,11 +85,13 @@ class _Generations(Gateway):
         "running_tasks": "Rate limit reached: running tasks.",
     }
 
-    def _dated(self, site: Site, at: float) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _dated(self, site: Site, at: float) -> int | str:
+        """The moment as this shape writes it."""
 
+    @abstractmethod
     def _head(self, task: Task, look: Look, site: Site) -> Json:
-        raise NotImplementedError
+        """What creates and queries both show."""
 
     def created(self, task: Task, look: Look, site: Site) -> Answer:
         return json_answer(200, self._head(task, look, site), task_id=task.task_id)
