@@ -1,7 +1,7 @@
 """Whom to let go, and what each ending teaches: plain synchronous state over Window, Pace and Slots.
 
-A refusal adjusts exactly one controller (`controllers.attribute`). Polls get four of five free places, creates one, when
-both wait: running work drains, and neither starves.
+A refusal adjusts exactly one controller (`controllers.attribute`). Polls get four of five free places, creates one,
+when both wait: running work drains, and neither starves.
 """
 
 import enum

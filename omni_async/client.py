@@ -1,46 +1,38 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
-import asyncio
-import logging
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-import anyio
+import attrs
 
-from .admission import Kind
-from .delivery import Delivery
-from .dialects import DIALECTS, Checked, Dialect
-from .dialects.rules import check_fields
-from .errors import AuthenticationError, Fault, InvalidRequestError, JournalError, OmniError
+from .delivery import Delivery, Progress
+from .dialects import Checked, Dialect
+from .errors import Fault, OmniError
 from .exchange import Exchange, OnEvent, Reporter
 from .files import Downloader
-from .journal import Journal, NoJournal
+from .generate import Studio
+from .journal import Journal
+from .lifetime import Lifetime
 from .limiter import Limiter
-from .many import Many, Steps
+from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask, invalid
 from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
 from .poller import Poller
-from .references import References, check_references
-from .safety import file_name, origins
-from .schedule import Schedule
+from .references import References
+from .safety import origins
+from .settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
 from .submit import Submitter
-from .transport import Key, KeySource, Transport, checked_base_url, sound_key
-from .waiting import Completed, Handle, Watch, id_of, video_or_error, wait_for
+from .transport import Key, KeySource, Transport
+from .waiting import Completed, Handle, Watch, failure_of, id_of, own
 
-logger = logging.getLogger("omni_async")
-
-Progress = Callable[[int, int | None], None]
 Asked = VideoRequest | str | Mapping[str, Any]
 OnFinished = Callable[[VideoTask], Awaitable[None]]
-
-SAME_GATEWAY = frozenset({"gemini_omni", "toapis"})
-PATIENCE = 600.0
-"""Seconds a row of many goes on trying although the account allows nothing at all."""
 
 
 class OmniClient:
@@ -64,7 +56,7 @@ class OmniClient:
         proxy: `env` for the environment's proxies, a proxy's URL, or None.
         allow_hosts: Origins that downloads may reach although they are private or plain http.
         headers: Extra headers for API calls.
-        strict: Whether a request that breaks the documents' rules is refused; False sends it, with a warning in the log.
+        strict: Whether a request that breaks the documents' rules is refused; False sends it and warns in the log.
         keep_requests: Whether a journal keeps the inputs.
         on_event: Called with each event, synchronously.
         on_finished: Awaited with each finished task of the journal.
@@ -97,16 +89,13 @@ class OmniClient:
     ) -> None:
         self.dialect = dialect_of(gateway)
         self.limiter = limiter or Limiter(limits)
-        self.strict = strict
         self.keep_requests = keep_requests
         self._limits = limits or Limits()
-        retry, timeouts = retry or RetryPolicy(), http_timeout or Timeouts()
-        where = checked_base_url(base_url or os.environ.get(self.dialect.base_url_variable) or self.dialect.base_url)
-        report = Reporter(on_event)
+        retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
         self._transport = Transport(
             dialect=self.dialect,
-            base_url=where,
-            key=Key(_key_of(self.dialect, api_key)),
+            base_url=base_url_of(self.dialect, base_url),
+            key=Key(key_of(self.dialect, api_key)),
             session=session,
             timeouts=timeouts,
             proxy=proxy,
@@ -115,30 +104,41 @@ class OmniClient:
         self._exchange = Exchange(
             dialect=self.dialect, transport=self._transport, limiter=self.limiter, retry=retry, report=report
         )
-        self._poller = Poller(self._exchange, _schedule(self.dialect, poll or PollPolicy()), workers=self._limits.max_connections)
-        self._submitter = Submitter(self._exchange, _journal(journal, on_finished), self._poller.submitted)
+        schedule = schedule_of(self.dialect, poll or PollPolicy())
+        self._poller = Poller(self._exchange, schedule, workers=self._limits.max_connections)
+        book = journal_of(journal, on_finished=on_finished is not None)
+        self._submitter = Submitter(self._exchange, book, self._poller.submitted)
         self._references = References(self._exchange)
+        where = self._transport.base_url
         self._downloader = Downloader(allowed=origins(where, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry)
-        self._delivery = Delivery(
-            query=self.query,
+        delivery = Delivery(
+            query=self._exchange.query,
             downloader=self._downloader,
             base_url=where,
             emit=report if report.wanted else None,
             gateway=self.dialect.name,
-            failed=self._failure_of,
+            failed=partial(failure_of, moderated=self.dialect.moderated),
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
-        self._closing: asyncio.Task[None] | None = None
-        self._closed = False
+        self._life = Lifetime(self.dialect.name, self._end)
+        self._studio = Studio(
+            exchange=self._exchange,
+            submitter=self._submitter,
+            poller=self._poller,
+            references=self._references,
+            downloader=self._downloader,
+            delivery=delivery,
+            strict=strict,
+            enter=self._life.enter,
+            closed=lambda: self._life.closed,
+        )
 
     # --- one video ---------------------------------------------------------------------------------------------
 
     async def submit(self, request: Asked, *, max_wait: float | None = None, **fields: Any) -> VideoTask:
         """Ask for one video. This pays.
 
-        The POST is sent at most once, in a task of the client's: cancelled meanwhile, it goes on to a recorded end, which
-        `unclaimed()`, `on_event` and the log tell.
+        The POST is sent at most once, in a task of the client's: cancelled meanwhile, it goes on to a recorded end,
+        which `unclaimed()`, `on_event` and the log tell.
 
         Args:
             request: A `VideoRequest`, or a text with the request's fields as keywords.
@@ -151,12 +151,11 @@ class OmniClient:
             SubmissionUncertainError: It may have been charged; with the evidence.
             OmniError: Anything else; see `may_have_charged`.
         """
-        self._enter()
-        asked, fields = VideoRequest.of(request, fields), {}
-        request = asked
-        self.check(asked)
-        ready = await self._references.published(asked)
-        return await self._submitter.submit(ready, max_wait=max_wait)
+        self._life.enter()
+        request = asked = VideoRequest.of(request, fields)
+        fields.clear()  # no prompt may stay in a frame that a traceback shows
+        self._studio.check(asked)
+        return await self._studio.submit(asked, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Any) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing.
@@ -167,22 +166,7 @@ class OmniClient:
         Raises:
             InvalidRequestError: With every fault.
         """
-        asked = VideoRequest.of(request, fields)
-        checked = self.dialect.check(asked)
-        faults, doubtful = (*checked.faults, *check_references(asked, self.dialect)), checked.warnings
-        if not self.strict:
-            broken = (*check_fields(asked, known=()), *check_references(asked, self.dialect))
-            faults, doubtful = tuple(broken), (*doubtful, *(fault for fault in faults if fault not in broken))
-        if faults:
-            raise invalid(
-                dict.fromkeys(faults),
-                gateway=self.dialect.name,
-                custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
-                metadata=asked.metadata or None,
-            )
-        for warning in doubtful:
-            logger.warning("gateway %s: %s", self.dialect.name, warning)
-        return Checked((), tuple(doubtful))
+        return self._studio.check(VideoRequest.of(request, fields))
 
     async def query(self, task_or_id: Handle) -> VideoTask:
         """Look at a task: one GET.
@@ -191,19 +175,12 @@ class OmniClient:
             NotFoundError: The gateway does not know it.
             OmniError: No usable answer.
         """
-        self._enter()
-        task_id, origin = self._own(task_or_id)
-        ticket = await self.limiter.acquire(Kind.POLL)
-        try:
-            task = await self._exchange.look(ticket, task_id)
-        except OmniError as error:
-            failure = error.about(task_id=task_id)
-        else:
-            if task.status.finished:
-                self.limiter.finished(task_id)
-            return _with_own(task, origin)
-        failure.may_have_charged = True
-        raise failure
+        self._life.enter()
+        origin = own(task_or_id, self.dialect.name)
+        task = await self._exchange.query(id_of(task_or_id))
+        if origin is None:
+            return task
+        return attrs.evolve(task, custom_id=origin.custom_id, metadata=origin.metadata)
 
     async def wait(self, task_or_id: Handle, *, timeout: float | None = 1800.0) -> VideoTask:
         """Wait for a task to finish; ids from anywhere can be waited for.
@@ -217,11 +194,8 @@ class OmniClient:
             WaitTimeoutError: Still running: not a failure.
             NotFoundError: The gateway does not know it, for a minute already.
         """
-        self._enter()
-        _, origin = self._own(task_or_id)
-        if origin is not None and origin.status.finished:
-            return self._finished(origin)
-        return self._finished(await wait_for(self._poller, task_or_id, timeout))
+        self._life.enter()
+        return await self._studio.wait(task_or_id, timeout)
 
     def watch(self, task_or_id: Handle, *, min_interval: float = 0.0, timeout: float | None = 1800.0) -> Watch:
         """Follow a task: an async iterator with an item per change of status or progress, the finished task last.
@@ -231,8 +205,8 @@ class OmniClient:
             min_interval: Seconds between two items at least; changes in between are told as one.
             timeout: Seconds for the whole wait; None waits for ever.
         """
-        self._enter()
-        self._own(task_or_id)
+        self._life.enter()
+        own(task_or_id, self.dialect.name)
         return Watch(self._poller, task_or_id, min_interval=min_interval, timeout=timeout)
 
     def as_completed(self, tasks_or_ids: Iterable[Handle], *, timeout: float | None = 1800.0) -> Completed:
@@ -240,10 +214,10 @@ class OmniClient:
 
         Ids that could not be followed are raised after the others, several as an `ExceptionGroup`.
         """
-        self._enter()
+        self._life.enter()
         tasks = list(tasks_or_ids)
         for task in tasks:
-            self._own(task)
+            own(task, self.dialect.name)
         return Completed(self._poller, tasks, timeout=timeout)
 
     async def generate(
@@ -269,16 +243,11 @@ class OmniClient:
         Raises:
             OmniError: As `submit`, `wait` and `download`.
         """
-        self._enter()
-        asked, fields = VideoRequest.of(request, fields), {}
-        request = asked
-        self.check(asked)
-        if output is not None and not Path(output).is_dir():
-            await self._refuse_existing(Path(output), asked, overwrite=overwrite)
-        task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout=timeout)
-        if output is not None:
-            await self.download(task, output, overwrite=overwrite)
-        return task
+        self._life.enter()
+        request = asked = VideoRequest.of(request, fields)
+        fields.clear()
+        target = None if output is None else os.fspath(output)
+        return await self._studio.one(asked, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
 
     def generate_many(
         self,
@@ -298,32 +267,10 @@ class OmniClient:
             output: Folder for the videos, `<custom_id or task id>.mp4`; None downloads nothing.
             overwrite: Whether existing files are replaced.
         """
-        self._enter()
+        self._life.enter()
         folder = None if output is None else Path(output)
-
-        async def submit(item: Any) -> tuple[VideoRequest, VideoTask]:
-            self._enter()
-            asked = VideoRequest.of(item, {})
-            self.check(asked)
-            if folder is not None and asked.custom_id:
-                await self._refuse_existing(folder / file_name(asked.custom_id), asked, overwrite=overwrite)
-            ready = await self._references.published(asked)
-            return asked, await self._submitter.submit(ready, patience=PATIENCE)
-
-        async def download(task: VideoTask, request: VideoRequest) -> Path:
-            assert folder is not None
-            name = file_name(request.custom_id or task.task_id)
-            return await self.download(task, folder / name, overwrite=overwrite)
-
-        steps = Steps(
-            submit=submit,
-            follow=lambda task, waiter: self._poller.follow(task.task_id, waiter, origin=task),
-            let_go=self._poller.let_go,
-            finished=self._finished,
-            closed=lambda: self._closed,
-            download=None if folder is None else download,
-        )
-        return Many(requests, steps, outstanding=self._limits.max_running_tasks, timeout=timeout)
+        room = self._limits.max_running_tasks
+        return self._studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=room)
 
     # --- files and balance -------------------------------------------------------------------------------------
 
@@ -346,12 +293,8 @@ class OmniClient:
         Raises:
             DownloadError: Not stored; its subclasses say why. Downloading again costs nothing.
         """
-        self._enter()
-        place = await self.limiter.acquire(Kind.TRANSFER)
-        try:
-            return await self._delivery.download(task_or_url, path, overwrite=overwrite, on_progress=on_progress)
-        finally:
-            self.limiter.unused(place)
+        self._life.enter()
+        return await self._studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
 
     async def upload(self, path: str | os.PathLike[str], *, on_progress: Progress | None = None) -> str:
         """Upload a reference image or video and give its public URL.
@@ -359,12 +302,12 @@ class OmniClient:
         Raises:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
         """
-        self._enter()
+        self._life.enter()
         return await self._references.upload(Path(path), on_progress=on_progress)
 
     async def balance(self, *, scope: str = "account") -> Balance:
         """What the account, or with `scope="key"` the key, has left."""
-        self._enter()
+        self._life.enter()
         if scope not in ("account", "key"):
             raise invalid([Fault("scope", f"{scope!r} is not known", ("account", "key"))], gateway=self.dialect.name)
         try:
@@ -403,25 +346,9 @@ class OmniClient:
 
         Cancelled meanwhile, it goes on to the end and raises `CancelledError` afterwards.
         """
-        if self._loop is None:
-            self._closed = True
-            return
-        self._check_loop()
-        self._closed = True
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close())
-        cancelled: asyncio.CancelledError | None = None
-        with anyio.CancelScope(shield=True):
-            while not self._closing.done():
-                try:
-                    await asyncio.wait({self._closing})
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled is not None:
-            raise cancelled
-        self._closing.result()
+        await self._life.close()
 
-    async def _close(self) -> None:
+    async def _end(self) -> None:
         await self._submitter.drain()
         await self._references.aclose()
         await self._poller.aclose()
@@ -429,7 +356,7 @@ class OmniClient:
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
-        self._enter()
+        self._life.enter()
         return self
 
     async def __aexit__(
@@ -437,116 +364,6 @@ class OmniClient:
     ) -> None:
         await self.aclose()
 
-    def _enter(self) -> None:
-        """Start with the first call; later ones must come from the same loop and process."""
-        if self._closed:
-            raise OmniError("this client is closed; make a new one", gateway=self.dialect.name, may_have_charged=False)
-        if self._loop is None:
-            try:
-                self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            except RuntimeError:
-                running = False
-            else:
-                running = True
-            if not running:
-                raise OmniError("no event loop runs: call this from async code", may_have_charged=False)
-        self._check_loop()
-
-    def _check_loop(self) -> None:
-        if os.getpid() != self._pid:
-            raise OmniError(
-                "this client was started in another process; make one after the fork", may_have_charged=False
-            )
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is not self._loop:
-            raise OmniError("this client belongs to another event loop; make one per loop", may_have_charged=False)
-
-    def _own(self, task_or_id: Handle) -> tuple[str, VideoTask | None]:
-        """The id of what was given; a task of another gateway is a mistake."""
-        task_id = id_of(task_or_id)
-        if not isinstance(task_or_id, VideoTask):
-            return task_id, None
-        theirs, ours = task_or_id.gateway, self.dialect.name
-        if theirs and theirs != ours and not {theirs, ours} <= SAME_GATEWAY:
-            fault = Fault("task", f"it runs at gateway {theirs}, and this client speaks to {ours}")
-            raise InvalidRequestError(str(fault), faults=(fault,), task_id=task_id, may_have_charged=True)
-        return task_id, task_or_id
-
-    def _finished(self, task: VideoTask) -> VideoTask:
-        return video_or_error(task, moderated=self.dialect.moderated)
-
-    def _failure_of(self, task: VideoTask) -> OmniError:
-        try:
-            self._finished(task)
-        except OmniError as error:
-            return error
-        return OmniError("the task has a video after all", task_id=task.task_id)
-
-    async def _refuse_existing(self, target: Path, request: VideoRequest, *, overwrite: bool) -> None:
-        try:
-            await self._downloader.refuse_existing(target, overwrite=overwrite)
-        except OmniError as error:
-            error.may_have_charged = False
-            raise error.about(gateway=self.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None)
-
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "idle" if self._loop is None else "open"
+        state = "closed" if self._life.closed else "open" if self._life.started else "idle"
         return f"<OmniClient {self.dialect.name} {state}, {self.limiter!r}>"
-
-
-def dialect_of(gateway: str | Dialect) -> Dialect:
-    """The dialect of a gateway's name, or the caller's own.
-
-    Raises:
-        InvalidRequestError: No such gateway.
-    """
-    if isinstance(gateway, Dialect):
-        return gateway
-    if isinstance(gateway, str) and gateway in DIALECTS:
-        return DIALECTS[gateway]()
-    raise invalid([Fault("gateway", f"{gateway!r} is not known", tuple(DIALECTS))])
-
-
-def _key_of(dialect: Dialect, api_key: KeySource | None) -> KeySource:
-    if callable(api_key):
-        return api_key
-    given = api_key if api_key is not None else os.environ.get(dialect.key_variable)
-    if given is None:
-        raise AuthenticationError(
-            f"no API key for gateway {dialect.name}: set the environment variable {dialect.key_variable} or pass api_key=… "
-            "(the emulator takes any key)",
-            gateway=dialect.name,
-            may_have_charged=False,
-        )
-    return sound_key(given)
-
-
-def _schedule(dialect: Dialect, poll: PollPolicy) -> Schedule:
-    advice = dialect.abilities
-    shortest = poll.min_interval if poll.min_interval is not None else advice.min_interval
-    longest = max(poll.max_interval if poll.max_interval is not None else advice.max_interval, shortest)
-    shortest = min(shortest, longest) if poll.min_interval is not None else min(shortest, poll.max_interval or shortest)
-    first = min(max(advice.first_look, shortest), longest) if poll.min_interval is None else shortest
-    return Schedule(first=min(first, longest), shortest=shortest, longest=longest, fixed=poll.fixed)
-
-
-def _journal(journal: Journal | None, on_finished: OnFinished | None) -> Journal:
-    if isinstance(journal, str | os.PathLike):
-        raise JournalError(
-            "this version keeps no journal file yet: leave journal=None, or pass an object that answers its five calls",
-            may_have_charged=False,
-        )
-    if on_finished is not None and journal is None:
-        raise invalid([Fault("on_finished", "it is called for the tasks of a journal, and there is none")])
-    return journal if journal is not None else NoJournal()
-
-
-def _with_own(task: VideoTask, origin: VideoTask | None) -> VideoTask:
-    if origin is None or (origin.custom_id is None and not origin.metadata):
-        return task
-    import attrs
-
-    return attrs.evolve(task, custom_id=origin.custom_id, metadata=origin.metadata)

@@ -93,15 +93,27 @@ def attribute(evidence: Evidence) -> Controller:
 class Pace:
     """Requests per second: smooth, no initial burst.
 
-    Untested it doubles; refused, it is set by what got through between two refusals (at both the allowance was just used
-    up, so their quotient is the allowance itself, however the gateway counts), and creeps up to try again.
+    Untested it doubles; refused, it is set by what got through between two refusals (at both the allowance was just
+    used up, so that is the allowance itself, however the gateway counts), and creeps up to try again.
 
     Args:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
     """
 
-    __slots__ = ("_cut_at", "_floor", "_grown", "_last", "_next", "_passed", "_recovery", "_refused_at", "_top", "ceiling", "rate")
+    __slots__ = (
+        "_cut_at",
+        "_floor",
+        "_grown",
+        "_last",
+        "_next",
+        "_passed",
+        "_recovery",
+        "_refused_at",
+        "_top",
+        "ceiling",
+        "rate",
+    )
 
     def __init__(self, ceiling: float | None = None, *, start: float = 20.0) -> None:
         self.ceiling = ceiling
@@ -284,7 +296,7 @@ class Slots:
         return end
 
     def hold(self, key: str, now: float, *, seconds: float = GIVE_UP) -> None:
-        """A create goes, and its task will run for at most so long. Beyond the cap it is a probe: the next one waits."""
+        """A create goes, and its task runs for at most so long. Beyond the cap it is a probe: the next one waits."""
         if self.cap is not None and len(self._leases) >= self.cap:
             self._probe_at = now + PROBE * self.run_time
         self._leases[key] = (now, now + seconds)

@@ -194,7 +194,9 @@ class DecodeError(OmniError):
     `terminal` is True if the answer does say that the task is finished, and only its result is missing.
     """
 
-    def __init__(self, message: str, *, path: str = "$", excerpt: str = "", terminal: bool = False, **about: Any) -> None:
+    def __init__(
+        self, message: str, *, path: str = "$", excerpt: str = "", terminal: bool = False, **about: Any
+    ) -> None:
         super().__init__(message, **about)
         self.path = path
         self.excerpt = excerpt

@@ -99,6 +99,20 @@ class Exchange:
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
 
+    async def query(self, task_id: str) -> VideoTask:
+        """Wait for leave, then one GET for one task. Raises as `look`, with the task's id."""
+        ticket = await self.limiter.acquire(Kind.POLL)
+        try:
+            task = await self.look(ticket, task_id)
+        except OmniError as error:
+            failure = error.about(task_id=task_id)
+        else:
+            if task.status.finished:
+                self.limiter.finished(task_id)
+            return task
+        failure.may_have_charged = True  # somebody's task may run under this id
+        raise failure
+
     async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[], Any] | None = None) -> T:
         """A free call, repeated within the retry policy and the shared budget.
 
@@ -124,7 +138,11 @@ class Exchange:
                 raise failure
             self.report(
                 Retried(
-                    gateway=self.dialect.name, kind=call.kind, reason=type(failure).__name__, attempt=attempt, delay=delay
+                    gateway=self.dialect.name,
+                    kind=call.kind,
+                    reason=type(failure).__name__,
+                    attempt=attempt,
+                    delay=delay,
                 )
             )
             await anyio.sleep(delay)

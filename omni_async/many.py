@@ -181,8 +181,7 @@ class _Run:
 
     async def _store(self) -> None:
         """Download what has finished."""
-        assert self.steps.download is not None
-        while True:
+        while self.steps.download is not None:
             task, request = await self._files.get()
             try:
                 path = await self.steps.download(task, request)

@@ -8,18 +8,16 @@ definite, ends the following of an id.
 import asyncio
 import contextvars
 import copy
-import heapq
-import itertools
 import logging
 import math
 import random
-from collections import deque
 from typing import Protocol
 
 import anyio
 import attrs
 
 from .admission import Kind, Ticket
+from .agenda import Agenda
 from .errors import (
     AuthenticationError,
     DecodeError,
@@ -91,11 +89,7 @@ class Poller:
         self._rng: random.Random = exchange.rng
         self._followed: dict[str, _Followed] = {}
         self._parked: dict[str, _Followed] = {}
-        self._heap: list[tuple[float, int, _Followed]] = []
-        self._sequence = itertools.count()
-        self._ready: deque[_Followed] = deque()
-        self._idle: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._agenda: Agenda[_Followed] = Agenda(self._still_wanted)
         self._pump: asyncio.Task[None] | None = None
         self._round_trip = 0.2
         self._unknown_words: set[str] = set()
@@ -125,8 +119,7 @@ class Poller:
             # Submitted elsewhere, nobody knows when: look at once.
             followed = _Followed(task_id, anyio.current_time(), origin=origin)
             self._followed[task_id] = followed
-            followed.due = followed.started
-            self._push(followed)
+            self._put(followed, followed.started)
         followed.origin = followed.origin or origin
         followed.waiters.append(waiter)
         if self._parked.pop(task_id, None) is not None:
@@ -182,46 +175,21 @@ class Poller:
             last = self._last_look(waiter)
             if now < last < due:
                 due = last
-        followed.due = due
-        self._push(followed)
+        self._put(followed, due)
 
     def _last_look(self, waiter: Waiter) -> float:
         return waiter.deadline - 1.5 * self._round_trip
 
-    def _push(self, followed: _Followed) -> None:
-        if self._closed:
-            return
-        self._start()
-        heapq.heappush(self._heap, (followed.due, next(self._sequence), followed))
-        if self._timer is None or followed.due < self._timer.when():
-            self._arm()
+    def _put(self, followed: _Followed, due: float) -> None:
+        if not self._closed:
+            self._start()
+            self._agenda.put(followed, due)
 
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._heap:
-            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._tick)
-
-    def _tick(self) -> None:
-        """Hand what is due to the workers."""
-        self._timer = None
-        now = anyio.current_time()
-        while self._heap and self._heap[0][0] <= now:
-            due, _, followed = heapq.heappop(self._heap)
-            if due != followed.due or followed.busy:
-                continue  # planned anew since: another entry stands for it
-            if not self._wanted(followed):
-                self._park(followed)
-                continue
-            followed.busy = True
-            self._ready.append(followed)
-            while self._idle:
-                worker = self._idle.pop()
-                if not worker.done():
-                    worker.set_result(None)
-                    break
-        self._arm()
+    def _still_wanted(self, followed: _Followed) -> bool:
+        if self._wanted(followed):
+            return True
+        self._park(followed)
+        return False
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -237,17 +205,15 @@ class Poller:
                 group.start_soon(self._work)
 
     async def _work(self) -> None:
-        loop, limiter = asyncio.get_running_loop(), self._exchange.limiter
+        agenda, limiter = self._agenda, self._exchange.limiter
         while True:
-            while not self._ready:
-                idle: asyncio.Future[None] = loop.create_future()
-                self._idle.append(idle)
-                await idle
+            await agenda.ready()
             ticket = await limiter.acquire(Kind.POLL)
-            if not self._ready:  # another worker was faster
+            followed = agenda.take()
+            if followed is None:
                 limiter.unused(ticket)
-                continue
-            await self._look(self._ready.popleft(), ticket)
+            else:
+                await self._look(followed, ticket)
 
     async def _look(self, followed: _Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""
@@ -261,7 +227,7 @@ class Poller:
             self._missed(followed, error)
         except Exception:
             followed.busy = False
-            logger.exception("an unexpected error while looking at task %s; it will be looked at again", followed.task_id)
+            logger.exception("an unexpected error while looking at task %s; it is looked at again", followed.task_id)
             self._later(followed)
         else:
             followed.busy = False
@@ -276,6 +242,20 @@ class Poller:
         if origin is not None and (origin.custom_id is not None or origin.metadata):
             task = attrs.evolve(task, custom_id=origin.custom_id, metadata=origin.metadata)
         self._note_word(task.raw_status)
+        self._report_look(task, took)
+        followed.last = task
+        if task.status.finished:
+            self._finish(followed, task)
+            return
+        if first or last is None or _told(last) != _told(task):
+            for waiter in tuple(followed.waiters):
+                waiter.changed(task)
+        if self._wanted(followed):
+            self._plan(followed)
+        else:
+            self._park(followed)
+
+    def _report_look(self, task: VideoTask, took: float) -> None:
         report = self._exchange.report
         if report.wanted:
             report(
@@ -290,22 +270,6 @@ class Poller:
                     seconds=took,
                 )
             )
-        changed = first or last is None or (last.status, last.progress, last.raw_status) != (
-            task.status,
-            task.progress,
-            task.raw_status,
-        )
-        followed.last = task
-        if task.status.finished:
-            self._finish(followed, task)
-        elif changed:
-            for waiter in tuple(followed.waiters):
-                waiter.changed(task)
-        if not task.status.finished:
-            if self._wanted(followed):
-                self._plan(followed)
-            else:
-                self._park(followed)
 
     def _finish(self, followed: _Followed, task: VideoTask) -> None:
         """A finished status is final: everybody is told, and it is not looked at again."""
@@ -388,11 +352,8 @@ class Poller:
             return
         cause = pump.exception()
         followed, self._followed, self._parked = self._followed, {}, {}
-        self._heap.clear()
-        self._ready.clear()
-        self._idle.clear()
+        self._agenda.clear()
         for one in followed.values():
-            one.due = math.inf
             for waiter in tuple(one.waiters):
                 error = OmniError("the poller ended unexpectedly; wait for the id again")
                 error.__cause__ = cause
@@ -402,9 +363,7 @@ class Poller:
         """Stop looking; whoever still waits is told that the client was closed."""
         self._closed = True
         self._stop_listening()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._agenda.clear()
         followed, self._followed, self._parked = self._followed, {}, {}
         for one in followed.values():
             for waiter in tuple(one.waiters):
@@ -414,6 +373,11 @@ class Poller:
             self._pump.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._pump})
+
+
+def _told(task: VideoTask) -> tuple[object, ...]:
+    """What makes a change worth telling."""
+    return task.status, task.progress, task.raw_status
 
 
 def _definite(error: OmniError) -> bool:

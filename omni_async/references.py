@@ -58,7 +58,9 @@ class References:
         if not paths:
             return request
         urls = {path: await self._once(Path(path)) for path in paths}
-        changed: dict[str, Any] = {field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in FIELDS}
+        changed: dict[str, Any] = {
+            field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in FIELDS
+        }
         return attrs.evolve(request, **changed)
 
     async def _once(self, path: Path) -> str:

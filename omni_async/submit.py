@@ -17,7 +17,7 @@ import anyio
 import attrs
 
 from .admission import Kind, Ticket
-from .dialects import Call, Meaning, RefusalKind, Reply, Verdict, error_of, judge_create
+from .dialects import Call, Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .errors import (
     AnswerLostError,
     AuthenticationError,
@@ -32,6 +32,7 @@ from .errors import (
 from .events import Retried, Submitted, Uncertain
 from .exchange import Exchange
 from .journal import Answer, Intent, Journal
+from .lifetime import to_the_end
 from .models import Outcome, VideoRequest, VideoTask
 from .retry import backoff
 
@@ -181,17 +182,9 @@ class Submitter:
         logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)
 
     async def drain(self) -> None:
-        """Wait until every POST in flight has its recorded end. Cancelled meanwhile, it goes on, and raises afterwards."""
-        cancelled: asyncio.CancelledError | None = None
-        # The shield holds against anyio's scopes; a plain Task.cancel() goes through it and is caught.
-        with anyio.CancelScope(shield=True):
-            while self._posts:
-                try:
-                    await asyncio.wait(set(self._posts))
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        """Wait until every POST in flight has its recorded end; cancelled meanwhile, it goes on and raises afterwards."""
+        while self._posts:
+            await to_the_end(*self._posts)
 
     async def _post(self, ticket: Ticket, create: _Create) -> _Attempt:
         """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
@@ -246,9 +239,8 @@ class Submitter:
 
     async def _accepted(self, create: _Create, reply: Reply | None, task_id: str, seconds: float) -> _Attempt:
         request, intent = create.request, create.intent
-        task = attrs.evolve(
-            self._decoded(reply, task_id), custom_id=request.custom_id, metadata=request.metadata, gateway=intent.gateway
-        )
+        own = {"custom_id": request.custom_id, "metadata": request.metadata, "gateway": intent.gateway}
+        task = attrs.evolve(self._decoded(reply, task_id), **own)
         owner = self._issued.setdefault(task_id, intent.key)
         if owner != intent.key and not _replayed(create.call, self._exchange.dialect.abilities.idempotency_field):
             return await self._same_id(create, task_id)
@@ -291,8 +283,8 @@ class Submitter:
         return _Attempt(error=error)
 
     async def _refused(self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict) -> _Attempt:
-        exchange, refusal, gateway = self._exchange, verdict.refusal, create.intent.gateway
-        assert refusal is not None
+        exchange, gateway = self._exchange, create.intent.gateway
+        refusal = verdict.refusal or Refusal(RefusalKind.BAD_REQUEST)
         error = error_of(refusal, reply, private=(create.request.prompt,), gateway=gateway, may_have_charged=False)
         if isinstance(error, RateLimitError):
             decision = exchange.slow_down(ticket, reply, refusal)
@@ -314,7 +306,13 @@ class Submitter:
         return _Attempt(error=error, again=renewable)
 
     async def _uncertain(
-        self, create: _Create, ticket: Ticket, *, reason: str, verdict: Verdict | None = None, reply: Reply | None = None
+        self,
+        create: _Create,
+        ticket: Ticket,
+        *,
+        reason: str,
+        verdict: Verdict | None = None,
+        reply: Reply | None = None,
     ) -> _Attempt:
         """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
         candidate = verdict.candidate if verdict else None
@@ -329,8 +327,8 @@ class Submitter:
         if reply is not None:
             evidence |= {"status": reply.status, "body": reply.body}
         error = SubmissionUncertainError(
-            f"the create may have been charged and was not sent again: {reason}. Look in the gateway's console or bill: "
-            "if the task is there, wait for its id; if it surely is not, submit again",
+            f"the create may have been charged and was not sent again: {reason}. Look in the gateway's console or "
+            "bill: if the task is there, wait for its id; if it surely is not, submit again",
             evidence=evidence,
             request_id=request_id,
             task_id=candidate,
@@ -390,4 +388,3 @@ def _is_unauthorized(error: OmniError) -> bool:
 
 def _as_omni(error: BaseException) -> OmniError:
     return error if isinstance(error, OmniError) else OmniError(f"the create ended in {type(error).__name__}")
-

@@ -1,4 +1,4 @@
-"""A Call becomes a Reply over one aiohttp session, borrowed or owned; what goes wrong is split into not sent and answer lost.
+"""A Call becomes a Reply over one aiohttp session, borrowed or owned; what goes wrong was not sent, or its answer lost.
 
 Foreign exceptions stop here. Ours are raised outside the `except` blocks, so that no aiohttp exception, whose frames
 hold the key, hangs in their context.
@@ -24,7 +24,11 @@ BODY_LIMIT: Mapping[CallKind, int] = {CallKind.CREATE: 64 * 1024}
 OTHER_BODY_LIMIT = 1024 * 1024
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
-USER_AGENT = f"omni-async/{__version__} Python/{sys.version_info.major}.{sys.version_info.minor} aiohttp/{aiohttp.__version__}"
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__version__}"
+
+# A RuntimeError is a closed session, a ValueError an oddity of the answer's head, an AssertionError one of a proxy's.
+FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError, ValueError, RuntimeError, AssertionError)
 
 KeySource = str | Callable[[], str | Awaitable[str]]
 
@@ -163,7 +167,7 @@ class Transport:
             # The limiter says how many may be in flight: a second limit here would only make them wait unseen.
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
             self._own = aiohttp.ClientSession(
-                connector=connector, trace_configs=[_tracing()], cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
+                connector=connector, trace_configs=[_tracing()], cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._own
 
@@ -208,15 +212,14 @@ class Transport:
             ) as response:
                 progress.connected = True
                 body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
+                body = _scrubbed(body, key)
                 url = str(response.url)
-                return Reply(
-                    status=response.status, headers=response.headers, body=_scrubbed(body, key), complete=complete, url=url
-                )
-        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError, ValueError, RuntimeError, AssertionError) as error:
+                return Reply(status=response.status, headers=response.headers, body=body, complete=complete, url=url)
+        except FOREIGN as error:
             return error
 
     def _translate(self, error: Exception, progress: _Progress) -> TransportError:
-        """The one table from foreign exceptions to ours. Order counts: the certificate error is a connector error too."""
+        """The one table from foreign exceptions to ours. Order counts: a certificate error is a connector error too."""
         host = urlsplit(self.base_url).hostname
         for kinds, words, configuration in _NEVER_SENT:
             if isinstance(error, kinds):
@@ -224,8 +227,9 @@ class Transport:
         traced = self._borrowed is None
         if traced and not progress.connected:
             return NotSentError(f"never sent to {host}: no connection was obtained ({type(error).__name__})")
-        lost = "no answer in time" if isinstance(error, TimeoutError) else f"the answer was lost ({type(error).__name__})"
-        return AnswerLostError(f"sent to {host}, {lost}", timed_out=isinstance(error, TimeoutError))
+        late = isinstance(error, TimeoutError)
+        lost = "no answer in time" if late else f"the answer was lost ({type(error).__name__})"
+        return AnswerLostError(f"sent to {host}, {lost}", timed_out=late)
 
     async def aclose(self) -> None:
         """Close the session if it is our own."""

@@ -18,6 +18,9 @@ from .poller import Poller
 
 Handle = VideoTask | str
 
+SAME_GATEWAY = frozenset({"gemini_omni", "toapis"})
+"""Two shapes of one gateway: each can follow the other's tasks (docs)."""
+
 
 def id_of(task: Handle) -> str:
     """The task id of what a waiting call was given.
@@ -30,6 +33,21 @@ def id_of(task: Handle) -> str:
         fault = Fault("task_id", "neither a VideoTask nor a task id")
         raise InvalidRequestError(str(fault), faults=(fault,), may_have_charged=True)
     return task_id
+
+
+def own(task: Handle, gateway: str) -> VideoTask | None:
+    """The task that was given, if it was one and not just its id.
+
+    Raises:
+        InvalidRequestError: No task id, or a task of another gateway.
+    """
+    task_id = id_of(task)
+    if not isinstance(task, VideoTask):
+        return None
+    if task.gateway and task.gateway != gateway and not {task.gateway, gateway} <= SAME_GATEWAY:
+        fault = Fault("task", f"it runs at gateway {task.gateway}, and this client speaks to {gateway}")
+        raise InvalidRequestError(str(fault), faults=(fault,), task_id=task_id, may_have_charged=True)
+    return task
 
 
 def deadline_after(timeout: float | None) -> float:
@@ -69,6 +87,15 @@ def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | No
         request_id=task.request_id,
         metadata=task.metadata or None,
     )
+
+
+def failure_of(task: VideoTask, *, moderated: Callable[[str | None, str | None], bool]) -> OmniError:
+    """The error for a task that ended without a video."""
+    try:
+        video_or_error(task, moderated=moderated)
+    except TaskFailedError as error:
+        return error
+    return OmniError("the task has a video after all", task_id=task.task_id)
 
 
 class _One:

@@ -1,0 +1,94 @@
+"""One heap, one timer, lazy deletion: what is due when, handed to whoever works.
+
+An entry is put anew rather than moved; the old one is passed over when its time comes, because the item is no longer
+due then. Nothing is allocated for a worker that finds something ready.
+"""
+
+import asyncio
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+
+class Item(Protocol):
+    """What can be put on the agenda."""
+
+    due: float
+    busy: bool
+    """Whether it is being worked on, or waits for a worker."""
+
+
+T = TypeVar("T", bound=Item)
+
+
+class Agenda(Generic[T]):
+    """Items by the time they are due.
+
+    Args:
+        wanted: Asked when an item falls due; one that is not wanted is dropped.
+    """
+
+    def __init__(self, wanted: Callable[[T], bool]) -> None:
+        self._wanted = wanted
+        self._heap: list[tuple[float, int, T]] = []
+        self._sequence = itertools.count()
+        self._ready: deque[T] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def put(self, item: T, due: float) -> None:
+        """The item is due then, and no more when it was before."""
+        item.due = due
+        heapq.heappush(self._heap, (due, next(self._sequence), item))
+        if self._timer is None or due < self._timer.when():
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, item = heapq.heappop(self._heap)
+            if due == item.due and not item.busy and self._wanted(item):
+                item.busy = True
+                self._ready.append(item)
+                self._wake_one()
+        self._arm()
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+                return
+
+    async def ready(self) -> None:
+        """Wait until an item is due and not taken."""
+        while not self._ready:
+            idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle
+
+    def take(self) -> T | None:
+        """The item that has been due longest; None if another worker was faster."""
+        return self._ready.popleft() if self._ready else None
+
+    def clear(self) -> None:
+        """Nothing is due any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for _, _, item in self._heap:
+            item.due = math.inf
+        self._heap.clear()
+        self._ready.clear()
+        self._idle.clear()

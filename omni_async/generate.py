@@ -1,0 +1,153 @@
+"""From a described video to a file: check, upload references, submit, wait, download; one, or many at once."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+
+from .admission import Kind
+from .delivery import Delivery, Progress
+from .dialects import Checked
+from .dialects.rules import check_fields
+from .errors import OmniError
+from .exchange import Exchange
+from .files import Downloader
+from .many import Many, Source, Steps
+from .models import VideoRequest, VideoTask, invalid
+from .poller import Poller
+from .references import References, check_references
+from .safety import file_name
+from .submit import Submitter
+from .waiting import Handle, own, video_or_error, wait_for
+
+logger = logging.getLogger("omni_async")
+
+PATIENCE = 600.0
+"""Seconds a row of many goes on trying although the account allows nothing at all."""
+
+
+@attrs.frozen(kw_only=True)
+class Studio:
+    """The steps of making videos with one client.
+
+    Args:
+        exchange: What calls go through.
+        submitter: Pays.
+        poller: Follows.
+        references: Uploads.
+        downloader: Fetches URLs.
+        delivery: Stores videos.
+        strict: Whether what breaks the documents' rules is refused.
+        enter: Checks that the client may be used; `closed` tells whether it may no more.
+    """
+
+    exchange: Exchange
+    submitter: Submitter
+    poller: Poller
+    references: References
+    downloader: Downloader
+    delivery: Delivery
+    strict: bool
+    enter: Callable[[], None]
+    closed: Callable[[], bool]
+
+    def check(self, asked: VideoRequest) -> Checked:
+        """Check a request against the gateway's rules and the disk; sends nothing. Gives what is doubtful.
+
+        Raises:
+            InvalidRequestError: With every fault.
+        """
+        dialect = self.exchange.dialect
+        checked, local = dialect.check(asked), check_references(asked, dialect)
+        faults, doubtful = (*checked.faults, *local), checked.warnings
+        if not self.strict:
+            broken = (*check_fields(asked, known=()), *local)  # what no gateway could make sense of
+            faults, doubtful = broken, (*doubtful, *(fault for fault in faults if fault not in broken))
+        if faults:
+            raise invalid(
+                dict.fromkeys(faults),
+                gateway=dialect.name,
+                custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
+                metadata=asked.metadata or None,
+            )
+        for warning in doubtful:
+            logger.warning("gateway %s: %s", dialect.name, warning)
+        return Checked((), tuple(doubtful))
+
+    async def submit(self, asked: VideoRequest, *, max_wait: float | None = None, patience: float = 0.0) -> VideoTask:
+        """Upload what is local, then pay."""
+        ready = await self.references.published(asked)
+        return await self.submitter.submit(ready, max_wait=max_wait, patience=patience)
+
+    async def wait(self, task: Handle, timeout: float | None) -> VideoTask:
+        """The finished task; TaskFailedError for one without a video."""
+        origin = own(task, self.exchange.dialect.name)
+        if origin is not None and origin.status.finished:
+            return self.finished(origin)
+        return self.finished(await wait_for(self.poller, task, timeout))
+
+    def finished(self, task: VideoTask) -> VideoTask:
+        """A finished task with a video; TaskFailedError for one without."""
+        return video_or_error(task, moderated=self.exchange.dialect.moderated)
+
+    async def download(
+        self, task_or_url: Handle, path: Path | str, *, overwrite: bool, on_progress: Progress | None = None
+    ) -> Path:
+        """Store a video, with one of the places for transfers."""
+        limiter = self.exchange.limiter
+        place = await limiter.acquire(Kind.TRANSFER)
+        try:
+            return await self.delivery.download(task_or_url, path, overwrite=overwrite, on_progress=on_progress)
+        finally:
+            limiter.unused(place)
+
+    async def one(
+        self, asked: VideoRequest, *, timeout: float | None, output: str | None, overwrite: bool, max_wait: float | None
+    ) -> VideoTask:
+        """Submit, wait and store one video; the target is checked before anything is paid."""
+        self.check(asked)
+        if output is not None and not output.endswith(("/", os.sep)) and not await anyio.Path(output).is_dir():
+            await self._refuse_existing(Path(output), asked, overwrite=overwrite)
+        task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout)
+        if output is not None:
+            await self.download(task, output, overwrite=overwrite)
+        return task
+
+    def many(
+        self, requests: Source, *, timeout: float | None, folder: Path | None, overwrite: bool, outstanding: int | None
+    ) -> Many:
+        """An iterator over the outcomes of many requests."""
+        steps = Steps(
+            submit=partial(self._submit_row, folder=folder, overwrite=overwrite),
+            follow=lambda task, waiter: self.poller.follow(task.task_id, waiter, origin=task),
+            let_go=self.poller.let_go,
+            finished=self.finished,
+            closed=self.closed,
+            download=None if folder is None else partial(self._store_row, folder=folder, overwrite=overwrite),
+        )
+        return Many(requests, steps, outstanding=outstanding, timeout=timeout)
+
+    async def _submit_row(self, item: Any, *, folder: Path | None, overwrite: bool) -> tuple[VideoRequest, VideoTask]:
+        self.enter()
+        asked = VideoRequest.of(item, {})
+        self.check(asked)
+        if folder is not None and asked.custom_id:
+            await self._refuse_existing(folder / file_name(asked.custom_id), asked, overwrite=overwrite)
+        return asked, await self.submit(asked, patience=PATIENCE)
+
+    async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
+        return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)
+
+    async def _refuse_existing(self, target: Path, asked: VideoRequest, *, overwrite: bool) -> None:
+        try:
+            await self.downloader.refuse_existing(target, overwrite=overwrite)
+        except OmniError as error:
+            error.may_have_charged = False  # found before anything was sent
+            name, metadata = self.exchange.dialect.name, asked.metadata or None
+            error.about(gateway=name, custom_id=asked.custom_id, metadata=metadata)
+            raise

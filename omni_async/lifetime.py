@@ -1,0 +1,90 @@
+"""A client's life: started by its first call, bound to that loop and process, ended once, to the end."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from .errors import OmniError
+
+
+class Lifetime:
+    """Where and how long a client may be used.
+
+    Args:
+        gateway: For the errors.
+        end: What ending it takes.
+    """
+
+    def __init__(self, gateway: str, end: Callable[[], Awaitable[None]]) -> None:
+        self._gateway = gateway
+        self._end = end
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._ending: asyncio.Task[None] | None = None
+        self.closed = False
+
+    @property
+    def started(self) -> bool:
+        """Whether a first call was made."""
+        return self._loop is not None
+
+    def enter(self) -> None:
+        """Start with the first call; later ones must come from the same loop and process.
+
+        Raises:
+            OmniError: Closed, or called from elsewhere; nothing was sent.
+        """
+        if self.closed:
+            raise self._error("this client is closed; make a new one")
+        here = _running_loop()
+        if here is None:
+            raise self._error("no event loop runs: call this from async code")
+        if self._loop is None:
+            self._loop, self._pid = here, os.getpid()
+        self._check(here)
+
+    def _check(self, here: asyncio.AbstractEventLoop | None) -> None:
+        if os.getpid() != self._pid:
+            raise self._error("this client was started in another process; make one after the fork")
+        if here is not self._loop:
+            raise self._error("this client belongs to another event loop; make one per loop")
+
+    def _error(self, message: str) -> OmniError:
+        return OmniError(message, gateway=self._gateway, may_have_charged=False)
+
+    async def close(self) -> None:
+        """End it, once and to the end: cancelled meanwhile, it goes on and raises `CancelledError` afterwards."""
+        self.closed = True
+        if self._loop is None:
+            return
+        self._check(_running_loop())
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._run())
+        await to_the_end(self._ending)
+        self._ending.result()
+
+    async def _run(self) -> None:
+        await self._end()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def to_the_end(*tasks: "asyncio.Task[object] | asyncio.Task[None]") -> None:
+    """Wait until all are done, however often this is cancelled meanwhile, and raise `CancelledError` afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    # The shield holds against anyio's scopes; a plain Task.cancel() goes through it and is caught.
+    with anyio.CancelScope(shield=True):
+        while not all(task.done() for task in tasks):
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,74 @@
+"""What a client is made of, from what its constructor is given."""
+
+import os
+
+from .dialects import DIALECTS, Dialect
+from .errors import AuthenticationError, Fault, JournalError
+from .journal import Journal, NoJournal
+from .models import invalid
+from .policies import PollPolicy
+from .schedule import Schedule
+from .transport import KeySource, sound_key
+
+
+def dialect_of(gateway: str | Dialect) -> Dialect:
+    """The dialect of a gateway's name, or the caller's own.
+
+    Raises:
+        InvalidRequestError: No such gateway.
+    """
+    if isinstance(gateway, Dialect):
+        return gateway
+    if isinstance(gateway, str) and gateway in DIALECTS:
+        return DIALECTS[gateway]()
+    raise invalid([Fault("gateway", f"{gateway!r} is not known", tuple(DIALECTS))])
+
+
+def base_url_of(dialect: Dialect, base_url: str | None) -> str:
+    """Where the gateway is: as given, else from the environment, else its own address."""
+    return base_url or os.environ.get(dialect.base_url_variable) or dialect.base_url
+
+
+def key_of(dialect: Dialect, api_key: KeySource | None) -> KeySource:
+    """The key as given, else from the environment.
+
+    Raises:
+        AuthenticationError: There is none; names the variable.
+    """
+    if callable(api_key):
+        return api_key
+    given = api_key if api_key is not None else os.environ.get(dialect.key_variable)
+    if given is not None:
+        return sound_key(given)
+    raise AuthenticationError(
+        f"no API key: set the environment variable {dialect.key_variable} or pass api_key=… "
+        "(the emulator takes any key)",
+        gateway=dialect.name,
+        may_have_charged=False,
+    )
+
+
+def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
+    """The dialect's advice, where the caller sets nothing else."""
+    advice = dialect.abilities
+    shortest = poll.min_interval or min(advice.min_interval, poll.max_interval or advice.min_interval)
+    longest = max(poll.max_interval or advice.max_interval, shortest)
+    first = shortest if poll.min_interval else min(advice.first_look, longest)
+    return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed)
+
+
+def journal_of(journal: Journal | None, *, on_finished: bool) -> Journal:
+    """The caller's journal, or none.
+
+    Raises:
+        JournalError: A path: this version keeps no journal file.
+        InvalidRequestError: `on_finished` without a journal.
+    """
+    if isinstance(journal, str | os.PathLike):
+        raise JournalError(
+            "this version keeps no journal file yet: leave journal=None, or pass an object that answers its five calls",
+            may_have_charged=False,
+        )
+    if on_finished and journal is None:
+        raise invalid([Fault("on_finished", "it is called for the tasks of a journal, and there is none")])
+    return journal if journal is not None else NoJournal()

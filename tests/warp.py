@@ -1,0 +1,57 @@
+"""An event loop whose time jumps: hours of waiting pass in the time the work takes, real sockets included.
+
+When nothing is ready and no thread works, the clock goes straight to the next timer. So limits per second, task times
+of minutes and timeouts are tested as they are, and no test waits.
+"""
+
+import asyncio
+import selectors
+import threading
+
+
+class _WarpSelector(selectors.DefaultSelector):
+    """Never waits for time: it says how much has passed instead."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout=None):
+        events = super().select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        while True:
+            # What loopback or a thread has on its way counts as happening now.
+            events = super().select(0.0002 if timeout is not None and not _threads_work() else 0.01)
+            if events:
+                return events
+            if timeout is not None and not _threads_work():
+                self.now += timeout + 1e-9
+                return []
+
+
+def _threads_work():
+    for thread in threading.enumerate():
+        queue = getattr(thread, "queue", None)
+        if type(thread).__name__ == "WorkerThread" and queue is not None and queue.unfinished_tasks:
+            return True
+    return False
+
+
+class WarpLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop on such a selector."""
+
+    def __init__(self):
+        self._warp = _WarpSelector()
+        super().__init__(self._warp)
+        self._clock_resolution = 1e-9
+
+    def time(self):
+        """Seconds, by the clock that jumps."""
+        return self._warp.now
+
+
+def run(main):
+    """Run a coroutine on a loop whose time jumps."""
+    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+        return runner.run(main)
