@@ -62,7 +62,7 @@ class Foreign(Dialect):
         status = self.status(word) or TaskStatus.RUNNING
         url = _video_in(data.get("output"))
         if status is TaskStatus.SUCCEEDED and url is None:
-            raise DecodeError("finished, but without a URL", path="$.data.output")
+            raise DecodeError("finished, but without a URL", path="$.data.output", terminal=True)
         return VideoTask(
             task_id=text(data.get("task_id")) or "",
             status=status,

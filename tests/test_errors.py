@@ -80,7 +80,7 @@ OWN = {
     GatewayError: API,
     RejectedError: {**API, "moderated": True},
     RateLimitError: {**API, "retry_after": 2.5},
-    DecodeError: {"path": "$.data.task_id", "excerpt": '{"data": "str"}'},
+    DecodeError: {"path": "$.data.task_id", "excerpt": '{"data": "str"}', "terminal": True},
     TaskFailedError: {"task": TASK, "moderated": True, "retryable": False},
     WaitTimeoutError: {"task": TASK, "waited": 12.5},
 }
@@ -185,7 +185,7 @@ def test_defaults_of_the_own_attributes():
     assert SubmissionUncertainError("m").evidence == {}
     assert RejectedError("m").moderated is False
     assert RateLimitError("m").retry_after is None
-    assert (DecodeError("m").path, DecodeError("m").excerpt) == ("$", "")
+    assert (DecodeError("m").path, DecodeError("m").excerpt, DecodeError("m").terminal) == ("$", "", False)
     failed = TaskFailedError("m")
     assert (failed.task, failed.moderated, failed.retryable) == (None, False, True)
     assert (WaitTimeoutError("m").task, WaitTimeoutError("m").waited) == (None, 0.0)

@@ -40,12 +40,12 @@ from .wire import (
     Call,
     CallKind,
     Reply,
-    absolute,
     amount,
     code_text,
     dig,
     excerpt,
     instant,
+    link,
     percent,
     segment,
     structure,
@@ -185,7 +185,7 @@ class _OmniDialect(Dialect):
 
     def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING
-        url = next((u for place in _URLS if (u := text(dig(body, *place)))), None)
+        url = next((u for place in _URLS if (u := link(reply.url, dig(body, *place)))), None)
         if status is TaskStatus.SUCCEEDED and url is None:
             raise DecodeError(
                 "finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body), terminal=True
@@ -201,7 +201,7 @@ class _OmniDialect(Dialect):
             created_at=instant(dig(body, "created_at")),
             completed_at=instant(dig(body, "completed_at")),
             expires_at=instant(dig(body, "expires_at")),
-            video_url=absolute(reply.url, url, path="$.result.data[0].url") if url else None,
+            video_url=url,
             error_message=next((words for place in told if (words := text(dig(body, *place)))), None),
             error_code=code_text(dig(body, "error", "code")),
             gateway=self.name,
@@ -309,8 +309,8 @@ class ToApis(_OmniDialect):
 
 def _check_base64(request: VideoRequest) -> Iterator[Fault]:
     name = "image_urls" if request.image_urls else "images"
-    for place, link in enumerate(request.reference_images):
-        if isinstance(link, str) and link.strip().lower().startswith("data:"):
+    for place, image in enumerate(request.reference_images):
+        if isinstance(image, str) and image.strip().lower().startswith("data:"):
             yield Fault(f"{name}[{place}]", "base64 is not taken; upload the file or give its URL")
 
 

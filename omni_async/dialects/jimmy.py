@@ -26,12 +26,12 @@ from .wire import (
     Call,
     CallKind,
     Reply,
-    absolute,
     amount,
     dig,
     excerpt,
     ident,
     instant,
+    link,
     number_code,
     percent,
     segment,
@@ -189,7 +189,7 @@ class Jimmy(Dialect):
 
     def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING
-        url = next((u for place in _URLS if (u := text(dig(data, *place)))), None)
+        url = next((u for place in _URLS if (u := link(reply.url, dig(data, *place)))), None)
         if status is TaskStatus.SUCCEEDED and url is None:
             raise DecodeError(
                 "finished, but without a URL", path="$.data.result.video_url", excerpt=excerpt(data), terminal=True
@@ -203,7 +203,7 @@ class Jimmy(Dialect):
             created_at=instant(dig(data, "created_at")),
             completed_at=instant(dig(data, "completed_at")),
             expires_at=instant(dig(data, "expires_at")),
-            video_url=absolute(reply.url, url, path="$.data.result.video_url") if url else None,
+            video_url=url,
             error_message=text(dig(data, "error_message")),
             gateway=self.name,
             request_id=reply.request_id,

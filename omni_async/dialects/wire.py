@@ -146,13 +146,12 @@ def segment(task_id: str) -> str:
     return quote(task_id, safe="")
 
 
-def absolute(base: str, link: str, *, path: str) -> str:
-    """A link as the gateway meant it, which can be relative to where it was asked (seen)."""
+def link(base: str, value: Any) -> str | None:
+    """A URL as the gateway meant it, which can be relative to where it was asked (seen); a malformed one is none."""
     try:
-        return urljoin(base, link)
+        return urljoin(base, found) if (found := text(value)) else None
     except ValueError:
-        pass  # raised below: the cause would show the link, which can be signed
-    raise DecodeError("the link is malformed", path=path)
+        return None
 
 
 def number_code(value: Any) -> str | None:

@@ -269,10 +269,23 @@ def test_an_http_status_in_place_of_the_status_word_does_not_hide_the_task():
     assert (task.task_id, task.status) == ("t", TaskStatus.RUNNING)
 
 
-def test_a_malformed_link_is_a_decode_error():
-    """A finished task whose link cannot be resolved has no usable link."""
-    with pytest.raises(DecodeError):
-        FLAT.read_query(reply({"id": "t", "status": "completed", "url": "https://[broken"}))
+@pytest.mark.parametrize("answer", [{"url": "https://[broken"}, {}, {"url": 5}, {"result": {"data": []}}])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_finished_task_without_a_usable_link_is_a_terminal_decode_error(dialect, answer):
+    """A task that is finished and has no link, or a malformed one, is told apart from an answer out of shape."""
+    with pytest.raises(DecodeError) as caught:
+        DIALECTS[dialect]().read_query(reply({"task_id": "t", "status": "completed", **answer}))
+    assert caught.value.terminal
+    with pytest.raises(DecodeError) as caught:
+        DIALECTS[dialect]().read_query(reply({"task_id": "t"}))
+    assert not caught.value.terminal
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_malformed_link_does_not_spoil_a_running_task(dialect):
+    """A link of an unfinished task is not needed yet."""
+    answer = reply({"task_id": "t", "status": "processing", "url": "https://[broken"})
+    assert DIALECTS[dialect]().read_query(answer).video_url is None
 
 
 def test_a_refused_upload_says_why():
