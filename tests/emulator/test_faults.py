@@ -222,23 +222,23 @@ async def test_never_ends(talk):
 async def test_unknown_status(talk):
     """A word nobody knows while it runs; the end is as ever."""
     faults = [Fault("unknown_status")]
-    async with talk(faults=faults, task_seconds=0.1, task_sigma=0) as client:
+    async with talk(faults=faults, task_seconds=100, task_sigma=0) as client:
         task_id, other = await client.create(), await client.create("gemini_omni")
         assert (await client.query(task_id))["status"] == "warming_up"
         assert (await client.query(other, "gemini_omni"))["status"] == "warming_up"
-        await asyncio.sleep(0.11)
+        client.pass_time(110)
         assert (await client.query(task_id))["status"] == "completed"
 
 
 async def test_flapping(talk):
     """Now and then the status is one step back."""
     faults = [Fault("flapping", every=2)]
-    async with talk(faults=faults, task_seconds=0.3, task_sigma=0, queue_seconds=0.1, progress=False) as client:
+    async with talk(faults=faults, task_seconds=300, task_sigma=0, queue_seconds=100, progress=False) as client:
         task_id = await client.create()
         words = [(await client.query(task_id))["status"] for _ in range(2)]
-        await asyncio.sleep(0.15)
+        client.pass_time(150)
         words += [(await client.query(task_id))["status"] for _ in range(2)]
-        await asyncio.sleep(0.2)
+        client.pass_time(200)
         words += [(await client.query(task_id))["status"] for _ in range(2)]
         assert words == ["queued", "queued", "processing", "queued", "completed", "processing"]
 
@@ -263,10 +263,10 @@ async def test_not_found_at_first(talk, fields, misses):
 
 async def test_not_found_for_a_while(talk):
     """Or nothing is found for so many seconds."""
-    async with talk(faults=[Fault("not_found_at_first", seconds=0.1)]) as client:
+    async with talk(faults=[Fault("not_found_at_first", seconds=100)]) as client:
         task_id = await client.create()
         assert (await client.get(JIMMY_QUERY + task_id))[0] == 404
-        await asyncio.sleep(0.11)
+        client.pass_time(110)
         assert (await client.get(JIMMY_QUERY + task_id))[0] == 200
 
 

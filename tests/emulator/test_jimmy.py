@@ -1,7 +1,5 @@
 """The jimmy gateway: answers in its envelope, refusals in its words."""
 
-import asyncio
-
 import attrs
 import pytest
 
@@ -34,18 +32,18 @@ async def test_create_answers_as_the_seed_says(talk):
 
 async def test_a_task_runs_to_its_video(talk):
     """queued, processing with honest progress, completed with 100 and the URL."""
-    async with talk(task_seconds=0.4, task_sigma=0, queue_seconds=0.1) as client:
+    async with talk(task_seconds=400, task_sigma=0, queue_seconds=100) as client:
         task_id = await client.create()
         queued = await client.query(task_id)
         assert (queued["status"], queued["progress"]) == ("queued", 0)
-        await asyncio.sleep(0.15)
+        client.pass_time(150)
         first = await client.query(task_id)
-        await asyncio.sleep(0.15)
+        client.pass_time(150)
         later = await client.query(task_id)
         assert first["status"] == later["status"] == "processing"
         assert 1 <= first["progress"] < later["progress"] <= 99
         assert "result" not in later
-        await asyncio.sleep(0.15)
+        client.pass_time(150)
         done = await client.query(task_id)
         assert (done["status"], done["progress"]) == ("completed", 100)
         assert done["result"]["video_url"].startswith(client.emulator.url + "/files/")
@@ -225,7 +223,7 @@ async def test_relative_urls(talk):
 @pytest.mark.parametrize(("progress", "shown"), [(False, None), ("stuck", 30)])
 async def test_dishonest_progress(talk, progress, shown):
     """Progress can be missing, or stand still at 30."""
-    async with talk(task_seconds=0.2, task_sigma=0, queue_seconds=0, progress=progress) as client:
+    async with talk(task_seconds=200, task_sigma=0, queue_seconds=0, progress=progress) as client:
         task_id = await client.create()
-        await asyncio.sleep(0.15)
+        client.pass_time(150)
         assert (await client.query(task_id)).get("progress") == shown

@@ -76,10 +76,10 @@ async def test_an_outage(talk):
 
 async def test_the_ledger_stands_still_after_the_stop(talk):
     """What it tells does not change when everything is over."""
-    async with talk(task_seconds=0.05, task_sigma=0) as client:
+    async with talk(task_seconds=50, task_sigma=0) as client:
         await client.create()
         await client.emulator.stop()
-        await asyncio.sleep(0.06)
+        client.pass_time(60)
         assert client.emulator.ledger.running_now == 1
 
 
