@@ -125,9 +125,9 @@ class Delivery:
         """Fetch a URL, or a task's, asking the gateway for a fresh one once if need be."""
         if task is None:
             return await self._fetch(errand)
+        expired = task.video_url is not None and task.expires_at is not None and task.expires_at <= self._now()
         if task.video_url is None:
             task = await self._look(task)
-        expired = task.expires_at is not None and task.expires_at <= self._now()
         refused = ResultExpiredError("the video's URL is past its time") if expired else await self._tried(errand, task)
         if isinstance(refused, ResultExpiredError):
             with contextlib.suppress(NotFoundError):  # a task that is gone has no fresh URL

@@ -1,33 +1,30 @@
 """Streams down: a server's URL to a file, which appears whole or not at all.
 
-`answers` decides what an answer means for the file, `partfile` keeps the disk's side, and here the two meet the
-network. Connections made here never carry a key or a cookie, and dial only addresses that `safety` lets pass.
+`answers` decides what an answer means for the file, `partfile` keeps the disk's side, `connections` the network's;
+here the three meet, attempt after attempt. `uploads` is the other direction.
 """
 
 import asyncio
-import contextvars
 import logging
 import random
-import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin
 
-import aiohttp
 import attrs
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from .answers import Setback, broken, opening, validator
+from .connections import Answer, Connections
 from .disk import in_thread, on_disk
-from .errors import DownloadError, IntegrityError, OmniError, UnsafeURLError
+from .errors import DownloadError, IntegrityError, UnsafeURLError
 from .models import without_query
 from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
 from .retry import backoff
-from .safety import Origin, check_url, is_public, judge_url, origin_of, proxy_for
+from .safety import Origin, check_url, judge_url
 from .uploads import check_upload, content_hash, is_local, upload_form
 
 __all__ = ["Downloader", "check_upload", "content_hash", "is_local", "upload_form"]
@@ -42,66 +39,6 @@ MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _log = logging.getLogger("omni_async")
-
-
-class _RefusedError(RuntimeError):
-    """Stops a dial.
-
-    No OSError: aiohttp reads those as "could not connect". Of all others aiohappyeyeballs carries only this class
-    through a race of several addresses.
-    """
-
-
-@attrs.define
-class _Dial:
-    """What one request's dialling came to."""
-
-    refused: int = 0
-    passed: int = 0
-
-    def setback(self, url: URL) -> Setback | None:
-        """What follows if addresses were refused; None if none was, and the cause of a failure is another."""
-        shown = without_query(str(url))
-        if self.refused and not self.passed:
-            return Setback(UnsafeURLError(f"{shown!r} leads to an address that is not public"), again=False)
-        words = f"{shown!r} could not be reached at its public addresses: download again later"
-        return Setback(DownloadError(words)) if self.refused else None
-
-
-_dial: contextvars.ContextVar[_Dial] = contextvars.ContextVar("omni_async_dial")
-
-
-def _checked_socket(address: Any) -> socket.socket:
-    """A socket for an address of the Internet: called for every address that is dialled, literal or resolved."""
-    family, kind, protocol, _, place = address
-    dial = _dial.get(_Dial())
-    if not is_public(str(place[0]), dialled=True):
-        dial.refused += 1
-        raise _RefusedError("the address is not public")
-    dial.passed += 1
-    return socket.socket(family, kind, protocol)
-
-
-@attrs.define(eq=False)
-class _Answer:
-    """A response whose repr shows no URL: frames that a disk's error comes through hold it."""
-
-    response: aiohttp.ClientResponse = attrs.field(repr=False)
-
-    @property
-    def status(self) -> int:
-        return self.response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.response.headers
-
-    async def read(self) -> bytes:
-        """Some bytes of the body, none at its end."""
-        return await self.response.content.readany()
-
-    def close(self) -> None:
-        self.response.close()
 
 
 class _Watch:
@@ -173,28 +110,19 @@ class Downloader:
         clock: Callable[[], float] = time.monotonic,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        if proxy != "env":
-            proxy_for("https://cdn.example", proxy)  # a proxy that cannot be used is told now, not after paying
-        self._allowed, self._proxy = allowed, proxy
-        self._timeouts, self._retry = timeouts or Timeouts(), retry or RetryPolicy()
+        self._connections = Connections(
+            allowed=allowed, proxy=proxy, timeouts=timeouts or Timeouts(), resolver=resolver
+        )
+        self._allowed, self._retry = allowed, retry or RetryPolicy()
         self._max_bytes, self._min_rate = max_bytes, min_rate
         self._sleep, self._rng, self._clock = sleep, rng or random.Random(), clock
-        self._resolver = resolver
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._bodies: set[_Answer] = set()
-        self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Downloader {'closed' if self._closed else 'ready'}>"
+        return f"<Downloader {'closed' if self._connections.closed else 'ready'}>"
 
     async def aclose(self) -> None:
         """Close the connections; a download under way ends with an error and can be resumed."""
-        self._closed = True
-        for answer in list(self._bodies):  # a body whose connector is closed under it would be waited for without end
-            answer.close()
-        for session in list(self._sessions.values()):
-            await session.close()
-        self._sessions.clear()
+        await self._connections.aclose()
 
     async def refuse_existing(self, target: Path, *, overwrite: bool = False) -> None:
         """Raise TargetExistsError if `target` is there and may not be replaced."""
@@ -254,14 +182,12 @@ class Downloader:
         answer = await self._follow(job)
         if isinstance(answer, Setback):
             return answer
-        self._bodies.add(answer)
         try:
             return await self._receive(answer, job)
         finally:
-            self._bodies.discard(answer)
             answer.close()
 
-    async def _follow(self, job: _Job) -> _Answer | Setback:
+    async def _follow(self, job: _Job) -> Answer | Setback:
         """The answer at the end of the redirects, every hop judged like the first URL."""
         place, secure = job.url, False
         for _ in range(MAX_REDIRECTS + 1):
@@ -271,57 +197,12 @@ class Downloader:
             if secure and url.scheme != "https":
                 shown = without_query(str(url))
                 return Setback(UnsafeURLError(f"the video's URL was redirected from https to {shown!r}"), again=False)
-            answer = await self._ask(url, self._headers(job))
+            answer = await self._connections.ask(url, self._headers(job))
             if isinstance(answer, Setback) or answer.status not in _REDIRECTS:
                 return answer
             answer.close()
             place, secure = _joined(url, answer.headers.get("location", "")), url.scheme == "https"
         return Setback(UnsafeURLError(f"the video's URL was redirected more than {MAX_REDIRECTS} times"), again=False)
-
-    async def _ask(self, url: URL, headers: Mapping[str, str]) -> _Answer | Setback:
-        """One request. Exceptions become values: raised here, ours would carry foreign ones and their URLs along."""
-        dial = _Dial()
-        token = _dial.set(dial)
-        try:
-            return _Answer(await self._get(url, headers))
-        except asyncio.CancelledError:
-            if not self._closed or _cancelled():
-                raise
-            return Setback(_closed(), again=False)  # aiohttp cancels a name look-up that outlives its connector
-        except OmniError as error:
-            return Setback(error.with_traceback(None), again=False)
-        except Exception as error:
-            if self._closed:
-                return Setback(_closed(), again=False)
-            return dial.setback(url) or broken(error, begun=False)
-        finally:
-            _dial.reset(token)
-
-    async def _get(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        proxy = proxy_for(url, self._proxy)
-        return await self._session(guarded=proxy is None and origin_of(url) not in self._allowed).get(
-            url,
-            headers=headers,
-            proxy=proxy,
-            allow_redirects=False,
-            raise_for_status=False,
-            middlewares=(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect, sock_read=self._timeouts.read),
-        )
-
-    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
-        if self._closed:
-            raise _closed()
-        if guarded not in self._sessions:
-            factory = _checked_socket if guarded else None
-            self._sessions[guarded] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=factory, resolver=self._resolver),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "omni-async"},
-                trust_env=False,
-            )
-        return self._sessions[guarded]
 
     def _headers(self, job: _Job) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity"}
@@ -333,7 +214,7 @@ class Downloader:
     def _resumes(self, job: _Job) -> bool:
         return job.part.size > 0 and not job.afresh and job.part.tag.resumes(source_of(URL(job.url)))
 
-    async def _receive(self, answer: _Answer, job: _Job) -> Setback | None:
+    async def _receive(self, answer: Answer, job: _Job) -> Setback | None:
         """Take the body, and say what is wrong with it or with the whole."""
         part, ranged = job.part, self._resumes(job)
         headers, max_wait = answer.headers, self._retry.max_wait
@@ -349,7 +230,7 @@ class Downloader:
         fault = None if begin.whole else await self._store(answer, job, begin.total, pending)
         return fault or await self._verdict(job, begin.total, framed=begin.framed)
 
-    async def _first(self, answer: _Answer, pending: bytearray) -> Setback | None:
+    async def _first(self, answer: Answer, pending: bytearray) -> Setback | None:
         """Enough of a new body to see that it is a video: an error page must not cost what is stored already."""
         while len(pending) < 8:
             try:
@@ -361,7 +242,7 @@ class Downloader:
             pending += data
         return None if pending[4:8] == b"ftyp" else _no_video()
 
-    async def _store(self, answer: _Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
+    async def _store(self, answer: Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body into the file; what came before a break or a cancellation is stored, too."""
         try:
             return await self._stream(answer, job, total, pending)
@@ -369,7 +250,7 @@ class Downloader:
             if pending:
                 await on_disk(job.part.target, job.part.write, pending)
 
-    async def _stream(self, answer: _Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
+    async def _stream(self, answer: Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body through `pending` into the file, in pieces of about a MiB."""
         watch, part = _Watch(self._clock, self._min_rate), job.part
         while True:
@@ -402,16 +283,6 @@ class Downloader:
         if not framed and not await on_disk(part.target, part.boxes_end):
             return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
         return None
-
-
-def _cancelled() -> bool:
-    """Whether somebody cancelled the current task, natively or through a scope."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _closed() -> DownloadError:
-    return DownloadError("the client was closed: what is stored so far can be resumed by another")
 
 
 def _no_video() -> Setback:

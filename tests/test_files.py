@@ -18,8 +18,9 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from omni_async import disk, files
+from omni_async import connections, disk, files
 from omni_async.answers import Setback
+from omni_async.connections import Connections
 from omni_async.errors import (
     DownloadError,
     IntegrityError,
@@ -471,7 +472,7 @@ async def test_row_53_one_public_address_is_enough(tmp_path: Path, monkeypatch: 
         judged.append(address)
         return address == "127.0.0.1"  # for this test the server's address is one of the Internet
 
-    monkeypatch.setattr(files, "is_public", public)
+    monkeypatch.setattr(connections, "is_public", public)
     async with Server(video()) as server, downloader(resolver=Names("10.0.0.1", "127.0.0.1")) as d:
         monkeypatch.setattr(files, "check_url", lambda url, _: URL(url))
         monkeypatch.setattr(files, "judge_url", lambda url, _: URL(url))
@@ -482,7 +483,7 @@ async def test_row_53_one_public_address_is_enough(tmp_path: Path, monkeypatch: 
 
 async def test_row_53_unreachable_is_not_unsafe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 53: if a public address was dialled and did not answer, that is an ordinary failure."""
-    monkeypatch.setattr(files, "is_public", lambda address, **_: address == "127.0.0.1")
+    monkeypatch.setattr(connections, "is_public", lambda address, **_: address == "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -521,6 +522,8 @@ async def test_row_54_no_way_back_to_http(tmp_path: Path, monkeypatch: pytest.Mo
     """Row 54: https to http is refused, even where the http origin is an exception."""
 
     class Redirected:
+        """A redirect as aiohttp gives it."""
+
         status = 302
         headers = {"location": ""}  # noqa: RUF012  # set below, once the server has a port
 
@@ -529,11 +532,11 @@ async def test_row_54_no_way_back_to_http(tmp_path: Path, monkeypatch: pytest.Mo
 
     asked: list[str] = []
 
-    async def get(self: Downloader, url: URL, headers: object) -> Any:
+    async def get(self: Connections, url: URL, headers: object) -> Any:
         asked.append(str(url))
         return Redirected()
 
-    monkeypatch.setattr(Downloader, "_get", get)
+    monkeypatch.setattr(Connections, "_get", get)
     async with Server(video()) as server, downloader(server) as d:
         Redirected.headers["location"] = server.url
         with pytest.raises(UnsafeURLError, match="from https to") as caught:
