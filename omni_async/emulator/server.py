@@ -133,6 +133,10 @@ class Emulator:
         await runner.cleanup()
         self._clock.stop()
 
+    def skip(self, seconds: float) -> None:
+        """Let so much time go by for the gateways alone: tasks run on, URLs grow old, planned webhooks do not move."""
+        self._clock.skip(seconds)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

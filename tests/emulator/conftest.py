@@ -26,10 +26,6 @@ class Client:
         self.emulator = emulator
         self.session = session
 
-    def pass_time(self, seconds: float) -> None:
-        """Let time go by for the emulator alone, so that no test waits for a task."""
-        self.emulator._clock._origin -= seconds
-
     async def get(self, path: str, **options: Any) -> tuple[int, Any]:
         async with self.session.get(path, **options) as response:
             return response.status, await response.json()
@@ -58,12 +54,6 @@ class Client:
     async def fetch(self, url: str, **headers: str) -> tuple[int, bytes, Any]:
         async with self.session.get(url, headers=headers) as response:
             return response.status, await response.read(), response.headers
-
-
-@pytest.fixture(params=[("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Each test runs on both event loops."""
-    return request.param
 
 
 Talk = Callable[..., AbstractAsyncContextManager[Client]]

@@ -226,7 +226,7 @@ async def test_unknown_status(talk):
         task_id, other = await client.create(), await client.create("gemini_omni")
         assert (await client.query(task_id))["status"] == "warming_up"
         assert (await client.query(other, "gemini_omni"))["status"] == "warming_up"
-        client.pass_time(110)
+        client.emulator.skip(110)
         assert (await client.query(task_id))["status"] == "completed"
 
 
@@ -236,9 +236,9 @@ async def test_flapping(talk):
     async with talk(faults=faults, task_seconds=300, task_sigma=0, queue_seconds=100, progress=False) as client:
         task_id = await client.create()
         words = [(await client.query(task_id))["status"] for _ in range(2)]
-        client.pass_time(150)
+        client.emulator.skip(150)
         words += [(await client.query(task_id))["status"] for _ in range(2)]
-        client.pass_time(200)
+        client.emulator.skip(200)
         words += [(await client.query(task_id))["status"] for _ in range(2)]
         assert words == ["queued", "queued", "processing", "queued", "completed", "processing"]
 
@@ -266,7 +266,7 @@ async def test_not_found_for_a_while(talk):
     async with talk(faults=[Fault("not_found_at_first", seconds=100)]) as client:
         task_id = await client.create()
         assert (await client.get(JIMMY_QUERY + task_id))[0] == 404
-        client.pass_time(110)
+        client.emulator.skip(110)
         assert (await client.get(JIMMY_QUERY + task_id))[0] == 200
 
 

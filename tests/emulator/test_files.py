@@ -158,7 +158,7 @@ async def test_a_url_dies_and_a_query_renews_it(talk):
         task_id = await client.create()
         url = await client.url(task_id)
         assert await client.url(task_id) == url
-        client.pass_time(200)
+        client.emulator.skip(200)
         status, data, _ = await client.fetch(url)
         assert status == 403
         assert b"expired" in data
@@ -172,6 +172,6 @@ async def test_a_url_can_be_gone_for_good(talk):
     async with talk(url_seconds=100, renew_urls=False) as client:
         task_id = await client.create()
         url = await client.url(task_id)
-        client.pass_time(120)
+        client.emulator.skip(120)
         assert await client.url(task_id) == url
         assert (await client.fetch(url))[0] == 403

@@ -36,14 +36,14 @@ async def test_a_task_runs_to_its_video(talk):
         task_id = await client.create()
         queued = await client.query(task_id)
         assert (queued["status"], queued["progress"]) == ("queued", 0)
-        client.pass_time(150)
+        client.emulator.skip(150)
         first = await client.query(task_id)
-        client.pass_time(150)
+        client.emulator.skip(150)
         later = await client.query(task_id)
         assert first["status"] == later["status"] == "processing"
         assert 1 <= first["progress"] < later["progress"] <= 99
         assert "result" not in later
-        client.pass_time(150)
+        client.emulator.skip(150)
         done = await client.query(task_id)
         assert (done["status"], done["progress"]) == ("completed", 100)
         assert done["result"]["video_url"].startswith(client.emulator.url + "/files/")
@@ -225,5 +225,5 @@ async def test_dishonest_progress(talk, progress, shown):
     """Progress can be missing, or stand still at 30."""
     async with talk(task_seconds=200, task_sigma=0, queue_seconds=0, progress=progress) as client:
         task_id = await client.create()
-        client.pass_time(150)
+        client.emulator.skip(150)
         assert (await client.query(task_id)).get("progress") == shown

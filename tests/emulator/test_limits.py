@@ -81,7 +81,7 @@ async def test_running_tasks_are_freed_as_they_end(talk):
     async with talk(running_tasks=1, task_seconds=200, task_sigma=0) as client:
         assert (await client.post(CREATE, FLAT))[0] == 200
         assert (await client.post(JIMMY_CREATE, JIMMY))[0] == 429
-        client.pass_time(210)
+        client.emulator.skip(210)
         assert (await client.post(JIMMY_CREATE, JIMMY))[0] == 200
         assert client.emulator.ledger.refused_by == {"running_tasks": 1}
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import io
+import sys
 
 import aiohttp
 import pytest
 
-from omni_async.emulator import Emulator, Scenario
+from omni_async.emulator import Emulator, Fault, Scenario
 
 from .conftest import CREATE, FLAT, JIMMY_CREATE, QUERY
 
@@ -79,7 +80,7 @@ async def test_the_ledger_stands_still_after_the_stop(talk):
     async with talk(task_seconds=50, task_sigma=0) as client:
         await client.create()
         await client.emulator.stop()
-        client.pass_time(60)
+        client.emulator.skip(60)
         assert client.emulator.ledger.running_now == 1
 
 
@@ -163,6 +164,27 @@ async def test_latency_is_added_to_each_answer(talk):
         began = asyncio.get_running_loop().time()
         assert (await client.get("/v1/balance"))[0] == 401
         assert asyncio.get_running_loop().time() - began >= 0.09
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist there")
+async def test_the_whole_way_on_uvloop(talk):
+    """Create, query, download in pieces, a dropped and a hanging answer: uvloop's transports behave alike."""
+    faults = [Fault("drop", on="balance"), Fault("truncated_video", first=1), Fault("hang", on="upload")]
+    async with talk(faults=faults, latency=0.01, video_bytes=400_000) as client:
+        for gateway in ("jimmy", "gemini_omni", "toapis"):
+            url = await client.url(await client.create(gateway), gateway)
+            if gateway == "jimmy":
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await client.fetch(url)
+            assert len((await client.fetch(url, Range="bytes=1-"))[1]) == 399_999
+        with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+            await client.get("/v1/balance")
+        hanging = asyncio.ensure_future(client.post("/v1/uploads/images", {}))
+        await asyncio.sleep(0.05)
+        await client.emulator.stop()
+        with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+            await hanging
 
 
 async def test_a_thousand_tasks(talk):

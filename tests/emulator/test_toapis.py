@@ -34,9 +34,9 @@ async def test_flat_runs_to_its_video(talk):
     """in_progress, then completed with result.data[0].url, expires_at a day later and completed_at."""
     async with talk(task_seconds=200, task_sigma=0, queue_seconds=0) as client:
         task_id = await client.create("toapis")
-        client.pass_time(50)
+        client.emulator.skip(50)
         assert (await client.query(task_id, "toapis"))["status"] == "in_progress"
-        client.pass_time(150)
+        client.emulator.skip(150)
         done = await client.query(task_id, "toapis")
         assert (done["status"], done["progress"]) == ("completed", 100)
         assert 86_400 <= done["expires_at"] - done["completed_at"] <= 86_410
