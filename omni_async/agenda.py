@@ -37,13 +37,14 @@ class Agenda(Generic[T]):
         self._sequence = itertools.count()
         self._ready: deque[T] = deque()
         self._idle: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
 
     def put(self, item: T, due: float) -> None:
         """The item is due then, and no more when it was before."""
         item.due = due
         heapq.heappush(self._heap, (due, next(self._sequence), item))
-        if self._timer is None or due < self._timer.when():
+        if self._timer is None or due < self._timer_due:
             self._arm()
 
     def _arm(self) -> None:
@@ -51,7 +52,8 @@ class Agenda(Generic[T]):
             self._timer.cancel()
             self._timer = None
         if self._heap:
-            self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._tick)
+            self._timer_due = self._heap[0][0]
+            self._timer = asyncio.get_running_loop().call_at(self._timer_due, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
