@@ -1,0 +1,92 @@
+"""What the README shows runs as it stands there."""
+
+import asyncio
+import logging
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from warp import run
+
+import omni_async
+from omni_async.emulator import Emulator
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+PROGRAMS = [source for language, source in BLOCKS if language == "python"]
+COMMANDS = [
+    line
+    for language, source in BLOCKS
+    if language == "bash"
+    for line in source.splitlines()
+    if line.startswith("omni-async ")
+]
+
+
+@pytest.fixture
+def gateway(monkeypatch, tmp_path):
+    """An emulator that lives as long as the program's loop, whose time jumps; keys and addresses in the environment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name in ("JIMMYAI", "TOAPIS"):
+        monkeypatch.setenv(f"{name}_API_KEY", "sk-example")
+        monkeypatch.setenv(f"{name}_BASE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.chdir(tmp_path)
+
+    async def inside(main):
+        async with Emulator(port=port, task_seconds=90):
+            return await main
+
+    monkeypatch.setattr(asyncio, "run", lambda main: run(inside(main)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("source", PROGRAMS, ids=lambda source: source.strip().splitlines()[-1][:40])
+def test_each_program_of_the_readme_runs(source, gateway, capsys):
+    """A program copied from the README does what it says and prints something."""
+    exec(compile(source, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_first_program_leaves_a_video(gateway):
+    """The fifteen lines end in a playable file."""
+    first = next(source for source in PROGRAMS if "cat.mp4" in source)
+    exec(compile(first, "README.md", "exec"), {"__name__": "__main__"})
+    assert (gateway / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_each_command_of_the_readme_runs(line, tmp_path):
+    """A command copied from the README ends with exit code 0."""
+    words = shlex.split(line)
+    done = subprocess.run(
+        [sys.executable, "-m", "omni_async", *words[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_readme_names_every_error():
+    """Whoever catches an error finds it in the README, or the parent that stands for it."""
+    text = README.read_text("utf-8")
+    for name in omni_async.__all__:
+        thing = getattr(omni_async, name)
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            assert name in text or any(parent.__name__ in text for parent in thing.__mro__[1:-3]), name
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """A warning about doubtful requests is logged, not printed."""
+    logging.getLogger("omni_async").addHandler(logging.NullHandler())
