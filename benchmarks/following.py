@@ -20,6 +20,12 @@ import sys
 import time
 from pathlib import Path
 
+import aiohttp
+
+from omni_async import Limits, OmniClient, PollPolicy, Timeouts
+from omni_async.dialects.wire import _fast_loads as loads
+from omni_async.transport import KEEPALIVE, USER_AGENT
+
 HERE = Path(__file__).resolve()
 CONNECTIONS = 64
 INTERVAL = 1.0
@@ -35,8 +41,6 @@ def names(tasks: int, seconds: float) -> list[str]:
 
 async def ours(port: int, ids: list[str]) -> None:
     """Follow with OmniClient."""
-    from omni_async import Limits, OmniClient, PollPolicy, Timeouts
-
     client = OmniClient(
         "jimmy",
         api_key="benchmark",
@@ -53,11 +57,6 @@ async def ours(port: int, ids: list[str]) -> None:
 
 async def bare(port: int, ids: list[str]) -> None:
     """Follow with aiohttp, one heap and a fixed set of workers: what the client cannot go below."""
-    import aiohttp
-
-    from omni_async.dialects.wire import _fast_loads as loads
-    from omni_async.transport import KEEPALIVE, USER_AGENT
-
     loop, sequence = asyncio.get_running_loop(), itertools.count()
     heap = [(loop.time(), next(sequence), task_id) for task_id in ids]
     heapq.heapify(heap)
