@@ -23,6 +23,7 @@ class TokenBucket:
         self._at = 0.0
 
     def take(self, now: float, rate: float, burst: float | None) -> bool:
+        """Whether there is a token; takes it."""
         full = max(1.0, rate if burst is None else burst)
         self._tokens = min(full, self._tokens + (now - self._at) * rate)
         self._at = now
@@ -46,6 +47,7 @@ class FixedWindow:
         self._count = 0
 
     def take(self, now: float, rate: float, burst: float | None) -> bool:
+        """Whether this window has room; takes it."""
         most, seconds = _window(rate)
         window = math.floor(now / seconds)
         if window != self._window:
@@ -63,6 +65,7 @@ class SlidingWindow:
         self._times: deque[float] = deque()
 
     def take(self, now: float, rate: float, burst: float | None) -> bool:
+        """Whether the window that ends now has room; takes it."""
         most, seconds = _window(rate)
         while self._times and self._times[0] <= now - seconds:
             self._times.popleft()

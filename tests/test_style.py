@@ -1,0 +1,91 @@
+"""The figures for "simple": `python tests/test_style.py` prints them, the tests hold them."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import statistics
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "omni_async"
+SOURCES = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def function_lengths():
+    """Lines of each function, docstring left out, with where it stands."""
+    for path, source in SOURCES.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                first = body[0].lineno if body else node.end_lineno
+                yield node.end_lineno - first + 1, f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+
+
+def figures():
+    """Median, nine in ten, and the longest function; the longest module."""
+    lengths = sorted(function_lengths())
+    lines = [length for length, _ in lengths]
+    modules = max((source.count("\n"), str(path.relative_to(PACKAGE))) for path, source in SOURCES.items())
+    return {
+        "functions": len(lines),
+        "median": statistics.median(lines),
+        "nine in ten": statistics.quantiles(lines, n=10)[-1],
+        "longest function": lengths[-1],
+        "longest module": modules,
+    }
+
+
+def test_functions_are_short():
+    """Half have about ten lines or fewer, nine in ten fewer than 35, none more than 80."""
+    found = figures()
+    assert found["median"] <= 10
+    assert found["nine in ten"] < 35
+    assert found["longest function"][0] <= 80, found["longest function"]
+
+
+def test_no_module_is_crowded():
+    """No module has more than 400 lines."""
+    assert figures()["longest module"][0] <= 400, figures()["longest module"]
+
+
+def test_nothing_is_left_to_do():
+    """No marker of unfinished work, and no room whose name says nothing."""
+    for path, source in SOURCES.items():
+        assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", source), path
+        assert path.stem not in {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}, path
+
+
+def public(owner):
+    """What a module or class defines itself under a public name."""
+    for name, thing in vars(owner).items():
+        function = getattr(thing, "__func__", getattr(thing, "fget", thing))
+        if not name.startswith("_") and (inspect.isfunction(function) or inspect.isclass(thing)):
+            yield name, thing
+
+
+def test_everything_public_says_what_it_does():
+    """Each public function, class and method has a docstring, its own or that of what it overrides."""
+    names = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "omni_async.")]
+    bare = []
+    for module in map(importlib.import_module, (name for name in names if not name.endswith("__main__"))):
+        for name, thing in public(module):
+            if thing.__module__ != module.__name__:
+                continue
+            parts = public(thing) if inspect.isclass(thing) else ()
+            bare += [
+                f"{module.__name__}.{name}.{part}" for part, member in parts if not documented(thing, part, member)
+            ]
+            bare += [] if inspect.getdoc(thing) else [f"{module.__name__}.{name}"]
+    assert not bare
+
+
+def documented(owner, name):
+    """Whether a member has a docstring of its own or inherits one."""
+    return any(inspect.getdoc(vars(parent).get(name, None)) for parent in owner.__mro__ if name in vars(parent))
+
+
+if __name__ == "__main__":
+    for name, value in figures().items():
+        sys.stdout.write(f"{name}: {value}\n")
