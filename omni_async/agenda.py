@@ -73,16 +73,13 @@ class Agenda(Generic[T]):
                 idle.set_result(None)
                 return
 
-    async def ready(self) -> None:
-        """Wait until an item is due and not taken."""
+    async def take(self) -> T:
+        """The item that has been due longest and is not taken; waits until there is one."""
         while not self._ready:
             idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(idle)
             await idle
-
-    def take(self) -> T | None:
-        """The item that has been due longest; None if another worker was faster."""
-        return self._ready.popleft() if self._ready else None
+        return self._ready.popleft()
 
     def clear(self) -> None:
         """Nothing is due any more."""

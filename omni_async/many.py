@@ -6,7 +6,6 @@ costs a few hundred bytes and no coroutine.
 
 import asyncio
 import contextvars
-import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any, Self
 import anyio
 import attrs
 
-from .errors import OmniError, TaskFailedError
-from .models import Outcome, TaskStatus, VideoRequest, VideoTask
+from .errors import OmniError
+from .models import Outcome, VideoRequest, VideoTask
 from .waiting import deadline_after, timed_out
 
 OUTSTANDING = 10_000
@@ -48,17 +47,38 @@ class Steps:
     download: Callable[[VideoTask, VideoRequest], Awaitable[Path]] | None = None
 
 
+class _Row:
+    """One submitted request, waiting at the poller for its task's end."""
+
+    __slots__ = ("deadline", "last", "request", "run", "since")
+
+    def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
+        self.run = run
+        self.request = request
+        self.last = task
+        self.since = anyio.current_time()
+        self.deadline = deadline_after(run.timeout)
+
+    def changed(self, task: VideoTask) -> None:
+        """The poller: the task changed."""
+        self.last = task
+        if task.status.finished:
+            self.run.finished(self, task)
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        """The poller: the task cannot be followed."""
+        self.run.ended(self, error)
+
+
 class _Run:
     """The work behind the iterator. It holds no reference to it, so that dropping the iterator ends the work."""
-
-    deadline = math.inf
 
     def __init__(self, source: Source, steps: Steps, outstanding: int, timeout: float | None) -> None:
         self.steps = steps
         self.timeout = timeout
         self.outcomes: deque[Outcome] = deque()
         self.arrived = asyncio.Event()
-        self.open: dict[str, tuple[VideoRequest, float]] = {}
+        self.open: set[_Row] = set()
         self._source: Iterator[Any] | AsyncIterator[Any] = (
             aiter(source) if isinstance(source, AsyncIterable) else iter(source)
         )
@@ -68,7 +88,7 @@ class _Run:
         self._active = 0
         self._failure: BaseException | None = None
         self._files: asyncio.Queue[tuple[VideoTask, VideoRequest]] = asyncio.Queue()
-        self._expiry: deque[tuple[float, str]] = deque()
+        self._expiring: asyncio.Queue[_Row] = asyncio.Queue()
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
@@ -133,51 +153,45 @@ class _Run:
             self._put(Outcome(request=request, error=error))
             return
         except Exception as error:
-            self._active -= 1
-            self._exhausted, self._failure = True, error
-            self.arrived.set()
+            self._break(error)
             return
+        row = _Row(self, request, task)
+        self.open.add(row)
         if self.timeout is not None:
-            self._expiry.append((deadline_after(self.timeout), task.task_id))
-        self.open[task.task_id] = (request, anyio.current_time())
-        self.steps.follow(task, self)
+            self._expiring.put_nowait(row)
+        self.steps.follow(task, row)
 
-    def changed(self, task: VideoTask) -> None:
-        """The poller: a task changed."""
-        if not task.status.finished or task.task_id not in self.open:
-            return
-        request, _ = self.open.pop(task.task_id)
-        error: OmniError | None = None
+    def finished(self, row: _Row, task: VideoTask) -> None:
+        """A row's task is at its end."""
         try:
             self.steps.finished(task)
-        except TaskFailedError as failure:
-            error = failure
-        if error is None and self.steps.download is not None:
-            self._files.put_nowait((task, request))
+        except OmniError as failure:
+            self.ended(row, failure)
+        except Exception as error:  # a caller's own dialect tripped
+            self.open.discard(row)
+            self._break(error)
         else:
-            self._put(Outcome(request=request, task=task, error=error))
+            if self.steps.download is None:
+                self.ended(row, None)
+            else:
+                self.open.discard(row)
+                self._files.put_nowait((task, row.request))
 
-    def failed(self, task_id: str, error: OmniError) -> None:
-        """The poller: a task cannot be followed."""
-        if task_id in self.open:
-            request, _ = self.open.pop(task_id)
-            self._put(Outcome(request=request, task=_bare(task_id, error), error=error))
+    def ended(self, row: _Row, error: OmniError | None) -> None:
+        """A row is through."""
+        if row in self.open:
+            self.open.discard(row)
+            self._put(Outcome(request=row.request, task=row.last, error=error))
 
     async def _time_out(self) -> None:
         """Give up waiting for tasks whose time is over; they are submitted in order, so they end in order."""
         while True:
-            if not self._expiry:
-                await anyio.sleep(min(self.timeout or 1.0, 1.0))
-                continue
-            deadline, task_id = self._expiry[0]
-            await anyio.sleep(max(deadline - anyio.current_time(), 0.0))
-            self._expiry.popleft()
-            if task_id in self.open:
-                request, since = self.open.pop(task_id)
-                self.steps.let_go(task_id, self)
-                error = timed_out(task_id, None, anyio.current_time() - since)
-                error.about(custom_id=request.custom_id, metadata=request.metadata or None)
-                self._put(Outcome(request=request, task=_bare(task_id, error), error=error))
+            row = await self._expiring.get()
+            if row in self.open:
+                await anyio.sleep(max(row.deadline - anyio.current_time(), 0.0))
+            if row in self.open:
+                self.steps.let_go(row.last.task_id, row)
+                self.ended(row, timed_out(row.last.task_id, row.last, anyio.current_time() - row.since))
 
     async def _store(self) -> None:
         """Download what has finished."""
@@ -187,8 +201,16 @@ class _Run:
                 path = await self.steps.download(task, request)
             except OmniError as error:
                 self._put(Outcome(request=request, task=task, error=error))
+            except Exception as error:
+                self._break(error)
             else:
                 self._put(Outcome(request=request, task=task, path=path))
+
+    def _break(self, error: Exception) -> None:
+        """What should not happen did: no more is pulled, and it is raised at the end."""
+        self._active -= 1
+        self._exhausted, self._failure = True, error
+        self.arrived.set()
 
     def _put(self, outcome: Outcome) -> None:
         self._active -= 1
@@ -197,24 +219,14 @@ class _Run:
 
     def stop(self) -> list["asyncio.Task[None]"]:
         """End the work: POSTs in flight go on in the client, tasks go on at the gateway."""
-        for task_id in self.open:
-            self.steps.let_go(task_id, self)
+        for row in self.open:
+            self.steps.let_go(row.last.task_id, row)
         self.open.clear()
         running = [task for task in self._tasks if not task.done()]
         for task in running:
             if not task.get_loop().is_closed():
                 task.cancel()
         return running
-
-
-def _bare(task_id: str, error: OmniError) -> VideoTask:
-    return VideoTask(
-        task_id=task_id,
-        status=TaskStatus.RUNNING,
-        custom_id=error.custom_id,
-        metadata=error.metadata or {},
-        gateway=error.gateway or "",
-    )
 
 
 class Many:

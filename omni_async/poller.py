@@ -63,7 +63,7 @@ class _Followed:
     task_id: str
     started: float
     due: float = math.inf
-    looks: int = 0
+    looked: float | None = None
     last: VideoTask | None = None
     origin: VideoTask | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
@@ -114,6 +114,9 @@ class Poller:
 
     def follow(self, task_id: str, waiter: Waiter, *, origin: VideoTask | None = None) -> None:
         """Tell a waiter of every change of an id until it is finished or let go."""
+        if self._closed:
+            waiter.failed(task_id, OmniError("this client is closed; make a new one", task_id=task_id))
+            return
         followed = self._followed.get(task_id)
         if followed is None:
             # Submitted elsewhere, nobody knows when: look at once.
@@ -122,6 +125,8 @@ class Poller:
             self._put(followed, followed.started)
         followed.origin = followed.origin or origin
         followed.waiters.append(waiter)
+        if followed.looked is not None and followed.last is not None:
+            waiter.changed(followed.last)
         if self._parked.pop(task_id, None) is not None:
             self._plan(followed)
         elif followed.due > self._last_look(waiter):
@@ -161,11 +166,9 @@ class Poller:
     def _plan(self, followed: _Followed, *, keep: bool = False) -> None:
         """Set when an id is due next; with `keep` no later than it is now."""
         now = anyio.current_time()
-        waited = now - followed.started if followed.looks else 0.0
+        last = followed.started if followed.looked is None else followed.looked
         eager = not followed.waiters or self._exchange.limiter.starving
-        due = now + self._schedule.interval(waited, self._rng, eager=eager)
-        if not followed.looks:
-            due = max(now, followed.started + (due - now))
+        due = max(last + self._schedule.interval(last - followed.started, self._rng, eager=eager), now)
         self._due(followed, min(due, followed.due) if keep else due)
 
     def _due(self, followed: _Followed, due: float) -> None:
@@ -173,7 +176,7 @@ class Poller:
         now = anyio.current_time()
         for waiter in followed.waiters:
             last = self._last_look(waiter)
-            if now < last < due:
+            if now + self._round_trip < last < due:  # once: its own round trip moves this moment a little
                 due = last
         self._put(followed, due)
 
@@ -207,33 +210,32 @@ class Poller:
     async def _work(self) -> None:
         agenda, limiter = self._agenda, self._exchange.limiter
         while True:
-            await agenda.ready()
+            followed = await agenda.take()
             ticket = await limiter.acquire(Kind.POLL)
-            followed = agenda.take()
-            if followed is None:
-                limiter.unused(ticket)
-            else:
+            if self._wanted(followed):
                 await self._look(followed, ticket)
+            else:  # whoever waited has gone meanwhile
+                limiter.unused(ticket)
+                followed.busy = False
+                self._park(followed)
 
     async def _look(self, followed: _Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""
         began = anyio.current_time()
-        first = followed.looks == 0
-        followed.looks += 1
+        first, followed.looked = followed.looked is None, began
         try:
-            task = await self._exchange.look(ticket, followed.task_id)
-        except OmniError as error:
-            followed.busy = False
-            self._missed(followed, error)
-        except Exception:
-            followed.busy = False
-            logger.exception("an unexpected error while looking at task %s; it is looked at again", followed.task_id)
-            self._later(followed)
-        else:
-            followed.busy = False
+            try:
+                task = await self._exchange.look(ticket, followed.task_id)
+            finally:
+                followed.busy = False
             took = anyio.current_time() - began
             self._round_trip += 0.1 * (took - self._round_trip)
             self._seen(followed, task, took, first=first)
+        except OmniError as error:
+            self._missed(followed, error)
+        except Exception:
+            logger.exception("an unexpected error while looking at task %s; it is looked at again", followed.task_id)
+            self._later(followed)
 
     def _seen(self, followed: _Followed, task: VideoTask, took: float, *, first: bool) -> None:
         followed.failures = followed.bad_answers = 0
@@ -348,27 +350,28 @@ class Poller:
 
     def _ended(self, pump: "asyncio.Task[None]") -> None:
         """The background task is over: if that was not meant, every waiter learns why."""
-        if self._closed or pump.cancelled():
+        if self._closed:
             return
-        cause = pump.exception()
-        followed, self._followed, self._parked = self._followed, {}, {}
+        error = OmniError("the poller ended unexpectedly; wait for the id again")
+        error.__cause__ = asyncio.CancelledError() if pump.cancelled() else pump.exception()
+        self._dismiss(error)
+
+    def _dismiss(self, error: OmniError) -> None:
+        """Nothing is looked at any more, and whoever waits learns why; ids that hold slots are kept in mind."""
         self._agenda.clear()
-        for one in followed.values():
-            for waiter in tuple(one.waiters):
-                error = OmniError("the poller ended unexpectedly; wait for the id again")
-                error.__cause__ = cause
-                waiter.failed(one.task_id, _for_task(error, one))
+        followed, self._followed, self._parked = self._followed, {}, {}
+        for task_id, one in followed.items():
+            waiters, one.waiters, one.busy, one.due = one.waiters, [], False, math.inf
+            if self._exchange.limiter.holds(task_id):
+                self._followed[task_id] = self._parked[task_id] = one
+            for waiter in waiters:
+                waiter.failed(task_id, _for_task(error, one))
 
     async def aclose(self) -> None:
         """Stop looking; whoever still waits is told that the client was closed."""
         self._closed = True
         self._stop_listening()
-        self._agenda.clear()
-        followed, self._followed, self._parked = self._followed, {}, {}
-        for one in followed.values():
-            for waiter in tuple(one.waiters):
-                error = OmniError("the client was closed while this was waited for; the task goes on at the gateway")
-                waiter.failed(one.task_id, _for_task(error, one))
+        self._dismiss(OmniError("the client was closed while this was waited for; the task goes on at the gateway"))
         if self._pump is not None and not self._pump.done():
             self._pump.cancel()
             with anyio.CancelScope(shield=True):

@@ -10,7 +10,7 @@ import attrs
 
 from .admission import Kind
 from .dialects import Dialect
-from .errors import Fault, InvalidRequestError
+from .errors import Fault, InvalidRequestError, OmniError
 from .exchange import Exchange
 from .models import VideoRequest
 from .uploads import check_upload, content_hash, is_local, upload_form
@@ -74,6 +74,9 @@ class References:
         try:
             return await asyncio.shield(upload)
         except asyncio.CancelledError:
+            if upload.cancelled():
+                closed = "the client was closed while a reference was uploaded; nothing was paid"
+                raise OmniError(closed, may_have_charged=False) from None
             upload.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
             raise
 

@@ -49,5 +49,5 @@ class Schedule:
     def after_error(self, failures: int, rng: random.Random) -> float:
         """Seconds until an id whose looks fail is looked at again: doubling, up to four times the longest."""
         if self.fixed is not None:
-            return self.fixed * min(2.0**failures, 8.0)
+            return self.fixed * 2.0 ** min(failures, 3)
         return min(self.shortest * 2.0 ** min(failures, 20), self.longest * 4.0) * (1.0 + JITTER * rng.random())

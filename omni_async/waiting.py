@@ -129,7 +129,7 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
     waiter = _One(deadline_after(timeout))
     poller.follow(task_id, waiter, origin=task if isinstance(task, VideoTask) else None)
     try:
-        async with asyncio.timeout_at(None if timeout is None else waiter.deadline):
+        async with asyncio.timeout_at(None if waiter.deadline == math.inf else waiter.deadline):
             return await waiter.future
     except TimeoutError:
         pass
@@ -210,7 +210,8 @@ class Watch:
             self._over = True
             return self._task
         inbox = self._inbox or self._begin()
-        await anyio.sleep(max(self._given_at + self._min_interval - anyio.current_time(), 0.0))
+        resumes = min(self._given_at + self._min_interval, inbox.deadline)
+        await anyio.sleep(max(resumes - anyio.current_time(), 0.0))
         item = await inbox.next()
         while isinstance(item, VideoTask) and inbox.items and self._min_interval > 0:
             item = inbox.items.popleft()  # what changed meanwhile is told as one change
@@ -253,12 +254,13 @@ class Completed:
         self._inbox: _FinishedInbox | None = None
         self._poller = poller
         self._open: dict[str, VideoTask | None] = {}
-        self._done: deque[VideoTask] = deque()
         for task in tasks:
-            if isinstance(task, VideoTask) and task.status.finished:
-                self._done.append(task)
-            else:
-                self._open.setdefault(id_of(task), task if isinstance(task, VideoTask) else None)
+            task_id, known = id_of(task), task if isinstance(task, VideoTask) else None
+            earlier = self._open.get(task_id)
+            self._open[task_id] = earlier if known is None or (earlier and earlier.status.finished) else known
+        self._done = deque(task for task in self._open.values() if task and task.status.finished)
+        for task in self._done:
+            del self._open[task.task_id]
         self._errors: list[OmniError] = []
         self._timeout = timeout
         self._began = 0.0
