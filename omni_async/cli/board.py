@@ -1,0 +1,216 @@
+"""What is known of the tasks of one command: a row each, kept up to date by the library's events. Shows nothing."""
+
+import enum
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from ..events import Downloaded, Event, Finished, Polled, Submitted, Throttled, Uncertain
+from ..models import TaskStatus
+
+ROW = "row"
+"""Key in a request's metadata that names its row."""
+
+
+class State(enum.StrEnum):
+    """Where a row stands; the library's statuses, and what is before and after them."""
+
+    WAITING = "waiting"
+    UPLOADING = "uploading"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DOWNLOADING = "downloading"
+    DONE = "done"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it changes no more."""
+        return self in (State.DONE, State.FAILED, State.UNCERTAIN)
+
+
+_STATE_OF = {
+    TaskStatus.QUEUED: State.QUEUED,
+    TaskStatus.RUNNING: State.RUNNING,
+    TaskStatus.FAILED: State.FAILED,
+    TaskStatus.CANCELED: State.FAILED,
+}
+
+
+@attrs.define(eq=False, kw_only=True)
+class Row:
+    """One video. Times are seconds of the board's clock.
+
+    Args:
+        label: What it is called.
+        private: What a terminal shows instead, and no log shall hold: a prompt.
+        gateway: Where it runs.
+        detail: More for wide screens, such as the model.
+        wants_file: Whether it is done only when the video is on disk.
+    """
+
+    label: str
+    private: str = ""
+    gateway: str = ""
+    detail: str = ""
+    wants_file: bool = False
+    task_id: str | None = None
+    state: State = State.WAITING
+    progress: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    file: str | None = None
+
+    def seconds(self, now: float) -> float | None:
+        """How long it has taken; None before it was submitted."""
+        return None if self.started is None else (self.ended or now) - self.started
+
+
+class Board:
+    """All rows of a command.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.began = clock()
+        self.rows: dict[str, Row] = {}
+        self.pause = ""
+        self.paused_until = -math.inf
+        self.pauses = 0
+        self.on_change: Callable[[Row], None] = _nobody_looks
+        self.on_pause: Callable[[str], None] = _nobody_looks
+        self._by_task: dict[str, Row] = {}
+        self._handlers: Mapping[type[Event], Callable[[Any], None]] = {
+            Submitted: self._submitted,
+            Polled: self._polled,
+            Finished: self._finished,
+            Downloaded: self._downloaded,
+            Throttled: self._throttled,
+            Uncertain: self._uncertain,
+        }
+
+    def add(self, key: str, row: Row) -> Row:
+        """Enter a row; one with a task id is being followed from now on."""
+        self.rows[key] = row
+        if row.task_id is not None:
+            self._by_task[row.task_id] = row
+            row.started = self.clock()
+        return row
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the library."""
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def set(self, row: Row, state: State) -> None:
+        """Move a row; what has ended stays as it is."""
+        if row.state is state or row.state.ended:
+            return
+        row.state = state
+        if state.ended:
+            row.ended = self.clock()
+            row.progress = 100 if state is State.DONE else row.progress
+        self.on_change(row)
+
+    def count(self) -> Counter[State]:
+        """How many rows stand where."""
+        return Counter(row.state for row in self.rows.values())
+
+    def elapsed(self) -> float:
+        """Seconds since the board was made."""
+        return self.clock() - self.began
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether nothing changes any more."""
+        return all(row.state.ended for row in self.rows.values())
+
+    def unfinished(self) -> list[Row]:
+        """Rows whose task is known and still to be fetched or followed."""
+        return [row for row in self.rows.values() if row.task_id and not row.state.ended]
+
+    def pause_shown(self) -> str:
+        """The pause that holds now, in words; empty if none does."""
+        return self.pause if self.clock() < self.paused_until else ""
+
+    def _row(self, event: Any) -> Row | None:
+        named = self.rows.get(event.metadata.get(ROW, ""))
+        return named or self._by_task.get(getattr(event, "task_id", None) or "")
+
+    def _submitted(self, event: Submitted) -> None:
+        row = self._row(event)
+        if row is not None:
+            row.task_id, row.started = event.task_id, self.clock()
+            row.detail = row.detail or event.model or ""
+            self._by_task[event.task_id] = row
+            self.set(row, State.QUEUED)
+
+    def _polled(self, event: Polled) -> None:
+        row, state = self._row(event), _STATE_OF.get(event.status)
+        if row is not None and state is not None and not state.ended:
+            row.progress = event.progress if event.progress is not None else row.progress
+            self.set(row, state)
+
+    def _finished(self, event: Finished) -> None:
+        row = self._row(event)
+        if row is None:
+            return
+        if event.status is TaskStatus.SUCCEEDED:
+            row.progress = 100
+            self.set(row, State.DOWNLOADING if row.wants_file else State.DONE)
+        else:
+            self.set(row, State.FAILED)
+
+    def _downloaded(self, event: Downloaded) -> None:
+        row = self._row(event)
+        if row is not None:
+            row.file = event.path
+            self.set(row, State.DONE)
+
+    def _uncertain(self, event: Uncertain) -> None:
+        row = self._row(event)
+        if row is not None:
+            row.task_id = event.candidate
+            self.set(row, State.UNCERTAIN)
+
+    def _throttled(self, event: Throttled) -> None:
+        """A new pause is told; refusals within one are not."""
+        now = self.clock()
+        if event.pause <= 0:
+            return
+        fresh = now >= self.paused_until
+        self.paused_until = max(self.paused_until, now + event.pause)
+        self.pause = f"the gateway refused a {event.kind} for now ({event.cause}): pausing {event.pause:.1f} s"
+        if fresh:
+            self.pauses += 1
+            self.on_pause(self.pause)
+
+
+def _nobody_looks(_change: object) -> None:
+    """Until a view takes its place."""
+
+
+def clock_text(seconds: float | None) -> str:
+    """Seconds as `m:ss` or `h:mm:ss`; empty for None."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def summary(board: Board) -> str:
+    """All rows in one line, such as `12 of 14: 10 done, 2 failed, 2 running`."""
+    count = board.count()
+    states = ", ".join(f"{count[state]} {state}" for state in State if count[state])
+    ended = sum(count[state] for state in State if state.ended)
+    return f"{ended} of {len(board.rows)} ended in {clock_text(board.elapsed())}: {states}"

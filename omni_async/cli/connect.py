@@ -1,0 +1,96 @@
+"""From options to an open client: the gateway itself, or an emulator that runs as long as the command."""
+
+import os
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+
+from ..client import OmniClient
+from ..emulator import Emulator, Scenario
+from ..exchange import OnEvent
+from ..policies import PollPolicy
+from ..settings import dialect_of
+from .exits import UsageError
+
+EMULATOR_KEY = "no-key-needed"
+LOOKS_PER_TASK = 20
+SHORTEST_LOOK = 0.02
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """Whom a command talks to.
+
+    Args:
+        gateway: Its name.
+        base_url: Where it is; None takes the environment's, or its own address.
+        emulator: Talk to an emulator started for this command.
+        scenario: JSON file that says how that behaves.
+        poll: The shortest interval between looks, in seconds; None takes the gateway's advice.
+    """
+
+    gateway: str = "jimmy"
+    base_url: str | None = None
+    emulator: bool = False
+    scenario: Path | None = None
+    poll: float | None = None
+
+    def check(self) -> None:
+        """Refuse options that exclude each other, and a missing key, in the command line's own words."""
+        if self.emulator and self.base_url:
+            raise UsageError("--emulator starts a gateway of its own: leave out --base-url, or --emulator")
+        if self.scenario and not self.emulator:
+            raise UsageError("--scenario says how the emulator behaves: add --emulator")
+        variable = dialect_of(self.gateway).key_variable
+        if not self.emulator and not os.environ.get(variable, "").strip():
+            raise UsageError(
+                f"no API key for gateway {self.gateway}: set the environment variable {variable}, "
+                "or add --emulator to try it without a key"
+            )
+
+    def resuming(self, output: str | None) -> str | None:
+        """The options with which `wait` reaches the same gateway again; None where it ends with this command."""
+        if self.emulator:
+            return None
+        given = {"--base-url": self.base_url, "-o": output}
+        words = [word for name, value in given.items() if value is not None for word in (name, value)]
+        return shlex.join(["--gateway", self.gateway, *words])
+
+
+def load_scenario(path: Path | None) -> Scenario:
+    """The scenario in a JSON file, or the default one."""
+    if path is None:
+        return Scenario()
+    try:
+        return Scenario.from_json(path.read_bytes())
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    except ValueError as error:
+        problem = str(error)
+    raise UsageError(f"scenario {path}: {problem}")
+
+
+def poll_policy(scenario: Scenario) -> PollPolicy:
+    """Looks as often as an emulator's short tasks deserve."""
+    return PollPolicy(min_interval=max(scenario.task_seconds * scenario.time_scale / LOOKS_PER_TASK, SHORTEST_LOOK))
+
+
+@asynccontextmanager
+async def connected(target: Target, on_event: OnEvent | None = None) -> AsyncIterator[OmniClient]:
+    """A client of the target, closed at the end; POSTs in flight are waited for."""
+    target.check()
+    if not target.emulator:
+        poll = PollPolicy(min_interval=target.poll) if target.poll else None
+        async with OmniClient(target.gateway, base_url=target.base_url, poll=poll, on_event=on_event) as client:
+            yield client
+        return
+    scenario = load_scenario(target.scenario)
+    poll = PollPolicy(min_interval=target.poll) if target.poll else poll_policy(scenario)
+    async with (
+        Emulator(scenario) as emulator,
+        OmniClient(target.gateway, api_key=EMULATOR_KEY, base_url=emulator.url, poll=poll, on_event=on_event) as client,
+    ):
+        yield client

@@ -1,0 +1,118 @@
+"""What a create would send, shown instead of sent: as a request, and as a curl line to paste."""
+
+import json
+import secrets
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from ..client import OmniClient
+from ..dialects import Call, Dialect
+from ..models import VideoRequest
+from ..references import FIELDS, local_references
+from ..settings import base_url_of
+from ..submit import _idempotency_key, fingerprint
+from ..transport import USER_AGENT, checked_base_url
+from .output import as_json
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """A create that is not sent.
+
+    Args:
+        call: As the gateway's dialect builds it.
+        url: The whole URL.
+        headers: With a stand-in for the key.
+        key_variable: The environment variable that would hold the key.
+        uploads: Local files that would go up first.
+        warnings: What is doubtful about the request.
+    """
+
+    call: Call
+    url: str
+    headers: dict[str, str]
+    key_variable: str
+    uploads: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The plan as plain JSON data."""
+        return {
+            "method": self.call.method,
+            "url": self.url,
+            "headers": self.headers,
+            "body": self.call.body,
+            "curl": self.curl(),
+            "uploads_first": list(self.uploads),
+            "warnings": list(self.warnings),
+        }
+
+    def curl(self) -> str:
+        """The same request for a shell; the shell fills in the key."""
+        lines = [f"curl -X {self.call.method} {shlex.quote(self.url)}"]
+        for name, value in self.headers.items():
+            lines.append(f'-H "{name}: {value}"' if "$" in value else f"-H {shlex.quote(f'{name}: {value}')}")
+        lines.append(f"--data-raw {shlex.quote(json.dumps(self.call.body, ensure_ascii=False))}")
+        return " \\\n  ".join(lines)
+
+    def lines(self) -> Iterator[str]:
+        """The plan for a person."""
+        for path in self.uploads:
+            yield f"# {path} would be uploaded first; its URL takes the place of {_stand_in(path)}"
+        yield f"{self.call.method} {self.url}"
+        for name, value in self.headers.items():
+            yield f"{name}: {value}"
+        yield ""
+        yield as_json(self.call.body)
+        yield ""
+        yield self.curl()
+        for warning in self.warnings:
+            yield f"# warning: {warning}"
+        yield "# dry run: nothing was sent, nothing was charged"
+
+
+def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
+    """Check a request and work out what would be sent.
+
+    Raises:
+        InvalidRequestError: With every fault, as a real run would.
+    """
+    client = OmniClient(gateway, api_key="not-needed", base_url=base_url)
+    checked, dialect = client.check(request), client.dialect
+    uploads = tuple(dict.fromkeys(path for _, path in local_references(request)))
+    call = _call(dialect, _published(request, uploads))
+    where = checked_base_url(base_url_of(dialect, base_url))
+    headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
+    return Plan(
+        call=call,
+        url=where + call.path,
+        headers={**headers, **call.headers, **dialect.auth(f"${dialect.key_variable}")},
+        key_variable=dialect.key_variable,
+        uploads=uploads,
+        warnings=tuple(map(str, checked.warnings)),
+    )
+
+
+def _call(dialect: Dialect, request: VideoRequest) -> Call:
+    """The create; an idempotency key follows from the custom id, and is made anew each time where there is none."""
+    if not dialect.abilities.idempotency_field:
+        return dialect.create(request)
+    made_of = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
+    key = _idempotency_key(made_of, fingerprint(dialect.name, dialect.create(request)))
+    return dialect.create(request, idempotency_key=key)
+
+
+def _stand_in(path: str) -> str:
+    return f"<URL of {path}>"
+
+
+def _published(request: VideoRequest, uploads: tuple[str, ...]) -> VideoRequest:
+    """The request with a stand-in for the URL of each local file."""
+    changed: dict[str, Any] = {
+        field: tuple(_stand_in(link) if link in uploads else link for link in getattr(request, field))
+        for field in FIELDS
+    }
+    return attrs.evolve(request, **changed)

@@ -1,0 +1,186 @@
+"""`generate`: one video, from a prompt to a file or a URL."""
+
+import json as jsonlib
+from typing import Annotated, Any
+
+import attrs
+import typer
+
+from ..errors import OmniError
+from ..models import VideoRequest, VideoTask
+from .board import ROW, Row, State
+from .connect import Target, connected
+from .dryrun import plan
+from .exits import DONE, code_of
+from .options import (
+    BaseUrl,
+    Gateway,
+    GatewayName,
+    Json,
+    Overwrite,
+    Poll,
+    Progress,
+    ProgressMode,
+    Quiet,
+    ScenarioFile,
+    Timeout,
+    UseEmulator,
+)
+from .output import as_json, out
+from .results import outcome
+from .running import run
+from .screen import Screen, Show
+
+_VIDEO = "Video"
+
+
+def _field(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_VIDEO)
+
+
+def _extra(given: list[str]) -> dict[str, Any]:
+    """`KEY=JSON` options as one mapping."""
+    extra: dict[str, Any] = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        try:
+            extra[key] = jsonlib.loads(value)
+        except ValueError:
+            equals = ""
+        if not equals or not key:
+            raise typer.BadParameter(f"{item!r} is not KEY=JSON; a text needs its quotes: 'style=\"noir\"'")
+    return extra
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE|DIR", help="Store the video there; its URL is shown otherwise."),
+    ] = None,
+    model: Annotated[
+        str | None, _field("--model", "-m", help="Name or alias; the gateway's default unless given.")
+    ] = None,
+    duration: Annotated[int | None, _field("--duration", "-d", help="Seconds.", metavar="SECONDS")] = None,
+    resolution: Annotated[str | None, _field("--resolution", "-r", help="720p, 1080p, 4k as the model allows.")] = None,
+    aspect_ratio: Annotated[str | None, _field("--aspect-ratio", "-a", help="16:9, 9:16, …", metavar="W:H")] = None,
+    orientation: Annotated[
+        str | None, _field("--orientation", help="landscape or portrait; --aspect-ratio wins over it.")
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        _field("--image", "-i", help="Reference image, repeatable; a file is uploaded first.", metavar="URL|FILE"),
+    ] = None,
+    video: Annotated[
+        list[str] | None, _field("--video", help="Reference video; a file is uploaded first.", metavar="URL|FILE")
+    ] = None,
+    generation_type: Annotated[
+        str | None, _field("--generation-type", help="frame: the image is the first frame; or reference.")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        _field("--mode", help="text-to-video, image-to-video, reference-to-video, video-edit; follows from the rest."),
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        _field("--extra", help="A field that only a newer gateway knows, repeatable.", metavar="KEY=JSON"),
+    ] = None,
+    custom_id: Annotated[
+        str | None, _field("--custom-id", help="Your own id of this video; not sent as it is.")
+    ] = None,
+    timeout: Timeout = 1800.0,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the exact request and a curl line; send nothing. Needs no key.")
+    ] = False,
+    gateway: Gateway = GatewayName.JIMMY,
+    base_url: BaseUrl = None,
+    emulator: UseEmulator = False,
+    scenario: ScenarioFile = None,
+    poll: Poll = None,
+    json: Json = False,
+    progress: Progress = ProgressMode.AUTO,
+    quiet: Quiet = False,
+) -> None:
+    """Make one video: submit, wait, download. [b]This pays.[/b]
+
+    The task's id is shown the moment it is known, with the line that goes
+    on waiting for it. Stdout gets the file's path, or the video's URL; with
+    --json one document, also for a failure.
+
+    Examples:
+
+      omni-async generate "a cat in neon rain" --duration 6 -o cat.mp4
+      omni-async generate "千盏孔明灯升起" --image lake.png -o videos/
+      omni-async generate "a kite" -g toapis -m gemini_omni_flash -r 1080p
+      omni-async generate "a cat" --model omni-10s --dry-run
+      omni-async generate "a cat" --emulator -o cat.mp4
+    """
+    request = VideoRequest(
+        prompt=prompt,
+        model=model,
+        duration=duration,
+        resolution=resolution,
+        aspect_ratio=aspect_ratio,
+        orientation=orientation,
+        image_urls=image,
+        video_urls=video,
+        generation_type=generation_type,
+        mode=mode,
+        extra=_extra(extra or []),
+        custom_id=custom_id,
+        metadata={ROW: "1"},
+    )
+    if dry_run:
+        shown = plan(request, gateway=gateway, base_url=base_url)
+        out(as_json(shown.document()) if json else "\n".join(shown.lines()))
+        return
+    target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
+    job = Job(request=request, output=output, timeout=timeout, overwrite=overwrite)
+    run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """One video to make.
+
+    Args:
+        request: What it shows.
+        output: File or folder; None stores nothing.
+        timeout: Seconds to wait after the submit.
+        overwrite: Whether an existing file is replaced.
+    """
+
+    request: VideoRequest
+    output: str | None
+    timeout: float
+    overwrite: bool
+
+    async def run(self, screen: Screen, target: Target) -> int:
+        """Make it and show what came of it."""
+        asked = self.request
+        row = Row(
+            label=asked.custom_id or "",
+            private=asked.prompt,
+            gateway=target.gateway,
+            detail=asked.model or "",
+            wants_file=self.output is not None,
+        )
+        screen.board.add("1", row)
+        screen.resumes_with(target.resuming(self.output))
+        task: VideoTask | None = None
+        failure: OmniError | None = None
+        async with screen, connected(target, screen.on_event) as client:
+            try:
+                task = await client.generate(asked, timeout=self.timeout, output=self.output, overwrite=self.overwrite)
+            except OmniError as error:
+                failure = error
+                if row.task_id is None:
+                    screen.board.set(row, State.FAILED)
+        if failure is not None:
+            screen.error(failure)
+        if screen.show.json:
+            screen.result(as_json(outcome(row, task, failure)))
+        elif task is not None:
+            screen.result(row.file or task.video_url or task.task_id)
+        return DONE if failure is None else code_of(failure)

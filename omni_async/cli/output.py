@@ -1,0 +1,52 @@
+"""What is written where: results on stdout, all else on stderr, in UTF-8 whatever the console's code page."""
+
+import json
+import os
+import sys
+import unicodedata
+from typing import Any, TextIO
+
+_SHOWN_CONTROLS = frozenset("\n\t")
+
+
+def speak_utf8() -> None:
+    """Make stdout and stderr write UTF-8; what has no form in it is replaced, never an error."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")
+
+
+def printable(text: str) -> str:
+    """A text without control characters: gateways' words must not steer a terminal."""
+    return "".join(letter if _shown(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _shown(letter: str) -> bool:
+    return letter in _SHOWN_CONTROLS or unicodedata.category(letter) not in ("Cc", "Cs")
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write a line at once. A reader that has gone ends the writing, not the work: what is paid goes on."""
+    try:
+        stream.write(printable(text) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def out(text: str) -> None:
+    """A line of result."""
+    write(sys.stdout, text)
+
+
+def note(text: str) -> None:
+    """A line for a person."""
+    write(sys.stderr, text)
+
+
+def as_json(document: Any, *, indent: int | None = 2) -> str:
+    """JSON as it is meant to be read: letters of any script as themselves."""
+    return json.dumps(document, ensure_ascii=False, indent=indent, default=str)

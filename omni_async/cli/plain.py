@@ -1,0 +1,77 @@
+"""Progress without a terminal: one plain line per change for a few tasks, a summary now and then, each pause."""
+
+import asyncio
+
+from .board import Board, Row, State, summary
+from .output import note
+
+FEW = 20
+"""Up to so many rows each change has its line."""
+TOO_SHORT = frozenset({State.UPLOADING, State.QUEUED, State.DOWNLOADING})
+"""What passes by itself in a moment and deserves no line."""
+EVERY = 30.0
+"""Seconds between two summaries."""
+
+
+class PlainView:
+    """Writes lines to stderr.
+
+    Args:
+        board: What to show.
+        every: Seconds between summaries.
+    """
+
+    def __init__(self, board: Board, *, every: float = EVERY) -> None:
+        self._board = board
+        self._every = every
+        self._timer: asyncio.TimerHandle | None = None
+        board.on_change = self._changed
+        board.on_pause = self.note
+
+    def start(self) -> None:
+        """Begin the summaries."""
+        self._timer = asyncio.get_running_loop().call_later(self._every, self._tick)
+
+    def stop(self) -> None:
+        """End them."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def note(self, text: str) -> None:
+        """A line for a person."""
+        note(text)
+
+    def result(self, text: str) -> bool:
+        """Whether the view itself shows a result; it does not: stdout is free."""
+        return False
+
+    def _changed(self, row: Row) -> None:
+        if len(self._board.rows) <= FEW and row.state not in TOO_SHORT:
+            seconds = row.seconds(self._board.clock())
+            took = f" after {seconds:.0f} s" if row.state.ended and seconds is not None else ""
+            names = dict.fromkeys(filter(None, (row.task_id, row.label)))
+            note(f"{' '.join(names)}: {row.state}{took}")
+
+    def _tick(self) -> None:
+        if not self._board.all_ended:
+            note(summary(self._board))
+        self.start()
+
+
+class SilentView:
+    """Shows nothing but notes."""
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+    def note(self, text: str) -> None:
+        """A line for a person."""
+        note(text)
+
+    def result(self, text: str) -> bool:
+        """Whether the view itself shows a result; it does not."""
+        return False

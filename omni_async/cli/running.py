@@ -1,0 +1,117 @@
+"""Runs a command's coroutine: the event loop, signals, and how what it ends in becomes an exit code."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+
+from .board import State
+from .exits import DONE, FAILED, UNCERTAIN, code_of
+from .output import note
+from .screen import Screen
+
+Work = Callable[[Screen], Coroutine[Any, Any, int]]
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+
+
+class Interrupts:
+    """The first Ctrl-C or SIGTERM ends the work in good order, the second at once.
+
+    Args:
+        task: The work.
+        screen: What has to be told, and to give the terminal back.
+    """
+
+    def __init__(self, task: "asyncio.Task[Any]", screen: Screen) -> None:
+        self._task = task
+        self._screen = screen
+        self.number: int | None = None
+
+    @property
+    def code(self) -> int:
+        """The exit code a shell expects: 128 and the signal."""
+        return 128 + (self.number or signal.SIGINT)
+
+    def listen(self) -> None:
+        """Take the signals over for the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            try:
+                loop.add_signal_handler(number, self.received, number)
+            except NotImplementedError:  # Windows
+                signal.signal(number, self._from_outside(loop))
+            except (RuntimeError, ValueError):
+                return  # not the main thread: signals are somebody else's
+
+    def _from_outside(self, loop: asyncio.AbstractEventLoop) -> Callable[[int, FrameType | None], None]:
+        def handler(number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.received, number)
+
+        return handler
+
+    def received(self, number: int) -> None:
+        """A signal came."""
+        if self.number is not None:
+            self._leave()
+        self.number = number
+        waits = ": creates in flight are waited for" if self._screen.resumable else ""
+        self._screen.note(f"stopping{waits}; once more leaves at once")
+        self._task.cancel()
+
+    def _leave(self) -> NoReturn:
+        """Leave at once. No clean-up can be trusted to be quick, so there is none."""
+        self._screen.stop()
+        if self._screen.resumable:
+            note("left at once: a create that was in flight may have been charged; look in the gateway's console")
+        tell_unfinished(self._screen)
+        sys.stdout.flush()
+        os._exit(self.code)
+
+
+def run(work: Work, screen: Screen) -> NoReturn:
+    """Run a command to its end and leave with its exit code."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(_guarded(work, screen))
+    raise typer.Exit(code)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed (the extra `speed`); it does not exist on Windows."""
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _guarded(work: Work, screen: Screen) -> int:
+    task = asyncio.get_running_loop().create_task(work(screen))
+    interrupts = Interrupts(task, screen)
+    interrupts.listen()
+    try:
+        code = await task
+    except asyncio.CancelledError:
+        if interrupts.number is None:
+            raise
+        code = interrupts.code
+    except Exception as error:
+        screen.error(error)
+        code = code_of(error)
+    tell_unfinished(screen)
+    return UNCERTAIN if code in (DONE, FAILED) and screen.board.count()[State.UNCERTAIN] else code
+
+
+def tell_unfinished(screen: Screen) -> None:
+    """Say which tasks still run at the gateway and how to go on with them."""
+    left = [row.task_id for row in screen.board.unfinished() if row.task_id]
+    if left and screen.resumable:
+        screen.note(f"{len(left)} still at the gateway, nothing is lost; go on with")
+        screen.note(f"  {screen.resume_command(*left)}")

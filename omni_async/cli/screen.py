@@ -1,0 +1,148 @@
+"""What a command shows: the view that fits the terminal, notes beside it, results on stdout."""
+
+import logging
+import os
+import shlex
+import sys
+from types import TracebackType
+from typing import Protocol, Self
+
+import attrs
+from rich.console import Console
+
+from ..events import Event, Submitted
+from .board import Board
+from .exits import lines_of
+from .live import LiveView
+from .output import out
+from .plain import PlainView, SilentView
+
+LIBRARY_LOG = logging.getLogger("omni_async")
+
+
+class View(Protocol):
+    """One way to show progress."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, and give the terminal back."""
+
+    def note(self, text: str) -> None:
+        """A line for a person."""
+
+    def result(self, text: str) -> bool:
+        """Show a result if the view owns the terminal; whether it did."""
+
+
+@attrs.frozen(kw_only=True)
+class Show:
+    """What the user wants to see.
+
+    Args:
+        progress: `auto`, `live`, `plain` or `none`.
+        quiet: Only ids of what is paid, errors and results.
+        json: Results as JSON.
+    """
+
+    progress: str = "auto"
+    quiet: bool = False
+    json: bool = False
+
+
+class _Warnings(logging.Handler):
+    """The library's warnings as notes."""
+
+    def __init__(self, screen: "Screen") -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one, without its advice for programmers and without a traceback."""
+        self._screen.note(f"warning: {record.getMessage().removesuffix('; see client.unclaimed()')}")
+
+
+class Screen:
+    """Works as `async with`: progress is shown inside.
+
+    Args:
+        show: What the user wants to see.
+        title: What stands above live progress.
+    """
+
+    def __init__(self, show: Show, *, title: str = "") -> None:
+        self.show = show
+        self.board = Board()
+        self._view = _view(show, self.board, title)
+        self._warnings = _Warnings(self)
+        self._resume: str | None = None
+        self._on = False
+
+    async def __aenter__(self) -> Self:
+        LIBRARY_LOG.addHandler(self._warnings)
+        self._view.start()
+        self._on = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        LIBRARY_LOG.removeHandler(self._warnings)
+
+    def stop(self) -> None:
+        """Give the terminal back."""
+        if self._on:
+            self._on = False
+            self._view.stop()
+
+    def note(self, text: str) -> None:
+        """A line for a person, shown even with `-q`."""
+        self._view.note(text)
+
+    def hint(self, text: str) -> None:
+        """A line for a person that `-q` leaves out."""
+        if not self.show.quiet:
+            self.note(text)
+
+    def error(self, error: BaseException) -> None:
+        """An error and what to do about it."""
+        for line in lines_of(error):
+            self.note(line)
+
+    def result(self, text: str) -> None:
+        """A line of result: on stdout, and not through a picture that is being drawn."""
+        if not self._view.result(text):
+            out(text)
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the library; the id of what is paid is told at once."""
+        self.board.on_event(event)
+        if isinstance(event, Submitted):
+            how = f"; should this end early: {self.resume_command(event.task_id)}" if self.resumable else ""
+            self.note(f"task {event.task_id}{how}")
+
+    def resumes_with(self, options: str | None) -> None:
+        """Remember the options that a resuming command needs; None if none can go on."""
+        self._resume = options
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another command can go on: not where the gateway ends with this one."""
+        return self._resume is not None
+
+    def resume_command(self, *task_ids: str) -> str:
+        """The command that goes on waiting for these tasks."""
+        return f"omni-async wait {shlex.join(task_ids)} {self._resume or ''}".rstrip()
+
+
+def _view(show: Show, board: Board, title: str) -> View:
+    wanted = show.progress
+    if show.quiet or wanted == "none":
+        return SilentView()
+    if wanted == "auto":
+        wanted = "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    if wanted == "plain":
+        return PlainView(board)
+    return LiveView(board, Console(stderr=True, force_terminal=True, highlight=False), title=title)

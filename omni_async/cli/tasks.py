@@ -1,0 +1,190 @@
+"""`status` and `wait`: tasks that were submitted before, here or anywhere."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+import typer
+
+from ..client import OmniClient
+from ..errors import NotFoundError, OmniError
+from ..models import VideoTask
+from ..safety import file_name
+from .board import Row, State
+from .connect import Target, connected
+from .exits import DONE, UsageError, code_of, worst
+from .options import (
+    BaseUrl,
+    Gateway,
+    GatewayName,
+    Json,
+    Overwrite,
+    Poll,
+    Progress,
+    ProgressMode,
+    Quiet,
+    ScenarioFile,
+    Timeout,
+    UseEmulator,
+)
+from .output import as_json
+from .results import failure_document, outcome, task_document
+from .running import run
+from .screen import Screen, Show
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids, as the gateway gave them.")]
+
+
+def status(
+    ids: Ids,
+    gateway: Gateway = GatewayName.JIMMY,
+    base_url: BaseUrl = None,
+    emulator: UseEmulator = False,
+    scenario: ScenarioFile = None,
+    json: Json = False,
+) -> None:
+    """Look at tasks once.
+
+    A line each, in the order given: id, status, progress and, once there is
+    one, the URL, separated by tabs. With --json one object for one id, a
+    list for several. Exit code 0 if all could be looked up, whatever came
+    of them.
+
+    Examples:
+
+      omni-async status task_0123456789
+      omni-async status task_0123456789 task_9876543210 -g toapis --json
+    """
+    target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario)
+    run(lambda screen: _status(screen, target, list(ids)), Screen(Show(progress="none", json=json)))
+
+
+async def _status(screen: Screen, target: Target, ids: list[str]) -> int:
+    async with screen, connected(target) as client:
+        found = await asyncio.gather(*(_looked_up(client, task_id) for task_id in ids))
+    documents = []
+    for task_id, look in zip(ids, found, strict=True):
+        if isinstance(look, OmniError):
+            screen.error(look)
+            documents.append({"task_id": task_id, "error": failure_document(look)})
+            continue
+        documents.append(task_document(look))
+        if not screen.show.json:
+            progress = "" if look.progress is None else f"{look.progress}%"
+            screen.result("\t".join((task_id, look.status, progress, look.video_url or "")).rstrip("\t"))
+    if screen.show.json:
+        screen.result(as_json(documents if len(ids) > 1 else documents[0]))
+    return worst(code_of(look) if isinstance(look, OmniError) else DONE for look in found)
+
+
+async def _looked_up(client: OmniClient, task_id: str) -> VideoTask | OmniError:
+    try:
+        return await client.query(task_id)
+    except OmniError as error:
+        return error
+
+
+def wait(
+    ids: Ids,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Store the videos there as ID.mp4; for one id also a file."),
+    ] = None,
+    timeout: Timeout = 1800.0,
+    overwrite: Overwrite = False,
+    gateway: Gateway = GatewayName.JIMMY,
+    base_url: BaseUrl = None,
+    emulator: UseEmulator = False,
+    scenario: ScenarioFile = None,
+    poll: Poll = None,
+    json: Json = False,
+    progress: Progress = ProgressMode.AUTO,
+    quiet: Quiet = False,
+) -> None:
+    """Wait for tasks and fetch their videos. Costs nothing, however often it is run.
+
+    Stdout gets a line for each video as it finishes: its path with -o, else
+    its URL; with --json an object a line. Videos that are in DIR already are
+    not fetched again.
+
+    Examples:
+
+      omni-async wait task_0123456789 -o cat.mp4
+      omni-async wait task_0123456789 task_9876543210 -o videos/
+    """
+    target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
+    wanted = list(dict.fromkeys(ids))
+    if output is not None and len(wanted) > 1 and Path(output).is_file():
+        raise UsageError(f"{output} is a file, and there are {len(wanted)} videos: give -o a folder")
+    errand = Errand(ids=wanted, output=output, timeout=timeout, overwrite=overwrite)
+    run(lambda screen: errand.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
+
+
+@attrs.frozen(kw_only=True)
+class Errand:
+    """Tasks to wait for.
+
+    Args:
+        ids: Their ids, each once.
+        output: Where their videos go; None fetches none.
+        timeout: Seconds to wait for each.
+        overwrite: Whether existing files are replaced.
+    """
+
+    ids: list[str]
+    output: str | None
+    timeout: float
+    overwrite: bool
+
+    async def run(self, screen: Screen, target: Target) -> int:
+        """Wait for all of them; one that cannot be followed does not end the others."""
+        for task_id in self.ids:
+            row = Row(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=self.output is not None)
+            screen.board.add(task_id, row)
+        screen.resumes_with(target.resuming(self.output))
+        async with screen, connected(target, screen.board.on_event) as client:
+            codes = await asyncio.gather(*(self._one(screen, client, target, task_id) for task_id in self.ids))
+        return worst(codes)
+
+    async def _one(self, screen: Screen, client: OmniClient, target: Target, task_id: str) -> int:
+        row, task = screen.board.rows[task_id], None
+        failure: OmniError | None = None
+        try:
+            if target.emulator:
+                await client.query(task_id)  # it has just begun: an id it does not know will never be known
+            task = await client.wait(task_id, timeout=self.timeout)
+            if self.output is not None:
+                row.file = str(await self._fetched(client, task))
+        except OmniError as error:
+            failure = error
+        self._show(screen, row, task, failure)
+        return DONE if failure is None else code_of(failure)
+
+    async def _fetched(self, client: OmniClient, task: VideoTask) -> Path:
+        """The task's video on disk; one that is there under the task's own name is that video."""
+        file = self.file(task.task_id)
+        if file.name != file_name(task.task_id):
+            return await client.download(task, file, overwrite=self.overwrite)
+        if not self.overwrite and await asyncio.to_thread(file.is_file):
+            return file
+        return await client.download(task, file, overwrite=self.overwrite)
+
+    def file(self, task_id: str) -> Path:
+        """Where a task's video goes: a file of its own name in the folder, or for one task the very file."""
+        given = self.output or ""
+        path = Path(given)
+        folder = len(self.ids) > 1 or given.endswith(("/", "\\")) or path.is_dir() or not path.suffix
+        return path / file_name(task_id) if folder else path
+
+    def _show(self, screen: Screen, row: Row, task: VideoTask | None, failure: OmniError | None) -> None:
+        if failure is None:
+            screen.board.set(row, State.DONE)
+        else:
+            if isinstance(failure, NotFoundError):
+                screen.board.set(row, State.FAILED)
+            screen.error(failure)
+        if screen.show.json:
+            screen.result(as_json(outcome(row, task, failure), indent=None))
+        elif failure is None and task is not None:
+            screen.result(row.file or task.video_url or task.task_id)
