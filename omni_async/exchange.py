@@ -94,22 +94,31 @@ class Exchange:
             ApiError: Refused.
             DecodeError: An answer in no known shape.
         """
-        reply = await self._sent(ticket, self.dialect.query(task_id))
+        self.budget.first()
+        try:
+            call = self.dialect.query(task_id)
+        except BaseException:  # no id of a task
+            self.limiter.unused(ticket)
+            raise
+        reply = await self._sent(ticket, call)
         task = self._read(ticket, reply, self.dialect.read_query)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
 
     async def query(self, task_id: str) -> VideoTask:
-        """Wait for leave, then one GET for one task. Raises as `look`, with the task's id."""
-        ticket = await self.limiter.acquire(Kind.POLL)
-        try:
-            task = await self.look(ticket, task_id)
-        except OmniError as error:
-            failure = error.about(task_id=task_id)
-        else:
-            if task.status.finished:
-                self.limiter.finished(task_id)
-            return task
+        """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
+        for again in (self.transport.key.renewable, False):
+            ticket = await self.limiter.acquire(Kind.POLL)
+            try:
+                task = await self.look(ticket, task_id)
+            except OmniError as error:
+                failure = error.about(task_id=task_id)
+            else:
+                if task.status.finished:
+                    self.limiter.finished(task_id)
+                return task
+            if not (again and is_unauthorized(failure)):
+                break
         failure.may_have_charged = True  # somebody's task may run under this id
         raise failure
 
@@ -125,6 +134,7 @@ class Exchange:
             OmniError: As `look`; the last one after all attempts.
         """
         attempt = 0
+        self.budget.first()
         while True:
             attempt += 1
             ticket = await self.limiter.acquire(Kind.POLL)
@@ -153,7 +163,7 @@ class Exchange:
             return None
         if isinstance(error, RateLimitError):
             return max(error.retry_after or 0.0, backoff(attempt - 1, self.rng))
-        if isinstance(error, AuthenticationError) and self.transport.key.renewable and attempt == 1:
+        if is_unauthorized(error) and self.transport.key.renewable and attempt == 1:
             return 0.0
         fleeting = isinstance(error, AnswerLostError | GatewayError) or (
             isinstance(error, NotSentError) and not error.configuration
@@ -162,9 +172,8 @@ class Exchange:
 
     async def _sent(self, ticket: Ticket, call: Call, *, data: Callable[[], Any] | None = None) -> Reply:
         """The reply to a free call; the ticket goes back if there is none."""
-        self.budget.first()
         try:
-            return await self.transport.send(call, data=data)
+            return await self.transport.send(call, data=data, resent=self.budget.spend)
         except TransportError as error:
             self.limiter.failed(ticket, timeout=isinstance(error, AnswerLostError) and error.timed_out)
             failure = error.about(gateway=self.dialect.name)
@@ -180,9 +189,9 @@ class Exchange:
             try:
                 value = read(reply)
             except DecodeError as error:
-                trouble = error
+                trouble = error.with_traceback(None)  # its frames hold the document, with what may be signed in it
             except Exception as error:  # a caller's own dialect may trip over an answer it did not expect
-                trouble = DecodeError(f"the dialect could not read the answer ({type(error).__name__})")
+                trouble = unread(error)
             else:
                 self.limiter.passed(ticket)
                 return value
@@ -190,7 +199,10 @@ class Exchange:
         raise self._refused(ticket, reply, trouble)
 
     def _refused(self, ticket: Ticket, reply: Reply, trouble: DecodeError | None) -> OmniError:
-        refusal = refusal_of(self.dialect, reply)
+        try:
+            refusal = refusal_of(self.dialect, reply)
+        except Exception as failure:  # again the caller's own dialect
+            refusal, trouble = None, trouble or unread(failure)
         if refusal is not None and refusal.kind is RefusalKind.RATE:
             decision = self.slow_down(ticket, reply, refusal)
             error = error_of(refusal, reply, gateway=self.dialect.name)
@@ -230,6 +242,16 @@ class Exchange:
                 )
             )
         return decision
+
+
+def is_unauthorized(error: OmniError) -> bool:
+    """Refused for the key, as opposed to a key that could not be had."""
+    return isinstance(error, AuthenticationError) and error.status_code is not None
+
+
+def unread(error: Exception) -> DecodeError:
+    """What a dialect raised over an answer; its name only, since its text can quote what it tripped over."""
+    return DecodeError(f"the dialect could not read the answer ({type(error).__name__})")
 
 
 _NAMED = {

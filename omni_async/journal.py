@@ -4,12 +4,17 @@ Five async calls, and nothing of how they are kept. Without a journal a create i
 that has not reached the caller does not survive a crash.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from .errors import JournalError, OmniError
 from .models import VideoTask
+
+T = TypeVar("T")
+logger = logging.getLogger("omni_async")
 
 
 @attrs.frozen(kw_only=True)
@@ -94,3 +99,42 @@ class NoJournal:
     async def pending(self) -> Sequence[VideoTask]:
         """Nothing is known."""
         return ()
+
+
+class Book:
+    """A journal as `submit` writes into it: whatever it raises is ours, and once a create was sent it is told loudly.
+
+    Args:
+        journal: Where it is written.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def intend(self, intent: Intent) -> VideoTask | None:
+        """As the journal; nothing was sent if it fails."""
+        return await _written(self._journal.intend(intent), sent=False)
+
+    async def answered(self, intent: Intent, answer: Answer) -> None:
+        """As the journal."""
+        await _written(self._journal.answered(intent, answer), task_id=answer.task_id)
+
+    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
+        """As the journal; `task_id` is what would be lost."""
+        await _written(self._journal.settle(intent, state, detail), task_id=task_id)
+
+
+async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True) -> T:
+    failure: OmniError
+    try:
+        return await writing
+    except OmniError as error:
+        failure = error.about(task_id=task_id)
+    except Exception as error:
+        then = "after the create was sent: note its task id" if sent else "before anything was sent"
+        failure = JournalError(
+            f"the journal failed {then} ({type(error).__name__})", task_id=task_id, may_have_charged=sent
+        )
+    if sent:
+        logger.critical("a create was sent and could not be written down; its task id is %s", task_id or "not known")
+    raise failure

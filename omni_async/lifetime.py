@@ -56,10 +56,11 @@ class Lifetime:
 
     async def close(self) -> None:
         """End it, once and to the end: cancelled meanwhile, it goes on and raises `CancelledError` afterwards."""
+        if self._loop is not None:
+            self._check(_running_loop())
         self.closed = True
         if self._loop is None:
             return
-        self._check(_running_loop())
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._run())
         await to_the_end(self._ending)

@@ -18,9 +18,9 @@ import attrs
 
 from .admission import Kind, Ticket
 from .dialects import Call, Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
+from .dialects.verdict import candidate_id
 from .errors import (
     AnswerLostError,
-    AuthenticationError,
     DecodeError,
     GatewayError,
     NotFoundError,
@@ -30,8 +30,8 @@ from .errors import (
     SubmissionUncertainError,
 )
 from .events import Retried, Submitted, Uncertain
-from .exchange import Exchange
-from .journal import Answer, Intent, Journal
+from .exchange import Exchange, is_unauthorized, unread
+from .journal import Answer, Book, Intent, Journal
 from .lifetime import to_the_end
 from .models import Outcome, VideoRequest, VideoTask
 from .retry import backoff
@@ -40,6 +40,10 @@ logger = logging.getLogger("omni_async")
 
 LOOKUPS = (0.0, 1.0, 2.0)
 """Seconds before each try to find a lost create by its idempotency key."""
+LOOKUP_TIME = 60.0
+"""Seconds for all of them: a closing client waits for this."""
+REMEMBERED = 100_000
+"""Task ids remembered to notice one that is given out twice."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +54,8 @@ class _Attempt:
     error: OmniError | None = None
     again: bool = False
     hopeless: bool = False
+    state: str = "PLANNED"
+    detail: str = ""
 
 
 @attrs.frozen
@@ -59,6 +65,12 @@ class _Create:
     request: VideoRequest
     intent: Intent
     call: Call
+
+    @property
+    def whose(self) -> dict[str, Any]:
+        """What its task and events are about."""
+        request = self.request
+        return {"gateway": self.intent.gateway, "custom_id": request.custom_id, "metadata": request.metadata}
 
 
 def fingerprint(gateway: str, call: Call) -> str:
@@ -78,7 +90,7 @@ class Submitter:
 
     def __init__(self, exchange: Exchange, journal: Journal, submitted: Callable[[VideoTask], None]) -> None:
         self._exchange = exchange
-        self._journal = journal
+        self._journal = Book(journal)
         self._submitted = submitted
         self._posts: set[asyncio.Task[_Attempt]] = set()
         self._issued: dict[str, str] = {}
@@ -131,27 +143,20 @@ class Submitter:
                 if attempt.hopeless and anyio.current_time() - began >= patience:
                     raise error
                 continue  # the limiter says when
-            if attempt.again and _is_unauthorized(error) and not renewed:
+            if attempt.again and is_unauthorized(error) and not renewed:
                 renewed = True
                 continue
             failures += 1
-            if not attempt.again or _is_unauthorized(error) or failures >= exchange.retry.attempts:
+            if not attempt.again or is_unauthorized(error) or failures >= exchange.retry.attempts:
                 raise error
             if not exchange.budget.spend():
                 raise error
-            await self._back_off(error, failures, create.intent)
+            await self._back_off(error, failures, create)
 
-    async def _back_off(self, error: OmniError, failures: int, intent: Intent) -> None:
+    async def _back_off(self, error: OmniError, failures: int, create: _Create) -> None:
         delay = backoff(failures - 1, self._exchange.rng)
         self._exchange.report(
-            Retried(
-                gateway=intent.gateway,
-                custom_id=intent.custom_id,
-                kind=Kind.CREATE,
-                reason=type(error).__name__,
-                attempt=failures,
-                delay=delay,
-            )
+            Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
         )
         await anyio.sleep(delay)
 
@@ -182,99 +187,145 @@ class Submitter:
         logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)
 
     async def drain(self) -> None:
-        """Wait until every POST in flight has its recorded end; cancelled meanwhile, it goes on and raises afterwards."""
-        while self._posts:
-            await to_the_end(*self._posts)
+        """Wait until every POST in flight has its recorded end; cancelled meanwhile, it goes on, and raises then."""
+        while running := [post for post in self._posts if not post.done()]:
+            await to_the_end(*running)
 
     async def _post(self, ticket: Ticket, create: _Create) -> _Attempt:
         """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
-        exchange, began = self._exchange, anyio.current_time()
+        limiter, began = self._exchange.limiter, anyio.current_time()
         try:
             known = await self._journal.intend(create.intent)
         except BaseException:
-            exchange.limiter.unused(ticket)
+            limiter.unused(ticket)
             raise
         if known is not None:
-            exchange.limiter.unused(ticket)
+            limiter.unused(ticket)
             return _Attempt(task=known)
+        reply: Reply | None = None
+        refused: _Attempt | None = None
         try:
-            reply = await exchange.transport.send(create.call)
-        except NotSentError as error:
-            exchange.limiter.failed(ticket, sent=False)
-            unsent = error
+            reply = await self._exchange.transport.send(create.call)
         except AnswerLostError as error:
-            exchange.limiter.failed(ticket, timeout=error.timed_out)
-            await self._journal.answered(create.intent, Answer())
-            return await self._uncertain(create, ticket, reason=str(error.args[0]))
-        except OmniError as error:  # the key could not be had: nothing was sent
-            exchange.limiter.unused(ticket)
-            await self._journal.settle(create.intent, "PLANNED")
-            return _Attempt(error=error)
+            limiter.failed(ticket, timeout=error.timed_out)
+            verdict = Verdict(meaning=Meaning.UNCERTAIN, reason=str(error.args[0]))
+        except OmniError as error:
+            verdict, refused = Verdict(meaning=Meaning.REFUSED), self._unsent(ticket, error)
         except BaseException:
-            exchange.limiter.failed(ticket)
+            limiter.failed(ticket)
             raise
         else:
-            verdict = judge_create(exchange.dialect, reply)
-            answer = Answer(
-                status=reply.status,
-                request_id=reply.request_id,
-                body=reply.body,
-                task_id=verdict.task_id or verdict.candidate,
-            )
-            await self._journal.answered(create.intent, answer)
-            return await self._judged(ticket, create, reply, verdict, anyio.current_time() - began)
-        await self._journal.settle(create.intent, "PLANNED")
-        return _Attempt(error=unsent, again=not unsent.configuration)
+            verdict = self._judged(reply)
+            refused = self._give_back(ticket, create, reply, verdict)
+        return await self._recorded(ticket, create, reply, verdict, refused, anyio.current_time() - began)
 
-    async def _judged(
-        self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict, seconds: float
-    ) -> _Attempt:
-        if verdict.task_id is not None:
-            self._exchange.limiter.accepted(ticket, verdict.task_id)
-            return await self._accepted(create, reply, verdict.task_id, seconds)
+    def _unsent(self, ticket: Ticket, error: OmniError) -> _Attempt:
+        """Proved not to be sent, or the key could not be had."""
+        if not isinstance(error, NotSentError):
+            self._exchange.limiter.unused(ticket)
+            return _Attempt(error=error)
+        self._exchange.limiter.failed(ticket, sent=False)
+        return _Attempt(error=error, again=not error.configuration)
+
+    def _judged(self, reply: Reply) -> Verdict:
+        """What the answer means; a caller's own dialect that trips over it leaves it uncertain, not lost."""
+        try:
+            verdict = judge_create(self._exchange.dialect, reply)
+        except Exception as error:
+            reason = str(unread(error).args[0])
+            return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate_id(reply), reason=reason)
+        failed = verdict.refusal is not None and verdict.refusal.kind is RefusalKind.TRANSIENT
+        if failed and not self._exchange.retry.create_on_internal_error:
+            reason = "the gateway says that it failed, and create_on_internal_error is off"
+            return attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=reason)
+        return verdict
+
+    def _give_back(self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict) -> _Attempt | None:
+        """Give the ticket back with what was learnt; a refusal is what the attempt came to."""
+        limiter = self._exchange.limiter
         if verdict.meaning is Meaning.REFUSED:
-            return await self._refused(ticket, create, reply, verdict)
-        self._exchange.limiter.failed(ticket)
-        return await self._uncertain(create, ticket, reason=verdict.reason, verdict=verdict, reply=reply)
+            return self._refused(ticket, create, reply, verdict.refusal or Refusal(RefusalKind.BAD_REQUEST))
+        if verdict.task_id is not None:
+            limiter.accepted(ticket, verdict.task_id)
+        else:
+            limiter.failed(ticket)
+        return None
+
+    def _refused(self, ticket: Ticket, create: _Create, reply: Reply, refusal: Refusal) -> _Attempt:
+        exchange, prompt = self._exchange, create.request.prompt
+        error = error_of(refusal, reply, private=(prompt,), gateway=create.intent.gateway, may_have_charged=False)
+        if isinstance(error, RateLimitError):
+            decision = exchange.slow_down(ticket, reply, refusal)
+            error.retry_after = decision.pause or exchange.limiter.estimate()
+            return _Attempt(error=error, again=True, hopeless=decision.hopeless, detail="refused for now")
+        if isinstance(error, GatewayError):
+            exchange.limiter.failed(ticket, sent=False)
+            return _Attempt(error=error, again=True, detail="the gateway failed")
+        exchange.limiter.declined(ticket)
+        renewable = is_unauthorized(error) and exchange.transport.key.renewable
+        if renewable:
+            exchange.transport.key.renew()
+        return _Attempt(error=error, again=renewable, state="REJECTED", detail=str(error.args[0]))
+
+    async def _recorded(
+        self,
+        ticket: Ticket,
+        create: _Create,
+        reply: Reply | None,
+        verdict: Verdict,
+        refused: _Attempt | None,
+        seconds: float,
+    ) -> _Attempt:
+        """Write down what came back before it is decoded strictly, then what it means. The ticket is back already."""
+        if reply is not None or refused is None:
+            answer = Answer(task_id=verdict.task_id or verdict.candidate)
+            if reply is not None:
+                answer = attrs.evolve(answer, status=reply.status, request_id=reply.request_id, body=reply.body)
+            await self._journal.answered(create.intent, answer)
+        if refused is not None:
+            await self._journal.settle(create.intent, refused.state, refused.detail)
+            return refused
+        if verdict.task_id is not None:
+            return await self._accepted(create, reply, verdict.task_id, seconds)
+        return await self._uncertain(create, ticket, reply, verdict)
 
     async def _accepted(self, create: _Create, reply: Reply | None, task_id: str, seconds: float) -> _Attempt:
-        request, intent = create.request, create.intent
-        own = {"custom_id": request.custom_id, "metadata": request.metadata, "gateway": intent.gateway}
-        task = attrs.evolve(self._decoded(reply, task_id), **own)
-        owner = self._issued.setdefault(task_id, intent.key)
-        if owner != intent.key and not _replayed(create.call, self._exchange.dialect.abilities.idempotency_field):
+        task = attrs.evolve(self._decoded(reply, task_id), **create.whose)
+        if not self._is_own(create, task_id):
             return await self._same_id(create, task_id)
-        await self._journal.settle(create.intent, "SUBMITTED", task_id)
+        await self._journal.settle(create.intent, "SUBMITTED", task_id, task_id=task_id)
         self._submitted(task)
         self._exchange.report(
-            Submitted(
-                gateway=intent.gateway,
-                custom_id=request.custom_id,
-                metadata=request.metadata,
-                task_id=task_id,
-                model=task.model,
-                request_id=task.request_id,
-                seconds=seconds,
-            )
+            Submitted(**create.whose, task_id=task_id, model=task.model, request_id=task.request_id, seconds=seconds)
         )
         return _Attempt(task=task)
+
+    def _is_own(self, create: _Create, task_id: str) -> bool:
+        """Whether no other create was given this id. What goes by one idempotency key is the same create."""
+        field = self._exchange.dialect.abilities.idempotency_field
+        name = str((create.call.body or {}).get(field or "") or create.intent.key)
+        owner = self._issued.setdefault(task_id, name)
+        if len(self._issued) > REMEMBERED:
+            del self._issued[next(iter(self._issued))]
+        return owner == name
 
     def _decoded(self, reply: Reply | None, task_id: str) -> VideoTask:
         """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""
         if reply is None:
             return VideoTask(task_id=task_id)
         try:
-            task = self._exchange.dialect.read_create(reply)
+            task = attrs.evolve(self._exchange.dialect.read_create(reply), task_id=task_id)
+            coded = self._exchange.dialect.refused(reply) is not None
         except Exception:
             logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)
             return VideoTask(task_id=task_id, request_id=reply.request_id, raw=reply.document)
-        if self._exchange.dialect.refused(reply) is not None:
+        if coded:
             logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
-        return attrs.evolve(task, task_id=task_id)
+        return task
 
     async def _same_id(self, create: _Create, task_id: str) -> _Attempt:
         """Two creates were answered with one id (FAULTS row 26): the second has no task that is surely its own."""
-        await self._journal.settle(create.intent, "UNCERTAIN", "answered with another create's task id")
+        await self._journal.settle(create.intent, "UNCERTAIN", "another create's task id", task_id=task_id)
         self._tell_uncertain(create, "answered with the task id of another create", task_id, None)
         error = DecodeError(
             "the gateway answered with the task id of another create; look this one up in its console or bill",
@@ -282,45 +333,14 @@ class Submitter:
         )
         return _Attempt(error=error)
 
-    async def _refused(self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict) -> _Attempt:
-        exchange, gateway = self._exchange, create.intent.gateway
-        refusal = verdict.refusal or Refusal(RefusalKind.BAD_REQUEST)
-        error = error_of(refusal, reply, private=(create.request.prompt,), gateway=gateway, may_have_charged=False)
-        if isinstance(error, RateLimitError):
-            decision = exchange.slow_down(ticket, reply, refusal)
-            error.retry_after = decision.pause or exchange.limiter.estimate()
-            await self._journal.settle(create.intent, "PLANNED", "refused for now")
-            return _Attempt(error=error, again=True, hopeless=decision.hopeless)
-        if isinstance(error, GatewayError):
-            exchange.limiter.failed(ticket, sent=not exchange.retry.create_on_internal_error)
-            if not exchange.retry.create_on_internal_error:
-                reason = "the gateway says that it failed, and create_on_internal_error is off"
-                return await self._uncertain(create, ticket, reason=reason, verdict=verdict, reply=reply)
-            await self._journal.settle(create.intent, "PLANNED", "the gateway failed")
-            return _Attempt(error=error, again=True)
-        exchange.limiter.declined(ticket)
-        await self._journal.settle(create.intent, "REJECTED", str(error.args[0]))
-        renewable = refusal.kind is RefusalKind.AUTH and exchange.transport.key.renewable
-        if renewable:
-            exchange.transport.key.renew()
-        return _Attempt(error=error, again=renewable)
-
-    async def _uncertain(
-        self,
-        create: _Create,
-        ticket: Ticket,
-        *,
-        reason: str,
-        verdict: Verdict | None = None,
-        reply: Reply | None = None,
-    ) -> _Attempt:
+    async def _uncertain(self, create: _Create, ticket: Ticket, reply: Reply | None, verdict: Verdict) -> _Attempt:
         """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
-        candidate = verdict.candidate if verdict else None
+        candidate, reason = verdict.candidate, verdict.reason
         found = await self._found(candidate, create.call)
         if found is not None:
             self._exchange.limiter.adopt(ticket, found)
             return await self._accepted(create, reply if candidate == found else None, found, 0.0)
-        await self._journal.settle(create.intent, "UNCERTAIN", reason)
+        await self._journal.settle(create.intent, "UNCERTAIN", reason, task_id=candidate)
         request_id = reply.request_id if reply else None
         self._tell_uncertain(create, reason, candidate, request_id)
         evidence: dict[str, Any] = {"reason": reason, "candidate": candidate}
@@ -337,27 +357,19 @@ class Submitter:
 
     def _tell_uncertain(self, create: _Create, reason: str, candidate: str | None, request_id: str | None) -> None:
         self.uncertain += 1
-        self._exchange.report(
-            Uncertain(
-                gateway=create.intent.gateway,
-                custom_id=create.request.custom_id,
-                metadata=create.request.metadata,
-                reason=reason,
-                candidate=candidate,
-                request_id=request_id,
-            )
-        )
+        self._exchange.report(Uncertain(**create.whose, reason=reason, candidate=candidate, request_id=request_id))
 
     async def _found(self, candidate: str | None, call: Call) -> str | None:
         """The task of a lost create: by an id seen in pieces of the answer, or by its idempotency key."""
-        if candidate is not None:
-            return candidate if await self._exists(candidate) else None
-        field = self._exchange.dialect.abilities.idempotency_field
-        key = (call.body or {}).get(field) if field else None
-        for delay in LOOKUPS if isinstance(key, str) else ():
-            await anyio.sleep(delay)
-            if (task_id := await self._exists(str(key))) is not None:
-                return task_id
+        with anyio.move_on_after(LOOKUP_TIME):
+            if candidate is not None and await self._exists(candidate):
+                return candidate
+            field = self._exchange.dialect.abilities.idempotency_field
+            key = (call.body or {}).get(field) if field else None
+            for delay in LOOKUPS if isinstance(key, str) else ():
+                await anyio.sleep(delay)
+                if (task_id := await self._exists(str(key))) is not None:
+                    return task_id
         return None
 
     async def _exists(self, name: str) -> str | None:
@@ -374,16 +386,6 @@ class Submitter:
 
 def _idempotency_key(key: str, print_: str) -> str:
     return f"omni-{hashlib.sha256(f'{key}|{print_}'.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
-
-
-def _replayed(call: Call, field: str | None) -> bool:
-    """Whether the gateway may rightly answer with a task it made before."""
-    return field is not None and field in (call.body or {})
-
-
-def _is_unauthorized(error: OmniError) -> bool:
-    """Refused for the key, as opposed to a key that could not be had."""
-    return isinstance(error, AuthenticationError) and error.status_code is not None
 
 
 def _as_omni(error: BaseException) -> OmniError:

@@ -4,8 +4,10 @@ Foreign exceptions stop here. Ours are raised outside the `except` blocks, so th
 hold the key, hangs in their context.
 """
 
+import asyncio
 import inspect
-import ssl
+import json
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -27,8 +29,8 @@ KEEPALIVE = 10.0
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__version__}"
 
-# A RuntimeError is a closed session, a ValueError an oddity of the answer's head, an AssertionError one of a proxy's.
-FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError, ValueError, RuntimeError, AssertionError)
+KEY_TIMEOUT = 60.0
+"""Seconds an api_key callable may take: a POST whose key never comes would keep its client from closing."""
 
 KeySource = str | Callable[[], str | Awaitable[str]]
 
@@ -40,10 +42,11 @@ class Key:
         source: The key, or a plain or async function that gives it.
     """
 
-    __slots__ = ("_source", "_value")
+    __slots__ = ("_asking", "_source", "_value")
 
     def __init__(self, source: KeySource) -> None:
         self._source = source
+        self._asking = asyncio.Lock()
         self._value: str | None = source if isinstance(source, str) else None
 
     @property
@@ -62,16 +65,18 @@ class Key:
         Raises:
             AuthenticationError: The callable failed or gave no text; nothing was sent.
         """
-        if self._value is None and callable(self._source):
-            self._value = await self._ask(self._source)
-        if not self._value:
-            raise AuthenticationError("nothing was sent: api_key gave no key", may_have_charged=False)
+        if self._value is None:
+            async with self._asking:  # many calls refused at once ask for one new key
+                if self._value is None and callable(self._source):
+                    self._value = await self._ask(self._source)
+                return self._value or sound_key(None)
         return self._value
 
     async def _ask(self, source: Callable[[], str | Awaitable[str]]) -> str:
         try:
-            given = source()
-            value = await given if inspect.isawaitable(given) else given
+            async with asyncio.timeout(KEY_TIMEOUT):
+                given = source()
+                value = await given if inspect.isawaitable(given) else given
         except Exception as error:
             problem = type(error).__name__
         else:
@@ -99,7 +104,15 @@ def sound_key(value: Any) -> str:
 class _Progress:
     """How far a request came, told by trace hooks: before a connection was obtained, nothing was sent."""
 
+    resent: Callable[[], object] | None = None
+    begun: bool = False
     connected: bool = False
+
+    def obtained(self) -> None:
+        """A connection is there. A second one is aiohttp's own repeat of a free call after a disconnect."""
+        if self.connected and self.resent is not None:
+            self.resent()
+        self.connected = True
 
 
 def _tracing() -> aiohttp.TraceConfig:
@@ -107,7 +120,7 @@ def _tracing() -> aiohttp.TraceConfig:
 
     async def obtained(_session: Any, context: Any, _params: Any) -> None:
         if isinstance(context.trace_request_ctx, _Progress):
-            context.trace_request_ctx.connected = True
+            context.trace_request_ctx.obtained()
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_end.append(obtained)
@@ -148,7 +161,7 @@ class Transport:
         self._proxy = proxy
         self._proxy_url: str | None = None
         self._ready = False
-        self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
+        self._headers = {"user-agent": USER_AGENT, "accept": "application/json", **checked_headers(headers)}
         self._budgets = {kind: self._budget(kind) for kind in CallKind}
 
     def _budget(self, kind: CallKind) -> aiohttp.ClientTimeout:
@@ -171,38 +184,49 @@ class Transport:
             )
         return self._own
 
-    async def send(self, call: Call, *, data: Callable[[], Any] | None = None) -> Reply:
+    async def send(
+        self, call: Call, *, data: Callable[[], Any] | None = None, resent: Callable[[], object] | None = None
+    ) -> Reply:
         """Send a call once and read its answer under a cap.
 
         Args:
             call: What to send.
             data: Makes the body of an upload.
+            resent: Told when aiohttp repeats a free call by itself, which it does once after a disconnect.
 
         Raises:
             NotSentError: It is proved that nothing was sent.
-            AnswerLostError: It was sent and no usable answer came; `partial` holds what did come, if anything.
+            AnswerLostError: It was sent and no usable answer came.
         """
-        progress = _Progress()
-        outcome = await self._exchange(call, progress, data() if data is not None else None)
+        progress = _Progress(resent)
+        try:
+            outcome = await self._exchange(call, progress, data() if data is not None else None)
+        except asyncio.CancelledError as error:
+            raise error.with_traceback(None)  # noqa: B904 - the same exception, without the frames that hold the key
         if isinstance(outcome, Reply):
             return outcome
         # Neither the key nor the foreign exception may stay in a frame of the traceback.
-        error = self._translate(outcome, progress)
+        failure = self._translate(outcome, progress)
         del outcome
-        raise error
+        raise failure
 
     async def _exchange(self, call: Call, progress: _Progress, data: Any) -> "Reply | Exception":
         """The reply, or the foreign exception as a value."""
         key = await self.key.get()
         session = self._session()
+        if session.closed:
+            return _ClosedError()
         try:
+            headers = _merged(self._headers, call.headers, self._dialect.auth(key))
+            if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
+                headers["content-type"], data = "application/json", json.dumps(call.body, allow_nan=False).encode()
+            progress.begun = True
             async with session.request(
                 call.method,
                 self.base_url + call.path,
                 params=call.params or None,
-                json=call.body,
                 data=data,
-                headers={**self._headers, **call.headers, **self._dialect.auth(key)},
+                headers=headers,
                 timeout=self._budgets[call.kind],
                 proxy=self._proxy_url,
                 allow_redirects=False,
@@ -212,10 +236,14 @@ class Transport:
             ) as response:
                 progress.connected = True
                 body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
-                body = _scrubbed(body, key)
-                url = str(response.url)
-                return Reply(status=response.status, headers=response.headers, body=body, complete=complete, url=url)
-        except FOREIGN as error:
+                return Reply(
+                    status=response.status,
+                    headers={name.lower(): value.replace(key, "***") for name, value in response.headers.items()},
+                    body=_scrubbed(body, key),
+                    complete=complete,
+                    url=str(response.url),
+                )
+        except Exception as error:  # whatever it is: raised from here it would show the key in its frames
             return error
 
     def _translate(self, error: Exception, progress: _Progress) -> TransportError:
@@ -225,8 +253,10 @@ class Transport:
             if isinstance(error, kinds):
                 return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
         traced = self._borrowed is None
-        if traced and not progress.connected:
-            return NotSentError(f"never sent to {host}: no connection was obtained ({type(error).__name__})")
+        if not progress.begun or (traced and not progress.connected):
+            configuration = not isinstance(error, aiohttp.ClientError | OSError | AssertionError)  # the last: a proxy's
+            words = f"no connection was obtained ({type(error).__name__})"
+            return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
         late = isinstance(error, TimeoutError)
         lost = "no answer in time" if late else f"the answer was lost ({type(error).__name__})"
         return AnswerLostError(f"sent to {host}, {lost}", timed_out=late)
@@ -238,12 +268,17 @@ class Transport:
             await own.close()
 
 
+class _ClosedError(Exception):
+    """The borrowed session is closed."""
+
+
 _NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, bool], ...] = (
     (
         (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
         "its certificate or TLS set-up was not accepted; check the base URL, the clock and the CA certificates",
         True,
     ),
+    ((_ClosedError,), "the session it was to use is closed", True),
     ((aiohttp.InvalidURL,), "the URL is malformed", True),
     ((aiohttp.ClientConnectorDNSError,), "its name could not be resolved", False),
     ((aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError), "the proxy refused or was not there", False),
@@ -261,14 +296,43 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
             if len(body) > limit:
                 response.close()
                 return bytes(body[:limit]), False
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except Exception:  # whatever broke: what came before it can hold the task's id
         return bytes(body), False
     return bytes(body), True
 
 
 def _scrubbed(body: bytes, key: str) -> bytes:
-    """The body without the key: gateways quote it in their refusals."""
-    return body.replace(key.encode(), b"***") if len(key) >= 4 else body
+    """The body without the key, also as JSON spells it: gateways quote it in their refusals."""
+    escaped = json.dumps(key)[1:-1]
+    for spelling in {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else ():
+        body = body.replace(spelling.encode(), b"***")
+    return body
+
+
+def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Headers of which a later layer's win, however their names are spelt: two keys must not go out side by side."""
+    return {name.lower(): value for layer in layers for name, value in layer.items()}
+
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset({"content-length", "content-type", "transfer-encoding", "expect"})
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The caller's own headers, by lower-case name.
+
+    Raises:
+        InvalidRequestError: One that cannot be sent, found now: at the first create it would look like a lost answer.
+    """
+    faults = []
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not _HEADER.fullmatch(name) or name.lower() in _FRAMING:
+            faults.append(Fault("headers", f"{name!r:.60} is no name of a header of your own"))
+        elif not isinstance(value, str) or not value.isprintable():
+            faults.append(Fault("headers", f"the value of {name} is no text in one line"))
+    if faults:
+        raise InvalidRequestError("; ".join(map(str, faults)), faults=tuple(faults))
+    return _merged(headers or {})
 
 
 def checked_base_url(url: Any) -> str:
