@@ -181,6 +181,11 @@ class Limiter:
         """Whether a create waits for a task to finish."""
         return self._state.starving()
 
+    @property
+    def run_time(self) -> float:
+        """What a task takes, in seconds: as seen, or a guess."""
+        return self._state.slots.run_time
+
     def on_starved(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever a create waits for a task to finish; gives back how to stop that."""
         self._on_starved.append(listener)

@@ -167,8 +167,9 @@ class Poller:
         """Set when an id is due next; with `keep` no later than it is now."""
         now = anyio.current_time()
         last = followed.started if followed.looked is None else followed.looked
-        eager = not followed.waiters or self._exchange.limiter.starving
-        due = max(last + self._schedule.interval(last - followed.started, self._rng, eager=eager), now)
+        limiter = self._exchange.limiter
+        awaited = limiter.run_time if limiter.starving and limiter.holds(followed.task_id) else None
+        due = max(last + self._schedule.interval(last - followed.started, self._rng, awaited=awaited), now)
         self._due(followed, min(due, followed.due) if keep else due)
 
     def _due(self, followed: _Followed, due: float) -> None:

@@ -10,8 +10,10 @@ import attrs
 
 GROWTH = 0.12
 """Part of the time waited so far: a task is found finished at most about this much late."""
-EAGER = 0.5
-"""How much sooner to look while a create waits for a task to finish."""
+EAGER = 0.1
+"""Part of a usual run time between looks while a create waits for a task to finish: a slot is idle half as long."""
+SHORTEST_EAGER = 0.5
+"""Seconds between such looks at least."""
 JITTER = 0.1
 
 
@@ -24,27 +26,31 @@ class Schedule:
         shortest: The shortest interval.
         longest: The longest interval.
         fixed: Just this interval instead, without jitter.
+        strict: Whether `shortest` is the caller's own word; else it is advice for tasks of minutes, and short ones
+            are looked at sooner while a create waits for their slot.
     """
 
     first: float = 5.0
     shortest: float = 5.0
     longest: float = 15.0
     fixed: float | None = None
+    strict: bool = False
 
-    def interval(self, waited: float, rng: random.Random, *, eager: bool = False) -> float:
+    def interval(self, waited: float, rng: random.Random, *, awaited: float | None = None) -> float:
         """Seconds until the next look at a task that has been waited for `waited` seconds.
 
         Args:
             waited: Seconds since the submit, or since it was first asked about.
             rng: Source of the jitter that keeps thousands of ids from falling due at once.
-            eager: Whether a create waits for this task to finish.
+            awaited: What tasks take, in seconds, if a create waits for this one to finish.
         """
         if self.fixed is not None:
             return self.fixed
-        if waited <= 0.0:
-            return self.first * (1.0 + JITTER * rng.random())
-        wanted = waited * GROWTH * (EAGER if eager else 1.0)
-        return min(max(wanted, self.shortest), self.longest) * (1.0 + JITTER * (rng.random() - 0.5))
+        wanted = self.first if waited <= 0.0 else min(max(waited * GROWTH, self.shortest), self.longest)
+        if awaited is not None:
+            eager = max(awaited * EAGER, SHORTEST_EAGER if not self.strict else self.shortest)
+            wanted = min(wanted, eager if waited > 0.0 else max(awaited / 2.0, eager))
+        return wanted * (1.0 + JITTER * rng.random())
 
     def after_error(self, failures: int, rng: random.Random) -> float:
         """Seconds until an id whose looks fail is looked at again: doubling, up to four times the longest."""

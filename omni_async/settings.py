@@ -54,7 +54,8 @@ def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
     shortest = poll.min_interval or min(advice.min_interval, poll.max_interval or advice.min_interval)
     longest = max(poll.max_interval or advice.max_interval, shortest)
     first = shortest if poll.min_interval else min(advice.first_look, longest)
-    return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed)
+    strict = poll.min_interval is not None
+    return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed, strict=strict)
 
 
 def journal_of(journal: Journal | None, *, on_finished: bool) -> Journal:
