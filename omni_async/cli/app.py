@@ -13,6 +13,8 @@ from .output import note, out, speak_utf8
 from .screen import LIBRARY_LOG
 
 NAME = "omni-async"
+_SILENT = logging.NullHandler()
+"""Without it Python writes the library's warnings into what is being drawn."""
 
 app = typer.Typer(
     name=NAME,
@@ -69,7 +71,7 @@ def program(
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit code."""
     speak_utf8()
-    LIBRARY_LOG.addHandler(logging.NullHandler())  # else Python writes its warnings into what is being drawn
+    LIBRARY_LOG.addHandler(_SILENT)
     try:
         code: Any = app(args=None if arguments is None else list(arguments), prog_name=NAME, standalone_mode=False)
     except typer.Abort:

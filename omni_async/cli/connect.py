@@ -38,12 +38,13 @@ class Target:
     scenario: Path | None = None
     poll: float | None = None
 
-    def check(self) -> None:
-        """Refuse options that exclude each other, and a missing key, in the command line's own words."""
+    def __attrs_post_init__(self) -> None:
+        """Refuse options that exclude each other, and a missing key, before anything is drawn."""
         if self.emulator and self.base_url:
             raise UsageError("--emulator starts a gateway of its own: leave out --base-url, or --emulator")
         if self.scenario and not self.emulator:
             raise UsageError("--scenario says how the emulator behaves: add --emulator")
+        load_scenario(self.scenario)
         variable = dialect_of(self.gateway).key_variable
         if not self.emulator and not os.environ.get(variable, "").strip():
             raise UsageError(
@@ -81,7 +82,6 @@ def poll_policy(scenario: Scenario) -> PollPolicy:
 @asynccontextmanager
 async def connected(target: Target, on_event: OnEvent | None = None) -> AsyncIterator[OmniClient]:
     """A client of the target, closed at the end; POSTs in flight are waited for."""
-    target.check()
     if not target.emulator:
         poll = PollPolicy(min_interval=target.poll) if target.poll else None
         async with OmniClient(target.gateway, base_url=target.base_url, poll=poll, on_event=on_event) as client:

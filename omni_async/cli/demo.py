@@ -70,7 +70,8 @@ async def _demo(screen: Screen, folder: Path) -> int:
     async with screen, Emulator(SCENARIO) as emulator:
         made = await _make_all(screen, emulator, folder)
         seconds = screen.board.elapsed()
-    told = document(made, emulator.ledger, seconds=seconds)
+    lost = sum(fault.first or 0 for fault in SCENARIO.faults if fault.kind == "drop_after_accept")
+    told = document(made, emulator.ledger, seconds=seconds, lost=lost)
     write_summary(folder, told)
     if screen.show.json:
         screen.result(as_json(told))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import attrs
 import typer
 
+from ..client import OmniClient
 from ..errors import OmniError
 from ..models import VideoRequest, VideoTask
 from .board import ROW, Row, State
@@ -135,6 +136,7 @@ def generate(
         shown = plan(request, gateway=gateway, base_url=base_url)
         out(as_json(shown.document()) if json else "\n".join(shown.lines()))
         return
+    OmniClient(gateway, api_key="not-needed").check(request)  # before anything is drawn
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
     job = Job(request=request, output=output, timeout=timeout, overwrite=overwrite)
     run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))

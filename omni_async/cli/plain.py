@@ -47,11 +47,12 @@ class PlainView:
         return False
 
     def _changed(self, row: Row) -> None:
-        if len(self._board.rows) <= FEW and row.state not in TOO_SHORT:
+        refused = row.state is State.FAILED and row.task_id is None  # its error is told by itself
+        if len(self._board.rows) <= FEW and row.state not in TOO_SHORT and not refused:
             seconds = row.seconds(self._board.clock())
             took = f" after {seconds:.0f} s" if row.state.ended and seconds is not None else ""
             names = dict.fromkeys(filter(None, (row.task_id, row.label)))
-            note(f"{' '.join(names)}: {row.state}{took}")
+            note(f"{' '.join(names) or 'create'}: {row.state}{took}")
 
     def _tick(self) -> None:
         if not self._board.all_ended:

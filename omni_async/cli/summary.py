@@ -25,8 +25,8 @@ class Made:
     seconds: float
 
 
-def document(made: list[Made], ledger: Ledger, *, seconds: float) -> dict[str, Any]:
-    """The whole run as plain JSON data."""
+def document(made: list[Made], ledger: Ledger, *, seconds: float, lost: int) -> dict[str, Any]:
+    """The whole run as plain JSON data; `lost` answers were thrown away by the emulator."""
     videos = [_video(one, ledger) for one in made]
     done = sum(one.task is not None for one in made)
     charges = len(ledger.charges)
@@ -40,6 +40,7 @@ def document(made: list[Made], ledger: Ledger, *, seconds: float) -> dict[str, A
             "requests_total": ledger.requests.total(),
             "peak_tasks_running": max((count for _, count in ledger.running), default=0),
             "charged": charges,
+            "answers_lost_on_purpose": lost,
             "paid_twice": max(charges - len(made), 0),
         },
     }
@@ -84,7 +85,7 @@ def _markdown(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _counted(told: dict[str, Any]) -> Iterator[str]:
-    """The run in three lines."""
+    """The run in a few lines."""
     totals = told["totals"]
     kinds = {"create": "creates", "query": "queries", "upload": "upload", "file": "files"}
     requests = ", ".join(f"{totals['requests'].get(kind, 0)} {noun}" for kind, noun in kinds.items())
@@ -93,17 +94,16 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
         f"up to {totals['peak_tasks_running']} tasks running at once"
     )
     yield f"{totals['requests_total']} HTTP requests: {requests}"
-    yield (
-        f"{totals['charged']} tasks charged for {totals['asked']} videos asked, {totals['paid_twice']} paid twice "
-        "(one answer was lost on purpose: its task was found again, not bought again)"
-    )
+    yield f"{totals['charged']} tasks charged for {totals['asked']} videos asked: {totals['paid_twice']} paid twice"
+    if totals["answers_lost_on_purpose"]:
+        yield f"{totals['answers_lost_on_purpose']} answer was lost on purpose: its task was found again, not bought again"
 
 
 def sentences(told: dict[str, Any], folder: Path) -> Iterator[str]:
     """What the demo says at its end."""
     yield from _counted(told)
-    yield f"In {folder}: the videos (the emulator's test pictures), summary.md, summary.json"
+    yield f"Folder: {folder} (the emulator's test videos, summary.md, summary.json)"
     yield ""
     yield "Next, with a key of your own:"
     yield f"  {'set' if os.name == 'nt' else 'export'} JIMMYAI_API_KEY=…"
-    yield '  omni-async generate "a cat running through neon rain" --duration 6 -o cat.mp4'
+    yield '  omni-async generate "a cat in neon rain" --duration 6 -o cat.mp4'

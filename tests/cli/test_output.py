@@ -1,0 +1,107 @@
+"""What is written: UTF-8 anywhere, nothing that steers a terminal, and readers that leave."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from omni_async.cli import output
+from omni_async.cli.exits import UsageError, code_of, lines_of, worst
+from omni_async.errors import (
+    AuthenticationError,
+    Fault,
+    InvalidRequestError,
+    OmniError,
+    SubmissionUncertainError,
+    TargetExistsError,
+    WaitTimeoutError,
+)
+
+from .conftest import command, environment
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk"])
+def test_utf8_whatever_the_console_says(encoding):
+    """Results are UTF-8 on any code page, and nothing fails for want of a letter."""
+    env = environment(PYTHONIOENCODING=encoding, LC_ALL="C")
+    ran = subprocess.run(command("generate", "猫", "--dry-run"), capture_output=True, env=env, timeout=20)
+    assert ran.returncode == 0
+    assert '"prompt": "猫"'.encode() in ran.stdout
+
+
+def test_a_prompt_that_is_no_text_is_refused():
+    """Bytes that are no UTF-8 in an argument are a fault, not a crash."""
+    words = [os.fsencode(word) for word in command("generate", "--dry-run")]
+    ran = subprocess.run([*words, b"\xff\xfe"], capture_output=True, env=environment(), timeout=20)
+    assert ran.returncode == 2
+    assert b"PROMPT: holds half a surrogate pair" in ran.stderr
+
+
+def test_streams_that_cannot_change_are_left_alone(monkeypatch):
+    """A stand-in for stdout needs no encoding."""
+    monkeypatch.setattr(sys, "stdout", object())
+    monkeypatch.setattr(sys, "stderr", object())
+    output.speak_utf8()
+
+
+def test_gateways_words_do_not_steer_the_terminal():
+    """Control characters are replaced; lines and letters of any script stay."""
+    assert output.printable("a\x1b[31m\r\n猫\tb\x07") == "a\ufffd[31m\ufffd\n猫\tb\ufffd"
+
+
+def test_a_reader_that_leaves_does_not_end_the_work(tmp_path):
+    """`… | head -1` closes the pipe; what is paid goes on, and later lines go nowhere."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = io.TextIOWrapper(os.fdopen(writing, "wb"), write_through=True)
+    output.write(stream, "one")
+    output.write(stream, "two")
+    stream.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidRequestError("x"), 2),
+        (UsageError("x"), 2),
+        (AuthenticationError("x"), 2),
+        (AuthenticationError("x", status_code=401), 1),
+        (TargetExistsError("x", may_have_charged=False), 2),
+        (TargetExistsError("x"), 1),
+        (SubmissionUncertainError("x"), 3),
+        (OmniError("x"), 1),
+        (OSError("x"), 1),
+    ],
+)
+def test_exit_codes(error, code):
+    """Each error has the code its caller can act on."""
+    assert code_of(error) == code
+
+
+def test_the_worst_code_wins():
+    """Uncertain before failed before usage."""
+    assert [worst(codes) for codes in ([], [0, 0], [0, 2], [2, 1, 0], [1, 3, 0])] == [0, 0, 2, 1, 3]
+
+
+def test_errors_are_lines():
+    """Faults and evidence stand below the error, in the command line's words."""
+    invalid = InvalidRequestError("x", faults=(Fault("video_urls[0]", "bad"), Fault("generation_type", "odd", (1,))))
+    assert lines_of(invalid) == [
+        "error: nothing was sent:",
+        "  --video[0]: bad",
+        "  --generation-type: odd; allowed: 1",
+    ]
+    evidence = {"status": 502, "candidate": "t1", "body": b"x" * 600 + b"\xff"}
+    assert lines_of(SubmissionUncertainError("lost", evidence=evidence)) == [
+        "error: lost", "  status: 502", "  candidate id: t1", f"  body: {'x' * 500}"
+    ]  # fmt: skip
+    assert lines_of(WaitTimeoutError("x", task_id="t1", waited=2.5)) == [
+        "error: task t1 is still running after 2.5 s: no failure, and not lost"
+    ]
+    assert lines_of(OSError(28, "No space left on device", "a.mp4")) == ["error: No space left on device: a.mp4"]
+    assert lines_of(OSError("odd")) == ["error: OSError"]
+    assert lines_of(KeyError("secret")) == [
+        "error: KeyError at an unknown place: this is a bug in omni-async, please report it"
+    ]

@@ -1,0 +1,115 @@
+"""Ctrl-C and SIGTERM: the first ends in good order, the second at once."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from omni_async.cli import running
+from omni_async.cli.board import Row
+from omni_async.cli.running import Interrupts
+from omni_async.cli.screen import Screen, Show
+
+from .test_emulate import interrupt_in
+
+PROMPT = "a cat nobody else may read about"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_wait_tells_how_to_go_on(omni, gateway, number, code):
+    """The task is at the gateway: its id and the resuming command are told, and the code is the signal's."""
+    running_gateway = gateway(task_seconds=30)
+    interrupt_in(0.5, number)
+    ran = omni("generate", PROMPT, "--base-url", running_gateway.url, "--poll", "0.05")
+    task_id = running_gateway.emulator.ledger.charges[0].task_id
+    assert ran.code == code
+    assert "stopping: creates in flight are waited for; once more leaves at once\n" in ran.err
+    assert ran.err.endswith(f"  omni-async wait {task_id} --gateway jimmy --base-url {running_gateway.url}\n")
+
+
+def test_a_create_in_flight_is_waited_for(omni, gateway):
+    """Interrupted while the POST is out, its answer still comes, and with it the id."""
+    running_gateway = gateway(task_seconds=30, latency=0.6)
+    interrupt_in(0.4)
+    ran = omni("generate", PROMPT, "--base-url", running_gateway.url, "-o", "cat.mp4")
+    (charge,) = running_gateway.emulator.ledger.charges
+    assert ran.code == 130
+    assert f"task {charge.task_id}; should this end early" in ran.err
+    assert "go on with" in ran.err
+    assert "unclaimed()" not in ran.err
+
+
+def test_the_second_ctrl_c_leaves_at_once(started, gateway):
+    """A create that hangs does not hold anybody who asks twice."""
+    running_gateway = gateway(latency=30)
+    process = started("generate", PROMPT, "--base-url", running_gateway.url)
+    deadline = time.monotonic() + 10
+    while not running_gateway.emulator.ledger.charges and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("stopping")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    assert time.monotonic() - began < 1
+    assert process.returncode == 130
+    assert err == "left at once: a create that was in flight may have been charged; look in the gateway's console\n"
+
+
+def test_leaving_at_once_in_this_process(monkeypatch, capsys):
+    """The second signal gives the terminal back, tells what is left and exits with the first one's code."""
+    left = []
+    monkeypatch.setattr(running.os, "_exit", left.append)
+
+    async def wait():
+        screen = Screen(Show(progress="plain"))
+        screen.resumes_with("--gateway jimmy")
+        screen.board.add("1", Row(label="x", task_id="task_1"))
+        task = asyncio.get_running_loop().create_task(asyncio.sleep(10))
+        interrupts = Interrupts(task, screen)
+        async with screen:
+            interrupts.received(signal.SIGTERM)
+            interrupts.received(signal.SIGINT)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(wait())
+    assert left == [143]
+    assert "omni-async wait task_1 --gateway jimmy" in capsys.readouterr().err
+
+
+def test_where_the_loop_takes_no_signals_python_does(monkeypatch, omni):
+    """On Windows the loop has no signal handlers: Python's own hand over to the loop."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        def add_signal_handler(self, *_args):
+            raise NotImplementedError
+
+    monkeypatch.setattr(running, "_loop_factory", lambda: Loop)
+    interrupt_in(0.4)
+    assert omni("emulator", "--port", "0").code == 0
+
+
+def test_an_end_that_nobody_asked_for_is_no_exit_code():
+    """A cancellation from outside stays one."""
+
+    async def cancelled(_screen):
+        raise asyncio.CancelledError
+
+    async def guarded():
+        with pytest.raises(asyncio.CancelledError):
+            await running._guarded(cancelled, Screen(Show()))
+
+    asyncio.run(guarded())
+
+
+def test_uvloop_is_used_where_it_is_installed(monkeypatch):
+    """Never on Windows, and not where it is missing."""
+    import sys
+
+    monkeypatch.setattr(running.sys, "platform", "win32")
+    assert running._loop_factory() is None
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert running._loop_factory() is None
