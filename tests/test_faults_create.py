@@ -1,0 +1,995 @@
+"""What can happen to a paid POST, row by row of the fault table: one POST on the wire, no more charges than items.
+
+Time jumps in these tests: two minutes of silence and ladders of pauses take no time.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+
+import aiohttp
+import pytest
+
+from omni_async import (
+    AuthenticationError,
+    DecodeError,
+    GatewayError,
+    InvalidRequestError,
+    JournalError,
+    Limits,
+    NotFoundError,
+    NotSentError,
+    OmniClient,
+    QuotaError,
+    RateLimitError,
+    RejectedError,
+    Retried,
+    RetryPolicy,
+    SubmissionUncertainError,
+    Submitted,
+    Throttled,
+    Uncertain,
+    VideoRequest,
+)
+from omni_async.models import VideoTask
+from tests.fault_server import (
+    ACCEPT,
+    CREATED,
+    DROP,
+    HANG,
+    HTML,
+    INTERNAL,
+    KEY,
+    Act,
+    FaultServer,
+    bomb,
+    cut,
+    envelope,
+    http,
+    scene,
+)
+from tests.warp import WarpLoop
+
+FRESH, REUSED = "fresh connection", "reused connection"
+
+
+@pytest.fixture
+def anyio_backend():
+    """An event loop whose time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+def carried(error):
+    """Asserts that the caller's own data came back with the error."""
+    assert error.custom_id == "mine"
+    assert error.metadata == {"order": 7}
+    assert error.gateway in ("jimmy", "toapis", "gemini_omni")
+    return error
+
+
+async def uncertain(act, *, charges, gateway="jimmy", posts=1, **settings):
+    """Submit against one act: the outcome is uncertain, was told, and the POST went out just once."""
+    async with scene(act, gateway=gateway, running=1, **settings) as here:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await here.submit()
+        error = carried(caught.value)
+        assert error.may_have_charged
+        assert "console or bill" in str(error)
+        assert len(here.server.posts) == posts
+        assert here.server.started.count("POST") == 1
+        assert len(here.server.charges) == charges
+        assert here.journal.states == ["UNCERTAIN"]
+        assert [event.custom_id for event in here.told(Uncertain)] == ["mine"]
+        assert not here.told(Retried)
+        assert here.client.stats().uncertain == 1
+    return error
+
+
+async def refused(act, kind, *, gateway="jimmy", **settings):
+    """Submit against one act: a clean refusal, sent once, nothing charged, no slot held."""
+    async with scene(act, gateway=gateway, **settings) as here:
+        with pytest.raises(kind) as caught:
+            await here.submit()
+        error = carried(caught.value)
+        assert type(error) is kind
+        assert not error.may_have_charged
+        assert len(here.server.posts) == 1
+        assert not here.server.charges
+        assert here.journal.states == ["REJECTED"]
+    return error
+
+
+async def unsent(*, tries, **settings):
+    """Submit where nothing can be sent: not sent, nothing charged, the row is as before."""
+    async with scene(**settings) as here:
+        with pytest.raises(NotSentError) as caught:
+            await here.submit()
+        error = carried(caught.value)
+        assert not error.may_have_charged
+        assert not here.server.posts
+        assert here.journal.states == ["PLANNED"] * tries
+        assert len(here.told(Retried)) == tries - 1
+        assert {event.metadata["order"] for event in here.told(Retried)} <= {7}
+    return error
+
+
+# --- rows 1 to 3: never sent ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", [socket.gaierror(socket.EAI_NONAME, "unknown"), OSError("odd")])
+async def test_row_1_a_name_that_does_not_resolve_is_tried_again_and_then_not_sent(monkeypatch, trouble):
+    """Row 1: DNS failure is proved unsent, tried three times, and ends as NotSentError."""
+
+    async def fail(*_args, **_kwargs):
+        raise trouble
+
+    monkeypatch.setattr(WarpLoop, "getaddrinfo", fail)
+    error = await unsent(tries=3, base_url="http://gateway.example")
+    assert "could not be resolved" in str(error)
+
+
+async def test_row_1_a_refused_connection_is_tried_again_and_then_not_sent():
+    """Row 1: nobody listens."""
+    server = await FaultServer().start()
+    await server.stop()
+    await unsent(tries=3, base_url=server.url)
+
+
+async def test_row_1_no_route_is_tried_again_and_then_not_sent(monkeypatch):
+    """Row 1: the network is unreachable."""
+
+    async def fail(*_args, **_kwargs):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(WarpLoop, "sock_connect", fail)
+    await unsent(tries=3, base_url="http://127.0.0.1:9")
+
+
+async def test_row_1_a_gateway_that_comes_up_meanwhile_gets_the_create_once():
+    """Row 1: tried again after a proved failure, it is accepted, and charged once."""
+    async with scene(running=1) as here:
+        await here.server.stop()
+        asyncio.get_running_loop().call_later(0.5, lambda: asyncio.ensure_future(here.server.start()))
+        task = await here.submit()
+        assert task.task_id == here.server.charges[0]
+        assert len(here.server.posts) == 1
+        assert here.journal.states == ["PLANNED", "SUBMITTED"]
+
+
+@pytest.mark.parametrize("lent", [False, True])
+@pytest.mark.parametrize("act", [http(407), http(502, HTML), http(403)], ids=["407", "502", "403"])
+async def test_row_1b_a_proxy_that_refuses_connect_sent_nothing(act, lent):
+    """Row 1b: 407, 502 or 403 at CONNECT."""
+    async with FaultServer() as proxy, _session(lent) as session:
+        proxy.always["CONNECT"] = act
+        settings = {"base_url": "https://gateway.example", "proxy": proxy.url, "session": session}
+        await unsent(tries=3, **settings)
+        assert len(proxy.seen) == 3
+
+
+async def test_row_1b_a_proxy_that_drops_before_the_tunnel_sent_nothing():
+    """Row 1b: no connection was ever obtained, say the trace hooks."""
+    async with FaultServer() as proxy:
+        proxy.always["CONNECT"] = DROP
+        await unsent(tries=3, base_url="https://gateway.example", proxy=proxy.url)
+
+
+async def test_row_1b_a_proxy_that_answers_garbage_sent_nothing():
+    """Row 1b: what is no HTTP at CONNECT proves the same."""
+    async with FaultServer() as proxy:
+        proxy.always["CONNECT"] = Act(raw=b"\x00\x01 garbage\r\n\r\n", then="close")
+        await unsent(tries=3, base_url="https://gateway.example", proxy=proxy.url)
+
+
+async def test_row_1b_a_proxy_that_is_down_sent_nothing():
+    """Row 1b: the proxy refuses the connection."""
+    proxy = await FaultServer().start()
+    await proxy.stop()
+    await unsent(tries=3, base_url="https://gateway.example", proxy=proxy.url)
+
+
+async def test_row_1b_a_plain_http_proxy_may_have_passed_it_on():
+    """Row 1b: without a tunnel the create itself went to the proxy, so its 502 proves nothing."""
+    async with (
+        FaultServer([http(502, HTML)]) as proxy,
+        scene(running=1, base_url="http://a.example", proxy=proxy.url) as s,
+    ):
+        with pytest.raises(SubmissionUncertainError):
+            await s.submit()
+        assert len(proxy.posts) == 1
+
+
+async def test_row_1b_a_borrowed_session_has_no_hooks_and_so_no_such_proof():
+    """Row 1b: a proxy's drop through a borrowed session could have come later: uncertain rather than sent twice."""
+    async with FaultServer() as proxy, aiohttp.ClientSession() as session:
+        proxy.always["CONNECT"] = DROP
+        settings = {"base_url": "https://gateway.example", "proxy": proxy.url, "session": session}
+        async with scene(running=1, **settings) as here:
+            with pytest.raises(SubmissionUncertainError):
+                await here.submit()
+        assert len(proxy.seen) == 1
+
+
+@contextlib.asynccontextmanager
+async def _session(lent):
+    if not lent:
+        yield None
+        return
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A context with a certificate that nobody signed."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=elsewhere.example"]
+    subprocess.run([*make, "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize("lent", [False, True])
+async def test_row_2_a_bad_certificate_is_a_matter_of_configuration(certificate, lent):
+    """Row 2: never sent, not tried again, and the message says what to look at."""
+    async with FaultServer(tls=certificate) as server, _session(lent) as session:
+        error = await unsent(tries=1, base_url=server.url, session=session)
+        assert error.configuration
+        assert "certificate" in str(error)
+        assert not server.seen
+
+
+async def test_row_2_plain_http_behind_https_is_a_matter_of_configuration():
+    """Row 2: a server that speaks no TLS."""
+    async with silent_port(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        error = await unsent(tries=1, base_url=f"https://127.0.0.1:{port}")
+        assert error.configuration
+
+
+@contextlib.asynccontextmanager
+async def silent_port(greeting=b""):
+    """A port that takes connections and says nothing beyond a greeting."""
+    writers = []
+
+    def accept(_, writer):
+        writers.append(writer)
+        writer.write(greeting)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for writer in writers:
+        writer.close()
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("lent", [False, True])
+async def test_row_3_a_connection_not_had_in_time_sent_nothing(lent):
+    """Row 3: TLS that never comes about, three times ten seconds."""
+    async with silent_port() as port, _session(lent) as session:
+        began = asyncio.get_running_loop().time()
+        await unsent(tries=3, base_url=f"https://127.0.0.1:{port}", session=session)
+        assert 30 <= asyncio.get_running_loop().time() - began <= 40
+
+
+async def test_row_3_waiting_for_the_pool_in_vain_sent_nothing():
+    """Row 3: a borrowed session whose only connection is taken."""
+    connector = aiohttp.TCPConnector(limit=1)
+    async with aiohttp.ClientSession(connector=connector) as session, scene(HANG, session=session, running=1) as here:
+        stuck = asyncio.ensure_future(here.submit(custom_id="first"))
+        await asyncio.sleep(0.5)
+        with pytest.raises(NotSentError, match="no connection in time"):
+            await here.submit()
+        assert len(here.server.posts) == 1
+        with pytest.raises(SubmissionUncertainError):
+            await stuck
+
+
+async def test_row_3_a_closed_session_sent_nothing():
+    """Row 3: a borrowed session that its owner has closed already."""
+    async with aiohttp.ClientSession() as session:
+        pass
+    error = await unsent(tries=1, session=session)
+    assert error.configuration
+
+
+async def test_row_3_a_closed_connector_sent_nothing():
+    """Row 3: our own session whose connector is gone."""
+    async with scene() as here:
+        await here.client._transport._session().connector.close()
+        with pytest.raises(NotSentError):
+            await here.submit()
+
+
+# --- rows 4 to 7: the answer is lost -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+async def test_row_4_a_disconnect_after_accept_is_uncertain(then):
+    """Row 4: charged, no byte of an answer, fresh connection."""
+    error = await uncertain(Act(then=then), charges=1)
+    assert "answer was lost" in error.evidence["reason"]
+
+
+async def test_row_4_a_disconnect_before_reading_is_uncertain():
+    """Row 4: nobody can tell whether it was read."""
+    await uncertain(Act(unread=True), charges=0, posts=0)
+
+
+async def test_row_5_a_stale_connection_is_uncertain():
+    """Row 5: the server closes the idle connection as the second POST comes: it is not sent again."""
+    async with scene(ACCEPT, Act(unread=True), running=2) as here:
+        await here.submit(custom_id="first")
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert here.server.started == ["POST", "POST"]
+        assert here.server.connections == 1
+        assert len(here.server.charges) == 1
+
+
+async def test_row_5_idle_connections_are_given_up_before_servers_do():
+    """Row 5, made rare: our own connections live for ten idle seconds."""
+    async with scene(running=1) as here:
+        await here.submit()
+        assert here.client._transport._session().connector._keepalive_timeout == 10.0
+
+
+async def test_row_6_no_answer_in_time_is_uncertain():
+    """Row 6: two minutes of silence after sending."""
+    error = await uncertain(HANG, charges=1)
+    assert "no answer in time" in error.evidence["reason"]
+
+
+async def test_row_6_silence_in_the_middle_of_the_answer_is_uncertain():
+    """Row 6: the head came, the body does not."""
+    head = ACCEPT.raw[: ACCEPT.raw.index(b"\r\n\r\n") + 4]
+    error = await uncertain(Act(raw=head + b'{"code": "20000"', then="hang"), charges=1)
+    assert error.evidence["body"] == b'{"code": "20000"'
+    assert error.evidence["status"] == 200
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "none"])
+async def test_row_7_an_answer_cut_inside_the_id_is_uncertain_and_kept(framing):
+    """Row 7: the raw bytes are the evidence."""
+    error = await uncertain(cut("body", framing), charges=1)
+    assert error.evidence["body"].startswith(b'{"code": "20000"')
+    assert error.evidence["candidate"] is None
+
+
+def _cut_after_the_id(framing="length", task_id=b"@ID"):
+    raw = http(body=CREATED, framing=framing).raw.replace(b"@ID", task_id)
+    return Act(raw=raw[: raw.index(task_id) + len(task_id) + 12], then="close")
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "none"])
+async def test_row_7_an_id_whole_in_a_broken_answer_is_salvaged(framing):
+    """Row 7: believed after one query, and returned as if nothing had happened."""
+    async with scene(_cut_after_the_id(framing), running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+        assert task.custom_id == "mine"
+        assert task.metadata == {"order": 7}
+        assert len(here.server.posts) == len(here.server.gets) == 1
+        assert here.journal.answers[0].task_id == task.task_id
+        assert here.journal.states == ["SUBMITTED"]
+
+
+async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
+    """Row 7: what the gateway does not know is evidence, not a task."""
+    error = await uncertain(_cut_after_the_id(task_id=b"task-of-nobody"), charges=1)
+    assert error.evidence["candidate"] == error.task_id == "task-of-nobody"
+
+
+# --- rows 8 to 13: what a 200 says ---------------------------------------------------------------------------
+
+
+async def test_row_8_a_sound_answer_is_a_task():
+    """Row 8: one POST, one charge, the ids where they belong."""
+    async with scene(http(body=CREATED, headers={"X-Request-Id": "req-1"}), running=1) as here:
+        task = await here.submit()
+        assert (task.task_id, task.custom_id, task.request_id) == (here.server.charges[0], "mine", "req-1")
+        assert here.journal.calls[0] == ("intend", "mine")
+        assert here.journal.states == ["SUBMITTED"]
+        (event,) = here.told(Submitted)
+        assert (event.task_id, event.custom_id, event.metadata) == (task.task_id, "mine", {"order": 7})
+        assert event.request_id == "req-1"
+        assert not here.client.unclaimed()
+
+
+@pytest.mark.parametrize("odd", [None, "", "  ", 12345, {}, []], ids=repr)
+async def test_row_9_success_without_a_usable_id_is_uncertain(odd):
+    """Row 9: null, empty or not a text; the raw answer is kept."""
+    data = {"code": "20000", "msg": "ok", "data": {"task_id": odd, "status": "queued"}}
+    error = await uncertain(http(body=data), charges=1)
+    assert json.loads(error.evidence["body"]) == data
+
+
+async def test_row_9_success_without_an_id_at_all_is_uncertain():
+    """Row 9: no such field, and no data at all."""
+    await uncertain(http(body={"code": "20000", "data": {"status": "queued"}}), charges=1)
+    await uncertain(http(body={"code": "20000", "msg": "ok"}), charges=1)
+
+
+async def test_row_10_an_id_beside_an_error_code_is_a_task(caplog):
+    """Row 10: money may be spent, so the id is kept, and the log says so."""
+    async with scene(http(body={**CREATED, "code": "20002", "msg": "odd"}), running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+    assert "and an error code; the id is kept" in caplog.text
+
+
+@pytest.mark.parametrize("code", ["20000", 20000])
+async def test_row_11_the_code_is_an_int_or_a_text_of_digits(code):
+    """Row 11: both forms are the documented ones."""
+    async with scene(http(body={**CREATED, "code": code}), running=1) as here:
+        assert (await here.submit()).task_id
+
+
+@pytest.mark.parametrize("code", [20000.0, True, "0", 0, 0.0], ids=repr)
+async def test_row_11_an_odd_code_without_an_id_is_uncertain(code):
+    """Row 11: a float or a bool is malformed, and proves no refusal."""
+    await uncertain(http(body={"code": code, "msg": "?", "data": None}), charges=1)
+
+
+async def test_row_12_a_bad_parameter_is_rejected():
+    """Row 12: the gateway's own words, and its request id."""
+    error = await refused(envelope("20002", "duration is wrong", headers={"x-request-id": "req-9"}), RejectedError)
+    assert (error.code, error.status_code, error.request_id, error.moderated) == ("20002", 200, "req-9", False)
+    assert "duration is wrong" in str(error)
+
+
+async def test_row_12_moderation_is_rejected():
+    """Row 12: and never to be resent unchanged."""
+    error = await refused(envelope("20002", "内容违规"), RejectedError)
+    assert error.moderated
+    flat = {"error": {"code": "content_policy_violation", "message": "no"}}
+    assert (await refused(http(422, flat), RejectedError, gateway="toapis")).moderated
+
+
+async def test_row_13_an_unknown_code_is_uncertain():
+    """Row 13: until somebody classifies it."""
+    error = await uncertain(envelope("20777", "half done"), charges=0)
+    assert "unknown code 20777" in error.evidence["reason"]
+
+
+# --- rows 14 to 20: refusals and 5xx -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_row_14_a_bad_key_is_an_authentication_error(status):
+    """Row 14: with the gateway's envelope or without."""
+    error = await refused(envelope("20001", "bad key", status=status), AuthenticationError)
+    assert (error.status_code, error.code) == (status, "20001")
+    await refused(http(status, HTML), AuthenticationError)
+
+
+async def test_row_14_a_bad_key_in_a_200_is_an_authentication_error():
+    """Row 14: the envelope alone says it."""
+    await refused(envelope("20001", "bad key"), AuthenticationError)
+
+
+async def test_row_15_no_balance_is_a_quota_error():
+    """Row 15: told by the message on jimmy, by the status elsewhere."""
+    assert "top it up" in str(await refused(envelope("20099", "余额不足"), QuotaError))
+    await refused(http(402, HTML), QuotaError, gateway="toapis")
+
+
+async def test_row_15_an_unlisted_text_is_uncertain():
+    """Row 15: no pattern, so row 13."""
+    await uncertain(envelope("20099", "钱包空了"), charges=0)
+
+
+RATE = [http(429, HTML), http(429, {"error": {"code": "x"}}), envelope("20055", "请求过于频繁")]
+
+
+@pytest.mark.parametrize("act", RATE, ids=["429 html", "429 error", "200 with words"])
+async def test_row_16_a_rate_refusal_waits_and_goes_on(act):
+    """Row 16: a pause, then accepted; one charge."""
+    async with scene(act, act, ACCEPT, running=1) as here:
+        began = asyncio.get_running_loop().time()
+        assert (await here.submit()).task_id
+        assert asyncio.get_running_loop().time() - began >= 3.0
+        assert len(here.server.posts) == 3
+        assert len(here.server.charges) == 1
+        assert [event.kind for event in here.told(Throttled)] == ["create", "create"]
+        assert here.journal.states == ["PLANNED", "PLANNED", "SUBMITTED"]
+
+
+@pytest.mark.parametrize(("after", "least", "most"), [("7", 7, 8), ("9999999", 120, 121), ("-5", 1, 2), ("nan", 1, 2)])
+async def test_row_16_the_gateways_own_pause_is_obeyed_and_bounded(after, least, most):
+    """Row 16: Retry-After in seconds, clamped to the policy's `max_wait`; nonsense counts as not said."""
+    async with scene(http(429, headers={"Retry-After": after}), running=1) as here:
+        began = asyncio.get_running_loop().time()
+        await here.submit()
+        assert least <= asyncio.get_running_loop().time() - began <= most
+
+
+async def test_row_16_after_max_wait_it_is_a_rate_limit_error():
+    """Row 16: nothing was sent any more, and when to come again is estimated."""
+    async with scene(http(429, headers={"Retry-After": "60"})) as here:
+        with pytest.raises(RateLimitError) as caught:
+            await here.submit(max_wait=5)
+        error = carried(caught.value)
+        assert not error.may_have_charged
+        assert 50 <= error.retry_after <= 61
+        assert len(here.server.posts) == 1
+
+
+async def test_row_16_a_lone_create_that_is_always_refused_gives_up_and_explains():
+    """Row 16: with none of ours running there is no finish to wait for; the seed's three causes are named."""
+    async with scene() as here:
+        here.server.always["POST"] = http(429)
+        with pytest.raises(RateLimitError, match=r"request rate, concurrency \(running tasks\) or quota"):
+            await here.submit()
+        assert len(here.server.posts) <= 5
+        assert not here.server.charges
+
+
+async def test_row_17_a_storm_of_refusals_is_met_with_a_steady_trickle():
+    """Row 17: ten minutes of 429 for twenty rows cost at most a probe per pause, and then all go through."""
+    async with scene(running=0) as here:
+        server, loop = here.server, asyncio.get_running_loop()
+        server.always["POST"] = http(429)
+        loop.call_later(590.0, lambda: server.always.update(POST=None))
+        times = []
+        taken = server._next
+        server._next = lambda method: (times.append(loop.time()) if method == "POST" else None, taken(method))[1]
+        rows = [VideoRequest(prompt=f"cat {n}", custom_id=str(n)) for n in range(20)]
+        outcomes = [outcome async for outcome in here.client.generate_many(rows, timeout=None)]
+        storm = [moment for moment in times if moment < times[0] + 590.0]
+        assert all(outcome.error is None for outcome in outcomes)
+        assert len(server.charges) == 20
+        assert len(storm) <= 60
+        late = [moment for moment in storm if moment > times[0] + 300.0]
+        assert len(late) <= 300.0 / 10.0
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 411, 413, 414, 415, 421, 422, 431])
+async def test_row_18_a_clean_status_with_html_is_rejected(status):
+    """Row 18: refused by the status alone, no code."""
+    error = await refused(http(status, HTML), NotFoundError if status == 404 else RejectedError)
+    assert error.code is None
+    assert error.status_code == status
+
+
+FIVES = [500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 408, 409, 425, 499]
+
+
+@pytest.mark.parametrize("status", FIVES)
+async def test_row_19_a_5xx_without_the_gateways_word_is_uncertain(status):
+    """Row 19: HTML or nothing at all, from a CDN or whoever; some 4xx prove as little."""
+    await uncertain(http(status, HTML, charge=True), charges=1)
+    await uncertain(http(status, charge=False), charges=0)
+
+
+async def test_row_19_an_internal_error_in_a_502_is_uncertain():
+    """Row 19: only the documented pair of status and name is the gateway's own word."""
+    error = {"error": {"code": "internal_error", "message": "no"}}
+    async with scene(http(502, error), gateway="gemini_omni", running=1) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize(("gateway", "act"), [("gemini_omni", INTERNAL), ("jimmy", envelope(-1, "upstream"))])
+async def test_row_19b_the_gateways_own_word_that_it_failed_is_tried_thrice(gateway, act):
+    """Row 19b: seed's 2-3 retries with short delays, then GatewayError with the request id."""
+    async with scene(act, act, act, gateway=gateway) as here:
+        with pytest.raises(GatewayError) as caught:
+            await here.submit()
+        error = carried(caught.value)
+        assert not error.may_have_charged
+        assert error.request_id == ("req-500" if gateway == "gemini_omni" else None)
+        assert len(here.server.posts) == 3
+        assert not here.server.charges
+        assert here.journal.states == ["PLANNED"] * 3
+        assert [event.attempt for event in here.told(Retried)] == [1, 2]
+
+
+async def test_row_19b_one_failure_of_the_gateways_is_not_noticed():
+    """Row 19b: the second try is accepted."""
+    async with scene(envelope("-1", "upstream"), ACCEPT, running=1) as here:
+        assert (await here.submit()).task_id
+        assert len(here.server.charges) == 1
+
+
+async def test_row_19b_charged_then_internal_error_is_what_the_switch_is_for():
+    """Row 19b, the named cell: a gateway that charges and then says it failed; off, the create is uncertain."""
+    lying = http(500, {"error": {"code": "internal_error", "message": "no"}}, charge=True)
+    retry = RetryPolicy(create_on_internal_error=False)
+    error = await uncertain(lying, charges=1, gateway="gemini_omni", retry=retry)
+    assert "create_on_internal_error is off" in error.evidence["reason"]
+
+
+async def test_row_20_503_with_retry_after_is_uncertain():
+    """Row 20: a pause is asked for, yet nobody says that the create was not taken."""
+    await uncertain(http(503, HTML, headers={"Retry-After": "3"}, charge=True), charges=1)
+
+
+# --- rows 21 to 25: what is no answer ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_row_21_a_redirect_is_never_followed(status):
+    """Row 21: the other origin sees neither the paid body nor the key; its host alone is named."""
+    async with FaultServer() as elsewhere:
+        where = f"{elsewhere.url}/take?sig=SECRET"
+        error = await uncertain(http(status, headers={"Location": where}, charge=True), charges=1)
+        assert not elsewhere.connections
+        assert "a redirect to 127.0.0.1" in str(error)
+        assert "SECRET" not in str(error)
+
+
+@pytest.mark.parametrize("code", [100, 102, 103])
+async def test_row_22_provisional_answers_and_then_nothing_is_uncertain(code):
+    """Row 22: 100-continue, then the connection closes."""
+    await uncertain(Act(raw=f"HTTP/1.1 {code} Wait\r\n\r\n".encode(), then="close"), charges=1)
+
+
+async def test_row_22_a_flood_of_provisional_answers_is_uncertain():
+    """Row 22: it ends with the create's own timeout."""
+    await uncertain(Act(flood=b"HTTP/1.1 100 Continue\r\n\r\n"), charges=1)
+
+
+GARBAGE = [b"\x16\x03\x01 what\r\n\r\n", b"HTTP/9.9 abc\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b"\r\n\r\n\x00\xff" * 10]
+
+
+@pytest.mark.parametrize("raw", GARBAGE, ids=range(len(GARBAGE)))
+@pytest.mark.parametrize("lent", [False, True])
+async def test_row_23_garbage_is_uncertain(raw, lent):
+    """Row 23: aiohttp calls it a 400, which would look like a clean refusal."""
+    async with _session(lent) as session:
+        await uncertain(Act(raw=raw, then="close"), charges=1, session=session)
+
+
+async def test_row_23_oversized_headers_are_uncertain():
+    """Row 23: 9 kB in one header."""
+    await uncertain(http(body=CREATED, headers={"X-Long": "x" * 9000}), charges=1)
+
+
+async def test_row_24_a_login_page_is_uncertain():
+    """Row 24: 200 and HTML, as a captive portal says it."""
+    error = await uncertain(http(200, HTML, headers={"Content-Type": "text/html"}), charges=1)
+    assert "is no JSON" in error.evidence["reason"]
+
+
+async def test_row_24_a_chat_answer_is_uncertain_and_explained():
+    """Row 24, the seed's FAQ: a chat route was called; its id is no task's."""
+    chat = {"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 3}}
+    for gateway in ("jimmy", "gemini_omni"):
+        error = await uncertain(http(body=chat), charges=1, gateway=gateway)
+        assert "a chat route was called" in str(error)
+        assert error.evidence["candidate"] is None
+
+
+async def test_row_25_a_body_without_end_is_kept_up_to_64_kib():
+    """Row 25: the rest is never read."""
+    error = await uncertain(http(body=b"x" * 200_000), charges=1)
+    assert len(error.evidence["body"]) == 64 * 1024
+
+
+async def test_row_25_an_id_at_the_head_of_a_huge_body_is_salvaged():
+    """Row 25: confirmed by a query like any other candidate."""
+    body = json.dumps({"code": "20000", "data": {"task_id": "@ID", "pad": "x" * 100_000}}).encode()
+    async with scene(http(body=body), running=1) as here:
+        assert (await here.submit()).task_id == here.server.charges[0]
+        assert len(here.server.gets) == 1
+
+
+async def test_row_25_a_gzip_bomb_is_uncertain():
+    """Row 25: it is not let go off."""
+    error = await uncertain(bomb(), charges=1)
+    assert len(error.evidence["body"]) <= 64 * 1024
+
+
+async def test_row_25_what_is_not_gzip_at_all_is_uncertain():
+    """Row 25: a body that its own header is wrong about."""
+    await uncertain(http(body=CREATED, headers={"Content-Encoding": "gzip"}), charges=1)
+
+
+# --- rows 26 to 29 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gateway", ["jimmy", "toapis", "gemini_omni"])
+async def test_row_26_two_items_with_one_id_are_noticed(gateway):
+    """Row 26: the second has no task that is surely its own."""
+    body = {"code": "20000", "data": {"task_id": "same"}} if gateway == "jimmy" else {"id": "same", "status": "queued"}
+    async with scene(http(body=body), http(body=body), gateway=gateway, running=1) as here:
+        await here.submit(custom_id="first")
+        with pytest.raises(DecodeError, match="another create") as caught:
+            await here.submit()
+        assert carried(caught.value).may_have_charged
+        assert caught.value.task_id == "same"
+        assert here.journal.states == ["SUBMITTED", "UNCERTAIN"]
+        assert len(here.server.posts) == 2
+
+
+async def test_row_26_ids_of_long_ago_are_forgotten(monkeypatch):
+    """Row 26: what is remembered is bounded."""
+    monkeypatch.setattr("omni_async.submit.REMEMBERED", 2)
+    async with scene(running=5) as here:
+        for number in range(5):
+            await here.submit(custom_id=str(number))
+        assert len(here.client._submitter._issued) == 2
+
+
+async def test_row_27_cancelled_while_waiting_for_a_slot_leaves_nothing():
+    """Row 27: no intent, no POST, no slot."""
+    async with scene(limits=Limits(max_running_tasks=1), running=1, polls=[]) as here:
+        here.server.always["GET"] = HANG
+        await here.submit(custom_id="first")
+        waiting = asyncio.ensure_future(here.submit())
+        await asyncio.sleep(1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(here.server.posts) == 1
+        assert not here.client.unclaimed()
+
+
+async def test_row_28_cancelled_during_the_post_it_goes_on_to_a_recorded_end(caplog):
+    """Row 28: the caller is gone at once; events, the log and `unclaimed()` tell of the task."""
+    slow = Act(raw=ACCEPT.raw, delay=30.0)
+    async with scene(slow, running=1) as here:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(here.submit(), 1.0)
+        assert asyncio.get_running_loop().time() - began < 1.5
+        await asyncio.sleep(40)
+        (outcome,) = here.client.unclaimed()
+        assert outcome.task.task_id == here.server.charges[0]
+        assert outcome.request.custom_id == "mine"
+        assert here.journal.states == ["SUBMITTED"]
+        assert [event.task_id for event in here.told(Submitted)] == here.server.charges
+        assert here.client.stats().unclaimed == 1
+    assert here.server.charges[0] in caplog.text
+
+
+async def test_row_28_cancelled_during_a_post_that_gets_lost_it_is_unclaimed_as_an_error():
+    """Row 28: what may have been charged is told in the same places."""
+    async with scene(HANG, running=1) as here:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(here.submit(), 1.0)
+    (outcome,) = here.client.unclaimed()
+    assert isinstance(outcome.error, SubmissionUncertainError)
+    assert outcome.task is None
+    assert len(here.told(Uncertain)) == 1
+
+
+async def test_row_28_cancelled_during_a_post_that_is_refused_there_is_nothing_to_claim():
+    """Row 28: no money, no news."""
+    async with scene(delayed(envelope("20002"), 5.0)) as here:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(here.submit(), 1.0)
+        await asyncio.sleep(10)
+        assert not here.client.unclaimed()
+        assert here.journal.states == ["REJECTED"]
+
+
+def delayed(act, seconds):
+    """The act after a silence."""
+    return Act(raw=act.raw, charge=act.charge, then=act.then, delay=seconds)
+
+
+async def test_row_29_aclose_drains_what_is_in_flight():
+    """Row 29: as an app's shutdown must reach it: all are settled, none is uncertain."""
+    slow = Act(raw=ACCEPT.raw, delay=60.0)
+    async with scene(slow, slow, slow, running=3) as here:
+        rows = [asyncio.ensure_future(here.submit(custom_id=str(n))) for n in range(3)]
+        await asyncio.sleep(2.0)
+        await here.client.aclose()
+        assert here.journal.states == ["SUBMITTED"] * 3
+        assert {(await row).task_id for row in rows} == set(here.server.charges)
+
+
+# --- the journal's seam --------------------------------------------------------------------------------------
+
+
+async def test_the_intent_is_written_before_the_first_byte():
+    """A journal that cannot be written sends nothing, and says so; the slot is free again."""
+    async with scene() as here:
+        here.journal.fail["intend"] = OSError(errno.ENOSPC, "No space left")
+        with pytest.raises(JournalError, match="before anything was sent") as caught:
+            await here.submit()
+        assert not carried(caught.value).may_have_charged
+        assert not here.server.started
+        here.journal.fail["intend"] = JournalError("locked")
+        with pytest.raises(JournalError, match="locked"):
+            await here.submit()
+        assert not here.server.started
+
+
+@pytest.mark.parametrize("call", ["answered", "settle"])
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "I/O error"), JournalError("disk full")], ids=repr)
+async def test_a_journal_that_fails_after_the_post_loses_no_id(caplog, call, failure):
+    """The error carries the task id, and the log shouts it; the POST is not repeated."""
+    async with scene(running=1) as here:
+        here.journal.fail[call] = failure
+        with pytest.raises(JournalError) as caught:
+            await here.submit()
+        error = carried(caught.value)
+        assert error.may_have_charged
+        assert [error.task_id] == here.server.charges
+        assert len(here.server.posts) == 1
+    loud = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert here.server.charges[0] in loud[0].getMessage()
+
+
+async def test_a_journal_that_fails_after_a_lost_answer_is_told_too():
+    """There is no id to tell; the slot is held for the usual time and nothing leaks."""
+    async with scene(DROP, running=1) as here:
+        here.journal.fail["answered"] = OSError(errno.EIO, "I/O error")
+        with pytest.raises(JournalError) as caught:
+            await here.submit()
+        assert caught.value.may_have_charged
+
+
+async def test_a_known_create_is_given_back_without_paying():
+    """The journal knows the task: no request, no slot."""
+    async with scene() as here:
+        here.journal.known = VideoTask(task_id="known")
+        assert (await here.submit()).task_id == "known"
+        assert not here.server.started
+
+
+# --- every fault at every phase, on a fresh and on a reused connection ------------------------------------------
+
+PHASES = ["before", "status", "headers", "after headers", "body"]
+ENDS = ["close", "reset", "hang"]
+
+
+@pytest.mark.parametrize("connection", [FRESH, REUSED])
+@pytest.mark.parametrize("framing", ["length", "chunked", "none"])
+@pytest.mark.parametrize("then", ENDS)
+@pytest.mark.parametrize("phase", PHASES)
+async def test_an_answer_that_breaks_off_anywhere_was_sent_once(phase, then, framing, connection):
+    """Fault x phase x connection: exactly one POST in every cell, charged once, and uncertain."""
+    broken = Act(raw=cut(phase, framing).raw, then=then)
+    before = [ACCEPT] if connection == REUSED else []
+    async with scene(*before, broken, running=1 + len(before)) as here:
+        for number in range(len(before)):
+            await here.submit(custom_id=f"before {number}")
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert here.server.connections == 1
+        assert here.server.started.count("POST") == len(here.server.posts) == 1 + len(before)
+        assert len(here.server.charges) == 1 + len(before)
+
+
+INSERTED = {"garbage": b"\x00\xfe\x01\r\n\r\n", "long header": b"X-Long: " + b"y" * 9000 + b"\r\n\r\n", "1xx": b""}
+
+
+@pytest.mark.parametrize("connection", [FRESH, REUSED])
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("fault", INSERTED)
+async def test_garbage_anywhere_was_sent_once(fault, phase, connection):
+    """Rows 22 and 23 at each phase: one POST, whatever comes of it."""
+    inserted = INSERTED[fault] or b"HTTP/1.1 102 Processing\r\n\r\n"
+    broken = Act(raw=cut(phase).raw + inserted, then="close")
+    before = [ACCEPT] if connection == REUSED else []
+    async with scene(*before, broken, running=1 + len(before)) as here:
+        for number in range(len(before)):
+            await here.submit(custom_id=f"before {number}")
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert here.server.started.count("POST") == 1 + len(before)
+        assert len(here.server.charges) == 1 + len(before)
+
+
+# --- toapis: a lost answer can be looked up -------------------------------------------------------------------
+
+
+async def test_toapis_a_lost_answer_is_settled_by_looking_it_up():
+    """Row 4 where there is an idempotency key: found by it, no second POST, the task is returned."""
+    async with scene(DROP, gateway="toapis", running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+        assert task.custom_id == "mine"
+        assert len(here.server.posts) == 1
+        business_id = here.server.posts[0].json["client_business_id"]
+        assert here.server.gets[0].path.endswith(business_id)
+        assert here.journal.states == ["SUBMITTED"]
+
+
+async def test_toapis_a_create_that_never_arrived_stays_uncertain():
+    """Three looks find nothing: that proves nothing, it may come up later."""
+    async with scene(Act(unread=True), gateway="toapis", running=1) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.gets) == 3
+        assert not here.server.charges
+
+
+async def test_toapis_a_wrong_candidate_does_not_hide_the_task():
+    """An id in the pieces that nobody knows: the idempotency key finds the task all the same."""
+    raw = http(body={"object": {"id": "req_of_nobody"}, "pad": "x" * 50}).raw
+    async with scene(Act(raw=raw[:-20], then="close"), gateway="toapis", running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+
+
+async def test_toapis_an_outage_bounds_the_looking_up():
+    """A gateway that is gone altogether keeps a closing client for a minute at most."""
+    async with scene(DROP, gateway="toapis", running=1) as here:
+        here.server.always["GET"] = HANG
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert asyncio.get_running_loop().time() - began <= 61
+
+
+async def test_toapis_the_same_item_twice_is_one_task_and_one_charge():
+    """`client_business_id` follows from custom id and inputs: the gateway replays the task."""
+    async with scene(gateway="toapis", running=1) as here:
+        first, second = await here.submit(), await here.submit()
+        assert first.task_id == second.task_id
+        assert len(here.server.charges) == 1
+        ids = [post.json["client_business_id"] for post in here.server.posts]
+        assert ids[0] == ids[1]
+
+
+async def test_toapis_other_inputs_or_no_custom_id_are_other_tasks():
+    """Without a custom id each submit pays; with one, other inputs are another create."""
+    async with scene(gateway="toapis", running=4) as here:
+        await here.submit("a cat")
+        await here.submit("a dog")
+        await here.client.submit("a cat")
+        await here.client.submit("a cat")
+        assert len(here.server.charges) == 4
+        assert len({post.json["client_business_id"] for post in here.server.posts}) == 4
+
+
+async def test_toapis_the_callers_own_business_id_is_replayed():
+    """Given through `extra`, it names the create: no false alarm about an id given out twice."""
+    async with scene(gateway="toapis", running=1) as here:
+        own = {"extra": {"client_business_id": "order-7"}}
+        first = await here.client.submit("a cat", **own)
+        second = await here.client.submit("a cat", **own)
+        assert first.task_id == second.task_id
+        assert here.server.posts[0].json["client_business_id"] == "order-7"
+
+
+# --- borrowed sessions (63c) --------------------------------------------------------------------------------------
+
+
+async def _again(request, handler):
+    response = await handler(request)
+    if response.status >= 400:
+        response = await handler(request)
+    return response
+
+
+@pytest.mark.parametrize("settings", [{"raise_for_status": True}, {"middlewares": (_again,)}], ids=["raise", "retry"])
+async def test_row_63c_a_borrowed_sessions_habits_do_not_touch_a_paid_post(settings):
+    """Row 63c: still one POST, still our errors, and the session stays open."""
+    async with aiohttp.ClientSession(**settings) as session:
+        await uncertain(http(502, HTML, charge=True), charges=1, session=session)
+        await refused(http(400, HTML), RejectedError, session=session)
+        assert not session.closed
+
+
+async def test_an_invalid_request_sends_nothing():
+    """Refused before any I/O, with the ids."""
+    async with scene() as here:
+        with pytest.raises(InvalidRequestError) as caught:
+            await here.submit(duration=7)
+        assert not carried(caught.value).may_have_charged
+        assert not here.server.connections
+
+
+async def test_a_client_can_be_opened_anywhere_and_is_ended_once():
+    """Constructed with no call made, it closes without ado; closed, it says so."""
+    client = OmniClient(api_key=KEY)
+    await client.aclose()
+    with pytest.raises(Exception, match="this client is closed"):
+        await client.submit("a cat")
