@@ -46,7 +46,8 @@ class Schedule:
         """
         if self.fixed is not None:
             return self.fixed
-        wanted = self.first if waited <= 0.0 else min(max(waited * GROWTH, self.shortest), self.longest)
+        most = max(self.longest / (1.0 + JITTER), self.shortest)
+        wanted = self.first if waited <= 0.0 else min(max(waited * GROWTH, self.shortest), most)
         if awaited is not None:
             eager = max(awaited * EAGER, SHORTEST_EAGER if not self.strict else self.shortest)
             wanted = min(wanted, eager if waited > 0.0 else max(awaited / 2.0, eager))

@@ -1,0 +1,107 @@
+"""When something may be sent again: nothing a gateway says can break it or make it wait too long."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni_async.retry import RESERVE, Budget, backoff, retry_after
+
+NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
+SOON = NOW + timedelta(seconds=30)
+
+
+def asked(value, max_wait=120.0):
+    """What a Retry-After of this value comes to."""
+    return retry_after({"retry-after": value}, now=NOW, max_wait=max_wait)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("1000000000", 120.0),
+        (format_datetime(SOON, usegmt=True), 30.0),  # RFC 9110: IMF-fixdate
+        (SOON.strftime("%A, %d-%b-%y %H:%M:%S GMT"), 30.0),  # RFC 850
+        (SOON.strftime("%a %b %e %H:%M:%S %Y"), 30.0),  # asctime
+        (format_datetime(SOON.astimezone(), usegmt=False), 30.0),
+        (format_datetime(NOW - timedelta(days=1), usegmt=True), 0.0),
+        (format_datetime(NOW + timedelta(days=3650), usegmt=True), 120.0),
+    ],
+)
+def test_what_is_obeyed(value, seconds):
+    """Seconds and all three forms of HTTP-date, within [0, max_wait]."""
+    assert asked(value) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "nan", "inf", "-5", "1e9", "+3", "١٢", "１２", "soon", "0x10", "1,5", "9" * 400, "Mon, 99 Foo 2026 99:99:99 GMT"],
+)
+def test_what_is_nonsense(value):
+    """No number and no date: as if nothing had been said."""
+    assert asked(value) is None
+
+
+def test_no_header_says_nothing():
+    """Without the header there is nothing to obey."""
+    assert retry_after({}, now=NOW, max_wait=120.0) is None
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z, ]{0,12}[0-9 :/+-]{0,30}( GMT)?"), st.floats(0, 1e6))
+def test_no_value_breaks_it(value, max_wait):
+    """Whatever stands there: None, or seconds within [0, max_wait]."""
+    seconds = asked(value, max_wait)
+    assert seconds is None or 0 <= seconds <= max_wait
+
+
+@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), st.integers(-1439, 1439))  # noqa: DTZ001
+def test_no_date_breaks_it(when, minutes):
+    """Dates of any year and zone, too."""
+    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    seconds = asked(when.strftime(f"%a, %d %b {when.year:04} %H:%M:%S {zone}"))
+    assert seconds is None or 0 <= seconds <= 120
+
+
+def test_backoff_is_one_two_four():
+    """1, 2, 4 seconds (seed), with up to a quarter on top, and a cap."""
+    rng = random.Random(1)
+    for attempt, seconds in enumerate((1, 2, 4, 8, 16, 30, 30)):
+        waits = [backoff(attempt, rng) for _ in range(100)]
+        assert seconds <= min(waits)
+        assert max(waits) <= seconds * 1.25
+        assert max(waits) - min(waits) > 0.1 * seconds
+    assert backoff(10**9, rng) <= 37.5
+    assert backoff(0, rng, first=0.1, cap=15) <= 0.125
+
+
+def test_the_budget_bounds_repeats():
+    """A reserve of 10, then one repeat per ten first attempts, however many fail."""
+    budget = Budget()
+    assert [budget.spend() for _ in range(12)] == [True] * 10 + [False] * 2
+    assert repr(budget) == "<Budget 0.0 repeats left>"
+    repeats = 0
+    for _ in range(1000):
+        budget.first()
+        repeats += budget.spend()
+    assert 95 <= repeats <= 100
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_the_budget_is_never_overdrawn(steps):
+    """Whatever the order, it stays within its reserve, and repeats within reserve plus a tenth."""
+    budget, firsts, repeats = Budget(), 0, 0
+    for first in steps:
+        if first:
+            budget.first()
+            firsts += 1
+        else:
+            repeats += budget.spend()
+        assert 0 <= budget.tokens <= RESERVE
+    assert repeats <= RESERVE + 0.1 * firsts + 1e-6
