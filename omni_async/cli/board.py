@@ -84,7 +84,6 @@ class Board:
         self.rows: dict[str, Row] = {}
         self.pause = ""
         self.paused_until = -math.inf
-        self.pauses = 0
         self.on_change: Callable[[Row], None] = _nobody_looks
         self.on_pause: Callable[[str], None] = _nobody_looks
         self._by_task: dict[str, Row] = {}
@@ -191,7 +190,6 @@ class Board:
         self.paused_until = max(self.paused_until, now + event.pause)
         self.pause = f"the gateway refused a {event.kind} for now ({event.cause}): pausing {event.pause:.1f} s"
         if fresh:
-            self.pauses += 1
             self.on_pause(self.pause)
 
 

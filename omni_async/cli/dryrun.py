@@ -26,7 +26,6 @@ class Plan:
         call: As the gateway's dialect builds it.
         url: The whole URL.
         headers: With a stand-in for the key.
-        key_variable: The environment variable that would hold the key.
         uploads: Local files that would go up first.
         warnings: What is doubtful about the request.
     """
@@ -34,7 +33,6 @@ class Plan:
     call: Call
     url: str
     headers: dict[str, str]
-    key_variable: str
     uploads: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -90,7 +88,6 @@ def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
         call=call,
         url=where + call.path,
         headers={**headers, **call.headers, **dialect.auth(f"${dialect.key_variable}")},
-        key_variable=dialect.key_variable,
         uploads=uploads,
         warnings=tuple(map(str, checked.warnings)),
     )

@@ -39,6 +39,39 @@ def _field(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: 
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_VIDEO)
 
 
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE|DIR", help="Store the video there; its URL is shown otherwise."),
+]
+Model = Annotated[str | None, _field("--model", "-m", help="Name or alias; the gateway's default unless given.")]
+Duration = Annotated[int | None, _field("--duration", "-d", help="Seconds.", metavar="SECONDS")]
+Resolution = Annotated[str | None, _field("--resolution", "-r", help="720p, 1080p, 4k as the model allows.")]
+AspectRatio = Annotated[str | None, _field("--aspect-ratio", "-a", help="16:9, 9:16, …", metavar="W:H")]
+Orientation = Annotated[str | None, _field("--orientation", help="landscape or portrait; --aspect-ratio wins over it.")]
+Images = Annotated[
+    list[str] | None,
+    _field("--image", "-i", help="Reference image, repeatable; a file is uploaded first.", metavar="URL|FILE"),
+]
+Videos = Annotated[
+    list[str] | None, _field("--video", help="Reference video; a file is uploaded first.", metavar="URL|FILE")
+]
+GenerationType = Annotated[
+    str | None, _field("--generation-type", help="frame: the image is the first frame; or reference.")
+]
+Mode = Annotated[
+    str | None,
+    _field("--mode", help="text-to-video, image-to-video, reference-to-video, video-edit; follows from the rest."),
+]
+Extra = Annotated[
+    list[str] | None,
+    _field("--extra", help="A field that only a newer gateway knows, repeatable.", metavar="KEY=JSON"),
+]
+CustomId = Annotated[str | None, _field("--custom-id", help="Your own id of this video; not sent as it is.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the exact request and a curl line; send nothing. Needs no key.")
+]
+
+
 def _extra(given: list[str]) -> dict[str, Any]:
     """`KEY=JSON` options as one mapping."""
     extra: dict[str, Any] = {}
@@ -55,45 +88,21 @@ def _extra(given: list[str]) -> dict[str, Any]:
 
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")],
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", metavar="FILE|DIR", help="Store the video there; its URL is shown otherwise."),
-    ] = None,
-    model: Annotated[
-        str | None, _field("--model", "-m", help="Name or alias; the gateway's default unless given.")
-    ] = None,
-    duration: Annotated[int | None, _field("--duration", "-d", help="Seconds.", metavar="SECONDS")] = None,
-    resolution: Annotated[str | None, _field("--resolution", "-r", help="720p, 1080p, 4k as the model allows.")] = None,
-    aspect_ratio: Annotated[str | None, _field("--aspect-ratio", "-a", help="16:9, 9:16, …", metavar="W:H")] = None,
-    orientation: Annotated[
-        str | None, _field("--orientation", help="landscape or portrait; --aspect-ratio wins over it.")
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        _field("--image", "-i", help="Reference image, repeatable; a file is uploaded first.", metavar="URL|FILE"),
-    ] = None,
-    video: Annotated[
-        list[str] | None, _field("--video", help="Reference video; a file is uploaded first.", metavar="URL|FILE")
-    ] = None,
-    generation_type: Annotated[
-        str | None, _field("--generation-type", help="frame: the image is the first frame; or reference.")
-    ] = None,
-    mode: Annotated[
-        str | None,
-        _field("--mode", help="text-to-video, image-to-video, reference-to-video, video-edit; follows from the rest."),
-    ] = None,
-    extra: Annotated[
-        list[str] | None,
-        _field("--extra", help="A field that only a newer gateway knows, repeatable.", metavar="KEY=JSON"),
-    ] = None,
-    custom_id: Annotated[
-        str | None, _field("--custom-id", help="Your own id of this video; not sent as it is.")
-    ] = None,
+    output: Output = None,
+    model: Model = None,
+    duration: Duration = None,
+    resolution: Resolution = None,
+    aspect_ratio: AspectRatio = None,
+    orientation: Orientation = None,
+    image: Images = None,
+    video: Videos = None,
+    generation_type: GenerationType = None,
+    mode: Mode = None,
+    extra: Extra = None,
+    custom_id: CustomId = None,
     timeout: Timeout = 1800.0,
     overwrite: Overwrite = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the exact request and a curl line; send nothing. Needs no key.")
-    ] = False,
+    dry_run: DryRun = False,
     gateway: Gateway = GatewayName.JIMMY,
     base_url: BaseUrl = None,
     emulator: UseEmulator = False,

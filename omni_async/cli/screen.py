@@ -101,11 +101,6 @@ class Screen:
         """A line for a person, shown even with `-q`."""
         self._view.note(text)
 
-    def hint(self, text: str) -> None:
-        """A line for a person that `-q` leaves out."""
-        if not self.show.quiet:
-            self.note(text)
-
     def error(self, error: BaseException) -> None:
         """An error and what to do about it."""
         for line in lines_of(error):

@@ -96,7 +96,8 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
     yield f"{totals['requests_total']} HTTP requests: {requests}"
     yield f"{totals['charged']} tasks charged for {totals['asked']} videos asked: {totals['paid_twice']} paid twice"
     if totals["answers_lost_on_purpose"]:
-        yield f"{totals['answers_lost_on_purpose']} answer was lost on purpose: its task was found again, not bought again"
+        lost = totals["answers_lost_on_purpose"]
+        yield f"{lost} answer was lost on purpose: its task was found again, not bought again"
 
 
 def sentences(told: dict[str, Any], folder: Path) -> Iterator[str]:
