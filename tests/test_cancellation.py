@@ -1,0 +1,366 @@
+"""Cancelled at every step of the event loop, three ways: the POST goes on to a recorded end, and nothing stays behind."""
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+import time
+import warnings
+from pathlib import Path
+
+import anyio
+import pytest
+
+from omni_async import Limiter, Limits, OmniClient, OmniError, Submitted, Uncertain
+from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, RecordingJournal, scene
+from tests.warp import WarpLoop
+
+STEPS = 120
+"""More than a submit takes: the last ones are never reached, which the tests check."""
+
+
+@pytest.fixture
+def anyio_backend():
+    """An event loop whose time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+class SteppedLoop(WarpLoop):
+    """Calls `at_step` when so many rounds of the loop have passed since `count` was set."""
+
+    count = None
+    at_step = None
+
+    def _run_once(self):
+        if self.count is not None:
+            if self.count == 0:
+                self.count = None
+                self.at_step()
+            else:
+                self.count -= 1
+        super()._run_once()
+
+
+class Trial:
+    """One submit against an act, cancelled after `step` rounds of the loop; what came of it."""
+
+    def __init__(self, act, step, how):
+        self.act, self.step, self.how = act, step, how
+        self.events, self.journal = [], RecordingJournal()
+        self.reached = True
+        self.result = self.failure = self.closing = None
+        self.left = ()
+
+    def run(self):
+        """Run it on a loop of its own; no warning may come of it."""
+        with warnings.catch_warnings(), asyncio.Runner(loop_factory=SteppedLoop) as runner:
+            warnings.simplefilter("error")
+            runner.run(self._main(runner.get_loop()))
+        return self
+
+    async def _main(self, loop):
+        async with FaultServer([self.act]) as server:
+            self.server = server
+            settings = {"api_key": KEY, "base_url": server.url, "proxy": None, "journal": self.journal}
+            self.client = OmniClient("jimmy", **settings, on_event=self.events.append)
+            loop.count = self.step
+            await getattr(self, f"_{self.how}")(loop)
+            self.reached = loop.count is None
+            loop.count = None
+            await self.client.aclose()
+            await asyncio.sleep(0)
+        own = asyncio.current_task()
+        self.left = [task for task in asyncio.all_tasks() if task is not own and not task.done()]
+
+    async def _submit(self):
+        try:
+            self.result = await self.client.submit("a cat", custom_id="mine")
+        except OmniError as error:
+            self.failure = error
+
+    async def _task(self, loop):
+        """Task.cancel()."""
+        caller = loop.create_task(self._submit())
+        loop.at_step = caller.cancel
+        await asyncio.wait({caller})
+        self.cancelled = caller.cancelled()
+
+    async def _scope(self, loop):
+        """An anyio cancel scope."""
+        with anyio.CancelScope() as scope:
+            loop.at_step = scope.cancel
+            await self._submit()
+        self.cancelled = scope.cancelled_caught
+
+    async def _closing(self, loop):
+        """The caller under `async with`, cancelled, and cancelled again and again while the client closes."""
+
+        async def whole():
+            async with self.client:
+                await self._submit()
+                self.served = True
+
+        caller = loop.create_task(whole())
+
+        def again():
+            if not caller.done():
+                caller.cancel()
+                loop.call_later(0.3, again)
+
+        loop.at_step = again
+        await asyncio.wait({caller})
+        self.cancelled = caller.cancelled()
+
+    def check(self):
+        """Whatever the moment: charged once at most, recorded, told, nothing in flight, no task left."""
+        load = self.client.limiter.load()
+        assert (load.in_flight, load.waiting_creates) == (0, 0)
+        assert not self.left, self.left
+        assert len(self.server.charges) <= len(self.server.posts) <= 1
+        told = [event for event in self.events if isinstance(event, Submitted | Uncertain)]
+        assert len(told) == len(self.server.posts)
+        assert len(self.journal.states) == len(self.server.posts)
+        assert load.running == len(self.server.posts)
+        unclaimed = self.client.unclaimed()
+        if self.result is None and self.failure is None:
+            assert self.cancelled
+            assert len(unclaimed) == len(self.server.posts)
+        else:
+            assert not unclaimed
+        if unclaimed and unclaimed[0].task is not None:
+            assert unclaimed[0].task.task_id == self.server.charges[0]
+
+
+@pytest.mark.parametrize("act", [ACCEPT, DROP, Act(raw=ACCEPT.raw, delay=3.0)], ids=["accept", "drop", "slow"])
+@pytest.mark.parametrize("how", ["task", "scope", "closing"])
+def test_rows_27_and_28_cancelled_after_each_step_it_comes_to_a_recorded_end(how, act):
+    """Rows 27 and 28: for every step of the loop, the outcome is in the journal, the events and `unclaimed()`."""
+    reached = posted = 0
+    for step in range(STEPS):
+        trial = Trial(act, step, how).run()
+        trial.check()
+        reached += trial.reached
+        posted += len(trial.server.posts)
+        if not trial.reached:
+            break
+    assert 10 < reached < STEPS, "the last steps must lie behind the end"
+    assert posted > 0
+
+
+def test_row_28_when_the_caller_is_cancelled_while_the_client_closes_it_is_told_afterwards():
+    """Row 28: aclose() drains, and then raises CancelledError."""
+
+    async def main():
+        async with FaultServer([Act(raw=ACCEPT.raw, delay=20.0)]) as server:
+            client = OmniClient("jimmy", api_key=KEY, base_url=server.url, proxy=None)
+            loop = asyncio.get_running_loop()
+            post = asyncio.ensure_future(client.submit("a cat"))
+            await asyncio.sleep(1)
+            closing = asyncio.ensure_future(client.aclose())
+            for _ in range(3):
+                await asyncio.sleep(1)
+                closing.cancel()
+            began = loop.time()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            assert loop.time() - began > 10
+            assert (await post).task_id == server.charges[0]
+            assert client.limiter.load().in_flight == 0
+
+    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+        runner.run(main())
+
+
+def test_a_post_that_ends_in_the_round_in_which_the_client_closes_does_not_hang_it():
+    """The drain begins between the end of a POST and the callback that forgets it: it must not spin there."""
+
+    async def main():
+        async with scene(running=1) as here:
+            submitter = here.client._submitter
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            submitter._posts.add(done)
+            await submitter.drain()
+            submitter._posts.clear()
+            await here.submit()
+
+    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+        runner.run(main())
+
+
+async def test_a_client_is_opened_in_one_task_and_closed_in_another():
+    """As test fixtures and web frameworks do, also with an anyio scope open around the first."""
+    async with FaultServer() as server:
+        client = OmniClient("jimmy", api_key=KEY, base_url=server.url, proxy=None)
+
+        async def opened():
+            with anyio.CancelScope():
+                await client.__aenter__()
+                return await client.wait(await client.submit("a cat"))
+
+        task = await asyncio.create_task(opened())
+        assert task.task_id == server.charges[0]
+        await asyncio.create_task(client.aclose())
+        assert client.limiter.load().in_flight == 0
+        with pytest.raises(OmniError, match="closed"):
+            await client.query(task)
+
+
+async def test_a_client_cancelled_in_a_task_group_does_not_spin_while_it_drains():
+    """anyio redelivers a cancellation every round of the loop: the drain is shielded from that."""
+    rounds = 0
+    loop = asyncio.get_running_loop()
+    run_once = loop._run_once
+
+    def counted():
+        nonlocal rounds
+        rounds += 1
+        run_once()
+
+    async with FaultServer([Act(raw=ACCEPT.raw, delay=60.0)]) as server:
+        loop._run_once = counted
+        began = loop.time()
+        async with anyio.create_task_group() as group:
+
+            async def work():
+                async with OmniClient("jimmy", api_key=KEY, base_url=server.url, proxy=None) as client:
+                    await client.submit("a cat")
+
+            group.start_soon(work)
+            await anyio.sleep(1)
+            group.cancel_scope.cancel()
+        assert loop.time() - began > 50
+        assert rounds < 500
+        assert len(server.charges) == 1
+
+
+@pytest.mark.parametrize("call", ["query", "wait", "balance"])
+async def test_free_calls_cancelled_give_their_leave_back(call):
+    """Cancelled during the request, a free call leaves nothing in flight."""
+    async with scene() as here:
+        here.server.always["GET"] = HANG
+        arguments = () if call == "balance" else ("some-id",)
+        asked = asyncio.ensure_future(getattr(here.client, call)(*arguments))
+        await asyncio.sleep(1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        if call != "wait":  # a look goes on for the others
+            assert here.client.limiter.load().in_flight == 0
+
+
+async def test_cancelled_in_the_queue_of_a_shared_limiter_everybody_else_goes_on():
+    """Two clients, one limiter, one slot: the one that is cancelled gives its place up."""
+    limiter = Limiter(Limits(max_running_tasks=1))
+    async with FaultServer() as server:
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None, "limiter": limiter}
+        async with OmniClient("jimmy", **settings) as one, OmniClient("jimmy", **settings) as other:
+            server.always["GET"] = Act(raw=b"", then="hang")
+            await one.submit("a cat")
+            waiting = asyncio.ensure_future(other.submit("a dog"))
+            third = asyncio.ensure_future(other.submit("a bird"))
+            await asyncio.sleep(1)
+            waiting.cancel()
+            server.always["GET"] = None
+            assert (await third).task_id == server.charges[1]
+        assert limiter.load().in_flight == 0
+        assert limiter.load().waiting_creates == 0
+
+
+# --- Ctrl-C, in a process of its own ----------------------------------------------------------------------------
+
+CHILD = """
+    import asyncio, logging, sys, warnings
+    from omni_async import OmniClient
+    warnings.simplefilter("error")
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    out = lambda *words: print(*words, flush=True)
+
+    async def main():
+        client = OmniClient("jimmy", api_key="k", base_url=sys.argv[1], proxy=None, on_event=lambda e: out("event", e))
+        try:
+            async with client:
+                out("ready")
+                await client.submit("a cat", custom_id="mine")
+        finally:
+            out("unclaimed", len(client.unclaimed()), client.limiter.load().in_flight, len(asyncio.all_tasks()))
+
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        out("interrupted")
+"""
+
+
+def interrupted(act, *, twice):
+    """A child that submits, interrupted while its POST is on its way: its output, the ledger, seconds to its end."""
+
+    async def main():
+        async with FaultServer([act]) as server:
+            program = [sys.executable, "-c", textwrap.dedent(CHILD), server.url]
+            root = str(Path(__file__).parent.parent)
+            pipe = asyncio.subprocess.PIPE
+            environment = {**os.environ, "PYTHONPATH": root}
+            child = await asyncio.create_subprocess_exec(*program, stdout=pipe, stderr=pipe, env=environment)
+            while not server.posts:
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            if twice:
+                await asyncio.sleep(0.05)
+                child.send_signal(signal.SIGINT)
+            output, errors = await asyncio.wait_for(child.communicate(), 20)
+            return output.decode(), errors.decode(), server, time.monotonic() - began
+
+    with asyncio.Runner() as runner:
+        return runner.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one child there")
+def test_row_28_the_first_ctrl_c_drains_the_post():
+    """Row 28: the task is in an event, in the log and in `unclaimed()`; no warning, no task left."""
+    output, errors, server, _ = interrupted(Act(raw=ACCEPT.raw, delay=0.05), twice=False)
+    assert len(server.charges) == 1
+    assert "event Submitted" in output
+    assert f"task {server.charges[0]} runs" in output
+    assert "unclaimed 1 0 1" in output
+    assert "interrupted" in output
+    assert not errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one child there")
+def test_row_28b_the_second_ctrl_c_leaves_within_a_second():
+    """Row 28b: whatever the POST would have come to."""
+    output, errors, server, seconds = interrupted(HANG, twice=True)
+    assert seconds < 1.0
+    assert len(server.posts) == 1
+    assert "event" not in output
+    assert "interrupted" in output
+    assert "never retrieved" not in errors
+
+
+def test_row_28b_a_loop_that_ends_without_aclose_leaves_at_once():
+    """Row 28b: asyncio.run() cancels what is left; the POST is given up, and nothing hangs."""
+
+    async def main():
+        client = OmniClient("jimmy", api_key=KEY, base_url=server.url, proxy=None)
+        post = asyncio.ensure_future(client.submit("a cat"))
+        while not server.posts:
+            await asyncio.sleep(0.1)
+        session = client._transport._session()
+        return client, post, session
+
+    async def close(session):
+        await session.close()
+
+    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+        server = runner.run(FaultServer([HANG]).start())
+        client, post, session = runner.run(main())
+        for task in asyncio.all_tasks(runner.get_loop()):
+            task.cancel()
+        runner.run(asyncio.sleep(1))
+        assert post.cancelled()
+        assert client.limiter.load().in_flight == 0
+        runner.run(close(session))
+        runner.run(server.stop())
