@@ -1,0 +1,433 @@
+"""Whom to let go: laws that hold whatever happens, and what each ending teaches."""
+
+import math
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from omni_async import Limits
+from omni_async.admission import LONGEST_PAUSE, OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
+from omni_async.controllers import LADDER, Controller
+
+
+def admission(**limits):
+    """A fresh state."""
+    return Admission(Limits(**limits), random.Random(1))
+
+
+def ask(state, kind, count=1):
+    """So many of a kind wait."""
+    tickets = [Ticket(kind) for _ in range(count)]
+    state.queues[kind].extend(tickets)
+    return tickets
+
+
+def send(state, kind, now):
+    """One of a kind goes, now or as soon as time lets it; its ticket and when."""
+    (ticket,) = ask(state, kind)
+    for _ in range(100):
+        if ticket in state.admit(now):
+            return ticket, now
+        now = state.next_time(now)
+    raise AssertionError("it never goes")
+
+
+def picture(state):
+    """What each controller knows."""
+    return {
+        Controller.PACE: (state.pace._top, state.pace._floor, state.pace._cut_at),
+        "create pace": (state.create_pace._top, state.create_pace._floor, state.create_pace._cut_at),
+        Controller.WINDOW: (state.window._size, state.window._cut_at),
+        Controller.SLOTS: (state.slots.cap, state.slots.known),
+    }
+
+
+def changed(state, before):
+    """The controllers that are not as they were."""
+    return {name for name, known in picture(state).items() if known != before[name]}
+
+
+def running(state, count, now=0.0):
+    """So many tasks of ours run."""
+    for i in range(count):
+        ticket, now = send(state, Kind.CREATE, now)
+        state.accepted(ticket, f"task_{i}", now)
+    return now
+
+
+class Machine(RuleBasedStateMachine):
+    """Every order of asking, sending and ending."""
+
+    @initialize(connections=st.integers(1, 8), tasks=st.none() | st.integers(1, 4), seed=st.integers(0, 3))
+    def start(self, connections, tasks, seed):
+        """Any limits."""
+        self.state = Admission(Limits(max_connections=connections, max_running_tasks=tasks), random.Random(seed))
+        self.most = max(connections // 4, 1)
+        self.now, self.asked, self.ended = 0.0, 0, 0
+        self.open, self.running = [], set()
+
+    @rule(kind=st.sampled_from(Kind), count=st.integers(1, 5))
+    def ask(self, kind, count):
+        """More want to go."""
+        ask(self.state, kind, count)
+        self.asked += count
+
+    @rule(seconds=st.floats(0, 30))
+    def admit(self, seconds):
+        """Time passes, and some go."""
+        self.now += seconds
+        granted = self.state.admit(self.now)
+        assert all(ticket.granted for ticket in granted)
+        self.open += granted
+        if any(ticket.kind is not Kind.TRANSFER for ticket in granted):
+            assert self.state.in_flight <= self.state.window.size
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), how=st.sampled_from(["passed", "refused", "waits", "failed", "late", "unused"]))
+    def end(self, data, how):
+        """One of those in flight comes to its end."""
+        ticket = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        self.ended += 1
+        state, now = self.state, self.now
+        if ticket.kind is Kind.TRANSFER or how == "unused":
+            state.unused(ticket, now)
+        elif how == "passed" and ticket.kind is Kind.CREATE:
+            self.running.add(f"task_{self.ended}")
+            state.accepted(ticket, f"task_{self.ended}", now)
+        elif how == "passed":
+            state.passed(ticket, now)
+        elif how in ("refused", "waits"):
+            decision = state.refused(ticket, now, wait=5.0 if how == "waits" else None)
+            assert 0 <= decision.pause <= LONGEST_PAUSE * 1.25
+        else:
+            state.slots.free(ticket.key, now)
+            state.failed(ticket, now, timeout=how == "late")
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), seen=st.booleans())
+    def finish(self, data, seen):
+        """A task is seen finished, or not known."""
+        task_id = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.discard(task_id)
+        self.state.finished(task_id, self.now, seen=seen)
+
+    @invariant()
+    def counts_are_right(self):
+        """Tickets are conserved; what is in flight is what was let go, never negative."""
+        state = self.state
+        in_flight = [ticket for ticket in self.open if ticket.kind is not Kind.TRANSFER]
+        assert state.in_flight == len(in_flight) >= 0
+        assert state._transfers == len(self.open) - len(in_flight) <= self.most
+        assert self.asked == self.ended + len(self.open) + sum(map(len, state.queues.values()))
+        assert 1 <= state.window.size <= state.window.ceiling
+        assert state.slots.running <= len(self.running) + len(in_flight)
+
+    @invariant()
+    def a_trial_has_one_create_in_flight(self):
+        """An experiment has one create on its way at a time."""
+        on_trial = sum(ticket.on_trial for ticket in self.open)
+        assert on_trial <= 1
+        assert on_trial == bool(self.state.trial is not None and self.state.trial.busy)
+
+    @invariant()
+    def nobody_waits_for_ever(self):
+        """With nothing in flight, time alone lets the next one go."""
+        state = self.state
+        for kind in (Kind.POLL, Kind.CREATE):
+            if state.queues[kind] and not state.in_flight:
+                assert state.ready_at(kind, self.now) < math.inf
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+# --- turns -------------------------------------------------------------------------------------------------------
+
+
+def test_four_polls_to_one_create_when_both_wait():
+    """Of five free places polls get four and creates one, in any stretch of them."""
+    state = admission(max_connections=64)
+    ask(state, Kind.POLL, 400)
+    ask(state, Kind.CREATE, 400)
+    order, now = [], 0.0
+    while len(order) < 200:
+        for ticket in state.admit(now):
+            order.append(ticket.kind)
+            if ticket.kind is Kind.CREATE:
+                state.accepted(ticket, f"task_{len(order)}", now)
+            else:
+                state.passed(ticket, now)
+        now = max(state.next_time(now) or now, now + 1.0)  # creates, too, are always ready
+    for start in range(0, 195, 5):
+        assert order[start : start + 5].count(Kind.CREATE) == 1
+    assert POLLS_PER_CREATE == 4
+
+
+@pytest.mark.parametrize("kind", [Kind.POLL, Kind.CREATE])
+def test_alone_either_kind_has_all_places(kind):
+    """What waits alone waits for nobody."""
+    state = admission()
+    ask(state, kind, 30)
+    now, sent = 0.0, 0
+    while sent < 30:
+        for ticket in state.admit(now):
+            sent += 1
+            state.passed(ticket, now)
+        now = state.next_time(now) or now
+    assert now <= 5
+
+
+def test_a_stream_of_polls_does_not_starve_a_create():
+    """However many polls come, a create that waits goes within the next few."""
+    state = admission(requests_per_second=10)
+    (create,) = ask(state, Kind.CREATE)
+    now = 0.0
+    for _ in range(10):
+        ask(state, Kind.POLL, 20)
+        for ticket in state.admit(now):
+            state.passed(ticket, now)
+        now = state.next_time(now)
+    assert create.granted
+
+
+def test_transfers_have_their_own_places():
+    """Files take a quarter of the connections, and no place from polls."""
+    state = admission(max_connections=8)
+    waiting = ask(state, Kind.TRANSFER, 5)
+    assert len(state.admit(0.0)) == 2
+    assert state.in_flight == 0
+    state.unused(waiting[0], 0.0)
+    assert len(state.admit(0.0)) == 1
+    state.failed(waiting[1], 0.0)
+    state.passed(waiting[2], 0.0)
+    assert state._transfers == 0
+
+
+# --- what a refusal teaches --------------------------------------------------------------------------------------
+
+
+def test_a_refused_poll_cuts_the_pace_alone():
+    """With no more in flight than lately got through, a query's refusal is the pace's fault, and nobody else's."""
+    state = admission()
+    for _ in range(5):
+        ticket, now = send(state, Kind.POLL, 1.0)
+        state.passed(ticket, now)
+    ticket, now = send(state, Kind.POLL, now)
+    before = picture(state)
+    assert state.refused(ticket, now).cause is Controller.PACE
+    assert changed(state, before) == {Controller.PACE}
+
+
+def test_a_refused_poll_above_what_got_through_cuts_the_window_alone():
+    """With more in flight than lately got through, it is the window's; one fewer is all it takes, without a pause."""
+    state = admission()
+    sent = [send(state, Kind.POLL, 1.0)[0] for _ in range(3)]
+    before = picture(state)
+    decision = state.refused(sent[-1], 1.1)
+    assert (decision.cause, decision.pause) == (Controller.WINDOW, 0.0)
+    assert changed(state, before) == {Controller.WINDOW}
+    assert state.window.size == 2
+
+
+def test_refusals_of_one_flight_are_one_event():
+    """What was sent before the cut was dealt with by it."""
+    state = admission()
+    sent = [send(state, Kind.POLL, 1.0)[0] for _ in range(4)]
+    state.refused(sent[0], 2.0)
+    before = picture(state)
+    for ticket in sent[1:]:
+        assert state.refused(ticket, 2.0).cause is Controller.TRIAL
+    assert changed(state, before) == set()
+
+
+def test_retry_after_of_a_poll_pauses_everything():
+    """When a poll was refused, nothing goes before its Retry-After is over, and then one at a time."""
+    state = admission()
+    ticket, now = send(state, Kind.POLL, 1.0)
+    assert state.refused(ticket, now, wait=20.0).pause == 20.0
+    ask(state, Kind.POLL, 9)
+    ask(state, Kind.CREATE, 9)
+    assert state.admit(now + 19.9) == []
+    assert len(state.admit(now + 20.1)) == 1
+    assert state.admit(now + 30) == []
+
+
+def test_retry_after_of_a_create_pauses_creates_alone():
+    """When a create was refused, polls go on."""
+    state = admission()
+    ticket, now = send(state, Kind.CREATE, 1.0)
+    assert state.refused(ticket, now, wait=20.0).pause == 20.0
+    ask(state, Kind.POLL, 1)
+    (create,) = ask(state, Kind.CREATE)
+    assert [one.kind for one in state.admit(now + 1)] == [Kind.POLL]
+    state.admit(now + 19.9)
+    assert not create.granted
+    state.admit(now + 20.1)
+    assert create.granted
+
+
+def test_a_storm_is_met_with_one_probe_at_a_time():
+    """Everything refused for ten minutes: a probe per pause, pauses up to the longest, no growth."""
+    state = admission()
+    now, sent = 0.0, 0
+    while now < 600:
+        ticket, now = send(state, Kind.POLL, now)
+        sent += 1
+        decision = state.refused(ticket, now)
+        assert decision.pause <= LONGEST_PAUSE * 1.25
+    assert sent <= 60
+    ticket, now = send(state, Kind.POLL, now)
+    assert now <= 600 + 2 * LONGEST_PAUSE
+
+
+def test_a_named_rate_cuts_the_creates_pace_alone():
+    """A create's refusal that names the rate is settled at once."""
+    state = admission()
+    ticket, now = send(state, Kind.CREATE, 1.0)
+    before = picture(state)
+    assert state.refused(ticket, now, named=Controller.PACE).cause is Controller.PACE
+    assert changed(state, before) == {"create pace"}
+    assert state.trial is None
+
+
+def test_a_named_number_of_tasks_sets_the_slots_alone():
+    """A create's refusal that names the running tasks: so many run, and the next waits for a finish."""
+    state = admission()
+    now = running(state, 3)
+    ticket, now = send(state, Kind.CREATE, now)
+    before = picture(state)
+    decision = state.refused(ticket, now, named=Controller.SLOTS)
+    assert (decision.cause, decision.pause) == (Controller.SLOTS, 0.0)
+    assert changed(state, before) == {Controller.SLOTS}
+    assert state.slots.cap == 3
+    ask(state, Kind.CREATE)
+    assert state.starving()
+    state.finished("task_0", now + 1)
+    assert not state.starving()
+
+
+def ladder(state, now, finish=False):
+    """Refusals of one create, rung by rung; the decisions and the last moment."""
+    decisions = []
+    for _ in range(LADDER):
+        ticket, now = send(state, Kind.CREATE, now)
+        if finish and decisions:
+            state.finished("task_0", now)
+        decisions.append(state.refused(ticket, now))
+        if decisions[-1].cause is not Controller.TRIAL:
+            break
+    return decisions, now
+
+
+def test_an_unnamed_refusal_is_settled_by_experiment():
+    """Refused through 1, 2 and 4 s while polls get through and none finished: the account runs about so many."""
+    state = admission()
+    now = running(state, 5)
+    before = picture(state)
+    decisions, now = ladder(state, now)
+    assert [one.cause for one in decisions] == [Controller.TRIAL] * 3 + [Controller.SLOTS]
+    for one, seconds in zip(decisions, (1, 2, 4), strict=False):
+        assert seconds <= one.pause <= 1.25 * seconds
+    assert changed(state, before) == {Controller.SLOTS}
+    assert (state.slots.cap, state.slots.known) == (5, True)
+
+
+def test_admitted_although_none_finished_was_pace():
+    """The experiment's create got through with as many running: the pace of creates is cut, and that alone."""
+    state = admission()
+    now = running(state, 5)
+    ticket, now = send(state, Kind.CREATE, now)
+    state.refused(ticket, now)
+    before = picture(state)
+    ticket, now = send(state, Kind.CREATE, now)
+    assert ticket.on_trial
+    state.accepted(ticket, "task_9", now)
+    assert changed(state, before) == {"create pace"}
+    assert state.trial is None
+
+
+def test_admitted_after_a_finish_makes_the_number_suspected():
+    """Admitted once one of ours had finished, it was perhaps their number: that is looked into."""
+    state = admission()
+    now = running(state, 5)
+    ticket, now = send(state, Kind.CREATE, now)
+    state.refused(ticket, now)
+    state.finished("task_0", now + 0.5)
+    before = picture(state)
+    ticket, now = send(state, Kind.CREATE, now)
+    state.accepted(ticket, "task_9", now)
+    assert changed(state, before) == {Controller.SLOTS}
+    assert state.slots.cap == 5
+    assert not state.slots.known
+
+
+def test_polls_refused_meanwhile_prove_nothing_about_slots():
+    """A ladder during which polls are refused too ends in no cap."""
+    state = admission()
+    now = running(state, 5)
+    for _ in range(LADDER + 1):
+        ticket, now = send(state, Kind.CREATE, now)
+        assert state.refused(ticket, now).cause is Controller.TRIAL
+        poll, now = send(state, Kind.POLL, now)
+        state.refused(poll, now)
+    assert state.slots.cap is None
+
+
+def test_with_nothing_running_it_is_hopeless_after_the_ladder():
+    """With no task of ours there is no finish to wait for: after the ladder a lone create is told to give up."""
+    state = admission()
+    decisions, _ = ladder(state, 0.0)
+    assert [one.hopeless for one in decisions] == [False] * (LADDER - 1) + [True]
+    assert state.slots.cap is None
+
+
+def test_creates_of_the_same_flight_begin_one_experiment():
+    """Many creates refused together are one event."""
+    state = admission()
+    now = running(state, 2)
+    sent = []
+    for _ in range(3):
+        ticket, now = send(state, Kind.CREATE, now)
+        sent.append(ticket)
+    state.refused(sent[0], now)
+    trial = state.trial
+    for ticket in sent[1:]:
+        state.refused(ticket, now)
+    assert state.trial is trial
+    assert trial.refusals == 1
+
+
+def test_failures_in_a_row_pause_everything():
+    """An outage: after a few failures one request at a time tries again, ever more rarely, until one gets through."""
+    state = admission()
+    now = 0.0
+    for _ in range(OUTAGE):
+        ticket, now = send(state, Kind.POLL, now)
+        state.failed(ticket, now)
+    assert state.pause_until > now
+    began, sent = now, 0
+    while now < began + 600:
+        ticket, now = send(state, Kind.POLL, now)
+        state.failed(ticket, now)
+        sent += 1
+    assert sent <= 60
+    ticket, now = send(state, Kind.POLL, now)
+    state.passed(ticket, now)
+    ask(state, Kind.POLL, 5)
+    assert len(state.admit(now + 1)) >= 1
+    assert state._failures == 0
+
+
+def test_a_create_never_sent_leaves_no_trace():
+    """Leave given back unused holds no slot, and its experiment goes on."""
+    state = admission()
+    now = running(state, 1)
+    ticket, now = send(state, Kind.CREATE, now)
+    state.refused(ticket, now)
+    ticket, now = send(state, Kind.CREATE, now)
+    state.unused(ticket, now)
+    assert (state.in_flight, state.slots.running, state.trial.busy) == (0, 1, False)

@@ -1,0 +1,281 @@
+"""The limiter's door: whoever leaves it, at whatever moment, takes nothing along."""
+
+import asyncio
+import contextlib
+
+import anyio
+import pytest
+from warp import WarpLoop, run
+
+from omni_async import Limiter, Limits, OmniClient, OmniError, RateLimitError
+from omni_async.admission import Kind
+from omni_async.emulator import Emulator
+from omni_async.emulator.scenario import Fault
+
+
+@pytest.fixture
+def anyio_backend():
+    """Time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+def idle(limiter):
+    """Whether nothing is held and nobody waits."""
+    load, state = limiter.load(), limiter._state
+    return load.in_flight == load.waiting_creates == load.waiting_polls == state._transfers == 0
+
+
+async def full(limiter):
+    """Take all places, and give back how to free them."""
+    return [await limiter.acquire(Kind.POLL) for _ in range(limiter.load().window)]
+
+
+# --- coming and going --------------------------------------------------------------------------------------------
+
+
+async def test_leave_is_given_at_once_where_there_is_room():
+    """A free place costs no wait, and comes back."""
+    limiter = Limiter()
+    ticket = await limiter.acquire(Kind.POLL)
+    assert limiter.load().in_flight == 1
+    limiter.passed(ticket)
+    assert idle(limiter)
+
+
+async def test_cancelled_while_it_waits():
+    """Who is cancelled in the queue leaves it."""
+    limiter = Limiter(Limits(max_connections=1))
+    ticket = await limiter.acquire(Kind.POLL)
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.POLL))
+    await anyio.sleep(1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    limiter.passed(ticket)
+    assert idle(limiter)
+
+
+async def test_cancelled_in_the_moment_leave_is_given():
+    """Leave given to somebody who is just leaving goes to the next."""
+    limiter = Limiter(Limits(max_connections=1))
+    ticket = await limiter.acquire(Kind.CREATE)
+    first, second = (asyncio.ensure_future(limiter.acquire(Kind.CREATE)) for _ in range(2))
+    await anyio.sleep(1)
+    limiter.declined(ticket)  # the first has leave now, and does not know it yet
+    first.cancel()
+    limiter.declined(await second)
+    assert first.cancelled()
+    assert idle(limiter)
+    assert limiter.load().running == 0
+
+
+async def test_cancelled_before_and_after_leave():
+    """A cancelled scope around any phase leaves nothing behind."""
+    limiter = Limiter(Limits(max_connections=2))
+    for moment in (0.0, 0.5, 1.0, 1.5):
+        held = await full(limiter)
+        with anyio.move_on_after(moment):
+            async with asyncio.TaskGroup() as group:
+                for kind in Kind:
+                    group.create_task(hold(limiter, kind, 1.0))
+                await anyio.sleep(0.7)
+                for ticket in held:
+                    limiter.passed(ticket)
+                held = []
+        for ticket in held:
+            limiter.passed(ticket)
+        assert idle(limiter)
+        assert limiter.load().running == 0
+
+
+async def hold(limiter, kind, seconds):
+    """Take leave, keep it so long, give it back unused."""
+    ticket = await limiter.acquire(kind)
+    try:
+        await anyio.sleep(seconds)
+    finally:
+        limiter.unused(ticket)
+
+
+@pytest.mark.parametrize("phase", ["queued", "in flight", "answered"])
+async def test_a_cancelled_look_or_create_leaks_nothing(phase):
+    """Through a client: cancelled in the queue, on the wire or just answered, all places come back."""
+    async with Emulator(latency=1.0, task_seconds=5) as emulator:
+        limits = Limits(max_connections=1, requests_per_second=2.0)
+        async with OmniClient(api_key="key", base_url=emulator.url, limits=limits) as client:
+            task = await client.submit("a cat")
+            for call in (lambda: client.query(task), lambda: client.submit("another"), client.balance):
+                first, second = (asyncio.ensure_future(call()) for _ in range(2))
+                await anyio.sleep({"queued": 0.1, "in flight": 0.6, "answered": 1.6}[phase])
+                for one in (second, first):
+                    one.cancel()
+                await asyncio.wait([first, second])
+                await anyio.sleep(10)  # a POST goes on without its caller
+                assert idle(client.limiter)
+
+
+# --- max_wait ----------------------------------------------------------------------------------------------------
+
+
+async def test_max_wait_for_a_slot():
+    """Past max_wait: RateLimitError, nothing sent, when to try again, and no charge."""
+    async with Emulator(task_seconds=300, task_sigma=0) as emulator:
+        limits = Limits(max_running_tasks=1)
+        async with OmniClient(api_key="key", base_url=emulator.url, limits=limits) as client:
+            await client.submit("a cat")
+            began, posts = anyio.current_time(), emulator.ledger.requests["create"]
+            with pytest.raises(RateLimitError, match="slots") as caught:
+                await client.submit("another", max_wait=3.0, custom_id="row-2")
+            assert anyio.current_time() - began <= 3.0
+            assert caught.value.retry_after > 3
+            assert caught.value.custom_id == "row-2"
+            assert not caught.value.may_have_charged
+            assert emulator.ledger.requests["create"] == posts
+            assert idle(client.limiter)
+
+
+async def test_max_wait_for_the_end_of_a_pause():
+    """A Retry-After longer than max_wait is told at once, without waiting for it."""
+    faults = (Fault("rate_limited", on="create", seconds=60, first=1),)
+    async with (
+        Emulator(faults=faults) as emulator,
+        OmniClient(api_key="key", base_url=emulator.url) as client,
+    ):
+        began = anyio.current_time()
+        with pytest.raises(RateLimitError, match="pause") as caught:
+            await client.submit("a cat", max_wait=10.0)
+        assert anyio.current_time() - began < 1
+        assert 55 <= caught.value.retry_after <= 60
+        assert client.stats().paused_until is not None
+        assert (await client.submit("a cat", max_wait=70.0)).task_id
+
+
+@pytest.mark.parametrize("max_wait", [0.0, 0.5])
+async def test_max_wait_for_a_place(max_wait):
+    """All connections taken: the wait ends on time, with the same error."""
+    limiter = Limiter(Limits(max_connections=1))
+    ticket = await limiter.acquire(Kind.POLL)
+    began = anyio.current_time()
+    with pytest.raises(RateLimitError) as caught:
+        await limiter.acquire(Kind.CREATE, max_wait=max_wait)
+    assert anyio.current_time() - began == pytest.approx(max_wait, abs=0.01)
+    assert caught.value.retry_after >= 0
+    limiter.passed(ticket)
+    assert idle(limiter)
+    limiter.declined(await limiter.acquire(Kind.CREATE, max_wait=max_wait + 1))
+
+
+async def test_leave_given_just_at_the_deadline_is_leave():
+    """Who gets leave in the moment max_wait ends has it."""
+    limiter = Limiter(Limits(max_connections=1))
+    ticket = await limiter.acquire(Kind.POLL)
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.POLL, max_wait=5.0))
+    asyncio.get_running_loop().call_later(5.0, limiter.passed, ticket)
+    await anyio.sleep(6)
+    with contextlib.suppress(RateLimitError):
+        limiter.passed(await waiting)
+    assert idle(limiter)
+
+
+# --- sharing -----------------------------------------------------------------------------------------------------
+
+
+async def test_two_clients_share_one_limiter():
+    """Clients that are given one limiter keep to one account's limits together."""
+    async with Emulator(task_seconds=20, task_sigma=0) as emulator:
+        options = {"api_key": "key", "base_url": emulator.url}
+        async with OmniClient(limits=Limits(max_running_tasks=3), **options) as one:
+            async with OmniClient("toapis", limiter=one.limiter, **options) as two:
+                async with asyncio.timeout(600):
+                    await asyncio.gather(*((one, two)[i % 2].submit(f"cat {i}") for i in range(12)))
+                assert one.limiter is two.limiter
+                assert max(count for _, count in emulator.ledger.running) == 3
+                assert two.stats().running == one.stats().running
+
+
+async def test_a_closed_client_leaves_a_shared_limiter_alone():
+    """The other goes on, and the closed one's ids are no longer looked at."""
+    async with Emulator(task_seconds=5, task_sigma=0) as emulator:
+        options = {"api_key": "key", "base_url": emulator.url}
+        async with OmniClient(limits=Limits(max_running_tasks=2), **options) as one:
+            async with OmniClient(limiter=one.limiter, **options) as two:
+                await two.submit("a cat")
+            for i in range(3):
+                await one.submit(f"cat {i}")
+            assert idle(one.limiter)
+
+
+def test_another_loop_is_a_clear_error():
+    """A limiter belongs to the loop that first used it, while that lives."""
+    limiter = Limiter()
+
+    async def use():
+        limiter.unused(await limiter.acquire(Kind.POLL))
+
+    first = WarpLoop()
+    first.run_until_complete(use())
+    with pytest.raises(OmniError, match="another event loop") as caught:
+        run(use())
+    assert not caught.value.may_have_charged
+    first.close()
+    run(use())  # its loop is gone: whoever comes next has it
+
+
+# --- looking in --------------------------------------------------------------------------------------------------
+
+
+async def test_load_tells_where_it_stands():
+    """What is in flight, running, known and waited for."""
+    limiter = Limiter(Limits(max_connections=4, max_running_tasks=1, requests_per_second=5.0))
+    assert limiter.load().paused_for == 0
+    ticket = await limiter.acquire(Kind.CREATE)
+    assert limiter.load().in_flight == 1
+    limiter.accepted(ticket, "task_1")
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.CREATE))
+    await anyio.sleep(1)
+    load = limiter.load()
+    assert (load.window, load.running, load.slots, load.pace, load.waiting_creates) == (4, 1, 1, 5.0, 1)
+    assert limiter.starving
+    assert limiter.holds("task_1")
+    assert "1 of 1 running" in repr(limiter)
+    limiter.finished("task_1")
+    limiter.unused(await waiting)
+    assert not limiter.starving
+    assert limiter.load().running == 0
+
+
+async def test_unknown_limits_are_none():
+    """What was never met is not made up."""
+    load = Limiter().load()
+    assert (load.slots, load.pace, load.create_pace) == (None, None, None)
+
+
+async def test_starvation_is_told_and_can_be_left():
+    """Listeners are called while a create waits for a finish, until they leave."""
+    limiter, calls = Limiter(Limits(max_running_tasks=1)), []
+    stop = limiter.on_starved(lambda: calls.append(1))
+    limiter.accepted(await limiter.acquire(Kind.CREATE), "task_1")
+    assert calls == []
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.CREATE))
+    await anyio.sleep(1)
+    assert calls
+    stop()
+    count = len(calls)
+    limiter.unused(await limiter.acquire(Kind.POLL))
+    assert len(calls) == count
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def test_endings_of_creates():
+    """Sent and lost keeps the slot for a while, never sent frees it, adopted goes to the task."""
+    limiter = Limiter()
+    lost = await limiter.acquire(Kind.CREATE)
+    limiter.failed(lost, timeout=True)
+    assert limiter.load().running == 1
+    limiter.adopt(lost, "task_1")
+    assert limiter.holds("task_1")
+    limiter.failed(await limiter.acquire(Kind.CREATE), sent=False)
+    assert limiter.load().running == 1
+    limiter.finished("task_1", seen=False)
+    assert idle(limiter)
+    assert limiter.load().running == 0
