@@ -1,0 +1,282 @@
+"""Many requests at once: pulled only as fast as they run, and no row's error ends the others."""
+
+import asyncio
+import contextlib
+import itertools
+from pathlib import Path
+
+import anyio
+import pytest
+from warp import WarpLoop
+
+from omni_async import OmniError, RejectedError, TaskFailedError, TaskStatus, VideoRequest, VideoTask, WaitTimeoutError
+from omni_async.many import DOWNLOADERS, SUBMITTERS, Many, Steps
+
+
+@pytest.fixture
+def anyio_backend():
+    """Time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+class Works:
+    """The steps of a run without a client: a submit takes a second, a task ten; prompts say what goes wrong."""
+
+    def __init__(self, *, submit_seconds=1.0, task_seconds=10.0):
+        self.submit_seconds, self.task_seconds = submit_seconds, task_seconds
+        self.submitted, self.following, self.stored = 0, {}, []
+        self.most_storing = self.storing = 0
+        self.closed = False
+        self.timers = []
+
+    def steps(self, *, download=False):
+        """For `Many`."""
+        return Steps(
+            submit=self.submit,
+            follow=self.follow,
+            let_go=self.let_go,
+            finished=self.finished,
+            closed=lambda: self.closed,
+            download=self.download if download else None,
+        )
+
+    async def submit(self, item):
+        """Accept, or do as the prompt says."""
+        self.submitted += 1
+        number = self.submitted
+        await anyio.sleep(self.submit_seconds)
+        if item == "reject":
+            raise RejectedError("no", may_have_charged=False)
+        if item == "crash":
+            raise RuntimeError("a defect")
+        task_id = "task_same" if item == "same" else f"task_{number}"
+        request = VideoRequest(prompt=str(item), custom_id=f"row-{number}")
+        return request, VideoTask(task_id=task_id, custom_id=request.custom_id, metadata={"prompt": request.prompt})
+
+    def follow(self, task, waiter):
+        """Finish it later, unless the prompt says otherwise."""
+        self.following.setdefault(task.task_id, []).append(waiter)
+        prompt = task.metadata["prompt"]
+        if prompt != "endless":
+            timer = asyncio.get_running_loop().call_later(self.task_seconds, self.finish, task, waiter, prompt)
+            self.timers.append(timer)
+
+    def finish(self, task, waiter, prompt):
+        """As the poller does."""
+        self.following[task.task_id].remove(waiter)
+        waiter.changed(VideoTask(task_id=task.task_id, status=TaskStatus.RUNNING))
+        if prompt == "lost":
+            waiter.failed(task.task_id, OmniError("it cannot be followed", task_id=task.task_id))
+            return
+        status = TaskStatus.FAILED if prompt == "fail" else TaskStatus.SUCCEEDED
+        waiter.changed(VideoTask(task_id=task.task_id, status=status, raw_status=prompt))
+
+    def let_go(self, task_id, waiter):
+        """As the poller does."""
+        with contextlib.suppress(ValueError):
+            self.following[task_id].remove(waiter)
+
+    def finished(self, task):
+        """As the client does; a foreign dialect may trip."""
+        if task.status is TaskStatus.FAILED:
+            raise TaskFailedError("no video", task=task)
+        if task.raw_status == "trip":
+            raise RuntimeError("the dialect tripped")
+        return task
+
+    async def download(self, task, request):
+        """Take two seconds."""
+        self.storing += 1
+        self.most_storing = max(self.most_storing, self.storing)
+        await anyio.sleep(2)
+        self.storing -= 1
+        if request.prompt == "full":
+            raise OmniError("the disk is full")
+        if request.prompt == "break":
+            raise RuntimeError("a defect")
+        self.stored.append(task.task_id)
+        return Path(f"{task.task_id}.mp4")
+
+
+def many(works, source, *, outstanding=None, timeout=None, download=False):
+    """The iterator."""
+    return Many(source, works.steps(download=download), outstanding=outstanding, timeout=timeout)
+
+
+async def outcomes(iterator):
+    """All of them."""
+    return [one async for one in iterator]
+
+
+async def asynchronous(items, pause=0.0):
+    """The same as an async iterable."""
+    for item in items:
+        await anyio.sleep(pause)
+        yield item
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "async"])
+async def test_any_iterable(kind):
+    """Lists, generators and async iterables are taken; outcomes come in order of finishing."""
+    items = [f"cat {i}" for i in range(100)]
+    source = {"list": items, "generator": iter(items), "async": asynchronous(items, 0.5)}[kind]
+    works = Works()
+    done = await outcomes(many(works, source))
+    assert sorted(one.request.prompt for one in done) == sorted(items)
+    assert all(one.ok for one in done)
+
+
+@pytest.mark.parametrize("asynchronously", [False, True])
+async def test_an_endless_source_is_pulled_only_as_fast_as_it_runs(asynchronously):
+    """No more is pulled than may be outstanding, however long nobody takes the outcomes."""
+    works, pulled = Works(), itertools.count()
+    source = (f"cat {next(pulled)}" for _ in itertools.repeat(None))
+    iterator = many(works, asynchronous(source) if asynchronously else source, outstanding=50)
+    await anext(iterator)
+    await anyio.sleep(1000)
+    assert works.submitted <= 51
+    assert next(pulled) <= 52
+    for _ in range(100):
+        await anext(iterator)
+    assert works.submitted <= 152
+    await iterator.aclose()
+
+
+async def test_submitting_is_bounded():
+    """So many submits at once, and no more."""
+    works = Works(submit_seconds=1000)
+    iterator = many(works, itertools.repeat("cat"))
+    with anyio.move_on_after(100):
+        await anext(iterator)
+    assert works.submitted == SUBMITTERS
+    await iterator.aclose()
+
+
+async def test_no_rows_error_ends_it():
+    """A refused row, a failed task, one that cannot be followed: outcomes beside the others."""
+    done = await outcomes(many(Works(), ["good", "reject", "fail", "lost", "good"]))
+    by_prompt = {(one.request.prompt if one.request else "reject"): one for one in done}
+    assert len(done) == 5
+    assert isinstance(by_prompt["reject"].error, RejectedError)
+    assert by_prompt["reject"].task is None
+    assert isinstance(by_prompt["fail"].error, TaskFailedError)
+    assert by_prompt["fail"].task.status is TaskStatus.FAILED
+    assert by_prompt["lost"].error.task_id == by_prompt["lost"].task.task_id
+    assert by_prompt["good"].ok
+
+
+async def test_rows_that_come_to_one_task_are_each_told():
+    """Two rows that the gateway answers with one task both end."""
+    done = await outcomes(many(Works(), ["same", "same", "same"]))
+    assert [one.task.task_id for one in done] == ["task_same"] * 3
+    assert len({one.request.custom_id for one in done}) == 3
+
+
+@pytest.mark.parametrize("asynchronously", [False, True])
+async def test_an_exception_of_the_source_comes_last(asynchronously):
+    """What the caller's own iterable raises is raised after what was submitted before; then it is over."""
+
+    def source():
+        yield from ("a", "b", "c")
+        raise LookupError("row 4 is broken")
+
+    works, seen = Works(), []
+    iterator = many(works, asynchronous(source()) if asynchronously else source())
+    with pytest.raises(LookupError, match="row 4"):
+        await collect(iterator, seen)
+    assert sorted(one.request.prompt for one in seen) == ["a", "b", "c"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(iterator)
+
+
+async def collect(iterator, seen):
+    """All of them, kept although it raises."""
+    async for one in iterator:
+        seen.append(one)
+
+
+@pytest.mark.parametrize("prompt", ["crash", "trip", "break"])
+async def test_a_defect_comes_last(prompt):
+    """An exception that is none of ours ends the pulling, hangs nothing, and is raised after the others."""
+    seen = []
+    with pytest.raises(RuntimeError):
+        await collect(many(Works(), ["a", prompt, "b"], download=True), seen)
+    assert {one.request.prompt for one in seen} <= {"a", "b"}
+
+
+async def test_a_closed_client_is_told_at_the_end():
+    """Once the client is closed nothing more is submitted, and that is said."""
+    works, seen = Works(), []
+    iterator = many(works, itertools.repeat("cat"))
+    seen.append(await anext(iterator))
+    works.closed = True
+    with pytest.raises(OmniError, match="rest was not submitted"):
+        await collect(iterator, seen)
+    assert len(seen) == works.submitted
+
+
+async def test_each_rows_wait_ends_on_time():
+    """The timeout counts from each row's submit and is never overshot; other rows go on."""
+    works, times = Works(), []
+    async for one in many(works, ["endless", "good", "endless"], timeout=60):
+        times.append((one.request.prompt, anyio.current_time() - 1000.0, one))
+    late = [(at, one) for prompt, at, one in times if prompt == "endless"]
+    assert [prompt for prompt, _, _ in times][0] == "good"
+    for at, one in late:
+        assert at == pytest.approx(61, abs=0.1)
+        assert isinstance(one.error, WaitTimeoutError)
+        assert one.error.waited == pytest.approx(60, abs=0.01)
+        assert one.task.custom_id == one.error.custom_id == one.request.custom_id
+    assert works.following and not any(works.following.values())
+
+
+async def test_rows_that_wait_have_a_deadline_for_the_poller():
+    """The poller learns each row's deadline, so that it can look just before it."""
+    works = Works()
+    iterator = many(works, ["endless"], timeout=60)
+    with anyio.move_on_after(5):
+        await anext(iterator)
+    ((waiter,),) = works.following.values()
+    assert waiter.deadline == pytest.approx(1000 + 1 + 60, abs=0.1)
+    await iterator.aclose()
+
+
+async def test_downloads():
+    """What finished is stored, so many at once; a failed download is that row's error."""
+    works = Works()
+    done = await outcomes(many(works, ["cat"] * 40 + ["full", "fail"], download=True))
+    stored = [one for one in done if one.path]
+    assert len(stored) == len(works.stored) == 40
+    assert works.most_storing == DOWNLOADERS
+    (full,) = (one for one in done if one.request.prompt == "full")
+    assert "disk" in str(full.error)
+    assert full.task.status is TaskStatus.SUCCEEDED
+
+
+async def test_leaving_ends_the_work():
+    """Closed or dropped, it stops pulling and lets go of every task."""
+    for drop in (False, True):
+        works = Works()
+        iterator = many(works, itertools.repeat("endless"), timeout=100, download=True)
+        with anyio.move_on_after(5):
+            await anext(iterator)
+        if drop:
+            del iterator
+        else:
+            await iterator.aclose()
+        await anyio.sleep(0.1)
+        count = works.submitted
+        assert not any(works.following.values())
+        await anyio.sleep(500)
+        assert works.submitted == count
+
+
+async def test_what_is_no_iterable():
+    """A source that cannot be iterated is a TypeError at the first step."""
+    with pytest.raises(TypeError):
+        await anext(many(Works(), 7))
+
+
+async def test_an_empty_source():
+    """Nothing asked, nothing given."""
+    assert await outcomes(many(Works(), [])) == []
