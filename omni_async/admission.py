@@ -51,6 +51,8 @@ class Ticket:
     """Of its slot, for a create."""
     future: Any = None
     """Of the async door, to wake its owner."""
+    owner: Any = None
+    """Of the async door: the task that waits."""
 
 
 @attrs.define

@@ -235,7 +235,7 @@ class OmniClient:
         Args:
             request: As in `submit`.
             timeout: Seconds for the wait after the submit.
-            output: File to write, or a folder; checked before anything is paid.
+            output: File to write, or a folder for `<custom_id or task id>.mp4`; checked before anything is paid.
             overwrite: Whether an existing file is replaced.
             max_wait: As in `submit`.
             fields: Fields of the request.
@@ -349,6 +349,7 @@ class OmniClient:
         await self._life.close()
 
     async def _end(self) -> None:
+        self.limiter.dismiss(self._studio.callers, "the client was closed before this could be sent; nothing was paid")
         await self._submitter.drain()
         await self._references.aclose()
         await self._poller.aclose()

@@ -1,5 +1,6 @@
 """From a described video to a file: check, upload references, submit, wait, download; one, or many at once."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -55,6 +56,8 @@ class Studio:
     strict: bool
     enter: Callable[[], None]
     closed: Callable[[], bool]
+    callers: "set[asyncio.Task[Any] | None]" = attrs.field(factory=set, init=False)
+    """Tasks that are about to pay."""
 
     def check(self, asked: VideoRequest) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing. Gives what is doubtful.
@@ -81,8 +84,13 @@ class Studio:
 
     async def submit(self, asked: VideoRequest, *, max_wait: float | None = None, patience: float = 0.0) -> VideoTask:
         """Upload what is local, then pay."""
-        ready = await self.references.published(asked)
-        return await self.submitter.submit(ready, max_wait=max_wait, patience=patience)
+        caller = asyncio.current_task()
+        self.callers.add(caller)
+        try:
+            ready = await self.references.published(asked)
+            return await self.submitter.submit(ready, max_wait=max_wait, patience=patience)
+        finally:
+            self.callers.discard(caller)
 
     async def wait(self, task: Handle, timeout: float | None) -> VideoTask:
         """The finished task; TaskFailedError for one without a video."""
@@ -111,8 +119,12 @@ class Studio:
     ) -> VideoTask:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         self.check(asked)
-        if output is not None and not output.endswith(("/", os.sep)) and not await anyio.Path(output).is_dir():
-            await self._refuse_existing(Path(output), asked, overwrite=overwrite)
+        if output is not None:
+            folder = output.endswith(("/", os.sep)) or await anyio.Path(output).is_dir()
+            if folder and asked.custom_id:  # named as in `many`
+                output, folder = str(Path(output, file_name(asked.custom_id))), False
+            if not folder:  # else its name is the task id, which nobody knows yet
+                await self._refuse_existing(Path(output), asked, overwrite=overwrite)
         task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout)
         if output is not None:
             await self.download(task, output, overwrite=overwrite)

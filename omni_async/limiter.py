@@ -4,8 +4,10 @@ Several clients may share one limiter, given that they run on one event loop.
 """
 
 import asyncio
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from typing import Any
 
 import attrs
 
@@ -60,7 +62,7 @@ class Limiter:
         self._pump()
         if ticket.granted:
             return ticket
-        ticket.future = loop.create_future()
+        ticket.future, ticket.owner = loop.create_future(), asyncio.current_task()
         try:
             if max_wait is not None and self.estimate(kind) > max_wait:
                 raise self._too_long(kind, max_wait)
@@ -89,6 +91,12 @@ class Limiter:
             self.unused(ticket)
         else:
             self._state.queues[ticket.kind].remove(ticket)
+
+    def dismiss(self, tasks: "Container[asyncio.Task[Any]]", why: str) -> None:
+        """Whoever of these tasks waits for leave gets an error instead."""
+        for ticket in itertools.chain(*self._state.queues.values()):
+            if ticket.owner in tasks and not ticket.future.done():
+                ticket.future.set_exception(OmniError(why, may_have_charged=False))
 
     def _too_long(self, kind: Kind, max_wait: float) -> RateLimitError:
         estimate = self.estimate(kind)

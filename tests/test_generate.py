@@ -1,0 +1,276 @@
+"""From a described video to a file, one or many; checked before anything is paid."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+
+import anyio
+import pytest
+from warp import WarpLoop
+
+from omni_async import (
+    InvalidRequestError,
+    Limits,
+    OmniClient,
+    OmniError,
+    RateLimitError,
+    RejectedError,
+    TargetExistsError,
+    TaskFailedError,
+    TaskStatus,
+    VideoRequest,
+    WaitTimeoutError,
+)
+from omni_async.emulator import Emulator
+from omni_async.emulator.scenario import Fault
+
+
+@pytest.fixture
+def anyio_backend():
+    """Time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+@contextlib.asynccontextmanager
+async def pair(gateway="jimmy", options=None, **scenario):
+    """An emulator and a client of it."""
+    async with Emulator(**{"task_seconds": 20, "task_sigma": 0.0, **scenario}) as emulator:
+        async with OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client:
+            yield emulator, client
+
+
+async def outcomes(iterator):
+    """All of them."""
+    return [one async for one in iterator]
+
+
+# --- one ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
+async def test_generate_submits_waits_and_stores(gateway, tmp_path):
+    """One call from text to file."""
+    async with pair(gateway) as (emulator, client):
+        task = await client.generate("a cat", output=tmp_path / "cat.mp4", custom_id="row-1")
+        assert (task.status, task.custom_id) == (TaskStatus.SUCCEEDED, "row-1")
+        assert (tmp_path / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+        assert len(emulator.ledger.charges) == 1
+
+
+async def test_generate_without_output_stores_nothing(tmp_path, monkeypatch):
+    """No output, no file, no download."""
+    monkeypatch.chdir(tmp_path)
+    async with pair() as (emulator, client):
+        assert (await client.generate("a cat")).video_url
+        assert emulator.ledger.requests["file"] == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_generate_into_a_folder(tmp_path):
+    """A folder, there already or written with a slash, gets a file named after the request."""
+    async with pair() as (_, client):
+        await client.generate("a cat", output=tmp_path, custom_id="row-1")
+        await client.generate("a cat", output=f"{tmp_path}/new/", custom_id="row-2")
+        assert (tmp_path / "row-1.mp4").exists()
+        assert (tmp_path / "new" / "row-2.mp4").exists()
+
+
+async def test_an_existing_target_is_refused_before_paying(tmp_path):
+    """A file of that name costs nothing; `overwrite` replaces it."""
+    target = tmp_path / "cat.mp4"
+    target.write_text("mine")
+    async with pair() as (emulator, client):
+        with pytest.raises(TargetExistsError) as caught:
+            await client.generate("a cat", output=target, custom_id="row-1", metadata={"scene": 3})
+        assert not caught.value.may_have_charged
+        assert (caught.value.custom_id, caught.value.metadata) == ("row-1", {"scene": 3})
+        assert emulator.ledger.requests.total() == 0
+        await client.generate("a cat", output=target, overwrite=True)
+        assert target.read_bytes()[4:8] == b"ftyp"
+
+
+async def test_generate_raises_what_its_steps_raise():
+    """A failed task, a wait that ends, a slot that is not free."""
+    faults = (Fault("fail", prompt="bad"), Fault("never_ends", prompt="slow"))
+    async with pair(options={"limits": Limits(max_running_tasks=1)}, faults=faults) as (_, client):
+        with pytest.raises(TaskFailedError):
+            await client.generate("bad")
+        with pytest.raises(WaitTimeoutError):
+            await client.generate("slow", timeout=30)
+        with pytest.raises(RateLimitError):
+            await client.generate("a cat", max_wait=1)
+
+
+async def test_all_faults_at_once_and_none_sent():
+    """A broken request is refused with everything that is wrong; unknown fields with the nearest that exists."""
+    async with pair() as (emulator, client):
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.generate("", duration=7, resolution="9k", custom_id="row-1")
+        assert {fault.field for fault in caught.value.faults} >= {"prompt", "duration", "resolution"}
+        assert caught.value.custom_id == "row-1"
+        with pytest.raises(InvalidRequestError, match="duration"):
+            await client.generate("a cat", durration=6)
+        with pytest.raises(InvalidRequestError, match="twice"):
+            await client.generate({"prompt": "a cat"}, prompt="a dog")
+        assert emulator.ledger.requests.total() == 0
+
+
+async def test_not_strict_warns_and_sends(caplog):
+    """With strict=False what the documents refuse is told and sent; what no gateway could read is still refused."""
+    async with pair(options={"strict": False}) as (emulator, client):
+        with caplog.at_level(logging.WARNING, "omni_async"):
+            assert client.check("a cat", duration=7).warnings
+            with pytest.raises(RejectedError):
+                await client.submit("a cat", duration=7)
+        assert "duration" in caplog.text
+        assert emulator.ledger.requests["create"] == 1
+        with pytest.raises(InvalidRequestError):
+            client.check("a cat", duration="six")
+
+
+async def test_check_sends_nothing():
+    """Checking costs no request, and gives what is doubtful."""
+    async with pair() as (emulator, client):
+        assert client.check("a cat", duration=6).faults == ()
+        with pytest.raises(InvalidRequestError):
+            client.check("a cat", duration=7)
+        assert emulator.ledger.requests.total() == 0
+
+
+# --- many --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
+async def test_many_into_a_folder(gateway, tmp_path):
+    """A file per row, named after it; rows as texts, mappings and requests; errors beside the others."""
+    rows = ["a cat", {"prompt": "a dog", "custom_id": "dog"}, VideoRequest(prompt="bad", custom_id="bad"), {"prompt": 7}]
+    async with pair(gateway, faults=(Fault("fail", prompt="bad"),)) as (emulator, client):
+        done = await outcomes(client.generate_many(rows, output=tmp_path / "videos"))
+        good = [one for one in done if one.ok]
+        assert len(done) == 4
+        assert sorted(one.path.name for one in good) == sorted(["dog.mp4", f"{unnamed(good).task_id}.mp4"])
+        assert all(one.path.read_bytes()[4:8] == b"ftyp" for one in good)
+        errors = [type(one.error) for one in done if not one.ok]
+        assert sorted(kind.__name__ for kind in errors) == ["InvalidRequestError", "TaskFailedError"]
+        assert len(emulator.ledger.charges) == 3
+        assert emulator.ledger.keys_at_files == 0
+
+
+def unnamed(good):
+    """The task of the row without a name."""
+    return next(one.task for one in good if one.request.custom_id is None)
+
+
+async def test_existing_targets_of_many_are_refused_before_paying(tmp_path):
+    """A row whose file is there already is an error of its own, and is not paid for."""
+    (tmp_path / "dog.mp4").write_text("mine")
+    rows = [{"prompt": "a dog", "custom_id": "dog"}, {"prompt": "a cat", "custom_id": "cat"}]
+    async with pair() as (emulator, client):
+        done = await outcomes(client.generate_many(rows, output=tmp_path))
+        (refused,) = (one for one in done if not one.ok)
+        assert isinstance(refused.error, TargetExistsError)
+        assert not refused.error.may_have_charged
+        assert [charge.prompt for charge in emulator.ledger.charges] == ["a cat"]
+        assert (tmp_path / "dog.mp4").read_text() == "mine"
+
+
+async def test_the_same_row_twice_is_two_outcomes():
+    """Where a gateway answers a repeated row with the task it made before, both rows end, and one is paid."""
+    async with pair("toapis") as (emulator, client):
+        row = {"prompt": "a cat", "custom_id": "cat"}
+        done = await outcomes(client.generate_many([row, row]))
+        assert len(done) == 2
+        assert len({one.task.task_id for one in done}) == len(emulator.ledger.charges) == 1
+
+
+async def test_an_endless_source_with_few_slots():
+    """An infinite iterator is pulled only as fast as videos are made."""
+    pulled = itertools.count()
+    async with pair(options={"limits": Limits(max_running_tasks=3)}) as (emulator, client):
+        seen = 0
+        async for one in client.generate_many(f"cat {next(pulled)}" for _ in itertools.repeat(None)):
+            assert one.ok
+            seen += 1
+            if seen == 20:
+                break
+        assert max(running for _, running in emulator.ledger.running) == 3
+        assert len(emulator.ledger.charges) <= 24
+        assert next(pulled) <= 27
+
+
+async def test_an_async_source_may_be_slow():
+    """Rows that come one by one are run as they come."""
+
+    async def rows():
+        for i in range(5):
+            await anyio.sleep(100)
+            yield f"cat {i}"
+
+    async with pair() as (emulator, client):
+        assert len(await outcomes(client.generate_many(rows()))) == 5
+        starts = [charge.at for charge in emulator.ledger.charges]
+        assert all(90 <= b - a <= 110 for a, b in itertools.pairwise(starts))
+
+
+async def test_an_exception_of_the_source_comes_last():
+    """What was paid before is given out first."""
+
+    def rows():
+        yield "cat 1"
+        yield "cat 2"
+        raise LookupError("row 3")
+
+    seen = []
+    async with pair() as (_, client):
+        with pytest.raises(LookupError):
+            await collect(client.generate_many(rows()), seen)
+    assert [one.ok for one in seen] == [True, True]
+
+
+async def collect(iterator, seen):
+    """All of them, kept although it raises."""
+    async for one in iterator:
+        seen.append(one)
+
+
+async def test_rows_that_wait_too_long():
+    """A row's wait ends after its timeout, with a last look just before; the others go on."""
+    async with pair(faults=(Fault("never_ends", prompt="slow"),)) as (_, client):
+        done = await outcomes(client.generate_many(["slow", "a cat"], timeout=100))
+        assert [one.ok for one in done] == [True, False]
+        assert isinstance(done[1].error, WaitTimeoutError)
+        assert done[1].task.status is TaskStatus.RUNNING
+        assert client.stats().following == 0
+
+
+async def test_closing_the_client_meanwhile():
+    """Rows in work end with an error each, the rest is not submitted, and that is said last."""
+    seen = []
+    options = {"limits": Limits(max_running_tasks=3)}
+    async with pair(options=options) as (emulator, client):
+        rows = asyncio.ensure_future(collect(client.generate_many(itertools.repeat("a cat")), seen))
+        await anyio.sleep(10)
+        async with asyncio.timeout(300):
+            await client.aclose()
+            with pytest.raises(OmniError, match="closed"):
+                await rows
+        assert len(emulator.ledger.charges) == 3
+        await anyio.sleep(300)
+        assert len(emulator.ledger.charges) == 3
+        assert all("closed" in str(one.error) for one in seen)
+
+
+async def test_a_submit_that_waits_for_a_slot_when_the_client_is_closed():
+    """It is told so, and nothing is sent afterwards."""
+    options = {"limits": Limits(max_running_tasks=1)}
+    async with pair(options=options) as (emulator, client):
+        await client.submit("a cat")
+        waiting = asyncio.ensure_future(client.submit("another"))
+        await anyio.sleep(2)
+        await client.aclose()
+        async with asyncio.timeout(5000):
+            with pytest.raises(OmniError, match="closed") as caught:
+                await waiting
+        assert not caught.value.may_have_charged
+        assert len(emulator.ledger.charges) == 1

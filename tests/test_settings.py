@@ -1,0 +1,111 @@
+"""What a client is made of."""
+
+import pytest
+from foreign import Foreign
+
+from omni_async import (
+    AuthenticationError,
+    InvalidRequestError,
+    Jimmy,
+    JournalError,
+    OmniClient,
+    PollPolicy,
+)
+from omni_async.dialects import Abilities
+from omni_async.journal import NoJournal
+from omni_async.settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
+
+
+@pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
+def test_gateways_by_name(gateway):
+    """Each name has its dialect."""
+    assert dialect_of(gateway).name == gateway
+
+
+def test_a_dialect_of_ones_own():
+    """An instance is taken as it is."""
+    mine = Foreign()
+    assert dialect_of(mine) is mine
+
+
+@pytest.mark.parametrize("gateway", ["jimy", "", None, Jimmy, 7, ["jimmy"]])
+def test_no_such_gateway(gateway):
+    """The allowed names are told."""
+    with pytest.raises(InvalidRequestError, match="toapis"):
+        dialect_of(gateway)
+
+
+def test_base_url(monkeypatch):
+    """As given, else from the environment, else the gateway's own."""
+    monkeypatch.delenv("JIMMYAI_BASE_URL", raising=False)
+    assert base_url_of(Jimmy(), None) == Jimmy().base_url
+    monkeypatch.setenv("JIMMYAI_BASE_URL", "http://127.0.0.1:1")
+    assert base_url_of(Jimmy(), None) == "http://127.0.0.1:1"
+    assert base_url_of(Jimmy(), "http://127.0.0.1:2") == "http://127.0.0.1:2"
+
+
+def test_key(monkeypatch):
+    """As given, else from the environment, without what surrounds it; a callable is asked later."""
+    monkeypatch.setenv("JIMMYAI_API_KEY", " from-environment\n")
+    assert key_of(Jimmy(), None) == "from-environment"
+    assert key_of(Jimmy(), " given ") == "given"
+    source = lambda: "later"  # noqa: E731
+    assert key_of(Jimmy(), source) is source
+
+
+@pytest.mark.parametrize(("gateway", "variable"), [("jimmy", "JIMMYAI_API_KEY"), ("toapis", "TOAPIS_API_KEY")])
+def test_a_missing_key_names_the_variable(monkeypatch, gateway, variable):
+    """Before any I/O, with the variable to set."""
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(AuthenticationError, match=variable) as caught:
+        OmniClient(gateway)
+    assert not caught.value.may_have_charged
+
+
+@pytest.mark.parametrize("key", ["", "  ", "two\nlines", "schlüssel", "a\0b"])
+def test_a_key_no_header_can_carry(key):
+    """Said at once, without showing it."""
+    with pytest.raises(AuthenticationError) as caught:
+        OmniClient(api_key=key)
+    assert not key.strip() or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("poll", "first", "shortest", "longest", "strict"),
+    [
+        (PollPolicy(), 5, 5, 15, False),
+        (PollPolicy(min_interval=2), 2, 2, 15, True),
+        (PollPolicy(min_interval=30), 30, 30, 30, True),
+        (PollPolicy(max_interval=3), 3, 3, 3, False),
+        (PollPolicy(max_interval=60), 5, 5, 60, False),
+        (PollPolicy(min_interval=1, max_interval=2), 1, 1, 2, True),
+    ],
+)
+def test_schedules(poll, first, shortest, longest, strict):
+    """The dialect's advice where the caller sets nothing else, and bounds in order."""
+    dialect = Foreign()
+    dialect.abilities = Abilities(first_look=5.0, min_interval=5.0, max_interval=15.0)
+    schedule = schedule_of(dialect, poll)
+    assert (schedule.first, schedule.shortest, schedule.longest, schedule.strict) == (first, shortest, longest, strict)
+    assert schedule.fixed is None
+    assert schedule_of(dialect, PollPolicy(fixed=2.0)).fixed == 2.0
+
+
+def test_journals(tmp_path):
+    """None keeps nothing, an object that answers the calls is taken; a path is a clear error for now."""
+    assert isinstance(journal_of(None, on_finished=False), NoJournal)
+    mine = NoJournal()
+    assert journal_of(mine, on_finished=True) is mine
+    for path in (tmp_path, str(tmp_path)):
+        with pytest.raises(JournalError) as caught:
+            journal_of(path, on_finished=False)
+        assert not caught.value.may_have_charged
+    with pytest.raises(InvalidRequestError, match="on_finished"):
+        journal_of(None, on_finished=True)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "//x", "http://", "http://u:p@x", "http://x?q", 7])
+def test_malformed_base_urls(url):
+    """Refused when the client is made."""
+    with pytest.raises(InvalidRequestError, match="base_url"):
+        OmniClient(api_key="key", base_url=url)
