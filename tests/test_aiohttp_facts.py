@@ -5,7 +5,6 @@ The paid path is built on them; each is asked of aiohttp itself, without this li
 
 import asyncio
 import gzip
-import itertools
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -29,9 +28,11 @@ async def asked(*acts, method="POST", session=None, **options):
     async with FaultServer() as server:
         for verb in ("POST", "GET"):
             server.script[verb].extend(acts)
-        async with aiohttp.ClientSession(**(session or {})) as client:
-            async with client.request(method, server.url + FLAT, json={}, **options) as response:
-                yield response, server
+        async with (
+            aiohttp.ClientSession(**(session or {})) as client,
+            client.request(method, server.url + FLAT, json={}, **options) as response,
+        ):
+            yield response, server
 
 
 async def failure(*acts, method="POST", **options):
@@ -294,8 +295,3 @@ async def test_a_line_break_in_a_header_is_found_out_only_with_a_connection():
     error, started = await failure(ACCEPT, headers={"X-Odd": "a\nb"})
     assert isinstance(error, ValueError)
     assert not started
-
-
-async def test_ids_of_versions():
-    """The minimum is what pyproject.toml says."""
-    assert tuple(itertools.islice(map(int, aiohttp.__version__.split(".")), 2)) >= (3, 12)
