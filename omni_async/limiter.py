@@ -92,7 +92,7 @@ class Limiter:
         else:
             self._state.queues[ticket.kind].remove(ticket)
 
-    def dismiss(self, tasks: "Container[asyncio.Task[Any]]", why: str) -> None:
+    def dismiss(self, tasks: "Container[asyncio.Task[Any] | None]", why: str) -> None:
         """Whoever of these tasks waits for leave gets an error instead."""
         for ticket in itertools.chain(*self._state.queues.values()):
             if ticket.owner in tasks and not ticket.future.done():

@@ -11,7 +11,7 @@ import copy
 import logging
 import math
 import random
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import attrs
@@ -62,9 +62,9 @@ class _Followed:
 
     task_id: str
     started: float
+    last: VideoTask | None = None
     due: float = math.inf
     looked: float | None = None
-    last: VideoTask | None = None
     origin: VideoTask | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
     failures: int = 0
@@ -125,7 +125,7 @@ class Poller:
             self._put(followed, followed.started)
         followed.origin = followed.origin or origin
         followed.waiters.append(waiter)
-        if followed.looked is not None and followed.last is not None:
+        if followed.looked and followed.last:
             waiter.changed(followed.last)
         if self._parked.pop(task_id, None) is not None:
             self._plan(followed)
@@ -151,8 +151,12 @@ class Poller:
             self._followed.pop(followed.task_id, None)
 
     def _wanted(self, followed: _Followed) -> bool:
+        return bool(followed.waiters) or self._starves(followed)
+
+    def _starves(self, followed: _Followed) -> bool:
+        """Whether a create waits for this task to finish."""
         limiter = self._exchange.limiter
-        return bool(followed.waiters) or (limiter.starving and limiter.holds(followed.task_id))
+        return limiter.starving and limiter.holds(followed.task_id)
 
     def _starved(self) -> None:
         """A create waits for a task to finish: the running ids are looked at without anybody waiting for them."""
@@ -167,8 +171,7 @@ class Poller:
         """Set when an id is due next; with `keep` no later than it is now."""
         now = anyio.current_time()
         last = followed.started if followed.looked is None else followed.looked
-        limiter = self._exchange.limiter
-        awaited = limiter.run_time if limiter.starving and limiter.holds(followed.task_id) else None
+        awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         due = max(last + self._schedule.interval(last - followed.started, self._rng, awaited=awaited), now)
         self._due(followed, min(due, followed.due) if keep else due)
 
@@ -261,34 +264,14 @@ class Poller:
     def _report_look(self, task: VideoTask, took: float) -> None:
         report = self._exchange.report
         if report.wanted:
-            report(
-                Polled(
-                    gateway=task.gateway,
-                    custom_id=task.custom_id,
-                    metadata=task.metadata,
-                    task_id=task.task_id,
-                    status=task.status,
-                    raw_status=task.raw_status,
-                    progress=task.progress,
-                    seconds=took,
-                )
-            )
+            report(Polled(raw_status=task.raw_status, progress=task.progress, seconds=took, **_facts(task)))
 
     def _finish(self, followed: _Followed, task: VideoTask) -> None:
         """A finished status is final: everybody is told, and it is not looked at again."""
         self._followed.pop(followed.task_id, None)
         self._exchange.limiter.finished(followed.task_id)
-        self._exchange.report(
-            Finished(
-                gateway=task.gateway,
-                custom_id=task.custom_id,
-                metadata=task.metadata,
-                task_id=task.task_id,
-                status=task.status,
-                error_code=task.error_code,
-                seconds=anyio.current_time() - followed.started,
-            )
-        )
+        seconds = anyio.current_time() - followed.started
+        self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, **_facts(task)))
         for waiter in tuple(followed.waiters):
             waiter.changed(task)
 
@@ -377,6 +360,12 @@ class Poller:
             self._pump.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._pump})
+
+
+def _facts(task: VideoTask) -> dict[str, Any]:
+    """What all events about a task tell of it."""
+    names = ("gateway", "custom_id", "metadata", "task_id", "status")
+    return {name: getattr(task, name) for name in names}
 
 
 def _told(task: VideoTask) -> tuple[object, ...]:
