@@ -40,10 +40,14 @@ async def failure(*acts, method="POST", **options):
     async with FaultServer() as server, aiohttp.ClientSession() as client:
         for verb in ("POST", "GET"):
             server.script[verb].extend(acts)
-        with pytest.raises(Exception) as caught:
+
+        async def whole():
             async with client.request(method, server.url + FLAT, json={}, **options) as response:
                 async for _ in response.content.iter_any():
                     pass
+
+        with pytest.raises(Exception) as caught:
+            await whole()
         return caught.value, server.started
 
 

@@ -1,0 +1,220 @@
+"""One call from leave to meaning: whatever the answer, the leave comes back, and only our errors come out."""
+
+import asyncio
+import random
+
+import pytest
+
+from omni_async import (
+    AnswerLostError,
+    AuthenticationError,
+    DecodeError,
+    GatewayError,
+    Limiter,
+    NotSentError,
+    OmniError,
+    RateLimitError,
+    RejectedError,
+    Retried,
+    RetryPolicy,
+    Throttled,
+)
+from omni_async.admission import Kind
+from omni_async.dialects import Jimmy
+from omni_async.exchange import Exchange, Reporter
+from omni_async.retry import Budget
+from omni_async.transport import Key, Transport
+from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http
+from tests.warp import WarpLoop
+
+
+@pytest.fixture
+def anyio_backend():
+    """An event loop whose time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+class Tripping(Jimmy):
+    """A dialect of somebody's that trips over answers."""
+
+    def read_query(self, reply):
+        """Trips."""
+        return reply.document["nowhere"]
+
+    def classify(self, reply):
+        """Trips."""
+        raise LookupError(reply.body.decode())
+
+
+class Setting:
+    """An exchange against a scripted server."""
+
+    def __init__(self, *polls, dialect=None, url=None, **settings):
+        self.server = FaultServer(polls=polls)
+        self.dialect, self.url, self.settings, self.events = dialect or Jimmy(), url, settings, []
+
+    async def __aenter__(self):
+        await self.server.start()
+        self.transport = Transport(dialect=self.dialect, base_url=self.url or self.server.url, key=Key(KEY), proxy=None)
+        self.limiter = Limiter()
+        exchange = Exchange(
+            dialect=self.dialect,
+            transport=self.transport,
+            limiter=self.limiter,
+            report=Reporter(self.events.append),
+            rng=random.Random(0),
+            **{"retry": RetryPolicy(), **self.settings},
+        )
+        self.exchange = exchange
+        return self
+
+    async def __aexit__(self, *_):
+        await self.transport.aclose()
+        await self.server.stop()
+        load = self.limiter.load()
+        assert (load.in_flight, load.running, load.waiting_polls) == (0, 0, 0)
+
+    def ask(self):
+        """The balance."""
+        return self.exchange.ask(self.dialect.balance(), self.dialect.read_balance)
+
+
+BALANCE = http(body={"code": 20000, "data": {"available": 5, "balance": 9, "used_coin": 4}})
+
+
+def test_what_on_event_raises_is_logged_once_and_swallowed(caplog):
+    """A consumer's fault is not the library's."""
+
+    def fail(_event):
+        raise ValueError("mine")
+
+    report = Reporter(fail)
+    for _ in range(3):
+        report(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
+    assert caplog.text.count("on_event raised") == 1
+    Reporter(None)(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
+
+
+@pytest.mark.parametrize("act", [DROP, http(502, HTML), envelope("-1", "upstream"), http(429)], ids=range(4))
+async def test_a_free_call_is_repeated(act):
+    """After a lost answer, a 5xx, the gateway's own word, or a refusal for now."""
+    acts = [act] * (4 if act is DROP else 2)  # aiohttp takes a second one by itself
+    async with Setting(*acts, BALANCE) as here:
+        assert (await here.ask()).available == 5
+        assert [event.attempt for event in here.events if isinstance(event, Retried)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [
+        (DROP, AnswerLostError),
+        (http(502, HTML), GatewayError),
+        (envelope("-1", "upstream"), GatewayError),
+        (http(429), RateLimitError),
+        (http(200, HTML), DecodeError),
+        (http(302), GatewayError),
+    ],
+    ids=range(6),
+)
+async def test_after_three_tries_the_last_error_comes_out(act, kind):
+    """With the gateway's name; a page that is no answer is not taken for one."""
+    async with Setting() as here:
+        here.server.always["GET"] = act
+        with pytest.raises(kind) as caught:
+            await here.ask()
+        assert caught.value.gateway == "jimmy"
+
+
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [
+        (envelope("20001", "bad key", status=401), AuthenticationError),
+        (envelope("20002", "bad"), RejectedError),
+        (http(body={"code": 20000, "data": {"odd": 1}}), DecodeError),
+        (http(400, HTML), RejectedError),
+    ],
+    ids=range(4),
+)
+async def test_what_is_definite_is_not_repeated(act, kind):
+    """One GET."""
+    async with Setting(act, BALANCE) as here:
+        with pytest.raises(kind):
+            await here.ask()
+        assert len(here.server.gets) == 1
+
+
+async def test_without_budget_nothing_is_repeated():
+    """The reserve is used up: the first error comes out."""
+    async with Setting(http(502), BALANCE, budget=Budget(0.0)) as here:
+        with pytest.raises(GatewayError):
+            await here.ask()
+
+
+async def test_what_was_not_sent_is_repeated_unless_it_is_a_matter_of_configuration():
+    """A refused connection three times; a malformed URL once."""
+    server = await FaultServer().start()
+    await server.stop()
+    async with Setting(url=server.url) as here:
+        with pytest.raises(NotSentError):
+            await here.ask()
+        assert len(here.events) == 2
+
+
+async def test_a_dialect_that_trips_over_a_good_answer_is_a_decode_error():
+    """Its exception's name alone is told, and the leave comes back."""
+    async with Setting(dialect=Tripping()) as here:
+        here.server.charges = ["t"]
+        with pytest.raises(DecodeError, match=r"could not read the answer \(KeyError\)") as caught:
+            await here.exchange.query("t")
+        assert (caught.value.task_id, caught.value.gateway) == ("t", "jimmy")
+
+
+@pytest.mark.parametrize("act", [http(500, HTML), http(400, "odd"), envelope("20002")], ids=range(3))
+async def test_a_dialect_that_trips_over_a_refusal_is_an_error_of_ours(act):
+    """Whatever it was a refusal of; the leave comes back."""
+    async with Setting(act, dialect=Tripping()) as here:
+        with pytest.raises(OmniError):
+            await here.exchange.query("t")
+
+
+async def test_a_refusal_for_now_is_told_and_slows():
+    """Throttled names the controller that was adjusted."""
+    async with Setting(http(429, headers={"Retry-After": "9"})) as here:
+        with pytest.raises(RateLimitError) as caught:
+            await here.exchange.query("t")
+        assert caught.value.retry_after == 9.0
+        (event,) = here.events
+        assert isinstance(event, Throttled)
+        assert event.pause == 9.0
+        assert here.limiter.load().paused_for == pytest.approx(9.0)
+
+
+async def test_the_id_that_was_asked_for_stays_the_id():
+    """An answer may name another of the task's ids, or none."""
+    async with Setting(finished("another")) as here:
+        assert (await here.exchange.query("mine")).task_id == "mine"
+
+
+async def test_a_finished_task_gives_its_slot_back():
+    """A single query is enough."""
+    async with Setting(finished("mine")) as here:
+        ticket = await here.limiter.acquire(Kind.CREATE)
+        here.limiter.accepted(ticket, "mine")
+        assert here.limiter.load().running == 1
+        await here.exchange.query("mine")
+
+
+async def test_cancelled_in_the_pause_before_a_repeat_nothing_is_left():
+    """The pause holds no leave."""
+    async with Setting(http(502)) as here:
+        asked = asyncio.ensure_future(here.ask())
+        await asyncio.sleep(0.9)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+
+def test_the_clock_of_an_exchange_is_the_wall():
+    """For Retry-After dates; with a zone."""
+    exchange = Exchange(dialect=Jimmy(), transport=None, limiter=Limiter(), retry=RetryPolicy(), report=Reporter(None))
+    assert exchange.wall().tzinfo is not None

@@ -1,0 +1,149 @@
+"""A client's life: one loop, one process, one end."""
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from omni_async import OmniError
+from omni_async.lifetime import Lifetime, to_the_end
+from tests.warp import WarpLoop, run
+
+
+@pytest.fixture
+def anyio_backend():
+    """An event loop whose time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+async def _nothing():
+    pass
+
+
+def test_without_a_loop_a_call_is_an_error():
+    """Called from plain code."""
+    life = Lifetime("jimmy", _nothing)
+    with pytest.raises(OmniError, match="no event loop runs") as caught:
+        life.enter()
+    assert caught.value.gateway == "jimmy"
+    assert not caught.value.may_have_charged
+    assert not life.started
+
+
+def test_it_belongs_to_the_loop_of_its_first_call():
+    """From another loop it is refused, its end too, and stays usable where it is at home."""
+    life = Lifetime("jimmy", _nothing)
+
+    async def enter():
+        life.enter()
+
+    home = WarpLoop()
+    home.run_until_complete(enter())
+    with pytest.raises(OmniError, match="another event loop"):
+        run(enter())
+    with pytest.raises(OmniError, match="another event loop"):
+        run(life.close())
+    assert not life.closed
+    home.run_until_complete(enter())
+    home.run_until_complete(life.close())
+    assert life.closed
+    home.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_it_belongs_to_the_process_of_its_first_call(monkeypatch):
+    """After a fork it is refused."""
+    life = Lifetime("jimmy", _nothing)
+
+    async def main():
+        life.enter()
+        pid = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        with pytest.raises(OmniError, match="another process"):
+            life.enter()
+        with pytest.raises(OmniError, match="another process"):
+            await life.close()
+
+    run(main())
+
+
+async def test_it_ends_once_for_all_who_end_it():
+    """Closed by several at once, also after its end."""
+    ends = []
+
+    async def end():
+        await asyncio.sleep(5)
+        ends.append(1)
+
+    life = Lifetime("jimmy", end)
+    life.enter()
+    await asyncio.gather(life.close(), life.close(), life.close())
+    await life.close()
+    assert ends == [1]
+    with pytest.raises(OmniError, match="closed"):
+        life.enter()
+
+
+async def test_what_ending_raises_is_raised():
+    """And again for the next who asks."""
+
+    async def end():
+        raise OmniError("no")
+
+    life = Lifetime("jimmy", end)
+    life.enter()
+    for _ in range(2):
+        with pytest.raises(OmniError, match="no"):
+            await life.close()
+
+
+async def test_never_started_it_ends_without_ado():
+    """Nothing to end."""
+    life = Lifetime("jimmy", _nothing)
+    await life.close()
+    with pytest.raises(OmniError, match="closed"):
+        life.enter()
+
+
+async def test_to_the_end_goes_on_however_often_it_is_cancelled():
+    """And raises afterwards."""
+    work = asyncio.ensure_future(asyncio.sleep(10))
+    waiting = asyncio.ensure_future(to_the_end(work))
+    for _ in range(5):
+        await asyncio.sleep(1)
+        waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert work.done()
+    assert not work.cancelled()
+
+
+async def test_to_the_end_of_what_is_over_returns_at_once():
+    """Nothing to wait for."""
+    work = asyncio.ensure_future(_nothing())
+    await work
+    await to_the_end(work)
+    await to_the_end()
+
+
+def test_a_thread_without_a_loop_is_refused():
+    """Called from a worker thread of the same process."""
+    life = Lifetime("jimmy", _nothing)
+    caught = []
+
+    async def main():
+        life.enter()
+
+        def elsewhere():
+            try:
+                life.enter()
+            except OmniError as error:
+                caught.append(str(error))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+
+    run(main())
+    assert "no event loop runs" in caught[0]

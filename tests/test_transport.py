@@ -1,0 +1,305 @@
+"""Key, timeouts, proxies, headers and base URL: what a call carries, and what is found wrong with the settings."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from omni_async import AuthenticationError, InvalidRequestError, NotSentError, OmniClient, Timeouts, ToApis
+from omni_async.dialects import Call, CallKind, Jimmy
+from omni_async.transport import Key, Transport, checked_base_url, checked_headers, sound_key
+from omni_async.version import __version__
+from tests.fault_server import ACCEPT, HANG, KEY, Act, FaultServer, envelope, http, scene
+from tests.warp import WarpLoop
+
+
+@pytest.fixture
+def anyio_backend():
+    """An event loop whose time jumps."""
+    return "asyncio", {"loop_factory": WarpLoop}
+
+
+UNAUTHORIZED = envelope("20001", "expired", status=401)
+
+
+# --- the key -------------------------------------------------------------------------------------------------
+
+
+async def test_a_plain_key_is_sent_as_it_is_without_its_line_break():
+    """Keys are copied with what stands around them."""
+    assert await Key(" abc\n").get() == " abc\n"
+    async with scene(api_key=f" {KEY}\n", running=1) as here:
+        await here.submit()
+        assert here.server.posts[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("bad", ["", "  ", "a\nb", "schlüssel", None, 5])
+def test_a_key_that_no_header_carries_is_refused(bad):
+    """Before any I/O."""
+    with pytest.raises(AuthenticationError) as caught:
+        sound_key(bad)
+    assert not caught.value.may_have_charged
+
+
+def test_a_key_is_not_shown():
+    """Its repr says nothing, and a plain one cannot be renewed."""
+    key = Key(KEY)
+    key.renew()
+    assert repr(key) == "<Key>"
+    assert not key.renewable
+    assert Key(lambda: KEY).renewable
+
+
+def _keys(*values):
+    """A callable that gives one after the other, and its count of calls."""
+    calls = []
+
+    def give():
+        calls.append(1)
+        return values[min(len(calls), len(values)) - 1]
+
+    return give, calls
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_after_a_401_the_callable_is_asked_once_more(asynchronous):
+    """The create goes out again with the new key: the first was refused, so it is charged once."""
+    give, calls = _keys("old", "new")
+
+    async def later():
+        await asyncio.sleep(0.1)
+        return give()
+
+    async with scene(UNAUTHORIZED, ACCEPT, api_key=later if asynchronous else give, running=1) as here:
+        await here.submit()
+        assert [post.headers["authorization"] for post in here.server.posts] == ["Bearer old", "Bearer new"]
+        assert len(calls) == 2
+        assert len(here.server.charges) == 1
+
+
+async def test_a_second_401_is_the_end():
+    """Asked once more, not for ever."""
+    give, calls = _keys("old", "new")
+    async with scene(api_key=give) as here:
+        here.server.always["POST"] = UNAUTHORIZED
+        with pytest.raises(AuthenticationError) as caught:
+            await here.submit()
+        assert caught.value.status_code == 401
+        assert len(here.server.posts) == len(calls) == 2
+
+
+async def test_a_plain_key_is_not_tried_twice():
+    """There is no other."""
+    async with scene(UNAUTHORIZED) as here:
+        with pytest.raises(AuthenticationError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize("call", ["query", "balance"])
+async def test_free_calls_ask_once_more_too(call):
+    """A query and a balance with an expired key."""
+    give, calls = _keys("old", "new")
+    balance = http(body={"code": 20000, "data": {"available": 5, "balance": 5}})
+    good = balance if call == "balance" else http(body={"code": 20000, "data": {"task_id": "t", "status": "queued"}})
+    async with scene(polls=[UNAUTHORIZED, good], api_key=give) as here:
+        await (here.client.balance() if call == "balance" else here.client.query("t"))
+        assert [get.headers["authorization"] for get in here.server.gets] == ["Bearer old", "Bearer new"]
+        assert len(calls) == 2
+
+
+async def test_many_calls_refused_at_once_ask_for_one_new_key():
+    """A stampede costs one call of the callable."""
+    give, calls = _keys("old", "new")
+
+    async def slow():
+        await asyncio.sleep(1)
+        return give()
+
+    key = Key(slow)
+    assert set(await asyncio.gather(*(key.get() for _ in range(20)))) == {"old"}
+    for _ in range(20):
+        key.renew()
+    assert set(await asyncio.gather(*(key.get() for _ in range(20)))) == {"new"}
+    assert len(calls) == 2
+
+
+async def _never():
+    await asyncio.sleep(10**6)
+
+
+@pytest.mark.parametrize("source", [lambda: 1 / 0, lambda: None, lambda: "a\nb", _never], ids=range(4))
+async def test_a_callable_that_gives_no_key_sends_nothing(source):
+    """It fails, gives nothing, gives no key, or never comes back: nothing was sent, the slot is free."""
+    async with scene(api_key=source) as here:
+        for wanted in (here.submit, here.client.balance, lambda: here.client.query("t")):
+            with pytest.raises(AuthenticationError) as caught:
+                await wanted()
+            assert caught.value.status_code is None
+        assert not here.server.started
+        assert here.journal.states == ["PLANNED"]
+
+
+# --- settings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["https://a.example", "http://127.0.0.1:80/prefix", "https://[::1]:8443"])
+def test_a_base_url_is_a_plain_origin_with_or_without_a_prefix(url):
+    """Its trailing slash goes."""
+    assert checked_base_url(url + "/") == url
+
+
+BAD_URLS = ["", "a.example", "ftp://a.example", "https://", "https://u:p@a.example", "https://a.example?x=1"]
+
+
+@pytest.mark.parametrize(
+    "url", [*BAD_URLS, "https://a.example#x", "https://a:0", "http://[::1", "http://a:99999", 5, None]
+)
+def test_any_other_base_url_is_refused(url):
+    """No host, a user, a query, a fragment, a port that is none."""
+    with pytest.raises(InvalidRequestError) as caught:
+        checked_base_url(url)
+    assert caught.value.faults[0].field == "base_url"
+
+
+async def test_a_prefix_is_kept():
+    """`http://host/prefix` stands before every path."""
+    async with FaultServer() as server:
+        async with scene(base_url=server.url + "/prefix/", running=1) as here:
+            await here.submit()
+        assert server.posts[0].path.startswith("/prefix/api/")
+
+
+async def test_what_a_create_carries():
+    """User-Agent, Accept, the key, JSON, and the caller's own headers; nothing of custom id or metadata."""
+    async with scene(headers={"X-Team": "seven", "User-Agent": "mine/1"}, running=1) as here:
+        await here.submit()
+        (post,) = here.server.posts
+        assert post.headers["x-team"] == "seven"
+        assert post.headers["user-agent"] == "mine/1"
+        assert post.headers["content-type"] == "application/json"
+        assert post.headers["accept"] == "application/json"
+        assert "mine" not in json.dumps(post.json)
+        assert "cookie" not in post.headers
+    async with scene(running=1) as here:
+        await here.submit()
+        assert here.server.posts[0].headers["user-agent"].startswith(f"omni-async/{__version__} Python/")
+
+
+async def test_the_key_wins_over_a_header_of_ones_own():
+    """However that is spelt: two keys side by side would be a gamble."""
+    async with scene(headers={"authorization": "Bearer other"}, running=1) as here:
+        await here.submit()
+        assert here.server.posts[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X Y": "a"}, {"": "a"}, {"X": "a\nb"}, {"X": 5}, {5: "a"}, {"Content-Length": "3"}, {"transfer-encoding": "x"}],
+)
+def test_headers_that_cannot_be_sent_are_refused_at_once(headers):
+    """At the first create they would look like a lost answer."""
+    with pytest.raises(InvalidRequestError) as caught:
+        OmniClient("jimmy", api_key=KEY, headers=headers)
+    assert caught.value.faults[0].field == "headers"
+    assert checked_headers(None) == {}
+
+
+def test_timeouts_are_the_callers():
+    """Each kind of call has its own."""
+    limits = Timeouts(connect=1, create=2, query=3, read=4)
+    transport = Transport(dialect=Jimmy(), base_url="https://a.example", key=Key(KEY), timeouts=limits)
+    budgets = transport._budgets
+    assert (budgets[CallKind.CREATE].total, budgets[CallKind.CREATE].connect) == (2, 1)
+    assert (budgets[CallKind.QUERY].total, budgets[CallKind.BALANCE].total) == (3, 3)
+    assert budgets[CallKind.UPLOAD].total is None
+
+
+async def test_a_query_is_given_up_after_its_time():
+    """Its own timeout, not that of a create."""
+    async with scene(http_timeout=Timeouts(query=3)) as here:
+        here.server.always["GET"] = HANG
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Exception, match="no answer in time"):
+            await here.client.query("t")
+        assert asyncio.get_running_loop().time() - began == pytest.approx(3, abs=1.1)
+
+
+async def test_the_environments_proxy_is_used_and_loopback_goes_direct(monkeypatch):
+    """`proxy="env"`."""
+    async with FaultServer() as proxy, FaultServer() as server:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with scene(base_url=server.url, proxy="env", running=1) as here:
+            await here.submit()
+        assert not proxy.connections
+        proxy.always["CONNECT"] = http(403)
+        async with scene(base_url="https://gateway.example", proxy="env") as here:
+            with pytest.raises(NotSentError, match="proxy"):
+                await here.submit()
+        assert {seen.path for seen in proxy.seen} == {"gateway.example:443"}
+        async with scene(base_url="http://gateway.example", proxy="env", running=1) as here:
+            await here.submit()
+        assert proxy.posts[0].path.startswith("http://gateway.example/")
+
+
+async def test_a_proxy_that_cannot_be_used_sends_nothing():
+    """A scheme that is no proxy's, found by the client or at the latest by its first call."""
+    transport = Transport(dialect=Jimmy(), base_url="https://gateway.example", key=Key(KEY), proxy="socks9://x")
+    with pytest.raises(InvalidRequestError):
+        await transport.send(Jimmy().query("t"))
+
+
+async def test_a_borrowed_session_is_left_open_and_an_own_one_is_closed():
+    """Close only what you own."""
+    async with aiohttp.ClientSession() as session:
+        async with scene(session=session, running=1) as here:
+            await here.submit()
+        assert not session.closed
+    async with scene(running=1) as here:
+        await here.submit()
+        own = here.client._transport._session()
+    assert own.closed
+
+
+@pytest.mark.parametrize("lent", [False, True])
+async def test_what_cannot_be_put_together_was_not_sent(lent):
+    """A body that is no JSON, or a dialect that trips over the key: proved unsent, on a borrowed session too."""
+
+    class Tripping(ToApis):
+        def auth(self, key):
+            raise KeyError(key)
+
+    async with FaultServer() as server, aiohttp.ClientSession() as session:
+        settings = {"base_url": server.url, "key": Key(KEY), "session": session if lent else None, "proxy": None}
+        calls = [Call(kind=CallKind.CREATE, method="POST", path="/x", body={"odd": odd}) for odd in (object(), 1e999)]
+        for dialect, call in [(ToApis(), calls[0]), (ToApis(), calls[1]), (Tripping(), calls[0])]:
+            transport = Transport(dialect=dialect, **settings)
+            with pytest.raises(NotSentError) as caught:
+                await transport.send(call)
+            assert caught.value.configuration
+            await transport.aclose()
+        assert not server.started
+
+
+async def test_a_resend_of_aiohttps_own_is_told():
+    """A GET dropped once is repeated by aiohttp itself: the budget hears of it."""
+    async with FaultServer(polls=[Act(then="close")]) as server:
+        transport = Transport(dialect=Jimmy(), base_url=server.url, key=Key(KEY), proxy=None)
+        told = []
+        reply = await transport.send(Jimmy().query("t"), resent=lambda: told.append(1))
+        await transport.aclose()
+        assert reply.status == 200
+        assert len(server.gets) == 2
+        assert told == [1]
+
+
+async def test_only_so_much_of_any_answer_is_read():
+    """64 KiB of a create's, a megabyte of another's."""
+    async with scene(polls=[http(body=b"x" * 3_000_000)]) as here:
+        reply = await here.client._transport.send(here.client.dialect.query("t"))
+        assert len(reply.body) == 1024 * 1024
+        assert not reply.complete
