@@ -3,10 +3,13 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import anyio
 
 from .errors import OmniError
+
+T = TypeVar("T")
 
 
 class Lifetime:
@@ -68,6 +71,38 @@ class Lifetime:
 
     async def _run(self) -> None:
         await self._end()
+
+
+class Waits:
+    """What callers wait for before they send; the end of the client ends it, so that nothing is sent afterwards."""
+
+    def __init__(self) -> None:
+        self._scopes: set[asyncio.Timeout] = set()
+        self._ended = False
+
+    async def until(self, wait: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
+        """What `wait` gives.
+
+        Raises:
+            OmniError: The client was closed first.
+        """
+        scope = asyncio.timeout(None)
+        self._scopes.add(scope)
+        try:
+            if not self._ended:
+                async with scope:
+                    return await wait(*arguments, **options)
+        except TimeoutError:
+            pass
+        finally:
+            self._scopes.discard(scope)
+        raise OmniError("the client was closed: nothing was sent", may_have_charged=False)
+
+    def end(self) -> None:
+        """End all waits, also those to come."""
+        self._ended = True
+        for scope in self._scopes:
+            scope.reschedule(0.0)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

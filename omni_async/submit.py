@@ -32,7 +32,7 @@ from .errors import (
 from .events import Retried, Submitted, Uncertain
 from .exchange import Exchange, is_unauthorized, unread
 from .journal import Answer, Book, Intent, Journal
-from .lifetime import to_the_end
+from .lifetime import Waits, to_the_end
 from .models import Outcome, VideoRequest, VideoTask
 from .retry import backoff
 
@@ -94,6 +94,7 @@ class Submitter:
         self._submitted = submitted
         self._posts: set[asyncio.Task[_Attempt]] = set()
         self._issued: dict[str, str] = {}
+        self._waits = Waits()
         self.unclaimed: list[Outcome] = []
         self.uncertain = 0
 
@@ -134,7 +135,7 @@ class Submitter:
         while True:
             waited = anyio.current_time() - began
             left = None if max_wait is None else max(max_wait - waited, 0.0)
-            ticket = await exchange.limiter.acquire(Kind.CREATE, max_wait=left)
+            ticket = await self._waits.until(exchange.limiter.acquire, Kind.CREATE, max_wait=left)
             attempt = await self._owned(ticket, create)
             if attempt.task is not None:
                 return attempt.task
@@ -158,7 +159,7 @@ class Submitter:
         self._exchange.report(
             Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
         )
-        await anyio.sleep(delay)
+        await self._waits.until(anyio.sleep, delay)
 
     # --- the client-owned task -----------------------------------------------------------------------------
 
@@ -187,7 +188,11 @@ class Submitter:
         logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)
 
     async def drain(self) -> None:
-        """Wait until every POST in flight has its recorded end; cancelled meanwhile, it goes on, and raises then."""
+        """Begin no more, and wait until every POST in flight has its recorded end.
+
+        Cancelled meanwhile, it goes on, and raises then.
+        """
+        self._waits.end()
         while running := [post for post in self._posts if not post.done()]:
             await to_the_end(*running)
 

@@ -160,7 +160,7 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._proxy = proxy
         self._proxy_url: str | None = None
-        self._ready = False
+        self._ready = self._closed = False
         self._headers = {"user-agent": USER_AGENT, "accept": "application/json", **checked_headers(headers)}
         self._budgets = {kind: self._budget(kind) for kind in CallKind}
 
@@ -171,7 +171,9 @@ class Transport:
         total = limits.create if kind is CallKind.CREATE else limits.query
         return aiohttp.ClientTimeout(total=total, connect=limits.connect)
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _session(self) -> aiohttp.ClientSession | None:
+        if self._closed:  # a call that waited meanwhile must not open another
+            return None
         if not self._ready:
             self._ready, self._proxy_url = True, proxy_for(self.base_url, self._proxy)
         if self._borrowed is not None:
@@ -214,7 +216,7 @@ class Transport:
         """The reply, or the foreign exception as a value."""
         key = await self.key.get()
         session = self._session()
-        if session.closed:
+        if session is None or session.closed:
             return _ClosedError()
         try:
             headers = _merged(self._headers, call.headers, self._dialect.auth(key))
@@ -238,8 +240,8 @@ class Transport:
                 body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
                 return Reply(
                     status=response.status,
-                    headers={name.lower(): value.replace(key, "***") for name, value in response.headers.items()},
-                    body=_scrubbed(body, key),
+                    headers={name.lower(): _scrubbed(value, key) for name, value in response.headers.items()},
+                    body=_without_key(body, key),
                     complete=complete,
                     url=str(response.url),
                 )
@@ -262,7 +264,8 @@ class Transport:
         return AnswerLostError(f"sent to {host}, {lost}", timed_out=late)
 
     async def aclose(self) -> None:
-        """Close the session if it is our own."""
+        """Send no more, and close the session if it is our own."""
+        self._closed = True
         if self._own is not None:
             own, self._own = self._own, None
             await own.close()
@@ -278,7 +281,7 @@ _NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, boo
         "its certificate or TLS set-up was not accepted; check the base URL, the clock and the CA certificates",
         True,
     ),
-    ((_ClosedError,), "the session it was to use is closed", True),
+    ((_ClosedError,), "the client, or the session it was to use, is closed", True),
     ((aiohttp.InvalidURL,), "the URL is malformed", True),
     ((aiohttp.ClientConnectorDNSError,), "its name could not be resolved", False),
     ((aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError), "the proxy refused or was not there", False),
@@ -301,7 +304,11 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
     return bytes(body), True
 
 
-def _scrubbed(body: bytes, key: str) -> bytes:
+def _scrubbed(value: str, key: str) -> str:
+    return value.replace(key, "***") if len(key) >= 4 else value
+
+
+def _without_key(body: bytes, key: str) -> bytes:
     """The body without the key, also as JSON spells it: gateways quote it in their refusals."""
     escaped = json.dumps(key)[1:-1]
     for spelling in {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else ():

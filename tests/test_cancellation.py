@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from omni_async import Limiter, Limits, OmniClient, OmniError, Submitted, Uncertain
-from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, RecordingJournal, scene
+from omni_async import Limiter, Limits, NotSentError, OmniClient, OmniError, Submitted, Uncertain
+from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, RecordingJournal, envelope, http, scene
 from tests.warp import WarpLoop
 
 STEPS = 120
@@ -177,13 +177,13 @@ def test_a_post_that_ends_in_the_round_in_which_the_client_closes_does_not_hang_
 
     async def main():
         async with scene(running=1) as here:
+            await here.submit()
             submitter = here.client._submitter
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)
             submitter._posts.add(done)
             await submitter.drain()
             submitter._posts.clear()
-            await here.submit()
 
     with asyncio.Runner(loop_factory=WarpLoop) as runner:
         runner.run(main())
@@ -364,3 +364,55 @@ def test_row_28b_a_loop_that_ends_without_aclose_leaves_at_once():
         assert client.limiter.load().in_flight == 0
         runner.run(close(session))
         runner.run(server.stop())
+
+
+# --- closed while others wait ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["slot", "pause", "backoff"])
+async def test_a_create_that_waits_when_the_client_closes_is_never_sent(how):
+    """For a slot, for the end of a pause, or to be tried again: it ends at once, and nothing was sent."""
+    acts = {"slot": [ACCEPT], "pause": [http(429, headers={"Retry-After": "60"})], "backoff": [envelope("-1")]}[how]
+    async with scene(*acts, limits=Limits(max_running_tasks=1), running=None) as here:
+        here.server.always["GET"] = HANG
+        if how == "slot":
+            await here.submit(custom_id="first")
+        rows = 3 if how == "slot" else 1
+        waiting = [asyncio.ensure_future(here.submit(custom_id=str(n))) for n in range(rows)]
+        await asyncio.sleep(0.5)
+        began = asyncio.get_running_loop().time()
+        await here.client.aclose()
+        for create in waiting:
+            with pytest.raises(OmniError, match="client was closed") as caught:
+                await create
+            assert not caught.value.may_have_charged
+        assert asyncio.get_running_loop().time() - began < 1
+        await asyncio.sleep(100)
+        assert len(here.server.started) - here.server.started.count("GET") == 1
+
+
+async def test_a_free_call_that_waits_when_the_client_closes_opens_no_session():
+    """Its leave comes too late."""
+    async with scene(polls=[http(429, headers={"Retry-After": "20"})]) as here:
+        with pytest.raises(OmniError):
+            await here.client.query("t")
+        late = asyncio.ensure_future(here.client.query("t"))
+        await asyncio.sleep(1)
+        await here.client.aclose()
+        with pytest.raises(NotSentError, match="closed"):
+            await late
+        assert len(here.server.gets) == 1
+
+
+async def test_a_post_that_is_itself_given_up_leaves_no_outcome():
+    """The loop ends: its caller went first, and then the POST."""
+    async with scene(HANG, running=None) as here:
+        caller = asyncio.ensure_future(here.submit())
+        await asyncio.sleep(1)
+        caller.cancel()
+        await asyncio.sleep(1)
+        (post,) = here.client._submitter._posts
+        post.cancel()
+        await asyncio.sleep(1)
+        assert not here.client.unclaimed()
+        assert not here.client._submitter._posts

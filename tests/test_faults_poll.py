@@ -263,6 +263,7 @@ def _date(seconds):
         ("1e9", 0, 20),
         ("", 0, 20),
     ],
+    ids=["seconds", "date", "past", "ten years", "nan", "negative", "1e9", "empty"],
 )
 async def test_row_48_retry_after_is_clamped(value, least, most):
     """Row 48: a date, the past, ten years, nan or negative: within [0, max_wait] or as if not said."""

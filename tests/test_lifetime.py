@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from omni_async import OmniError
-from omni_async.lifetime import Lifetime, to_the_end
+from omni_async.journal import Answer, Intent, NoJournal
+from omni_async.lifetime import Lifetime, Waits, to_the_end
 from tests.warp import WarpLoop, run
 
 
@@ -147,3 +148,26 @@ def test_a_thread_without_a_loop_is_refused():
 
     run(main())
     assert "no event loop runs" in caught[0]
+
+
+async def test_the_end_ends_waits_and_those_to_come():
+    """With an error of ours; what is over in time is not touched."""
+    waits = Waits()
+    assert await waits.until(asyncio.sleep, 1, "done") == "done"
+    waiting = asyncio.ensure_future(waits.until(asyncio.sleep, 1000))
+    await asyncio.sleep(1)
+    waits.end()
+    for late in (waiting, waits.until(asyncio.sleep, 0)):
+        with pytest.raises(OmniError, match="closed") as caught:
+            await late
+        assert not caught.value.may_have_charged
+
+
+async def test_without_a_journal_nothing_is_known():
+    """The five calls of nothing."""
+    journal, intent = NoJournal(), Intent(key="k", fingerprint="f", gateway="jimmy")
+    assert await journal.intend(intent) is None
+    await journal.answered(intent, Answer())
+    await journal.settle(intent, "PLANNED")
+    assert not await journal.claim()
+    assert not await journal.pending()
