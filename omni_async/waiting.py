@@ -12,6 +12,7 @@ from typing import Self
 
 import anyio
 
+from .dialects import explain, scrubbed
 from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
 from .models import TaskStatus, VideoTask
 from .poller import Poller
@@ -74,8 +75,9 @@ def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | No
     if task.status is TaskStatus.SUCCEEDED:
         return task
     refused = moderated(task.error_code, task.error_message)
-    said = f": {task.error_message[:300]}" if task.error_message else ""
-    advice = "change the prompt or references" if refused else "a new attempt is a new payment"
+    said = f": {scrubbed(task.error_message)}" if task.error_message else ""
+    otherwise = "change the prompt or references" if refused else "a new attempt is a new payment"
+    advice = explain(said, task.raw) or otherwise
     raise TaskFailedError(
         f"the gateway ended the task without a video ({task.status}){said} — {advice}",
         task=task,

@@ -268,7 +268,7 @@ def test_fuzz_is_public_never_raises(text: str) -> None:
 def test_fuzz_nothing_private_is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """Whatever the standard library calls private, loopback or link-local is not public, wrapped forms aside."""
     wrapped = isinstance(address, ipaddress.IPv6Address) and any(
-        address in ipaddress.IPv6Network(net) for net in ("::ffff:0:0/96", "::/96", "64:ff9b::/96")
+        address in ipaddress.IPv6Network(net) for net in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "2002::/16")
     )
     if not wrapped and (address.is_private or address.is_loopback or address.is_link_local or address.is_multicast):
         special = {ipaddress.ip_address(text) for text in ("192.0.0.9", "192.0.0.10")}

@@ -196,13 +196,8 @@ POLLS = {
 }
 
 
-SIGNED_FAILURE = pytest.param(
-    "signed failure", marks=pytest.mark.xfail(reason="TaskFailedError quotes error_message as it came", strict=False)
-)
-
-
 @pytest.mark.parametrize("call", ["query", "wait", "watch", "balance"])
-@pytest.mark.parametrize("name", [SIGNED_FAILURE if name == "signed failure" else name for name in POLLS])
+@pytest.mark.parametrize("name", list(POLLS))
 async def test_row_62_free_calls_leak_nothing(net, caplog, name, call):
     """Row 62: queries, waits, iterators and balances, with what a gateway may say."""
     async with _any_scene() as here:
