@@ -101,7 +101,8 @@ class Waits:
     def end(self) -> None:
         """End all waits, also those to come."""
         self._ended = True
-        for scope in self._scopes:
+        scopes, self._scopes = self._scopes, set()
+        for scope in scopes:
             scope.reschedule(0.0)
 
 

@@ -157,6 +157,7 @@ async def test_the_end_ends_waits_and_those_to_come():
     waiting = asyncio.ensure_future(waits.until(asyncio.sleep, 1000))
     await asyncio.sleep(1)
     waits.end()
+    waits.end()
     for late in (waiting, waits.until(asyncio.sleep, 0)):
         with pytest.raises(OmniError, match="closed") as caught:
             await late
