@@ -692,9 +692,13 @@ async def test_row_25_a_gzip_bomb_is_uncertain():
     assert len(error.evidence["body"]) <= 64 * 1024
 
 
-async def test_row_25_what_is_not_gzip_at_all_is_uncertain():
-    """Row 25: a body that its own header is wrong about."""
-    await uncertain(http(body=CREATED, headers={"Content-Encoding": "gzip"}), charges=1)
+async def test_row_25_what_is_not_gzip_at_all_is_uncertain_and_kept():
+    """Row 25: a body that its own header is wrong about; if it is the plain answer, its id counts."""
+    wrong = {"Content-Encoding": "gzip"}
+    error = await uncertain(http(body=b"nothing packed", headers=wrong), charges=1)
+    assert error.evidence["body"] == b"nothing packed"
+    async with scene(http(body=CREATED, headers=wrong), running=1) as here:
+        assert [(await here.submit()).task_id] == here.server.charges
 
 
 # --- rows 26 to 29 -------------------------------------------------------------------------------------------

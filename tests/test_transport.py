@@ -1,12 +1,22 @@
 """Key, timeouts, proxies, headers and base URL: what a call carries, and what is found wrong with the settings."""
 
 import asyncio
+import gzip
 import json
+import tracemalloc
 
 import aiohttp
 import pytest
 
-from omni_async import AuthenticationError, InvalidRequestError, NotSentError, OmniClient, Timeouts, ToApis
+from omni_async import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotSentError,
+    OmniClient,
+    SubmissionUncertainError,
+    Timeouts,
+    ToApis,
+)
 from omni_async.dialects import Call, CallKind, Jimmy
 from omni_async.transport import Key, Transport, checked_base_url, checked_headers, sound_key
 from omni_async.version import __version__
@@ -303,3 +313,42 @@ async def test_only_so_much_of_any_answer_is_read():
         reply = await here.client._transport.send(here.client.dialect.query("t"))
         assert len(reply.body) == 1024 * 1024
         assert not reply.complete
+
+
+def _packed(document):
+    """An answer as a server sends it that packs everything."""
+    return http(body=gzip.compress(json.dumps(document).encode()), headers={"Content-Encoding": "gzip"})
+
+
+async def test_a_packed_answer_is_unpacked():
+    """Only gzip is asked for, whatever the caller's own headers say."""
+    created = {"code": "20000", "data": {"task_id": "packed", "status": "queued"}}
+    async with scene(_packed(created), headers={"Accept-Encoding": "br"}, running=1) as here:
+        assert (await here.submit()).task_id == "packed"
+        assert here.server.posts[0].headers["accept-encoding"] == "gzip"
+
+
+async def test_a_bomb_takes_no_memory():
+    """Unpacked under the cap, on every version of aiohttp: a little gzip does not become a third of a gigabyte."""
+    body = gzip.compress(bytes(100_000_000))
+    act = http(body=body, headers={"Content-Encoding": "gzip"})
+    async with FaultServer(polls=[act]) as server:
+        transport = Transport(dialect=Jimmy(), base_url=server.url, key=Key(KEY), proxy=None)
+        tracemalloc.start()
+        reply = await transport.send(Jimmy().query("t"))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        await transport.aclose()
+        assert (len(reply.body), reply.complete) == (1024 * 1024, False)
+        assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("end", [60, -4])
+async def test_what_is_left_of_a_packed_answer_is_unpacked(end):
+    """Cut off, it still shows what came."""
+    act = _packed({"code": "20000", "data": {"pad": [str(n) for n in range(30)]}})
+    head = act.raw.index(b"\r\n\r\n") + 4
+    async with scene(Act(raw=act.raw[: head + end] if end > 0 else act.raw[:end], then="close"), running=1) as here:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await here.submit()
+        assert caught.value.evidence["body"].startswith(b'{"code": "20000"')
