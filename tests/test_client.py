@@ -1,14 +1,13 @@
 """The one object a user holds: every call, every gateway, wherever it is opened, closed or misused."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import textwrap
-import threading
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import pytest
 import uvloop
 from foreign import Foreign
@@ -268,10 +267,7 @@ def test_another_loop_is_a_clear_error():
         async with Emulator() as emulator:
             kept.append(client_of(emulator))
             await kept[0].submit("a cat")
-            thread = threading.Thread(target=elsewhere)
-            thread.start()
-            while thread.is_alive():
-                await anyio.sleep(0.01)
+            await anyio.to_thread.run_sync(elsewhere)
             await kept[0].aclose()
 
     def elsewhere():
@@ -325,4 +321,3 @@ async def test_limits_are_kept(options):
         async with client_of(emulator, **options) as client:
             await asyncio.gather(*(client.generate(f"cat {i}") for i in range(6)))
         assert emulator.ledger.peak_in_flight <= (1 if options else 64)
-

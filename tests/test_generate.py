@@ -35,9 +35,11 @@ def anyio_backend():
 @contextlib.asynccontextmanager
 async def pair(gateway="jimmy", options=None, **scenario):
     """An emulator and a client of it."""
-    async with Emulator(**{"task_seconds": 20, "task_sigma": 0.0, **scenario}) as emulator:
-        async with OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client:
-            yield emulator, client
+    async with (
+        Emulator(**{"task_seconds": 20, "task_sigma": 0.0, **scenario}) as emulator,
+        OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
+    ):
+        yield emulator, client
 
 
 async def outcomes(iterator):
@@ -144,7 +146,12 @@ async def test_check_sends_nothing():
 @pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
 async def test_many_into_a_folder(gateway, tmp_path):
     """A file per row, named after it; rows as texts, mappings and requests; errors beside the others."""
-    rows = ["a cat", {"prompt": "a dog", "custom_id": "dog"}, VideoRequest(prompt="bad", custom_id="bad"), {"prompt": 7}]
+    rows = [
+        "a cat",
+        {"prompt": "a dog", "custom_id": "dog"},
+        VideoRequest(prompt="bad", custom_id="bad"),
+        {"prompt": 7},
+    ]
     async with pair(gateway, faults=(Fault("fail", prompt="bad"),)) as (emulator, client):
         done = await outcomes(client.generate_many(rows, output=tmp_path / "videos"))
         good = [one for one in done if one.ok]

@@ -183,13 +183,15 @@ async def test_two_clients_share_one_limiter():
     """Clients that are given one limiter keep to one account's limits together."""
     async with Emulator(task_seconds=20, task_sigma=0) as emulator:
         options = {"api_key": "key", "base_url": emulator.url}
-        async with OmniClient(limits=Limits(max_running_tasks=3), **options) as one:
-            async with OmniClient("toapis", limiter=one.limiter, **options) as two:
-                async with asyncio.timeout(600):
-                    await asyncio.gather(*((one, two)[i % 2].submit(f"cat {i}") for i in range(12)))
-                assert one.limiter is two.limiter
-                assert max(count for _, count in emulator.ledger.running) == 3
-                assert two.stats().running == one.stats().running
+        async with (
+            OmniClient(limits=Limits(max_running_tasks=3), **options) as one,
+            OmniClient("toapis", limiter=one.limiter, **options) as two,
+        ):
+            async with asyncio.timeout(600):
+                await asyncio.gather(*((one, two)[i % 2].submit(f"cat {i}") for i in range(12)))
+            assert one.limiter is two.limiter
+            assert max(count for _, count in emulator.ledger.running) == 3
+            assert two.stats().running == one.stats().running
 
 
 async def test_a_closed_client_leaves_a_shared_limiter_alone():

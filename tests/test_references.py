@@ -30,9 +30,11 @@ def picture(tmp_path):
 @contextlib.asynccontextmanager
 async def pair(gateway="jimmy", **scenario):
     """An emulator and a client of it."""
-    async with Emulator(**{"task_seconds": 5, "task_sigma": 0.0, **scenario}) as emulator:
-        async with OmniClient(gateway, api_key="key", base_url=emulator.url) as client:
-            yield emulator, client
+    async with (
+        Emulator(**{"task_seconds": 5, "task_sigma": 0.0, **scenario}) as emulator,
+        OmniClient(gateway, api_key="key", base_url=emulator.url) as client,
+    ):
+        yield emulator, client
 
 
 URL = "https://cdn.example/dog.png"

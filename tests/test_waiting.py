@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import math
 import warnings
 
@@ -35,9 +36,17 @@ def anyio_backend():
 @contextlib.asynccontextmanager
 async def pair(gateway="jimmy", options=None, **scenario):
     """An emulator and a client of it."""
-    async with Emulator(**{"task_seconds": 30, "task_sigma": 0.0, **scenario}) as emulator:
-        async with OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client:
-            yield emulator, client
+    async with (
+        Emulator(**{"task_seconds": 30, "task_sigma": 0.0, **scenario}) as emulator,
+        OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
+    ):
+        yield emulator, client
+
+
+async def collect(iterator, seen):
+    """All items, kept although it raises."""
+    async for one in iterator:
+        seen.append(one)
 
 
 FAILED = VideoTask(
@@ -199,11 +208,10 @@ async def test_watch_yields_a_failed_task_last():
 async def test_min_interval_merges_changes():
     """Changes in between are told as one, and items are at least so far apart."""
     async with pair(task_seconds=200) as (_, client):
-        times = []
-        async for _ in client.watch(await client.submit("a cat"), min_interval=60):
-            times.append(anyio.current_time())
+        watch = client.watch(await client.submit("a cat"), min_interval=60)
+        times = [anyio.current_time() async for _ in watch]
         assert 3 <= len(times) <= 6
-        assert all(b - a >= 60 for a, b in zip(times, times[1:], strict=False))
+        assert all(b - a >= 60 for a, b in itertools.pairwise(times))
 
 
 @pytest.mark.parametrize("min_interval", [0, 1000])
@@ -213,8 +221,7 @@ async def test_watch_ends_on_time(min_interval):
         task = await client.submit("a cat")
         began = anyio.current_time()
         with pytest.raises(WaitTimeoutError) as caught:
-            async for _ in client.watch(task, min_interval=min_interval, timeout=40):
-                pass
+            await collect(client.watch(task, min_interval=min_interval, timeout=40), [])
         assert anyio.current_time() - began == pytest.approx(40, abs=0.01)
         assert caught.value.task.status is TaskStatus.RUNNING
 
@@ -279,8 +286,7 @@ async def test_one_unfollowable_id_is_raised_after_the_others():
         task = await client.submit("a cat")
         seen = []
         with pytest.raises(NotFoundError) as caught:
-            async for one in client.as_completed(["task_nope", task]):
-                seen.append(one)
+            await collect(client.as_completed(["task_nope", task]), seen)
         assert [one.task_id for one in seen] == [task.task_id]
         assert caught.value.task_id == "task_nope"
 
@@ -291,8 +297,7 @@ async def test_several_unfollowable_ids_are_a_group():
         task = await client.submit("a cat")
         completed, seen = client.as_completed(["task_a", task, "task_b"]), []
         with pytest.raises(ExceptionGroup) as caught:
-            async for one in completed:
-                seen.append(one)
+            await collect(completed, seen)
         assert [one.task_id for one in seen] == [task.task_id]
         assert sorted(error.task_id for error in caught.value.exceptions) == ["task_a", "task_b"]
         assert {type(error) for error in caught.value.exceptions} == {NotFoundError}
@@ -306,8 +311,7 @@ async def test_as_completed_ends_on_time():
         quick, slow = await client.submit("quick"), await client.submit("slow")
         began, seen = anyio.current_time(), []
         with pytest.raises(WaitTimeoutError) as caught:
-            async for one in client.as_completed([quick, slow], timeout=100):
-                seen.append(one)
+            await collect(client.as_completed([quick, slow], timeout=100), seen)
         assert [one.task_id for one in seen] == [quick.task_id]
         assert caught.value.task_id == slow.task_id
         assert anyio.current_time() - began == pytest.approx(100, abs=0.01)
