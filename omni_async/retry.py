@@ -40,7 +40,8 @@ def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float 
 class Budget:
     """Repeats after a transport error or a 5xx, shared by all calls of a client.
 
-    A reserve of 10, refilled by 0.1 per first attempt: it keeps an outage from doubling the traffic. Refusals spend nothing: they slow instead.
+    A reserve of 10, refilled by 0.1 per first attempt: it keeps an outage from doubling the traffic. Refusals spend
+    nothing: they slow instead.
     """
 
     __slots__ = ("tokens",)
