@@ -24,7 +24,7 @@ class Gateway(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where answers go."""
-        self.transport = cast('asyncio.Transport', transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.rest = b""
 
     def data_received(self, data: bytes) -> None:

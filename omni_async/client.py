@@ -350,11 +350,13 @@ class OmniClient:
 
     async def _end(self) -> None:
         self.limiter.dismiss(self._studio.callers, "the client was closed before this could be sent; nothing was paid")
-        await self._submitter.drain()
-        await self._references.aclose()
-        await self._poller.aclose()
-        await self._downloader.aclose()
-        await self._transport.aclose()
+        try:
+            await self._submitter.drain()
+            await self._references.aclose()
+            await self._poller.aclose()
+        finally:  # also when the loop itself is ended by a second Ctrl-C
+            await self._downloader.aclose()
+            await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         self._life.enter()

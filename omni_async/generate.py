@@ -12,6 +12,7 @@ import anyio
 import attrs
 
 from .admission import Kind
+from .breaker import Breaker
 from .delivery import Delivery, Progress
 from .dialects import Checked
 from .dialects.rules import check_fields
@@ -82,13 +83,20 @@ class Studio:
             logger.warning("gateway %s: %s", dialect.name, warning)
         return Checked((), tuple(doubtful))
 
-    async def submit(self, asked: VideoRequest, *, max_wait: float | None = None, patience: float = 0.0) -> VideoTask:
+    async def submit(
+        self,
+        asked: VideoRequest,
+        *,
+        max_wait: float | None = None,
+        patience: float = 0.0,
+        breaker: Breaker | None = None,
+    ) -> VideoTask:
         """Upload what is local, then pay."""
         caller = asyncio.current_task()
         self.callers.add(caller)
         try:
             ready = await self.references.published(asked)
-            return await self.submitter.submit(ready, max_wait=max_wait, patience=patience)
+            return await self.submitter.submit(ready, max_wait=max_wait, patience=patience, breaker=breaker)
         finally:
             self.callers.discard(caller)
 
@@ -135,7 +143,7 @@ class Studio:
     ) -> Many:
         """An iterator over the outcomes of many requests."""
         steps = Steps(
-            submit=partial(self._submit_row, folder=folder, overwrite=overwrite),
+            submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
             follow=lambda task, waiter: self.poller.follow(task.task_id, waiter, origin=task),
             let_go=self.poller.let_go,
             finished=self.finished,
@@ -144,13 +152,15 @@ class Studio:
         )
         return Many(requests, steps, outstanding=outstanding, timeout=timeout)
 
-    async def _submit_row(self, item: Any, *, folder: Path | None, overwrite: bool) -> tuple[VideoRequest, VideoTask]:
+    async def _submit_row(
+        self, item: Any, *, folder: Path | None, overwrite: bool, breaker: Breaker
+    ) -> tuple[VideoRequest, VideoTask]:
         self.enter()
         asked = VideoRequest.of(item, {})
         self.check(asked)
         if folder is not None and asked.custom_id:
             await self._refuse_existing(folder / file_name(asked.custom_id), asked, overwrite=overwrite)
-        return asked, await self.submit(asked, patience=PATIENCE)
+        return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
 
     async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
         return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)

@@ -42,14 +42,17 @@ class Lifetime:
         if self.closed:
             raise self._error("this client is closed; make a new one")
         here = _running_loop()
-        if here is None:
+        if here is None and not self._forked():
             raise self._error("no event loop runs: call this from async code")
         if self._loop is None:
             self._loop, self._pid = here, os.getpid()
         self._check(here)
 
+    def _forked(self) -> bool:
+        return self._loop is not None and os.getpid() != self._pid
+
     def _check(self, here: asyncio.AbstractEventLoop | None) -> None:
-        if os.getpid() != self._pid:
+        if self._forked():
             raise self._error("this client was started in another process; make one after the fork")
         if here is not self._loop:
             raise self._error("this client belongs to another event loop; make one per loop")

@@ -19,7 +19,6 @@ import attrs
 from .admission import Kind, Ticket
 from .agenda import Agenda
 from .errors import (
-    AuthenticationError,
     DecodeError,
     GatewayError,
     NotFoundError,
@@ -29,7 +28,7 @@ from .errors import (
     TransportError,
 )
 from .events import Finished, Polled, Retried
-from .exchange import Exchange
+from .exchange import Exchange, is_unauthorized
 from .models import VideoTask
 from .retry import backoff
 from .schedule import Schedule
@@ -40,7 +39,6 @@ GRACE = 60.0
 """Seconds in which a gateway may not know a task yet that it has just accepted."""
 CONFIRMATIONS = 3
 """How often a definite bad answer must come in a row before it is believed."""
-DEFINITE = (AuthenticationError, RejectedError)
 
 
 class Waiter(Protocol):
@@ -375,7 +373,8 @@ def _told(task: VideoTask) -> tuple[object, ...]:
 
 def _definite(error: OmniError) -> bool:
     """Whether the gateway said something about this id that time will hardly change."""
-    return isinstance(error, DEFINITE) or (isinstance(error, DecodeError) and error.terminal)
+    refused = isinstance(error, RejectedError) or is_unauthorized(error)
+    return refused or (isinstance(error, DecodeError) and error.terminal)
 
 
 def _for_task(error: OmniError, followed: _Followed) -> OmniError:

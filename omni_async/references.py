@@ -99,6 +99,9 @@ class References:
                 exchange.dialect.read_upload,
                 data=lambda: upload_form(path, call.part or "file", on_progress=on_progress),
             )
+        except OmniError as error:
+            error.may_have_charged = False  # uploads are free, and nothing is paid before they are done
+            raise
         finally:
             exchange.limiter.unused(place)
 

@@ -6,8 +6,6 @@ now, or the gateway itself said that it failed. Everything else is uncertain and
 
 import asyncio
 import contextvars
-import hashlib
-import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -17,13 +15,13 @@ import anyio
 import attrs
 
 from .admission import Kind, Ticket
+from .breaker import Breaker
 from .dialects import Call, Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .dialects.verdict import candidate_id
 from .errors import (
     AnswerLostError,
     DecodeError,
     GatewayError,
-    NotFoundError,
     NotSentError,
     OmniError,
     RateLimitError,
@@ -31,17 +29,15 @@ from .errors import (
 )
 from .events import Retried, Submitted, Uncertain
 from .exchange import Exchange, is_unauthorized, unread
+from .identity import fingerprint, idempotency_key_of
 from .journal import Answer, Book, Intent, Journal
 from .lifetime import Waits, to_the_end
+from .lookup import find_lost
 from .models import Outcome, VideoRequest, VideoTask
 from .retry import backoff
 
 logger = logging.getLogger("omni_async")
 
-LOOKUPS = (0.0, 1.0, 2.0)
-"""Seconds before each try to find a lost create by its idempotency key."""
-LOOKUP_TIME = 60.0
-"""Seconds for all of them: a closing client waits for this."""
 REMEMBERED = 100_000
 """Task ids remembered to notice one that is given out twice."""
 
@@ -73,12 +69,6 @@ class _Create:
         return {"gateway": self.intent.gateway, "custom_id": request.custom_id, "metadata": request.metadata}
 
 
-def fingerprint(gateway: str, call: Call) -> str:
-    """A hash of what is asked of whom; the same for the same inputs."""
-    text = json.dumps([gateway, call.method, call.path, call.body], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 class Submitter:
     """Makes creates of one client, and owns the POSTs in flight.
 
@@ -98,20 +88,28 @@ class Submitter:
         self.unclaimed: list[Outcome] = []
         self.uncertain = 0
 
-    async def submit(self, request: VideoRequest, *, max_wait: float | None = None, patience: float = 0.0) -> VideoTask:
+    async def submit(
+        self,
+        request: VideoRequest,
+        *,
+        max_wait: float | None = None,
+        patience: float = 0.0,
+        breaker: Breaker | None = None,
+    ) -> VideoTask:
         """Send one create, at most once.
 
         Args:
             request: Checked, and with public references only.
             max_wait: Seconds to wait at most for leave to send; None for as long as it takes.
             patience: Seconds to go on trying although the account seems to allow nothing at all.
+            breaker: Of the run this is a row of.
 
         Raises:
             OmniError: As the error tree says; `may_have_charged` tells whether money may have gone.
         """
         create = self._intend(request)
         try:
-            return await self._until_settled(create, max_wait, patience)
+            return await self._until_settled(create, max_wait, patience, breaker)
         except OmniError as error:
             failure = error.about(
                 gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
@@ -124,19 +122,33 @@ class Submitter:
         print_ = fingerprint(dialect.name, dialect.create(request))
         key = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
         field = dialect.abilities.idempotency_field
-        call = dialect.create(request, idempotency_key=_idempotency_key(key, print_) if field else None)
+        call = dialect.create(request, idempotency_key=idempotency_key_of(key, print_) if field else None)
         intent = Intent(key=key, fingerprint=print_, gateway=dialect.name, custom_id=request.custom_id)
         return _Create(request, intent, call)
 
-    async def _until_settled(self, create: _Create, max_wait: float | None, patience: float) -> VideoTask:
+    async def _leave(self, left: float | None, breaker: Breaker | None) -> Ticket:
+        """Leave to send one create: the limiter's, and that of the run's breaker."""
+        limiter = self._exchange.limiter
+        while True:
+            if breaker is not None:
+                await self._waits.until(breaker.wait)
+            ticket = await self._waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
+            if breaker is None or breaker.lets_go():
+                return ticket
+            limiter.unused(ticket)
+
+    async def _until_settled(
+        self, create: _Create, max_wait: float | None, patience: float, breaker: Breaker | None
+    ) -> VideoTask:
         exchange, began = self._exchange, anyio.current_time()
         failures, renewed = 0, False
         exchange.budget.first()
         while True:
             waited = anyio.current_time() - began
             left = None if max_wait is None else max(max_wait - waited, 0.0)
-            ticket = await self._waits.until(exchange.limiter.acquire, Kind.CREATE, max_wait=left)
-            attempt = await self._owned(ticket, create)
+            attempt = await self._owned(await self._leave(left, breaker), create)
+            if breaker is not None:
+                breaker.ended(uncertain=attempt.error is not None and attempt.error.may_have_charged)
             if attempt.task is not None:
                 return attempt.task
             error = attempt.error or OmniError("the create ended without a result")
@@ -341,7 +353,7 @@ class Submitter:
     async def _uncertain(self, create: _Create, ticket: Ticket, reply: Reply | None, verdict: Verdict) -> _Attempt:
         """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
         candidate, reason = verdict.candidate, verdict.reason
-        found = await self._found(candidate, create.call)
+        found = await find_lost(self._exchange, candidate, create.call)
         if found is not None:
             self._exchange.limiter.adopt(ticket, found)
             return await self._accepted(create, reply if candidate == found else None, found, 0.0)
@@ -363,34 +375,6 @@ class Submitter:
     def _tell_uncertain(self, create: _Create, reason: str, candidate: str | None, request_id: str | None) -> None:
         self.uncertain += 1
         self._exchange.report(Uncertain(**create.whose, reason=reason, candidate=candidate, request_id=request_id))
-
-    async def _found(self, candidate: str | None, call: Call) -> str | None:
-        """The task of a lost create: by an id seen in pieces of the answer, or by its idempotency key."""
-        with anyio.move_on_after(LOOKUP_TIME):
-            if candidate is not None and await self._exists(candidate):
-                return candidate
-            field = self._exchange.dialect.abilities.idempotency_field
-            key = (call.body or {}).get(field) if field else None
-            for delay in LOOKUPS if isinstance(key, str) else ():
-                await anyio.sleep(delay)
-                if (task_id := await self._exists(str(key))) is not None:
-                    return task_id
-        return None
-
-    async def _exists(self, name: str) -> str | None:
-        """The id of the task that goes by this name; None if there is none or that cannot be told."""
-        exchange = self._exchange
-        try:
-            return (await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)).task_id or name
-        except NotFoundError:
-            return None
-        except OmniError as error:
-            logger.info("could not look up a create whose answer was lost: %s", error)
-            return None
-
-
-def _idempotency_key(key: str, print_: str) -> str:
-    return f"omni-{hashlib.sha256(f'{key}|{print_}'.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
 
 def _as_omni(error: BaseException) -> OmniError:

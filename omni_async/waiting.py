@@ -13,6 +13,7 @@ from typing import Self
 import anyio
 
 from .dialects import explain, scrubbed
+from .dialects.wire import ident
 from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
 from .models import TaskStatus, VideoTask
 from .poller import Poller
@@ -30,7 +31,7 @@ def id_of(task: Handle) -> str:
         InvalidRequestError: Neither a task nor a text.
     """
     task_id = task.task_id if isinstance(task, VideoTask) else task
-    if not isinstance(task_id, str) or not task_id.strip():
+    if not ident(task_id):
         fault = Fault("task_id", "neither a VideoTask nor a task id")
         raise InvalidRequestError(str(fault), faults=(fault,), may_have_charged=True)
     return task_id

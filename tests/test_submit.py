@@ -22,8 +22,9 @@ from omni_async import (
     VideoRequest,
 )
 from omni_async.dialects import Jimmy, ToApis
+from omni_async.identity import fingerprint, idempotency_key_of
 from omni_async.lifetime import to_the_end
-from omni_async.submit import _as_omni, _idempotency_key, fingerprint
+from omni_async.submit import _as_omni
 from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, cut, envelope, finished, http, scene
 from tests.warp import WarpLoop, run
 
@@ -46,8 +47,8 @@ def test_a_fingerprint_follows_from_gateway_and_inputs_alone():
 
 def test_an_idempotency_key_follows_from_both():
     """Short, and safe in a path."""
-    key = _idempotency_key("mine", "print")
-    assert key == _idempotency_key("mine", "print") != _idempotency_key("mine", "other")
+    key = idempotency_key_of("mine", "print")
+    assert key == idempotency_key_of("mine", "print") != idempotency_key_of("mine", "other")
     assert key.startswith("omni-")
     assert len(key) == 45
 

@@ -22,7 +22,7 @@ class _WarpSelector(selectors.DefaultSelector):
             return events
         while True:
             # What loopback or a thread has on its way counts as happening now.
-            events = super().select(0.0002 if timeout is not None and not _threads_work() else 0.01)
+            events = super().select(0 if timeout is not None and not _threads_work() else 0.01)
             if events:
                 return events
             if timeout is not None and not _threads_work():

@@ -10,10 +10,10 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Call, Dialect
+from ..identity import fingerprint, idempotency_key_of
 from ..models import VideoRequest
 from ..references import FIELDS, local_references
 from ..settings import base_url_of
-from ..submit import _idempotency_key, fingerprint
 from ..transport import USER_AGENT, checked_base_url
 from .output import as_json
 
@@ -98,7 +98,7 @@ def _call(dialect: Dialect, request: VideoRequest) -> Call:
     if not dialect.abilities.idempotency_field:
         return dialect.create(request)
     made_of = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
-    key = _idempotency_key(made_of, fingerprint(dialect.name, dialect.create(request)))
+    key = idempotency_key_of(made_of, fingerprint(dialect.name, dialect.create(request)))
     return dialect.create(request, idempotency_key=key)
 
 

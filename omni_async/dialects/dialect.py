@@ -155,7 +155,9 @@ _CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行�
 _REACHED = r"limit|exceed|max|too many|reached|上限|超(?!时)|达到|限制|过多"
 CONCURRENCY_WORDS = re.compile(f"({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})", re.IGNORECASE | re.DOTALL)
 REQUESTS_WORDS = re.compile(r"per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率", re.IGNORECASE)
-_EITHER_WORDS = re.compile(r"concurren\w*.{0,3}requests?|并发请求", re.IGNORECASE)
+_EITHER_WORDS = re.compile(  # the seed's own refusal names rate, concurrency and quota in one breath
+    r"concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate", re.IGNORECASE
+)
 NO_TASK_WORDS = re.compile(
     r"no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
     r"|任务[^,，。;；]{0,80}(不存在|未找到)",

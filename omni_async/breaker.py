@@ -1,0 +1,50 @@
+"""Stop paying when paying goes wrong: five uncertain creates in a row, and none is sent for a minute, then one.
+
+For runs over many rows; a single `submit()` is never blocked. Polling and downloading go on meanwhile.
+"""
+
+import math
+
+import anyio
+
+LIMIT = 5
+"""Uncertain creates in a row that open it."""
+PAUSE = 60.0
+"""Seconds without a create, and between two tries while none ends certain."""
+GLANCE = 1.0
+"""Seconds between two looks at whether it has closed again."""
+
+
+class Breaker:
+    """Counts what creates come to, and holds them back after too many uncertain ones."""
+
+    __slots__ = ("_in_a_row", "_until")
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._until = -math.inf
+
+    async def wait(self) -> None:
+        """Wait until a create may be thought of."""
+        while (left := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - it ends by time as well as by an event
+            await anyio.sleep(min(left, GLANCE))
+
+    def lets_go(self) -> bool:
+        """Whether one may be sent now; while it is open, the one that may is the only one for another pause."""
+        now = anyio.current_time()
+        if now < self._until:
+            return False
+        if self._in_a_row >= LIMIT:
+            self._until = now + PAUSE
+        return True
+
+    def ended(self, *, uncertain: bool) -> None:
+        """A create came to its end: one that is certain closes it."""
+        self._in_a_row = self._in_a_row + 1 if uncertain else 0
+        if not uncertain:
+            self._until = -math.inf
+        elif self._in_a_row >= LIMIT:
+            self._until = anyio.current_time() + PAUSE
+
+    def __repr__(self) -> str:
+        return f"<Breaker {'open' if self._in_a_row >= LIMIT else 'closed'}, {self._in_a_row} uncertain in a row>"

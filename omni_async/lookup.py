@@ -1,0 +1,47 @@
+"""Finding the task of a create whose answer was lost, where that can be done."""
+
+import logging
+
+import anyio
+
+from .dialects import Call
+from .errors import NotFoundError, OmniError
+from .exchange import Exchange
+
+logger = logging.getLogger("omni_async")
+
+TRIES = (0.0, 1.0, 2.0)
+"""Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
+TIME = 60.0
+"""Seconds for all of it: a closing client waits for this."""
+
+
+async def find_lost(exchange: Exchange, candidate: str | None, call: Call) -> str | None:
+    """The task id of a lost create, or None.
+
+    Args:
+        exchange: What look-ups go through.
+        candidate: An id seen in pieces of the answer: believed after one successful query.
+        call: The create; its idempotency key, if the gateway knows such, finds the task too.
+    """
+    with anyio.move_on_after(TIME):
+        if candidate is not None and await _id_of(exchange, candidate):
+            return candidate
+        field = exchange.dialect.abilities.idempotency_field
+        key = (call.body or {}).get(field) if field else None
+        for delay in TRIES if isinstance(key, str) else ():
+            await anyio.sleep(delay)
+            if (task_id := await _id_of(exchange, str(key))) is not None:
+                return task_id
+    return None
+
+
+async def _id_of(exchange: Exchange, name: str) -> str | None:
+    """The id of the task that goes by this name; None if there is none or that cannot be told."""
+    try:
+        return (await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)).task_id or name
+    except NotFoundError:
+        return None
+    except OmniError as error:
+        logger.info("could not look up a create whose answer was lost: %s", error)
+        return None
