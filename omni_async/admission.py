@@ -115,6 +115,12 @@ class Admission:
             granted.append(ticket)
         return granted
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits."""
+        queues = self.queues
+        return not (queues[Kind.POLL] or queues[Kind.CREATE] or queues[Kind.TRANSFER])
+
     def _next(self, now: float) -> Ticket | None:
         creates = bool(self.queues[Kind.CREATE]) and self._may_go(Kind.CREATE, now)
         polls = bool(self.queues[Kind.POLL]) and self._may_go(Kind.POLL, now)

@@ -204,6 +204,11 @@ class Limiter:
 
     def _pump(self) -> None:
         """Let go whom `admit` names, and wake up again when time alone lets others go."""
+        if self._state.idle:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return
         now = self._now()
         for ticket in self._state.admit(now):
             if ticket.future is not None and not ticket.future.done():

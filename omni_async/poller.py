@@ -105,7 +105,7 @@ class Poller:
         """A task of ours was accepted: it is looked at once somebody is interested, counted from now."""
         followed = self._followed.get(task.task_id)
         if followed is None:
-            followed = _Followed(task.task_id, anyio.current_time(), last=task, origin=task)
+            followed = _Followed(task.task_id, _now(), last=task, origin=task)
             self._followed[task.task_id] = self._parked[task.task_id] = followed
         if self._exchange.limiter.starving:
             self._starved()
@@ -118,7 +118,7 @@ class Poller:
         followed = self._followed.get(task_id)
         if followed is None:
             # Submitted elsewhere, nobody knows when: look at once.
-            followed = _Followed(task_id, anyio.current_time(), origin=origin)
+            followed = _Followed(task_id, _now(), origin=origin)
             self._followed[task_id] = followed
             self._put(followed, followed.started)
         followed.origin = followed.origin or origin
@@ -167,7 +167,7 @@ class Poller:
 
     def _plan(self, followed: _Followed, *, keep: bool = False) -> None:
         """Set when an id is due next; with `keep` no later than it is now."""
-        now = anyio.current_time()
+        now = _now()
         last = followed.started if followed.looked is None else followed.looked
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         due = max(last + self._schedule.interval(last - followed.started, self._rng, awaited=awaited), now)
@@ -175,7 +175,7 @@ class Poller:
 
     def _due(self, followed: _Followed, due: float) -> None:
         """Put it on the heap; the last look before a deadline starts one typical round trip ahead of it."""
-        now = anyio.current_time()
+        now = _now()
         for waiter in followed.waiters:
             last = self._last_look(waiter)
             if now + self._round_trip < last < due:  # once: its own round trip moves this moment a little
@@ -223,14 +223,14 @@ class Poller:
 
     async def _look(self, followed: _Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""
-        began = anyio.current_time()
+        began = _now()
         first, followed.looked = followed.looked is None, began
         try:
             try:
                 task = await self._exchange.look(ticket, followed.task_id)
             finally:
                 followed.busy = False
-            took = anyio.current_time() - began
+            took = _now() - began
             self._round_trip += 0.1 * (took - self._round_trip)
             self._seen(followed, task, took, first=first)
         except OmniError as error:
@@ -268,7 +268,7 @@ class Poller:
         """A finished status is final: everybody is told, and it is not looked at again."""
         self._followed.pop(followed.task_id, None)
         self._exchange.limiter.finished(followed.task_id)
-        seconds = anyio.current_time() - followed.started
+        seconds = _now() - followed.started
         self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, **_facts(task)))
         for waiter in tuple(followed.waiters):
             waiter.changed(task)
@@ -280,7 +280,7 @@ class Poller:
 
     def _missed(self, followed: _Followed, error: OmniError) -> None:
         """A look gave no status. Only what is definite, and confirmed, ends the following."""
-        now = anyio.current_time()
+        now = _now()
         followed.bad_answers = followed.bad_answers + 1 if _definite(error) else 0
         if isinstance(error, NotFoundError):
             followed.missing_since = now if followed.missing_since is None else followed.missing_since
@@ -303,7 +303,7 @@ class Poller:
         """Soon again, out of the shared budget."""
         delay = backoff(followed.failures, self._rng)
         followed.failures += 1
-        self._due(followed, anyio.current_time() + delay)
+        self._due(followed, _now() + delay)
         self._exchange.report(
             Retried(
                 gateway=self._exchange.dialect.name,
@@ -316,7 +316,7 @@ class Poller:
         )
 
     def _later(self, followed: _Followed) -> None:
-        self._due(followed, anyio.current_time() + self._schedule.after_error(followed.failures, self._rng))
+        self._due(followed, _now() + self._schedule.after_error(followed.failures, self._rng))
         followed.failures += 1
 
     def _abandon(self, followed: _Followed, error: OmniError) -> None:
@@ -364,6 +364,11 @@ def _facts(task: VideoTask) -> dict[str, Any]:
     """What all events about a task tell of it."""
     names = ("gateway", "custom_id", "metadata", "task_id", "status")
     return {name: getattr(task, name) for name in names}
+
+
+def _now() -> float:
+    """The loop's time; asked several times a look, so by the short way."""
+    return asyncio.get_running_loop().time()
 
 
 def _told(task: VideoTask) -> tuple[object, ...]:

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
+from multidict import CIMultiDict
+from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, AuthenticationError, Fault, InvalidRequestError, NotSentError, TransportError
@@ -162,7 +164,9 @@ class Transport:
         self._proxy = proxy
         self._proxy_url: str | None = None
         self._ready = self._closed = False
-        self._headers = {"user-agent": USER_AGENT, "accept": "application/json", **checked_headers(headers)}
+        usual = {"user-agent": USER_AGENT, "accept": "application/json"}
+        self._headers = {**usual, **checked_headers(headers), "accept-encoding": "gzip"}  # what we unpack ourselves
+        self._head: _Head | None = None
         self._budgets = {kind: self._budget(kind) for kind in CallKind}
 
     def _budget(self, kind: CallKind) -> aiohttp.ClientTimeout:
@@ -220,13 +224,15 @@ class Transport:
         if session is None or session.closed:
             return _ClosedError()
         try:
-            headers = _merged(self._headers, call.headers, self._dialect.auth(key)) | {"accept-encoding": "gzip"}
+            head = self._head if self._head is not None and self._head.key == key else self._new_head(key)
+            headers = head.headers if not call.headers else _merged(self._headers, call.headers, head.auth)
             if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
-                headers["content-type"], data = "application/json", json.dumps(call.body, allow_nan=False).encode()
+                headers = _merged(headers, {"content-type": "application/json"})
+                data = json.dumps(call.body, allow_nan=False).encode()
             progress.begun = True
             async with session.request(
                 call.method,
-                self.base_url + call.path,
+                URL(self.base_url + call.path, encoded=True),
                 params=call.params or None,
                 data=data,
                 headers=headers,
@@ -242,13 +248,18 @@ class Transport:
                 body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
                 return Reply(
                     status=response.status,
-                    headers={name.lower(): _scrubbed(value, key) for name, value in response.headers.items()},
-                    body=_without_key(body, key),
+                    headers=head.headers_without_key(response.headers),
+                    body=head.body_without_key(body),
                     complete=complete,
-                    url=str(response.url),
+                    url=f"{self.base_url}/",
                 )
         except Exception as error:  # whatever it is: raised from here it would show the key in its frames
             return error
+
+    def _new_head(self, key: str) -> "_Head":
+        auth = self._dialect.auth(key)
+        self._head = _Head(key, auth, _merged(self._headers, auth))
+        return self._head
 
     def _translate(self, error: Exception, progress: _Progress) -> TransportError:
         """The one table from foreign exceptions to ours. Order counts: a certificate error is a connector error too."""
@@ -318,28 +329,43 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
     return plain, unpacking.eof
 
 
-def _scrubbed(value: str, key: str) -> str:
-    return value.replace(key, "***") if len(key) >= 4 else value
+class _Head:
+    """What goes out with one key, made once: its headers; and how gateways quote the key in what comes back."""
+
+    __slots__ = ("_spellings", "auth", "headers", "key")
+
+    def __init__(self, key: str, auth: Mapping[str, str], headers: CIMultiDict[str]) -> None:
+        self.key, self.auth, self.headers = key, auth, headers
+        escaped = json.dumps(key)[1:-1]  # as JSON spells it, with and without escaped slashes
+        spellings = {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else set()
+        self._spellings = tuple(spelling.encode() for spelling in spellings)
+
+    def body_without_key(self, body: bytes) -> bytes:
+        """The body, the key taken out."""
+        for spelling in self._spellings:
+            if spelling in body:
+                body = body.replace(spelling, b"***")
+        return body
+
+    def headers_without_key(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers by lower-case name, the key taken out."""
+        quoted = self._spellings and any(self.key in value for value in headers.values())
+        return {name.lower(): value.replace(self.key, "***") if quoted else value for name, value in headers.items()}
+
+    def __repr__(self) -> str:
+        return "<_Head>"
 
 
-def _without_key(body: bytes, key: str) -> bytes:
-    """The body without the key, also as JSON spells it: gateways quote it in their refusals."""
-    escaped = json.dumps(key)[1:-1]
-    for spelling in {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else ():
-        body = body.replace(spelling.encode(), b"***")
-    return body
-
-
-def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
+def _merged(*layers: Mapping[str, str]) -> CIMultiDict[str]:
     """Headers of which a later layer's win, however their names are spelt: two keys must not go out side by side."""
-    return {name.lower(): value for layer in layers for name, value in layer.items()}
+    return CIMultiDict({name.lower(): value for layer in layers for name, value in layer.items()})
 
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING = frozenset({"content-length", "content-type", "transfer-encoding", "expect"})
 
 
-def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     """The caller's own headers, by lower-case name.
 
     Raises:

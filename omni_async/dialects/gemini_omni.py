@@ -44,8 +44,8 @@ from .wire import (
     code_text,
     dig,
     excerpt,
+    found_link,
     instant,
-    link,
     percent,
     segment,
     structure,
@@ -185,7 +185,7 @@ class _OmniDialect(Dialect):
 
     def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING
-        url = next((u for place in _URLS if (u := link(reply.url, dig(body, *place)))), None)
+        url = found_link(reply, body, _URLS) if status is TaskStatus.SUCCEEDED else None
         if status is TaskStatus.SUCCEEDED and url is None:
             raise DecodeError(
                 "finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body), terminal=True

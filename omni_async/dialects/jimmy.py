@@ -29,9 +29,9 @@ from .wire import (
     amount,
     dig,
     excerpt,
+    found_link,
     ident,
     instant,
-    link,
     number_code,
     percent,
     segment,
@@ -185,26 +185,27 @@ class Jimmy(Dialect):
         """The task in `data`; a success must have its URL."""
         data = _payload(reply)
         queried = structure(data, _Queried, path="$.data")
-        return self._task(reply, data, text(dig(data, "task_id")) or "", queried.status)
+        return self._task(reply, data, text(data.get("task_id")) or "", queried.status)
 
     def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING
-        url = next((u for place in _URLS if (u := link(reply.url, dig(data, *place)))), None)
+        url = found_link(reply, data, _URLS) if status is TaskStatus.SUCCEEDED else None
         if status is TaskStatus.SUCCEEDED and url is None:
             raise DecodeError(
                 "finished, but without a URL", path="$.data.result.video_url", excerpt=excerpt(data), terminal=True
             )
+        told = data.get
         return VideoTask(
             task_id=task_id,
             status=status,
             raw_status=word,
-            progress=percent(dig(data, "progress")),
-            model=text(dig(data, "model")),
-            created_at=instant(dig(data, "created_at")),
-            completed_at=instant(dig(data, "completed_at")),
-            expires_at=instant(dig(data, "expires_at")),
+            progress=percent(told("progress")),
+            model=text(told("model")),
+            created_at=instant(told("created_at")),
+            completed_at=instant(told("completed_at")),
+            expires_at=instant(told("expires_at")),
             video_url=url,
-            error_message=text(dig(data, "error_message")),
+            error_message=text(told("error_message")),
             gateway=self.name,
             request_id=reply.request_id,
             raw=reply.document,

@@ -7,7 +7,7 @@ strict: cattrs' own turns `null` into `'None'`, `0.9` into `0` and `True` into `
 import enum
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
@@ -152,6 +152,11 @@ def link(base: str, value: Any) -> str | None:
         return urljoin(base, found) if (found := text(value)) else None
     except ValueError:
         return None
+
+
+def found_link(reply: Reply, document: Any, places: Iterable[tuple[str | int, ...]]) -> str | None:
+    """The first usable URL at any of these places."""
+    return next((url for place in places if (url := link(reply.url, dig(document, *place)))), None)
 
 
 def number_code(value: Any) -> str | None:
