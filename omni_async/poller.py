@@ -95,6 +95,11 @@ class Poller:
         self._stop_listening = exchange.limiter.on_starved(self._starved)
 
     @property
+    def gateway(self) -> str:
+        """Name of the gateway the ids run at."""
+        return self._exchange.dialect.name
+
+    @property
     def following(self) -> int:
         """Ids that are being looked at."""
         return len(self._followed) - len(self._parked)

@@ -57,7 +57,7 @@ def deadline_after(timeout: float | None) -> float:
     return math.inf if timeout is None else anyio.current_time() + timeout
 
 
-def timed_out(task_id: str, task: VideoTask | None, waited: float) -> WaitTimeoutError:
+def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: str | None = None) -> WaitTimeoutError:
     """The error of a wait that ended before its task did."""
     stand = f"last seen {task.raw_status or task.status.value}" if task is not None else "never seen"
     return WaitTimeoutError(
@@ -65,7 +65,7 @@ def timed_out(task_id: str, task: VideoTask | None, waited: float) -> WaitTimeou
         task=task,
         waited=waited,
         task_id=task_id,
-        gateway=task.gateway if task else None,
+        gateway=gateway or (task.gateway if task else None),
         custom_id=task.custom_id if task else None,
         metadata=(task.metadata or None) if task else None,
     )
@@ -139,7 +139,7 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
     finally:
         poller.let_go(task_id, waiter)
     known = waiter.last or (task if isinstance(task, VideoTask) else None)
-    raise timed_out(task_id, known, anyio.current_time() - began)
+    raise timed_out(task_id, known, anyio.current_time() - began, gateway=poller.gateway)
 
 
 class _Inbox:
@@ -226,7 +226,8 @@ class Watch:
             return item
         self._end()
         if item is None:
-            raise timed_out(id_of(self._task), self._last, anyio.current_time() - self._began)
+            waited = anyio.current_time() - self._began
+            raise timed_out(id_of(self._task), self._last, waited, gateway=self._poller.gateway)
         raise item[1]
 
     def _begin(self) -> _Inbox:
@@ -306,7 +307,8 @@ class Completed:
 
     def _give_up(self) -> None:
         waited = anyio.current_time() - self._began
-        self._errors += [timed_out(task_id, origin, waited) for task_id, origin in self._open.items()]
+        gateway = self._poller.gateway
+        self._errors += [timed_out(task_id, task, waited, gateway=gateway) for task_id, task in self._open.items()]
         self._let_go()
 
     def _let_go(self) -> None:
