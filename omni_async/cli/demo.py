@@ -54,7 +54,7 @@ def demo(
     Examples:
 
       omni-async demo
-      omni-async demo --out /tmp/look --progress plain
+      omni-async demo --out look --progress plain
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: give --out a folder")
