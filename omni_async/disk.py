@@ -1,15 +1,16 @@
 """Work on files off the event loop: in a worker thread, to its end, and with errors in the user's words."""
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
 import anyio.to_thread
 
 from .errors import DownloadError, OmniError
+from .lifetime import to_the_end
 
 T = TypeVar("T")
 
@@ -32,12 +33,8 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
 
 async def _ended(work: asyncio.Future[Any]) -> None:
     """Wait for `work` however often this is cancelled meanwhile; its result interests nobody any more."""
-    with anyio.CancelScope(shield=True):
-        while not work.done():
-            try:
-                await asyncio.wait({work})
-            except asyncio.CancelledError:
-                continue
+    with contextlib.suppress(asyncio.CancelledError):
+        await to_the_end(work)
     if not work.cancelled():
         work.exception()  # looked at, so that the loop does not warn
 

@@ -116,7 +116,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-async def to_the_end(*tasks: "asyncio.Task[object] | asyncio.Task[None]") -> None:
+async def to_the_end(*tasks: "asyncio.Future[Any]") -> None:
     """Wait until all are done, however often this is cancelled meanwhile, and raise `CancelledError` afterwards."""
     cancelled: asyncio.CancelledError | None = None
     # The shield holds against anyio's scopes; a plain Task.cancel() goes through it and is caught.

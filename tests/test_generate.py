@@ -1,18 +1,17 @@
 """From a described video to a file, one or many; checked before anything is paid."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 
 import anyio
 import pytest
+from pairs import pair
 from warp import WarpLoop
 
 from omni_async import (
     InvalidRequestError,
     Limits,
-    OmniClient,
     OmniError,
     RateLimitError,
     RejectedError,
@@ -22,7 +21,6 @@ from omni_async import (
     VideoRequest,
     WaitTimeoutError,
 )
-from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 
 
@@ -30,16 +28,6 @@ from omni_async.emulator.scenario import Fault
 def anyio_backend():
     """Time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-@contextlib.asynccontextmanager
-async def pair(gateway="jimmy", options=None, **scenario):
-    """An emulator and a client of it."""
-    async with (
-        Emulator(**{"task_seconds": 20, "task_sigma": 0.0, **scenario}) as emulator,
-        OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
-    ):
-        yield emulator, client
 
 
 async def outcomes(iterator):

@@ -50,7 +50,7 @@ TABLE = {
     "uploads": Place(3, ["disk"]),
     "partfile": Place(3, ["disk"]),
     "answers": Place(3),
-    "disk": Place(3),
+    "disk": Place(3, ["lifetime"]),
     "lifetime": Place(3),
     "transport": Place(3, ["safety"]),
     "journal": Place(3),

@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
+from pairs import pair
 from warp import WarpLoop
 
 from omni_async import (
@@ -28,7 +29,6 @@ from omni_async import (
     VideoTask,
     WaitTimeoutError,
 )
-from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.events import Polled, Retried
 from omni_async.exchange import Exchange, Reporter
@@ -43,16 +43,6 @@ from omni_async.waiting import wait_for
 def anyio_backend():
     """Time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-@contextlib.asynccontextmanager
-async def pair(gateway="jimmy", options=None, **scenario):
-    """An emulator and a client of it."""
-    async with (
-        Emulator(**{"task_seconds": 30, "task_sigma": 0.0, **scenario}) as emulator,
-        OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
-    ):
-        yield emulator, client
 
 
 class Clockwork(Exchange):

@@ -1,7 +1,6 @@
 """One id waited for, its changes watched, many ids in order of finishing; and what is left when one walks away."""
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import math
@@ -9,20 +8,19 @@ import warnings
 
 import anyio
 import pytest
+from pairs import pair
 from warp import WarpLoop, run
 
 from omni_async import (
     InvalidRequestError,
     Jimmy,
     NotFoundError,
-    OmniClient,
     OmniError,
     TaskFailedError,
     TaskStatus,
     VideoTask,
     WaitTimeoutError,
 )
-from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.waiting import failure_of, id_of, own, timed_out, video_or_error
 
@@ -31,16 +29,6 @@ from omni_async.waiting import failure_of, id_of, own, timed_out, video_or_error
 def anyio_backend():
     """Time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-@contextlib.asynccontextmanager
-async def pair(gateway="jimmy", options=None, **scenario):
-    """An emulator and a client of it."""
-    async with (
-        Emulator(**{"task_seconds": 30, "task_sigma": 0.0, **scenario}) as emulator,
-        OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
-    ):
-        yield emulator, client
 
 
 async def collect(iterator, seen):

@@ -1,0 +1,16 @@
+"""An emulator and a client of it, as most tests want them."""
+
+import contextlib
+
+from omni_async import OmniClient
+from omni_async.emulator import Emulator
+
+
+@contextlib.asynccontextmanager
+async def pair(gateway="jimmy", options=None, **scenario):
+    """Both, open; tasks take half a minute unless the scenario says otherwise."""
+    async with (
+        Emulator(**{"task_seconds": 30, "task_sigma": 0.0, **scenario}) as emulator,
+        OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
+    ):
+        yield emulator, client
