@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 import attrs
 
 from .disk import in_thread
-from .errors import DownloadError, NotFoundError, OmniError, ResultExpiredError, TaskFailedError
+from .errors import DownloadError, NotFoundError, OmniError, ResultExpiredError
 from .events import Downloaded, Event
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
@@ -33,12 +33,6 @@ class Fetcher(Protocol):
         """Store what is at `url` as `target`."""
 
 
-def failure_of(task: VideoTask) -> TaskFailedError:
-    """The error for a task that ended without a video."""
-    reason = task.error_message or task.error_code or "no reason given"
-    return TaskFailedError(f"the task ended as {task.status.value} and has no video: {reason}", task=task)
-
-
 class Delivery:
     """Brings videos to disk.
 
@@ -46,9 +40,9 @@ class Delivery:
         query: One look at a task.
         downloader: What fetches a URL; see `files.Downloader`.
         base_url: The gateway's, for relative links.
+        failed: Makes the error for a task without a video.
         emit: Takes the `Downloaded` events.
         gateway: The gateway's name, for events and errors about a bare URL.
-        failed: Makes the error for a task without a video.
         clock: Monotonic seconds; given by tests.
         now: Wall time, used for a URL's expiry alone; given by tests.
     """
@@ -59,9 +53,9 @@ class Delivery:
         query: Callable[[str], Awaitable[VideoTask]],
         downloader: Fetcher,
         base_url: str,
+        failed: Callable[[VideoTask], OmniError],
         emit: Callable[[Event], None] | None = None,
         gateway: str = "",
-        failed: Callable[[VideoTask], OmniError] = failure_of,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

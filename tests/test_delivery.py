@@ -4,6 +4,7 @@ import asyncio
 import os
 import traceback
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from omni_async.delivery import Delivery
+from omni_async.dialects import Jimmy
 from omni_async.errors import (
     DownloadError,
     NotFoundError,
@@ -27,6 +29,7 @@ from omni_async.files import Downloader
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.partfile import refuse_existing
 from omni_async.safety import origins
+from omni_async.waiting import failure_of
 
 BASE = "https://gateway.example/api"
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
@@ -67,6 +70,9 @@ class Fetches:
         return target
 
 
+FAILURE = partial(failure_of, moderated=Jimmy().moderated)
+
+
 class Bench:
     """A delivery, what it asks the gateway and what it reports."""
 
@@ -76,6 +82,7 @@ class Bench:
         ticks = iter(range(1000))
         settings: dict[str, Any] = {
             "base_url": BASE,
+            "failed": FAILURE,
             "emit": self.events.append,
             "now": lambda: NOW,
             "clock": lambda: float(next(ticks)),
@@ -303,7 +310,7 @@ async def test_cancellation_passes(tmp_path: Path) -> None:
 async def test_row_62_no_signature_in_tracebacks(tmp_path: Path) -> None:
     """Row 62: neither messages nor the frames' locals of a refused download show the signature."""
     real = Downloader(proxy=None)
-    delivery = Delivery(query=Bench().query, downloader=real, base_url=BASE)
+    delivery = Delivery(query=Bench().query, downloader=real, base_url=BASE, failed=FAILURE)
     for what in (with_url("https://10.0.0.1/v.mp4?sig=CANARY"), "https://10.0.0.1/v.mp4?sig=CANARY"):
         with pytest.raises(UnsafeURLError) as caught:
             await delivery.download(what, tmp_path / "v.mp4")
@@ -345,7 +352,7 @@ async def test_row_52_resumes_with_the_fresh_url(tmp_path: Path) -> None:
         base = str(server.make_url("")).rstrip("/")
         real = Downloader(allowed=origins(base), proxy=None, sleep=no_time)
         bench = Bench(with_url("/v.mp4?sig=new"))
-        delivery = Delivery(query=bench.query, downloader=real, base_url=base)
+        delivery = Delivery(query=bench.query, downloader=real, base_url=base, failed=FAILURE)
         path = await delivery.download(with_url("/v.mp4?sig=old"), tmp_path / "v.mp4")
         await real.aclose()
     assert path.read_bytes() == body
