@@ -2,14 +2,41 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
-from .dialects import Call
+import attrs
+
+from .dialects import Call, Dialect
+from .models import VideoRequest
+
+REFERENCE_FIELDS = ("image_urls", "images", "video_urls")
 
 
 def fingerprint(gateway: str, call: Call) -> str:
     """A hash of what is asked of whom; the same for the same inputs."""
     text = json.dumps([gateway, call.method, call.path, call.body], sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fingerprint_of(dialect: Dialect, request: VideoRequest, hashes: Mapping[str, str]) -> str:
+    """A hash of what is asked of a gateway, local references by content: the same after a file was moved or renamed.
+
+    Args:
+        dialect: The gateway's.
+        request: What is asked. References that `hashes` does not know count as they are written.
+        hashes: SHA-256 of each local file in hex, by the path as it stands in the request.
+    """
+    return fingerprint(dialect.name, dialect.create(_by_content(request, hashes) if hashes else request))
+
+
+def _by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoRequest:
+    """The request with `sha256:<hex>` in place of each path in `hashes`. To be compared, never to be sent."""
+    named: dict[str, Any] = {
+        field: tuple(f"sha256:{hashes[link]}" if link in hashes else link for link in getattr(request, field))
+        for field in REFERENCE_FIELDS
+    }
+    return attrs.evolve(request, **named)
 
 
 def idempotency_key_of(key: str, print_: str) -> str:

@@ -88,6 +88,8 @@ class Abilities:
         first_look: When to look at a new task first.
         min_interval: The shortest advised interval between looks.
         max_interval: The longest advised interval between looks.
+        prompt_apart: Whether `check` and `create` treat every valid prompt alike, and `create` places it in the body as
+            it is: then rows of a batch that differ by their prompt alone are checked together.
     """
 
     idempotency_field: str | None = None
@@ -95,6 +97,7 @@ class Abilities:
     first_look: float = 5.0
     min_interval: float = 5.0
     max_interval: float = 15.0
+    prompt_apart: bool = False
 
 
 @attrs.frozen(kw_only=True)

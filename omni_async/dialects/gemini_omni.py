@@ -249,7 +249,8 @@ class GeminiOmni(_OmniDialect):
     base_url: str = "https://toapis.com"
     models: tuple[ModelSpec, ...] = GUIDE_MODELS
     mode_words: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    abilities: Abilities = Abilities(max_interval=10.0)  # docs: first after 5 s, then about 10 s; URL lives 24 h
+    # docs: first after 5 s, then about 10 s; URL lives 24 h
+    abilities: Abilities = Abilities(max_interval=10.0, prompt_apart=True)
     uploads: UploadRules | None = UPLOADS
     refusals: tuple[RefusalRule, ...] = REFUSALS
 
@@ -282,7 +283,7 @@ class ToApis(_OmniDialect):
     name: str = "toapis"
     base_url: str = "https://toapis.com"
     models: tuple[ModelSpec, ...] = FLAT_MODELS
-    abilities: Abilities = Abilities(idempotency_field="client_business_id", max_interval=10.0)
+    abilities: Abilities = Abilities(idempotency_field="client_business_id", max_interval=10.0, prompt_apart=True)
     uploads: UploadRules | None = UPLOADS
     refusals: tuple[RefusalRule, ...] = REFUSALS
 

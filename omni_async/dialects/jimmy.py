@@ -119,7 +119,8 @@ class Jimmy(Dialect):
     name: str = "jimmy"
     base_url: str = "https://www.jimmyai.cn"
     models: tuple[ModelSpec, ...] = MODELS
-    abilities: Abilities = Abilities(url_lifetime=3 * 86400.0)  # docs: kept 3 days; poll every 5-15 s
+    # docs: kept 3 days; poll every 5-15 s
+    abilities: Abilities = Abilities(url_lifetime=3 * 86400.0, prompt_apart=True)
     uploads: UploadRules | None = UPLOADS
     refusals: tuple[RefusalRule, ...] = REFUSALS
 
