@@ -159,7 +159,7 @@ def judge(bill, folder, *, check=True):
     verdict.states = Counter(state for state, _ in rows.values())
     for row, tasks in bill.charges.items():
         _weigh(verdict, row, tasks, *rows.get(row, ("missing", None)))
-    verdict.wrong += [row for row, (_, task_id) in rows.items() if task_id and row not in bill.charges]
+    verdict.wrong += [f"{row} {task_id}" for row, (_, task_id) in rows.items() if task_id and row not in bill.charges]
     verdict.uncertain = sum(verdict.states[state] for state in OPEN)
     bill.finished |= {task_id for state, task_id in rows.values() if state == "DONE"}
     return verdict
