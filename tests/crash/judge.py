@@ -177,6 +177,8 @@ def _weigh(verdict, row, tasks, state, task_id):
 def judge_results(folder, *, video_bytes):
     """What is wrong with the results of a batch that has ended: one line a settled row, and every video whole."""
     folder = Path(folder)
+    if not (folder / RESULTS).exists():
+        return [f"there is no {RESULTS}"]
     with copied(folder) as connection:
         rows = items(connection)
     settled = {key: (SETTLED[state], task_id) for key, (state, task_id) in rows.items() if state in SETTLED}

@@ -110,7 +110,8 @@ class KillLoop:
 
     def _send_off(self, life):
         """Wait for a random moment and send the signal. False if it had ended before."""
-        starting = self.rng.random() < self.options.starting
+        interpreter = self.options.signal.startswith("INT")  # a Ctrl-C among the imports is Python's own to show
+        starting = not interpreter and self.rng.random() < self.options.starting
         if starting:
             time.sleep(self.rng.uniform(0, self.options.start_seconds))
         else:
@@ -130,7 +131,7 @@ class KillLoop:
             life.signal(signal.SIGINT)
         code, seconds = life.ended(), time.monotonic() - began
         self.figures.to_its_end.append(seconds)
-        allowed = CODES[name] | ({-15, 0, 3} if self.gentle else set()) if starting else CODES[name]
+        allowed = CODES[name] | ({-15} if starting else set())
         if code not in allowed and not (self.gentle and code in ALL_DONE and self._nothing_left()):
             self.figures.faults.append(f"exit code {code} after SIG{name}: {life.said()[-500:]}")
         if name == "INT2" and seconds > LEAVES_WITHIN:

@@ -83,12 +83,13 @@ class Life:
     Args:
         command: Words after the interpreter.
         log: File that its output goes to, anew.
+        under: Words before the interpreter.
     """
 
-    def __init__(self, command, log):
+    def __init__(self, command, log, *, under=()):
         self.log = Path(log)
         with self.log.open("wb") as file:
-            words = [sys.executable, *map(str, command)]
+            words = [*map(str, under), sys.executable, *map(str, command)]
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment()
             )
