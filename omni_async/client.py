@@ -1,8 +1,7 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,15 +12,15 @@ import attrs
 
 from .delivery import Delivery, Progress
 from .dialects import Checked, Dialect
-from .errors import Fault, OmniError
 from .exchange import Exchange, OnEvent, Reporter
 from .files import Downloader
+from .following import Follower, OnFinished, Resumed
 from .generate import Studio
-from .journal import Journal
+from .journal import Journal, SqliteJournal
 from .lifetime import Lifetime
 from .limiter import Limiter
 from .many import Many
-from .models import Balance, Outcome, Stats, VideoRequest, VideoTask, invalid
+from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
 from .poller import Poller
 from .references import References
@@ -32,14 +31,13 @@ from .transport import Key, KeySource, Transport
 from .waiting import Completed, Handle, Watch, failure_of, id_of, own
 
 Asked = VideoRequest | str | Mapping[str, Any]
-OnFinished = Callable[[VideoTask], Awaitable[None]]
 
 
 class OmniClient:
     """Client of one gateway account.
 
-    Works as `async with`, or constructed anywhere, started by the first call and ended by `await aclose()`, also from
-    another task. It belongs to the event loop and the process that started it.
+    Works as `async with`, or constructed anywhere, started by the first call and ended by `await aclose()`. It belongs to
+    the event loop and the process that started it.
 
     Args:
         gateway: `jimmy`, `gemini_omni`, `toapis`, or a `Dialect` of your own.
@@ -47,7 +45,8 @@ class OmniClient:
             gateway's environment variable.
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
-        journal: Where creates are written down; None keeps nothing, and then a crash can lose an id.
+        journal: File in which creates are written down, shared by a machine's processes; None keeps nothing, and then
+            a crash can lose an id. An object of your own may answer the calls of `journal.Journal`.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's `limiter`, to share the account's limits with it.
         poll: When to look at running tasks.
@@ -57,9 +56,9 @@ class OmniClient:
         allow_hosts: Origins that downloads may reach although they are private or plain http.
         headers: Extra headers for API calls.
         strict: Whether a request that breaks the documents' rules is refused; False sends it and warns in the log.
-        keep_requests: Whether a journal keeps the inputs.
+        keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event, synchronously.
-        on_finished: Awaited with each finished task of the journal.
+        on_finished: Awaited with each finished task of the journal, at least once, until it returns.
 
     Raises:
         AuthenticationError: No key; names the variable.
@@ -73,7 +72,7 @@ class OmniClient:
         api_key: KeySource | None = None,
         base_url: str | None = None,
         session: aiohttp.ClientSession | None = None,
-        journal: Journal | None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         limiter: Limiter | None = None,
         poll: PollPolicy | None = None,
@@ -89,7 +88,6 @@ class OmniClient:
     ) -> None:
         self.dialect = dialect_of(gateway)
         self.limiter = limiter or Limiter(limits)
-        self.keep_requests = keep_requests
         self._limits = limits or Limits()
         retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
         self._transport = Transport(
@@ -106,8 +104,13 @@ class OmniClient:
         )
         schedule = schedule_of(self.dialect, poll or PollPolicy())
         self._poller = Poller(self._exchange, schedule, workers=self._limits.max_connections)
-        book = journal_of(journal, on_finished=on_finished is not None)
-        self._submitter = Submitter(self._exchange, book, self._poller.submitted)
+        room, tells = self._limits.max_running_tasks, on_finished is not None
+        book = journal_of(journal, gateway=self.dialect.name, on_finished=tells, room=room)
+        self._journal = book if isinstance(book, SqliteJournal) else None
+        follower = None
+        if self._journal is not None:
+            follower = Follower(self._journal, self._poller, self._exchange, on_finished=on_finished)
+        self._submitter = Submitter(self._exchange, book, lambda task: self._studio.accepted(task))
         self._references = References(self._exchange)
         where = self._transport.base_url
         self._downloader = Downloader(allowed=origins(where, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry)
@@ -119,7 +122,8 @@ class OmniClient:
             gateway=self.dialect.name,
             failed=partial(failure_of, moderated=self.dialect.moderated),
         )
-        self._life = Lifetime(self.dialect.name, self._end)
+        begin = follower.start if follower is not None else None
+        self._life = Lifetime(self.dialect.name, self._end, begin=begin)
         self._studio = Studio(
             exchange=self._exchange,
             submitter=self._submitter,
@@ -127,6 +131,8 @@ class OmniClient:
             references=self._references,
             downloader=self._downloader,
             delivery=delivery,
+            follower=follower,
+            keep=keep_requests,
             strict=strict,
             enter=self._life.enter,
             closed=lambda: self._life.closed,
@@ -308,34 +314,49 @@ class OmniClient:
     async def balance(self, *, scope: str = "account") -> Balance:
         """What the account, or with `scope="key"` the key, has left."""
         self._life.enter()
-        if scope not in ("account", "key"):
-            raise invalid([Fault("scope", f"{scope!r} is not known", ("account", "key"))], gateway=self.dialect.name)
-        try:
-            return await self._exchange.ask(self.dialect.balance(scope), self.dialect.read_balance)
-        except OmniError as error:
-            error.may_have_charged = False
-            raise
+        return await self._studio.balance(scope)
+
+    # --- the journal -------------------------------------------------------------------------------------------
+
+    def resume(self) -> Resumed:
+        """What an earlier run left unfinished: an async iterator over an `Outcome` per row of the journal.
+
+        Uncertain creates come first, as errors; then tasks in order of finishing. Nothing is paid by it: what was never
+        sent is sent only by submitting it again.
+
+        Raises:
+            JournalError: There is no journal file.
+        """
+        self._life.enter()
+        return Resumed(self._studio.followed(), self._poller, self._studio.finished)
+
+    async def settle(
+        self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
+    ) -> VideoTask | None:
+        """Answer the one open question about an uncertain create; exactly one answer is given.
+
+        Args:
+            custom_id: The row: its `custom_id`, or the `key` of the error's evidence.
+            task_id: It is this task, as found in the gateway's console or bill; it is followed from now on.
+            not_charged: It surely was not accepted: submitting it again sends it.
+            pay_again: Nobody can tell: submitting it again sends it, and may pay a second time.
+
+        Returns:
+            The task, if one was named.
+
+        Raises:
+            JournalError: No such row, or it is not uncertain.
+            InvalidRequestError: Not exactly one answer.
+        """
+        self._life.enter()
+        follower = self._studio.followed()
+        return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
 
     # --- looking in, and the end -------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
-        load = self.limiter.load()
-        resumes = datetime.now(UTC) + timedelta(seconds=load.paused_for) if load.paused_for else None
-        return Stats(
-            gateway=self.dialect.name,
-            in_flight=load.in_flight,
-            window=load.window,
-            running=load.running,
-            slots=load.slots,
-            pace=load.pace,
-            create_pace=load.create_pace,
-            paused_until=resumes,
-            following=self._poller.following,
-            waiting_creates=load.waiting_creates,
-            uncertain=self._submitter.uncertain,
-            unclaimed=len(self._submitter.unclaimed),
-        )
+        return self._studio.stats()
 
     def unclaimed(self) -> tuple[Outcome, ...]:
         """Creates that ended after their caller had gone: with a task that runs, or an error that may have charged."""
@@ -353,13 +374,18 @@ class OmniClient:
         try:
             await self._submitter.drain()
             await self._references.aclose()
+            await self._studio.aclose()
             await self._poller.aclose()
         finally:  # also when the loop itself is ended by a second Ctrl-C
             await self._downloader.aclose()
             await self._transport.aclose()
+            if self._journal is not None:
+                await self._journal.aclose()
 
     async def __aenter__(self) -> Self:
         self._life.enter()
+        if self._journal is not None:
+            await self._journal.open()
         return self
 
     async def __aexit__(

@@ -249,4 +249,12 @@ class TargetExistsError(DownloadError, FileExistsError):
 
 
 class JournalError(OmniError):
-    """The journal cannot be used: locked, in conflict, damaged, of a newer schema, or the disk is full."""
+    """The journal cannot be used.
+
+    `kind` says why: `locked` by another process, in `conflict` with what it knows, `damaged`, `newer` than this
+    library, the disk is `full`, or something else `failed`.
+    """
+
+    def __init__(self, message: str, *, kind: str = "failed", **about: Any) -> None:
+        super().__init__(message, **about)
+        self.kind = kind

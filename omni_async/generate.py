@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ import attrs
 
 from .admission import Kind
 from .breaker import Breaker
+from .creates import intent_of
 from .delivery import Delivery, Progress
 from .dialects import Checked
 from .dialects.rules import check_fields
-from .errors import OmniError
+from .errors import Fault, JournalError, OmniError
 from .exchange import Exchange
-from .files import Downloader
+from .files import Downloader, content_hash
+from .following import Follower
+from .identity import fingerprint_of
+from .journal import SqliteJournal
 from .many import Many, Source, Steps
-from .models import VideoRequest, VideoTask, invalid
+from .models import Balance, Stats, VideoRequest, VideoTask, invalid
 from .poller import Poller
-from .references import References, check_references
+from .references import References, check_references, local_references
 from .safety import file_name
 from .submit import Submitter
 from .waiting import Handle, own, video_or_error, wait_for
@@ -44,6 +49,8 @@ class Studio:
         references: Uploads.
         downloader: Fetches URLs.
         delivery: Stores videos.
+        follower: Of the journal file, if there is one.
+        keep: Whether it keeps inputs.
         strict: Whether what breaks the documents' rules is refused.
         enter: Checks that the client may be used; `closed` tells whether it may no more.
     """
@@ -54,11 +61,39 @@ class Studio:
     references: References
     downloader: Downloader
     delivery: Delivery
+    follower: Follower | None
+    keep: bool
     strict: bool
     enter: Callable[[], None]
     closed: Callable[[], bool]
     callers: "set[asyncio.Task[Any] | None]" = attrs.field(factory=set, init=False)
     """Tasks that are about to pay."""
+
+    @property
+    def journal(self) -> SqliteJournal | None:
+        """The journal file, if there is one."""
+        return self.follower.journal if self.follower is not None else None
+
+    def followed(self) -> Follower:
+        """Who follows the journal's tasks.
+
+        Raises:
+            JournalError: There is no journal file.
+        """
+        if self.follower is None:
+            raise JournalError("this client keeps no journal: OmniClient(journal=PATH) does", may_have_charged=False)
+        return self.follower
+
+    def accepted(self, task: VideoTask) -> None:
+        """A create went through: its task holds a slot, and a journalled one is followed to its end."""
+        self.poller.submitted(task)
+        if self.follower is not None:
+            self.follower.follow(task)
+
+    async def aclose(self) -> None:
+        """Follow no more."""
+        if self.follower is not None:
+            await self.follower.aclose()
 
     def check(self, asked: VideoRequest) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing. Gives what is doubtful.
@@ -90,22 +125,75 @@ class Studio:
         max_wait: float | None = None,
         patience: float = 0.0,
         breaker: Breaker | None = None,
+        planned: str | None = None,
     ) -> VideoTask:
-        """Upload what is local, then pay."""
+        """Upload what is local, then pay; a custom id that the journal knows gives its task instead.
+
+        Args:
+            asked: Checked.
+            max_wait: See `Submitter.submit`.
+            patience: See `Submitter.submit`.
+            breaker: See `Submitter.submit`.
+            planned: The fingerprint of a row that is in the journal already, to be sent.
+        """
         caller = asyncio.current_task()
         self.callers.add(caller)
         try:
+            print_ = planned or await self._fingerprint(asked)
+            if self.journal is not None and asked.custom_id and not planned:
+                known = await self.journal.known(asked.custom_id, print_)
+                if known is not None:
+                    return known
             ready = await self.references.published(asked)
-            return await self.submitter.submit(ready, max_wait=max_wait, patience=patience, breaker=breaker)
+            intent = intent_of(self.exchange.dialect, asked, print_, keep=self.keep and self.journal is not None)
+            return await self.submitter.submit(ready, intent, max_wait=max_wait, patience=patience, breaker=breaker)
         finally:
             self.callers.discard(caller)
+
+    async def _fingerprint(self, asked: VideoRequest) -> str:
+        """What makes it the same request again: local references count by their content."""
+        hashes = {path: await content_hash(Path(path)) for _, path in local_references(asked)}
+        return fingerprint_of(self.exchange.dialect, asked, hashes)
+
+    def stats(self) -> Stats:
+        """A snapshot of where the client stands."""
+        load = self.exchange.limiter.load()
+        resumes = datetime.now(UTC) + timedelta(seconds=load.paused_for) if load.paused_for else None
+        return Stats(
+            gateway=self.exchange.dialect.name,
+            in_flight=load.in_flight,
+            window=load.window,
+            running=load.running,
+            slots=load.slots,
+            pace=load.pace,
+            create_pace=load.create_pace,
+            paused_until=resumes,
+            following=self.poller.following,
+            waiting_creates=load.waiting_creates,
+            uncertain=self.submitter.uncertain,
+            unclaimed=len(self.submitter.unclaimed),
+        )
+
+    async def balance(self, scope: str) -> Balance:
+        """What the account or the key has left."""
+        dialect = self.exchange.dialect
+        if scope not in ("account", "key"):
+            raise invalid([Fault("scope", f"{scope!r} is not known", ("account", "key"))], gateway=dialect.name)
+        try:
+            return await self.exchange.ask(dialect.balance(scope), dialect.read_balance)
+        except OmniError as error:
+            error.may_have_charged = False
+            raise
 
     async def wait(self, task: Handle, timeout: float | None) -> VideoTask:
         """The finished task; TaskFailedError for one without a video."""
         origin = own(task, self.exchange.dialect.name)
         if origin is not None and origin.status.finished:
             return self.finished(origin)
-        return self.finished(await wait_for(self.poller, task, timeout))
+        seen = await wait_for(self.poller, task, timeout)
+        if self.journal is not None:
+            await self.journal.finished(seen)  # also of another process's row: the first who sees the end writes it
+        return self.finished(seen)
 
     def finished(self, task: VideoTask) -> VideoTask:
         """A finished task with a video; TaskFailedError for one without."""

@@ -18,10 +18,14 @@ class Lifetime:
     Args:
         gateway: For the errors.
         end: What ending it takes.
+        begin: Called once, by the first call, with the loop running.
     """
 
-    def __init__(self, gateway: str, end: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, gateway: str, end: Callable[[], Awaitable[None]], *, begin: Callable[[], None] | None = None
+    ) -> None:
         self._gateway = gateway
+        self._begin = begin
         self._end = end
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -46,6 +50,8 @@ class Lifetime:
             raise self._error("no event loop runs: call this from async code")
         if self._loop is None:
             self._loop, self._pid = here, os.getpid()
+            if self._begin is not None:
+                self._begin()
         self._check(here)
 
     def _forked(self) -> bool:

@@ -151,6 +151,11 @@ class Limiter:
         """A create whose answer was lost did make a task after all: its slot goes to it."""
         self._state.slots.rename(ticket.key, task_id)
 
+    def occupy(self, task_id: str) -> None:
+        """A task that was submitted before runs: it holds a slot like any other."""
+        self._bind()
+        self._state.slots.hold(task_id, self._now())
+
     def unused(self, ticket: Ticket) -> None:
         """Nothing was sent after all."""
         self._state.unused(ticket, self._now())

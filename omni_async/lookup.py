@@ -4,7 +4,6 @@ import logging
 
 import anyio
 
-from .dialects import Call
 from .errors import NotFoundError, OmniError
 from .exchange import Exchange
 
@@ -16,22 +15,20 @@ TIME = 60.0
 """Seconds for all of it: a closing client waits for this."""
 
 
-async def find_lost(exchange: Exchange, candidate: str | None, call: Call) -> str | None:
+async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | None) -> str | None:
     """The task id of a lost create, or None.
 
     Args:
         exchange: What look-ups go through.
         candidate: An id seen in pieces of the answer: believed after one successful query.
-        call: The create; its idempotency key, if the gateway knows such, finds the task too.
+        name: The create's idempotency key, if the gateway knows such: it finds the task too.
     """
     with anyio.move_on_after(TIME):
         if candidate is not None and await _id_of(exchange, candidate):
             return candidate
-        field = exchange.dialect.abilities.idempotency_field
-        key = (call.body or {}).get(field) if field else None
-        for delay in TRIES if isinstance(key, str) else ():
+        for delay in TRIES if name is not None else ():
             await anyio.sleep(delay)
-            if (task_id := await _id_of(exchange, str(key))) is not None:
+            if (task_id := await _id_of(exchange, str(name))) is not None:
                 return task_id
     return None
 

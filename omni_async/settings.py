@@ -3,8 +3,8 @@
 import os
 
 from .dialects import DIALECTS, Dialect
-from .errors import AuthenticationError, Fault, JournalError
-from .journal import Journal, NoJournal
+from .errors import AuthenticationError, Fault
+from .journal import Journal, NoJournal, SqliteJournal
 from .models import invalid
 from .policies import PollPolicy
 from .schedule import Schedule
@@ -58,18 +58,18 @@ def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
     return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed, strict=strict)
 
 
-def journal_of(journal: Journal | None, *, on_finished: bool) -> Journal:
-    """The caller's journal, or none.
+def journal_of(
+    journal: Journal | str | os.PathLike[str] | None, *, gateway: str, on_finished: bool, room: int | None
+) -> Journal:
+    """The caller's journal: a file, an object of his own, or none.
 
     Raises:
-        JournalError: A path: this version keeps no journal file.
-        InvalidRequestError: `on_finished` without a journal.
+        InvalidRequestError: `on_finished` without a journal file.
     """
+    if isinstance(journal, str) and "://" in journal:
+        raise invalid([Fault("journal", "only a file's path is known here")])
     if isinstance(journal, str | os.PathLike):
-        raise JournalError(
-            "this version keeps no journal file yet: leave journal=None, or pass an object that answers its five calls",
-            may_have_charged=False,
-        )
-    if on_finished and journal is None:
-        raise invalid([Fault("on_finished", "it is called for the tasks of a journal, and there is none")])
+        return SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
+    if on_finished and not isinstance(journal, SqliteJournal):
+        raise invalid([Fault("on_finished", "it is called for the tasks of a journal file, and there is none")])
     return journal if journal is not None else NoJournal()

@@ -7,7 +7,6 @@ now, or the gateway itself said that it failed. Everything else is uncertain and
 import asyncio
 import contextvars
 import logging
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +15,14 @@ import attrs
 
 from .admission import Kind, Ticket
 from .breaker import Breaker
-from .dialects import Call, Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
+from .creates import Attempt, Create, answer_of
+from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .dialects.verdict import candidate_id
 from .errors import (
     AnswerLostError,
     DecodeError,
     GatewayError,
+    JournalError,
     NotSentError,
     OmniError,
     RateLimitError,
@@ -29,8 +30,8 @@ from .errors import (
 )
 from .events import Retried, Submitted, Uncertain
 from .exchange import Exchange, is_unauthorized, unread
-from .identity import fingerprint, idempotency_key_of
-from .journal import Answer, Book, Intent, Journal
+from .identity import idempotency_key_of
+from .journal import Book, Intent, Journal, NotNow
 from .lifetime import Waits, to_the_end
 from .lookup import find_lost
 from .models import Outcome, VideoRequest, VideoTask
@@ -38,35 +39,10 @@ from .retry import backoff
 
 logger = logging.getLogger("omni_async")
 
+SAME_ID = "answered with the task id of another create"
+FOUND = "found by looking it up"
 REMEMBERED = 100_000
 """Task ids remembered to notice one that is given out twice."""
-
-
-@attrs.frozen(kw_only=True)
-class _Attempt:
-    """What one POST came to: a task, an error to raise, or an error after which it may be sent again."""
-
-    task: VideoTask | None = None
-    error: OmniError | None = None
-    again: bool = False
-    hopeless: bool = False
-    state: str = "PLANNED"
-    detail: str = ""
-
-
-@attrs.frozen
-class _Create:
-    """One create on its way."""
-
-    request: VideoRequest
-    intent: Intent
-    call: Call
-
-    @property
-    def whose(self) -> dict[str, Any]:
-        """What its task and events are about."""
-        request = self.request
-        return {"gateway": self.intent.gateway, "custom_id": request.custom_id, "metadata": request.metadata}
 
 
 class Submitter:
@@ -82,7 +58,7 @@ class Submitter:
         self._exchange = exchange
         self._journal = Book(journal)
         self._submitted = submitted
-        self._posts: set[asyncio.Task[_Attempt]] = set()
+        self._posts: set[asyncio.Task[Attempt]] = set()
         self._issued: dict[str, str] = {}
         self._waits = Waits()
         self.unclaimed: list[Outcome] = []
@@ -91,6 +67,7 @@ class Submitter:
     async def submit(
         self,
         request: VideoRequest,
+        intent: Intent,
         *,
         max_wait: float | None = None,
         patience: float = 0.0,
@@ -100,6 +77,7 @@ class Submitter:
 
         Args:
             request: Checked, and with public references only.
+            intent: Its row; see `intent_of`.
             max_wait: Seconds to wait at most for leave to send; None for as long as it takes.
             patience: Seconds to go on trying although the account seems to allow nothing at all.
             breaker: Of the run this is a row of.
@@ -107,7 +85,7 @@ class Submitter:
         Raises:
             OmniError: As the error tree says; `may_have_charged` tells whether money may have gone.
         """
-        create = self._intend(request)
+        create = self._prepared(request, intent)
         try:
             return await self._until_settled(create, max_wait, patience, breaker)
         except OmniError as error:
@@ -116,15 +94,11 @@ class Submitter:
             )
         raise failure
 
-    def _intend(self, request: VideoRequest) -> _Create:
+    def _prepared(self, request: VideoRequest, intent: Intent) -> Create:
         """The row to write and the call to send; the idempotency key is derived from custom id and inputs."""
         dialect = self._exchange.dialect
-        print_ = fingerprint(dialect.name, dialect.create(request))
-        key = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
-        field = dialect.abilities.idempotency_field
-        call = dialect.create(request, idempotency_key=idempotency_key_of(key, print_) if field else None)
-        intent = Intent(key=key, fingerprint=print_, gateway=dialect.name, custom_id=request.custom_id)
-        return _Create(request, intent, call)
+        key = idempotency_key_of(intent.key, intent.fingerprint) if dialect.abilities.idempotency_field else None
+        return Create(request, intent, dialect.create(request, idempotency_key=key))
 
     async def _leave(self, left: float | None, breaker: Breaker | None) -> Ticket:
         """Leave to send one create: the limiter's, and that of the run's breaker."""
@@ -138,7 +112,7 @@ class Submitter:
             limiter.unused(ticket)
 
     async def _until_settled(
-        self, create: _Create, max_wait: float | None, patience: float, breaker: Breaker | None
+        self, create: Create, max_wait: float | None, patience: float, breaker: Breaker | None
     ) -> VideoTask:
         exchange, began = self._exchange, anyio.current_time()
         failures, renewed = 0, False
@@ -147,6 +121,9 @@ class Submitter:
             waited = anyio.current_time() - began
             left = None if max_wait is None else max(max_wait - waited, 0.0)
             attempt = await self._owned(await self._leave(left, breaker), create)
+            if attempt.hold is not None:
+                await self._hold(attempt.hold, left)
+                continue
             if breaker is not None:
                 breaker.ended(uncertain=attempt.error is not None and attempt.error.may_have_charged)
             if attempt.task is not None:
@@ -166,7 +143,15 @@ class Submitter:
                 raise error
             await self._back_off(error, failures, create)
 
-    async def _back_off(self, error: OmniError, failures: int, create: _Create) -> None:
+    async def _hold(self, hold: NotNow, left: float | None) -> None:
+        """Somebody else is sending it, or the journal's processes together run as many tasks as they may."""
+        if left is not None and hold.seconds > left:
+            raise RateLimitError(
+                f"nothing was sent: {hold.why}, and max_wait is over", retry_after=hold.seconds, may_have_charged=False
+            )
+        await self._waits.until(anyio.sleep, hold.seconds)
+
+    async def _back_off(self, error: OmniError, failures: int, create: Create) -> None:
         delay = backoff(failures - 1, self._exchange.rng)
         self._exchange.report(
             Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
@@ -175,7 +160,7 @@ class Submitter:
 
     # --- the client-owned task -----------------------------------------------------------------------------
 
-    async def _owned(self, ticket: Ticket, create: _Create) -> _Attempt:
+    async def _owned(self, ticket: Ticket, create: Create) -> Attempt:
         """Run one POST in a task of the client's: it goes on when its caller is cancelled."""
         post = asyncio.get_running_loop().create_task(self._post(ticket, create), context=contextvars.Context())
         self._posts.add(post)
@@ -187,12 +172,12 @@ class Submitter:
                 post.add_done_callback(lambda done: self._orphaned(done, create.request))
             raise
 
-    def _orphaned(self, post: "asyncio.Task[_Attempt]", request: VideoRequest) -> None:
+    def _orphaned(self, post: "asyncio.Task[Attempt]", request: VideoRequest) -> None:
         """A POST ended whose caller had gone: kept for `unclaimed()`, and logged with its task id."""
         if post.cancelled():
             return
         failure = post.exception()
-        attempt = post.result() if failure is None else _Attempt(error=_as_omni(failure))
+        attempt = post.result() if failure is None else Attempt(error=_as_omni(failure))
         if attempt.task is None and attempt.error is not None and not attempt.error.may_have_charged:
             return
         self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
@@ -208,19 +193,22 @@ class Submitter:
         while running := [post for post in self._posts if not post.done()]:
             await to_the_end(*running)
 
-    async def _post(self, ticket: Ticket, create: _Create) -> _Attempt:
+    async def _post(self, ticket: Ticket, create: Create) -> Attempt:
         """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
         limiter, began = self._exchange.limiter, anyio.current_time()
         try:
             known = await self._journal.intend(create.intent)
+        except NotNow as hold:
+            limiter.unused(ticket)
+            return Attempt(hold=hold)
         except BaseException:
             limiter.unused(ticket)
             raise
         if known is not None:
             limiter.unused(ticket)
-            return _Attempt(task=known)
+            return Attempt(task=known)
         reply: Reply | None = None
-        refused: _Attempt | None = None
+        refused: Attempt | None = None
         try:
             reply = await self._exchange.transport.send(create.call)
         except AnswerLostError as error:
@@ -236,13 +224,13 @@ class Submitter:
             refused = self._give_back(ticket, create, reply, verdict)
         return await self._recorded(ticket, create, reply, verdict, refused, anyio.current_time() - began)
 
-    def _unsent(self, ticket: Ticket, error: OmniError) -> _Attempt:
+    def _unsent(self, ticket: Ticket, error: OmniError) -> Attempt:
         """Proved not to be sent, or the key could not be had."""
         if not isinstance(error, NotSentError):
             self._exchange.limiter.unused(ticket)
-            return _Attempt(error=error)
+            return Attempt(error=error)
         self._exchange.limiter.failed(ticket, sent=False)
-        return _Attempt(error=error, again=not error.configuration)
+        return Attempt(error=error, again=not error.configuration)
 
     def _judged(self, reply: Reply) -> Verdict:
         """What the answer means; a caller's own dialect that trips over it leaves it uncertain, not lost."""
@@ -257,7 +245,7 @@ class Submitter:
             return attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=reason)
         return verdict
 
-    def _give_back(self, ticket: Ticket, create: _Create, reply: Reply, verdict: Verdict) -> _Attempt | None:
+    def _give_back(self, ticket: Ticket, create: Create, reply: Reply, verdict: Verdict) -> Attempt | None:
         """Give the ticket back with what was learnt; a refusal is what the attempt came to."""
         limiter = self._exchange.limiter
         if verdict.meaning is Meaning.REFUSED:
@@ -268,59 +256,64 @@ class Submitter:
             limiter.failed(ticket)
         return None
 
-    def _refused(self, ticket: Ticket, create: _Create, reply: Reply, refusal: Refusal) -> _Attempt:
+    def _refused(self, ticket: Ticket, create: Create, reply: Reply, refusal: Refusal) -> Attempt:
         exchange, prompt = self._exchange, create.request.prompt
         error = error_of(refusal, reply, private=(prompt,), gateway=create.intent.gateway, may_have_charged=False)
         if isinstance(error, RateLimitError):
             decision = exchange.slow_down(ticket, reply, refusal)
             error.retry_after = decision.pause or exchange.limiter.estimate()
-            return _Attempt(error=error, again=True, hopeless=decision.hopeless, detail="refused for now")
+            return Attempt(error=error, again=True, hopeless=decision.hopeless, detail="refused for now")
         if isinstance(error, GatewayError):
             exchange.limiter.failed(ticket, sent=False)
-            return _Attempt(error=error, again=True, detail="the gateway failed")
+            return Attempt(error=error, again=True, detail="the gateway failed")
         exchange.limiter.declined(ticket)
         renewable = is_unauthorized(error) and exchange.transport.key.renewable
         if renewable:
             exchange.transport.key.renew()
-        return _Attempt(error=error, again=renewable, state="REJECTED", detail=str(error.args[0]))
+        return Attempt(error=error, again=renewable, state="REJECTED", detail=str(error.args[0]))
 
     async def _recorded(
         self,
         ticket: Ticket,
-        create: _Create,
+        create: Create,
         reply: Reply | None,
         verdict: Verdict,
-        refused: _Attempt | None,
+        refused: Attempt | None,
         seconds: float,
-    ) -> _Attempt:
-        """Write down what came back before it is decoded strictly, then what it means. The ticket is back already."""
-        if reply is not None or refused is None:
-            answer = Answer(task_id=verdict.task_id or verdict.candidate)
-            if reply is not None:
-                answer = attrs.evolve(answer, status=reply.status, request_id=reply.request_id, body=reply.body)
-            await self._journal.answered(create.intent, answer)
-        if refused is not None:
+    ) -> Attempt:
+        """Write down what came back and means before it is decoded strictly. The ticket is back already."""
+        if reply is None and refused is not None:
             await self._journal.settle(create.intent, refused.state, refused.detail)
             return refused
-        if verdict.task_id is not None:
-            return await self._accepted(create, reply, verdict.task_id, seconds)
-        return await self._uncertain(create, ticket, reply, verdict)
+        answer = answer_of(reply, verdict, refused)
+        if answer.task_id is not None and not self._is_own(create, answer.task_id):
+            answer = attrs.evolve(answer, state="UNCERTAIN", task_id=None, candidate=answer.task_id, detail=SAME_ID)
+        state = await self._journal.answered(create.intent, answer)
+        if refused is not None:
+            return refused
+        if verdict.task_id is None:
+            return await self._uncertain(create, ticket, reply, verdict)
+        if state == "UNCERTAIN":
+            return self._same_id(create, verdict.task_id)
+        return self._accepted(create, reply, verdict.task_id, seconds)
 
-    async def _accepted(self, create: _Create, reply: Reply | None, task_id: str, seconds: float) -> _Attempt:
+    def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
         task = attrs.evolve(self._decoded(reply, task_id), **create.whose)
-        if not self._is_own(create, task_id):
-            return await self._same_id(create, task_id)
-        await self._journal.settle(create.intent, "SUBMITTED", task_id, task_id=task_id)
         self._submitted(task)
         self._exchange.report(
             Submitted(**create.whose, task_id=task_id, model=task.model, request_id=task.request_id, seconds=seconds)
         )
-        return _Attempt(task=task)
+        return Attempt(task=task)
 
-    def _is_own(self, create: _Create, task_id: str) -> bool:
-        """Whether no other create was given this id. What goes by one idempotency key is the same create."""
+    def _name(self, create: Create) -> str | None:
+        """What the gateway knows the create by before it has a task id."""
         field = self._exchange.dialect.abilities.idempotency_field
-        name = str((create.call.body or {}).get(field or "") or create.intent.key)
+        name = (create.call.body or {}).get(field) if field else None
+        return name if isinstance(name, str) else None
+
+    def _is_own(self, create: Create, task_id: str) -> bool:
+        """Whether no other create was given this id. What goes by one idempotency key is the same create."""
+        name = self._name(create) or create.intent.key
         owner = self._issued.setdefault(task_id, name)
         if len(self._issued) > REMEMBERED:
             del self._issued[next(iter(self._issued))]
@@ -340,27 +333,25 @@ class Submitter:
             logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
         return task
 
-    async def _same_id(self, create: _Create, task_id: str) -> _Attempt:
+    def _same_id(self, create: Create, task_id: str) -> Attempt:
         """Two creates were answered with one id (FAULTS row 26): the second has no task that is surely its own."""
-        await self._journal.settle(create.intent, "UNCERTAIN", "another create's task id", task_id=task_id)
-        self._tell_uncertain(create, "answered with the task id of another create", task_id, None)
+        self._tell_uncertain(create, SAME_ID, task_id, None)
         error = DecodeError(
             "the gateway answered with the task id of another create; look this one up in its console or bill",
             task_id=task_id,
         )
-        return _Attempt(error=error)
+        return Attempt(error=error)
 
-    async def _uncertain(self, create: _Create, ticket: Ticket, reply: Reply | None, verdict: Verdict) -> _Attempt:
+    async def _uncertain(self, create: Create, ticket: Ticket, reply: Reply | None, verdict: Verdict) -> Attempt:
         """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
         candidate, reason = verdict.candidate, verdict.reason
-        found = await find_lost(self._exchange, candidate, create.call)
-        if found is not None:
+        found = await find_lost(self._exchange, candidate=candidate, name=self._name(create))
+        if found is not None and await self._found(create, found):
             self._exchange.limiter.adopt(ticket, found)
-            return await self._accepted(create, reply if candidate == found else None, found, 0.0)
-        await self._journal.settle(create.intent, "UNCERTAIN", reason, task_id=candidate)
+            return self._accepted(create, reply if candidate == found else None, found, 0.0)
         request_id = reply.request_id if reply else None
         self._tell_uncertain(create, reason, candidate, request_id)
-        evidence: dict[str, Any] = {"reason": reason, "candidate": candidate}
+        evidence: dict[str, Any] = {"reason": reason, "candidate": candidate, "key": create.intent.key}
         if reply is not None:
             evidence |= {"status": reply.status, "body": reply.body}
         error = SubmissionUncertainError(
@@ -370,9 +361,21 @@ class Submitter:
             request_id=request_id,
             task_id=candidate,
         )
-        return _Attempt(error=error)
+        return Attempt(error=error)
 
-    def _tell_uncertain(self, create: _Create, reason: str, candidate: str | None, request_id: str | None) -> None:
+    async def _found(self, create: Create, task_id: str) -> bool:
+        """Record whose task was found; False if it is another create's."""
+        if not self._is_own(create, task_id):
+            return False
+        try:
+            await self._journal.settle(create.intent, "SUBMITTED", FOUND, task_id=task_id)
+        except JournalError as error:
+            if error.kind != "conflict":
+                raise
+            return False
+        return True
+
+    def _tell_uncertain(self, create: Create, reason: str, candidate: str | None, request_id: str | None) -> None:
         self.uncertain += 1
         self._exchange.report(Uncertain(**create.whose, reason=reason, candidate=candidate, request_id=request_id))
 

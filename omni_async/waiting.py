@@ -175,10 +175,11 @@ class _Inbox:
         return self.items.popleft()
 
 
-class _FinishedInbox(_Inbox):
+class FinishedInbox(_Inbox):
     """An inbox that only finished tasks enter."""
 
     def changed(self, task: VideoTask) -> None:
+        """The poller: the task changed."""
         if task.status.finished:
             self._put(task)
 
@@ -255,7 +256,7 @@ class Completed:
     """Async iterator over finished tasks in order of finishing; what could not be followed is raised at the end."""
 
     def __init__(self, poller: Poller, tasks: Iterable[Handle], *, timeout: float | None) -> None:
-        self._inbox: _FinishedInbox | None = None
+        self._inbox: FinishedInbox | None = None
         self._poller = poller
         self._open: dict[str, VideoTask | None] = {}
         for task in tasks:
@@ -298,9 +299,9 @@ class Completed:
             raise errors[0]
         raise StopAsyncIteration
 
-    def _begin(self) -> _FinishedInbox:
+    def _begin(self) -> FinishedInbox:
         self._began = anyio.current_time()
-        self._inbox = _FinishedInbox(deadline_after(self._timeout))
+        self._inbox = FinishedInbox(deadline_after(self._timeout))
         for task_id, origin in self._open.items():
             self._poller.follow(task_id, self._inbox, origin=origin)
         return self._inbox

@@ -266,8 +266,8 @@ class RecordingJournal:
 
     @property
     def states(self):
-        """What was settled."""
-        return [call[1] for call in self.calls if call[0] == "settle"]
+        """What its creates came to."""
+        return [call[-2] for call in self.calls if call[0] in ("settle", "answered")]
 
     def _note(self, name, *rest):
         self.calls.append((name, *rest))
@@ -282,11 +282,12 @@ class RecordingJournal:
     async def answered(self, intent: Intent, answer: Answer):
         """Noted."""
         self.answers.append(answer)
-        self._note("answered", answer.task_id or "")
+        self._note("answered", answer.task_id or answer.candidate or "", answer.state, answer.detail)
+        return answer.state
 
-    async def settle(self, intent: Intent, state: str, detail: str = ""):
+    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None):
         """Noted."""
-        self._note("settle", state, detail)
+        self._note("settle", task_id or "", state, detail)
 
     async def claim(self):
         """Nothing."""

@@ -5,16 +5,30 @@ that has not reached the caller does not survive a crash.
 """
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from .errors import JournalError, OmniError
-from .models import VideoTask
+from ..errors import JournalError, OmniError
+from ..models import VideoTask
 
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
+
+
+class NotNow(Exception):  # noqa: N818 - no error: somebody else is at it, or there is no room
+    """A create may not be sent at the moment.
+
+    Args:
+        why: In a few words.
+        seconds: When to ask again.
+    """
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.why = why
+        self.seconds = seconds
 
 
 @attrs.frozen(kw_only=True)
@@ -26,12 +40,16 @@ class Intent:
         fingerprint: Hash of gateway, model and inputs.
         gateway: Name of the gateway.
         custom_id: The caller's own id.
+        inputs: The request's fields as JSON text; None keeps none.
+        metadata: The caller's own data.
     """
 
     key: str
     fingerprint: str
     gateway: str
     custom_id: str | None = None
+    inputs: str | None = attrs.field(default=None, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,39 +57,50 @@ class Answer:
     """What came back for a create, as kept: before it is decoded strictly.
 
     Args:
+        state: What it means: SUBMITTED, UNCERTAIN, REJECTED, or PLANNED for a refusal for now.
         status: HTTP status; None if no answer came.
         request_id: The gateway's id of the request.
         body: At most 64 KiB, without the key.
-        task_id: The best guess at the task id.
+        task_id: The task's id, if the create was surely accepted.
+        candidate: An id that may be the task's.
+        detail: Why, in a few words.
     """
 
+    state: str
     status: int | None = None
     request_id: str | None = None
     body: bytes = attrs.field(default=b"", repr=False)
     task_id: str | None = None
+    candidate: str | None = None
+    detail: str = ""
 
 
 class Journal(Protocol):
-    """What a journal answers. States are the words of the ledger: PLANNED, SUBMITTED, REJECTED, UNCERTAIN, …"""
+    """What a journal answers. States are the words of `states.State`."""
 
     async def intend(self, intent: Intent) -> VideoTask | None:
         """Make the intent durable before the first byte is sent; gives the task if this id was submitted before.
 
         Raises:
+            NotNow: Somebody is sending it just now, or there is no room for one more running task.
+            SubmissionUncertainError: It was sent before, and nobody knows what came of it.
             JournalError: It cannot be written, or the id is known with other inputs. Nothing may be sent then.
         """
         ...
 
-    async def answered(self, intent: Intent, answer: Answer) -> None:
-        """Make the answer durable before it is decoded."""
+    async def answered(self, intent: Intent, answer: Answer) -> str:
+        """Make the answer, and what it means, durable before it is decoded strictly.
+
+        Gives the state that was written: UNCERTAIN if the task id is another row's.
+        """
         ...
 
-    async def settle(self, intent: Intent, state: str, detail: str = "") -> None:
-        """Record what the create came to."""
+    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
+        """Record what the create came to without an answer, or what was found out about it later."""
         ...
 
     async def claim(self) -> Sequence[Any]:
-        """Take over rows whose owner is gone."""
+        """Take over rows whose owner is gone; gives them."""
         ...
 
     async def pending(self) -> Sequence[VideoTask]:
@@ -86,10 +115,11 @@ class NoJournal:
         """Nothing is known."""
         return None
 
-    async def answered(self, intent: Intent, answer: Answer) -> None:
+    async def answered(self, intent: Intent, answer: Answer) -> str:
         """Forgotten."""
+        return answer.state
 
-    async def settle(self, intent: Intent, state: str, detail: str = "") -> None:
+    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
         """Forgotten."""
 
     async def claim(self) -> Sequence[Any]:
@@ -115,19 +145,21 @@ class Book:
         """As the journal; nothing was sent if it fails."""
         return await _written(self._journal.intend(intent), sent=False)
 
-    async def answered(self, intent: Intent, answer: Answer) -> None:
+    async def answered(self, intent: Intent, answer: Answer) -> str:
         """As the journal."""
-        await _written(self._journal.answered(intent, answer), task_id=answer.task_id)
+        return await _written(self._journal.answered(intent, answer), task_id=answer.task_id or answer.candidate)
 
     async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
         """As the journal; `task_id` is what would be lost."""
-        await _written(self._journal.settle(intent, state, detail), task_id=task_id)
+        await _written(self._journal.settle(intent, state, detail, task_id=task_id), task_id=task_id)
 
 
 async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True) -> T:
     failure: OmniError
     try:
         return await writing
+    except NotNow:
+        raise
     except OmniError as error:
         failure = error.about(task_id=task_id)
     except Exception as error:

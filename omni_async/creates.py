@@ -1,0 +1,71 @@
+"""A create: its row in the journal, its call, and what sending it came to."""
+
+import secrets
+from typing import Any
+
+import attrs
+
+from .dialects import Call, Dialect, Reply, Verdict
+from .errors import OmniError
+from .journal import Answer, Intent, NotNow
+from .journal.entries import write_request
+from .models import VideoRequest, VideoTask
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold."""
+
+    task: VideoTask | None = None
+    error: OmniError | None = None
+    again: bool = False
+    hopeless: bool = False
+    state: str = "PLANNED"
+    detail: str = ""
+    hold: NotNow | None = None
+
+
+@attrs.frozen
+class Create:
+    """One create on its way."""
+
+    request: VideoRequest
+    intent: Intent
+    call: Call
+
+    @property
+    def whose(self) -> dict[str, Any]:
+        """What its task and events are about."""
+        request = self.request
+        return {"gateway": self.intent.gateway, "custom_id": request.custom_id, "metadata": request.metadata}
+
+
+def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool = True) -> Intent:
+    """The row of a create.
+
+    Args:
+        dialect: The gateway's.
+        asked: What the caller asked for, local references as they are.
+        print_: Its fingerprint.
+        keep: Whether its inputs are kept; the fingerprint always is.
+    """
+    return Intent(
+        key=asked.custom_id or f"anonymous-{secrets.token_hex(16)}",
+        fingerprint=print_,
+        gateway=dialect.name,
+        custom_id=asked.custom_id,
+        inputs=write_request(asked) if keep else None,
+        metadata=asked.metadata,
+    )
+
+
+def answer_of(reply: Reply | None, verdict: Verdict, refused: Attempt | None) -> Answer:
+    """What is kept of an answer."""
+    told: dict[str, Any] = {}
+    if reply is not None:
+        told = {"status": reply.status, "request_id": reply.request_id, "body": reply.body}
+    if refused is not None:
+        return Answer(state=refused.state, detail=refused.detail, **told)
+    if verdict.task_id is not None:
+        return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
+    return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)

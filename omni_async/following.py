@@ -1,0 +1,308 @@
+"""Journalled tasks: followed to their end without a waiter, also after a restart, and told to `on_finished`.
+
+What another client instance left when it died is taken over: its rows carry the name of a lock that is free now.
+"""
+
+import asyncio
+import contextvars
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Self
+
+import anyio
+
+from .errors import JournalError, OmniError
+from .exchange import Exchange
+from .identity import idempotency_key_of
+from .journal import Entry, SqliteJournal, State
+from .journal.entries import request_of, uncertain_error
+from .lookup import find_lost
+from .models import Outcome, VideoTask
+from .poller import Poller
+from .submit import FOUND
+from .waiting import FinishedInbox
+
+logger = logging.getLogger("omni_async")
+
+OnFinished = Callable[[VideoTask], Awaitable[None]]
+
+EVERY = 5.0
+"""Seconds between two looks for rows whose owner has died."""
+AT_ONCE = 32
+"""Calls of `on_finished` at the same time."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before `on_finished` is called again after it raised, and before a journal that failed is tried again."""
+LATER, MUCH_LATER = 60.0, 3600.0
+"""Seconds before a task is looked at again that could not be followed."""
+GRACE = 10.0
+"""Seconds for `on_finished` to end when the client closes; cut short, it is called again after the next start."""
+
+
+class Follower:
+    """Follows the tasks of one client's journal.
+
+    Args:
+        journal: Where they stand.
+        poller: Looks at them.
+        exchange: What look-ups of lost creates go through.
+        on_finished: Awaited with each finished task until it returns.
+        take_over: Whether tasks that others left are followed, too.
+        lost: Told of a task that cannot be followed; by default it is looked at again much later.
+    """
+
+    deadline = math.inf
+
+    def __init__(
+        self,
+        journal: SqliteJournal,
+        poller: Poller,
+        exchange: Exchange,
+        *,
+        on_finished: OnFinished | None = None,
+        take_over: bool = True,
+        lost: Callable[[str, OmniError], None] | None = None,
+    ) -> None:
+        self.journal = journal
+        self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
+        self._follows, self._lost = take_over, lost
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._telling = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._left: dict[str, Entry] = {}
+        self._failures: dict[str, int] = {}
+        self._closed = False
+
+    # --- starting, and taking over -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look for what others left; with the client's first call."""
+        if self._watch is None and not self._closed:
+            self._watch = _background(self._watching())
+
+    async def _watching(self) -> None:
+        complained = False
+        while True:
+            try:
+                await self.take_over()
+            except OmniError as error:
+                if not complained:
+                    logger.warning("the journal cannot be searched for unfinished tasks: %s", error)
+                complained = True
+            if self.journal.exclusive:
+                return  # nobody else can leave anything
+            await anyio.sleep(EVERY)
+
+    async def take_over(self) -> None:
+        """Take over what nobody follows; creates whose answer was lost are looked up where that can be done."""
+        entries = await self.journal.claim()
+        found = await asyncio.gather(*(self._look_up(entry) for entry in entries))
+        for entry in found:
+            self._left[entry.key] = entry
+            if self._follows:
+                self._adopt(entry)
+
+    async def _look_up(self, entry: Entry) -> Entry:
+        """An uncertain row that the gateway knows by its idempotency key finds its task again."""
+        field = self._exchange.dialect.abilities.idempotency_field
+        if entry.state is not State.UNCERTAIN or not field:
+            return entry
+        name = idempotency_key_of(entry.key, entry.fingerprint)
+        task_id = await find_lost(self._exchange, candidate=None, name=name)
+        if task_id is None:
+            return entry
+        try:
+            return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id))
+        except JournalError as error:
+            logger.warning("the task of a lost create was found and could not be entered: %s", error)
+            return entry
+
+    def _adopt(self, entry: Entry) -> None:
+        task = entry.video_task
+        if task is not None and entry.state is State.SUBMITTED:
+            self._exchange.limiter.occupy(task.task_id)
+            self.follow(task)
+        elif self.journal.tells(entry):
+            self._spawn(self._tell(entry))
+
+    async def left_over(self) -> list[Entry]:
+        """What earlier runs left unfinished and nobody has been given yet, as it stands now; each once."""
+        await self.take_over()
+        keys, self._left = list(self._left), {}
+        return await self.journal.run(lambda ledger: [e for e in map(ledger.entry, keys) if e is not None])
+
+    async def settle(self, key: str, *, task_id: str | None, not_charged: bool, pay_again: bool) -> VideoTask | None:
+        """Answer for an uncertain row; see `OmniClient.settle`."""
+        await self.take_over()  # a row whose sender has died may not have been found uncertain yet
+        entry = await self.journal.resolve(key, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
+        await self.take_over()
+        return entry.video_task
+
+    # --- following ---------------------------------------------------------------------------------------------
+
+    def follow(self, task: VideoTask) -> None:
+        """Follow a task to its end, whether or not anybody waits for it."""
+        if not self._closed:
+            self._poller.follow(task.task_id, self, origin=task)
+
+    def changed(self, task: VideoTask) -> None:
+        """The poller: the task changed."""
+        if task.status.finished:
+            self._failures.pop(task.task_id, None)
+            self._spawn(self._record(task))
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        """The poller: the task cannot be followed just now. It was paid for, so it is not given up."""
+        if self._closed:
+            return
+        if self._lost is not None:
+            self._lost(task_id, error)
+            return
+        failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
+        pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
+        logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
+        self._spawn(self._again(VideoTask(task_id=task_id, custom_id=error.custom_id), pause))
+
+    async def _again(self, task: VideoTask, pause: float) -> None:
+        await anyio.sleep(pause)
+        self.follow(task)
+
+    async def _record(self, task: VideoTask) -> None:
+        entry = await self._insist(lambda: self.journal.finished(task))
+        if entry is not None and self.journal.tells(entry):
+            await self._tell(entry)
+
+    async def _tell(self, entry: Entry) -> None:
+        """Call `on_finished` until it returns, then note that."""
+        task, pause = entry.video_task, FIRST_PAUSE
+        while self._on_finished is not None and task is not None:
+            try:
+                await self._told(task)
+                break
+            except Exception:
+                logger.exception("on_finished raised for task %s; it is called again in %.0f s", task.task_id, pause)
+            await anyio.sleep(pause)
+            pause = min(2.0 * pause, LONGEST_PAUSE)
+        await self._insist(lambda: self.journal.told(entry.key))
+
+    async def _told(self, task: VideoTask) -> None:
+        async with self._room:
+            self._telling += 1
+            try:
+                if self._on_finished is not None:
+                    await self._on_finished(task)
+            finally:
+                self._telling -= 1
+
+    async def _insist(self, write: Callable[[], Awaitable[Any]]) -> Any:
+        """Write until it can be written: what fails here is known to the gateway, and can wait."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await write()
+            except JournalError as error:
+                logger.error("a task's end could not be written down (%s); tried again in %.0f s", error, pause)
+            await anyio.sleep(pause)
+            pause = min(2.0 * pause, LONGEST_PAUSE)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
+        task = _background(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Stop following; what is unfinished is followed by the next client."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
+        if self._work:
+            await asyncio.wait(self._work, timeout=GRACE if self._telling else 0.1)
+        self._closed = True
+        for task in tuple(self._work):
+            task.cancel()
+        if self._work:
+            await asyncio.wait(self._work)
+
+
+def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+class Resumed:
+    """Async iterator over what earlier runs left unfinished: uncertain rows first, then tasks as they finish.
+
+    Args:
+        follower: Of the journal.
+        poller: Follows.
+        finished: Gives back a finished task with a video, or raises TaskFailedError.
+    """
+
+    def __init__(self, follower: Follower, poller: Poller, finished: Callable[[VideoTask], VideoTask]) -> None:
+        self._follower, self._poller, self._finished = follower, poller, finished
+        self._inbox: FinishedInbox | None = None
+        self._open: dict[str, Entry] = {}
+        self._ready: deque[Outcome] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """The next outcome; one task's error does not end it.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        inbox = self._inbox or await self._begin()
+        if not self._ready and self._open:
+            item = await inbox.next()
+            if item is not None:  # there is no deadline
+                self._ready.append(self._ended(item))
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.popleft()
+
+    async def _begin(self) -> FinishedInbox:
+        entries = await self._follower.left_over()
+        uncertain = await self._follower.journal.uncertain()
+        self._inbox = inbox = FinishedInbox(math.inf)
+        self._ready.extend(_outcome(entry, None, uncertain_error(entry)) for entry in uncertain)
+        self._take(entries)
+        return inbox
+
+    def _take(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            task = entry.video_task
+            if task is not None and task.status.finished:
+                self._ready.append(self._judged(entry, task))
+            elif task is not None and self._inbox is not None:
+                self._open[task.task_id] = entry
+                self._poller.follow(task.task_id, self._inbox, origin=task)
+
+    def _ended(self, item: "VideoTask | tuple[str, OmniError]") -> Outcome:
+        if isinstance(item, VideoTask):
+            return self._judged(self._open.pop(item.task_id), item)
+        return _outcome(self._open.pop(item[0]), None, item[1])
+
+    def _judged(self, entry: Entry, task: VideoTask) -> Outcome:
+        try:
+            return _outcome(entry, self._finished(task), None)
+        except OmniError as error:
+            return _outcome(entry, task, error)
+
+    async def aclose(self) -> None:
+        """Let go; the tasks are followed on all the same."""
+        if self._inbox is not None:
+            for task_id in self._open:
+                self._poller.let_go(task_id, self._inbox)
+        self._open = {}
+
+
+def _outcome(entry: Entry, task: VideoTask | None, error: OmniError | None) -> Outcome:
+    return Outcome(request=request_of(entry), task=task or entry.video_task, error=error)

@@ -1,0 +1,150 @@
+"""A journal's row as an object, and a task as the text that a row keeps."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from ..errors import SubmissionUncertainError
+from ..models import FIELDS, TaskStatus, VideoRequest, VideoTask
+from .states import State
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One row. Times are seconds since 1970.
+
+    Args:
+        key: The caller's `custom_id`, or one made for it.
+        gateway: Name of the gateway.
+        fingerprint: Hash of gateway, model and inputs.
+        state: Where it stands.
+        custom_id: The caller's own id, if he gave one.
+        owner: Which client instance follows it.
+        task_id: The gateway's id.
+        candidate: An id that may be the task's.
+        attempts: Creates that came to an end other than a refusal for now.
+        notify: Whether `on_finished` is still to be told.
+        inputs: The request as JSON text.
+        metadata: The caller's own data as JSON text.
+        planned_at: When it was entered.
+        sent_at: When its create was last sent.
+        finished_at: When its task was seen finished.
+        detail: Why it stands so, in a few words.
+        task: The finished task as JSON text, with its URL.
+        expires_at: When that URL dies.
+        target: File to make, under the videos' folder.
+        size: Bytes of the stored file.
+        sha256: Its hash.
+        carried: Columns of the sheet that are only carried, as JSON text.
+        position: Place in the sheet.
+        run: The number of the last run whose sheet had it.
+    """
+
+    key: str
+    gateway: str
+    fingerprint: str
+    state: State = attrs.field(converter=State)
+    custom_id: str | None = None
+    owner: str | None = None
+    task_id: str | None = None
+    candidate: str | None = None
+    attempts: int = 0
+    notify: bool = attrs.field(default=False, converter=bool)
+    inputs: str | None = attrs.field(default=None, repr=False)
+    metadata: str | None = attrs.field(default=None, repr=False)
+    planned_at: float | None = None
+    sent_at: float | None = None
+    finished_at: float | None = None
+    detail: str | None = attrs.field(default=None, repr=False)
+    task: str | None = attrs.field(default=None, repr=False)
+    expires_at: float | None = None
+    target: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    carried: str | None = attrs.field(default=None, repr=False)
+    position: int | None = None
+    run: int | None = None
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The caller's own data."""
+        return dict(json.loads(self.metadata)) if self.metadata else {}
+
+    @property
+    def video_task(self) -> VideoTask | None:
+        """The task as last known; None without a task id."""
+        if self.task_id is None:
+            return None
+        known = _TASK_OF[self.state] | (read_task(self.task) if self.task else {})
+        own = {"gateway": self.gateway, "custom_id": self.custom_id, "metadata": self.data}
+        return VideoTask(**{**known, "task_id": self.task_id, **own})
+
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))
+
+_TASK_OF: Mapping[State, dict[str, Any]] = {
+    **{state: {"status": TaskStatus.QUEUED} for state in State},
+    State.SUCCEEDED: {"status": TaskStatus.SUCCEEDED},
+    State.DONE: {"status": TaskStatus.SUCCEEDED},
+    State.EXPIRED: {"status": TaskStatus.SUCCEEDED},
+    State.FAILED: {"status": TaskStatus.FAILED},
+    State.CANCELED: {"status": TaskStatus.CANCELED},
+}
+_TIMES = ("created_at", "completed_at", "expires_at")
+_KEPT = ("status", "raw_status", "progress", "model", "mode", "video_url", "error_message", "error_code", "request_id")
+
+
+def write_request(request: VideoRequest) -> str:
+    """What was asked, as JSON text; `custom_id` and `metadata` stand in columns of their own."""
+    given = {name: getattr(request, name) for name in FIELDS if name not in ("custom_id", "metadata")}
+    return json.dumps(
+        {name: value for name, value in given.items() if value not in (None, (), {})}, ensure_ascii=False, default=dict
+    )
+
+
+def request_of(entry: Entry) -> VideoRequest | None:
+    """What was asked, as it was written; None if inputs are not kept."""
+    if entry.inputs is None:
+        return None
+    return VideoRequest(**json.loads(entry.inputs), custom_id=entry.custom_id, metadata=entry.data)
+
+
+def write_task(task: VideoTask) -> str:
+    """A finished task as JSON text, with its URL and without the gateway's answer."""
+    kept = {name: getattr(task, name) for name in _KEPT}
+    times = {name: getattr(task, name) for name in _TIMES}
+    kept |= {name: time.isoformat() for name, time in times.items() if time is not None}
+    return json.dumps({name: value for name, value in kept.items() if value not in (None, "")}, ensure_ascii=False)
+
+
+def read_task(text: str) -> dict[str, Any]:
+    """The fields of a task that `write_task` wrote."""
+    known: dict[str, Any] = json.loads(text)
+    known |= {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
+    return known | {"status": TaskStatus(known["status"])}
+
+
+def seconds_of(time: datetime | None) -> float | None:
+    """A time as the seconds since 1970 that a row keeps."""
+    return None if time is None else time.timestamp()
+
+
+def shown_time(seconds: float | None) -> str | None:
+    """A row's time for people and programs: ISO 8601, UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def uncertain_error(entry: Entry) -> SubmissionUncertainError:
+    """The error for a create that was sent before, and of which nobody knows what came."""
+    return SubmissionUncertainError(
+        f"a create of this id was sent before and may have been charged: {entry.detail or 'no answer is known'}. "
+        "Look in the gateway's console or bill, then settle it: with its task id, as not charged, or to pay again",
+        evidence={"reason": entry.detail, "candidate": entry.candidate},
+        gateway=entry.gateway,
+        custom_id=entry.custom_id,
+        task_id=entry.candidate,
+        metadata=entry.data or None,
+    )

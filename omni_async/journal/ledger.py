@@ -1,0 +1,330 @@
+"""The journal's core: what can happen to a row, as plain functions of one database connection. No loop, no thread.
+
+Each call is part of a transaction that the caller begins and commits. A call looks before it writes: one that raises
+has changed nothing.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from ..errors import JournalError
+from ..models import VideoTask
+from .entries import COLUMNS, Entry, seconds_of, uncertain_error, write_task
+from .seam import Answer, Intent, NotNow
+from .states import FINAL, OF_STATUS, UNPAID, State, check_way
+
+WAIT = 0.25
+"""Seconds after which to ask again about a create that somebody else is sending."""
+ROOM = 1.0
+"""Seconds after which to ask again for room."""
+BODY = 64 * 1024
+LOST = "the process ended before the answer was written down"
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
+_LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One thing that happened to a row. `at` is seconds since 1970, `body` at most 64 KiB of an answer."""
+
+    at: float
+    what: str
+    state: str
+    detail: str | None = None
+    task_id: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
+
+
+class Ledger:
+    """The rows.
+
+    Args:
+        connection: To the journal's database.
+        clock: Wall time, in seconds since 1970.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, clock: Callable[[], float] = time.time) -> None:
+        self.connection = connection
+        self._clock = clock
+
+    # --- transactions ------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin to write; nobody else does meanwhile."""
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self.connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo what was not committed."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    # --- a create ----------------------------------------------------------------------------------------------
+
+    def intend(self, intent: Intent, *, owner: str, room: int | None = None, notify: bool = False) -> VideoTask | None:
+        """See `Journal.intend`; `room` is how many tasks may run at once."""
+        entry = self.entry(intent.key)
+        if entry is None:
+            self._check_room(room)
+            self._insert(intent, owner, notify=notify)
+            return None
+        known = _known(entry, intent.fingerprint)
+        if known is None:
+            self._check_room(room)
+            self._send_again(intent, owner, notify=notify or entry.notify)
+        return known
+
+    def _check_room(self, room: int | None) -> None:
+        if room is not None and self.running() >= room:
+            raise NotNow(f"{room} tasks of this journal are running", ROOM)
+
+    def _insert(self, intent: Intent, owner: str, *, notify: bool) -> None:
+        now, metadata = self._clock(), _json(intent.metadata)
+        self.connection.execute(
+            "INSERT INTO item (key, gateway, fingerprint, state, custom_id, owner, notify, inputs, metadata,"
+            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, ?, ?, ?)",
+            (intent.key, intent.gateway, intent.fingerprint, intent.custom_id, owner, notify, intent.inputs,
+             metadata, now, now),
+        )  # fmt: skip
+
+    def _send_again(self, intent: Intent, owner: str, *, notify: bool) -> None:
+        """What was not paid is sent, with the inputs it has now."""
+        self.connection.execute(
+            "UPDATE item SET state = 'SUBMITTING', gateway = ?, fingerprint = ?, owner = ?, notify = ?, sent_at = ?,"
+            " inputs = coalesce(?, inputs), metadata = coalesce(?, metadata), detail = NULL WHERE key = ?",
+            (intent.gateway, intent.fingerprint, owner, notify, self._clock(), intent.inputs, _json(intent.metadata),
+             intent.key),
+        )  # fmt: skip
+
+    def known(self, key: str, fingerprint: str) -> VideoTask | None:
+        """The task of an id, without sending anything; None if it may be sent, or is being sent.
+
+        Raises:
+            SubmissionUncertainError: It was sent before, and nobody knows what came of it.
+            JournalError: It is known with other inputs.
+        """
+        entry = self.entry(key)
+        try:
+            return None if entry is None else _known(entry, fingerprint)
+        except NotNow:
+            return None
+
+    def answered(self, key: str, answer: Answer) -> State:
+        """See `Journal.answered`."""
+        entry, state, task_id = self._must(key), State(answer.state), answer.task_id
+        candidate, detail = answer.candidate, answer.detail
+        if task_id is not None and self._taken(entry, task_id):
+            state, task_id, candidate, detail = State.UNCERTAIN, None, task_id, "another row has this task id"
+        check_way(key, entry.state, state)
+        self._record(key, "answer", state, detail, task_id or candidate, answer)
+        self._move(key, state, task_id=task_id, candidate=candidate, detail=detail, tried=state is not State.PLANNED)
+        return state
+
+    def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
+        """See `Journal.settle`."""
+        entry = self._must(key)
+        if entry.state is state:
+            return
+        check_way(key, entry.state, state)
+        if state is State.SUBMITTED and (task_id is None or self._taken(entry, task_id)):
+            raise JournalError(f"task {task_id} belongs to another row", kind="conflict", custom_id=entry.custom_id)
+        self._record(key, "settled", state, detail, task_id)
+        sure = task_id if state is State.SUBMITTED else None
+        tried = entry.state is State.SUBMITTING and state not in UNPAID
+        self._move(key, state, task_id=sure, candidate=None if sure else task_id, detail=detail, tried=tried)
+
+    def _taken(self, entry: Entry, task_id: str) -> bool:
+        """Whether the task is another row's."""
+        query = "SELECT 1 FROM item WHERE gateway = ? AND task_id = ? AND key != ?"
+        return self.connection.execute(query, (entry.gateway, task_id, entry.key)).fetchone() is not None
+
+    def _move(
+        self, key: str, state: State, *, task_id: str | None, candidate: str | None, detail: str, tried: bool
+    ) -> None:
+        self.connection.execute(
+            "UPDATE item SET state = ?, task_id = ?, candidate = ?, detail = ?, attempts = attempts + ? WHERE key = ?",
+            (state, task_id, candidate, detail or None, tried, key),
+        )
+
+    # --- a task's end ------------------------------------------------------------------------------------------
+
+    def finished(self, gateway: str, task: VideoTask, *, notify: bool = False) -> Entry | None:
+        """Record a task's end; the first one that is seen stands. Gives its row, or None if it has none."""
+        entry = self._by_task(gateway, task.task_id)
+        if entry is None or entry.state is not State.SUBMITTED:
+            return entry
+        self.connection.execute(
+            "UPDATE item SET state = ?, task = ?, finished_at = ?, expires_at = ?, notify = max(notify, ?), detail = ?"
+            " WHERE key = ?",
+            (OF_STATUS[task.status], write_task(task), self._clock(), seconds_of(task.expires_at), notify,
+             task.error_message, entry.key),
+        )  # fmt: skip
+        return self.entry(entry.key)
+
+    def told(self, key: str) -> None:
+        """`on_finished` has returned for this row."""
+        self.connection.execute("UPDATE item SET notify = 0 WHERE key = ?", (key,))
+
+    def _by_task(self, gateway: str, task_id: str) -> Entry | None:
+        row = self.connection.execute(f"{_SELECT} WHERE gateway = ? AND task_id = ?", (gateway, task_id)).fetchone()
+        return None if row is None else _entry(row)
+
+    # --- whose rows --------------------------------------------------------------------------------------------
+
+    def owners(self) -> list[str]:
+        """Who has rows that are unfinished, or finished and untold."""
+        query = (
+            f"SELECT owner FROM item WHERE {_LIVE}"  # noqa: S608
+            " UNION SELECT owner FROM item WHERE notify = 1 AND finished_at IS NOT NULL"
+        )
+        return [name for (name,) in self.connection.execute(query) if name is not None]
+
+    def take_over(self, owner: str, dead: Sequence[str], gateway: str) -> list[Entry]:
+        """Make the rows of dead owners one's own; what they were sending is uncertain. Gives those rows."""
+        keys = [key for name in dead for key in self._unfinished(name, gateway)]
+        for key, state in keys:
+            if state is State.SUBMITTING:
+                self._record(key, "taken over", State.UNCERTAIN, LOST)
+                self._move(key, State.UNCERTAIN, task_id=None, candidate=None, detail=LOST, tried=True)
+            self.connection.execute("UPDATE item SET owner = ? WHERE key = ?", (owner, key))
+        return [self._must(key) for key, _ in keys]
+
+    def _unfinished(self, owner: str, gateway: str) -> list[tuple[str, State]]:
+        query = (
+            f"SELECT key, state FROM item WHERE gateway = ? AND owner = ? AND ({_LIVE}"  # noqa: S608
+            " OR (notify = 1 AND finished_at IS NOT NULL))"
+        )
+        return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner))]
+
+    def running(self) -> int:
+        """Rows that may be running at their gateway."""
+        return int(self.connection.execute(f"SELECT count(*) FROM item WHERE {_LIVE}").fetchone()[0])  # noqa: S608
+
+    # --- a person's word ---------------------------------------------------------------------------------------
+
+    def resolve(self, key: str, state: State, what: str, task_id: str | None = None) -> Entry:
+        """Settle an uncertain row by what a person found out, recorded as such.
+
+        Raises:
+            JournalError: There is no such row, it is not uncertain, or the task id is another row's.
+        """
+        entry = self.entry(key)
+        if entry is None:
+            raise JournalError(f"there is no row {key!r} in this journal", may_have_charged=False)
+        if entry.state is not State.UNCERTAIN:
+            raise JournalError(f"row {key!r} is {entry.state}, not UNCERTAIN: there is nothing to settle")
+        self.settle(key, state, what, task_id)
+        return self._must(key)
+
+    def found(self, key: str, how: str, task_id: str) -> Entry:
+        """The task of a lost create was found; gives its row."""
+        self.settle(key, State.SUBMITTED, how, task_id)
+        return self._must(key)
+
+    def disown(self, key: str) -> None:
+        """Nobody follows the row: the next client that looks takes it over."""
+        self.connection.execute("UPDATE item SET owner = '' WHERE key = ?", (key,))
+
+    # --- looking, cleaning -------------------------------------------------------------------------------------
+
+    def entry(self, key: str) -> Entry | None:
+        """One row."""
+        row = self.connection.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _entry(row)
+
+    def _must(self, key: str) -> Entry:
+        entry = self.entry(key)
+        if entry is None:
+            raise JournalError(f"row {key!r} has gone from the journal")
+        return entry
+
+    def entries(self, states: Iterable[State] | None = None) -> Iterator[Entry]:
+        """All rows, or those in certain states, in the order of the sheet or of entering."""
+        marks, values = "", [str(state) for state in states] if states is not None else []
+        if states is not None:
+            marks = f" WHERE state IN ({', '.join('?' * len(values))})"
+        for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid", values):
+            yield _entry(row)
+
+    def counts(self) -> dict[State, int]:
+        """How many rows stand where."""
+        return {State(s): n for s, n in self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")}
+
+    def records(self, key: str) -> list[Record]:
+        """What happened to a row, the oldest first."""
+        names = [field.name for field in attrs.fields(Record)]
+        rows = self.connection.execute(f"SELECT {', '.join(names)} FROM record WHERE key = ? ORDER BY rowid", (key,))  # noqa: S608
+        return [Record(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def _record(
+        self, key: str, what: str, state: State, detail: str, task_id: str | None = None, answer: Answer | None = None
+    ) -> None:
+        status, request_id = (answer.status, answer.request_id) if answer else (None, None)
+        body = answer.body[:BODY] if answer and answer.body else None
+        self.connection.execute(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, self._clock(), what, state, detail or None, task_id, status, request_id, body),
+        )
+
+    def prune(self, before: float) -> int:
+        """Forget rows that ended before a time and have been told of; how many. What may cost money stays.
+
+        Raises:
+            JournalError: A batch's journal: without it the batch would be paid again.
+        """
+        if self.note("batch") is not None:
+            raise JournalError("a batch's journal is what keeps its rows from being paid again: it is not pruned")
+        marks = ", ".join(f"'{state}'" for state in sorted(FINAL))
+        over = f"(state IN ({marks}) AND notify = 0 AND finished_at < ?) OR (state = 'REJECTED' AND sent_at < ?)"
+        keys, times = f"SELECT key FROM item WHERE {over}", (before, before)  # noqa: S608
+        self.connection.execute(f"DELETE FROM record WHERE key IN ({keys})", times)  # noqa: S608
+        return self.connection.execute(f"DELETE FROM item WHERE {over}", times).rowcount  # noqa: S608
+
+    def note(self, name: str) -> str | None:
+        """What is noted under a name."""
+        row = self.connection.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def write_note(self, name: str, value: str) -> None:
+        """Note something."""
+        self.connection.execute(
+            "INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, value)
+        )
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    return Entry(**dict(zip(COLUMNS, row, strict=True)))
+
+
+def _known(entry: Entry, fingerprint: str) -> VideoTask | None:
+    """What is known of an id that is to be sent: its task, or None if it was not paid and may be."""
+    if entry.state in UNPAID:
+        return None
+    if entry.fingerprint != fingerprint:
+        raise JournalError(
+            f"the journal knows {entry.key!r} with other inputs: give the changed request an id of its own",
+            kind="conflict",
+            gateway=entry.gateway,
+            custom_id=entry.custom_id,
+            task_id=entry.task_id,
+        )
+    if entry.state is State.SUBMITTING:
+        raise NotNow("a create of this id is on its way", WAIT)
+    if entry.state is State.UNCERTAIN:
+        raise uncertain_error(entry)
+    return entry.video_task
+
+
+def _json(metadata: Any) -> str | None:
+    return json.dumps(dict(metadata), ensure_ascii=False, default=str) if metadata else None

@@ -1,0 +1,170 @@
+"""Who is alive: OS locks on small files beside the journal. No heartbeat, no clock, no pid.
+
+Each client instance holds a lock on a file of its own, and its rows carry that file's name: rows whose lock can be
+taken have nobody who follows them. A batch holds one more, which keeps everybody else out.
+"""
+
+import contextlib
+import os
+import secrets
+import sys
+import time
+import weakref
+from pathlib import Path
+
+from ..errors import JournalError
+
+TRIES, PAUSE = 20, 0.01
+"""A look at whether a lock is held takes it for a moment; so one that is surely free is asked for more than once."""
+
+
+class FileLock:
+    """An exclusive lock on a file of its own; the system drops it when the process ends, however it ends.
+
+    Args:
+        path: The file; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def acquire(self, *, make: bool = True) -> bool:
+        """Take the lock if it is free; whether it was. With `make=False` a missing file counts as free."""
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | (os.O_CREAT if make else 0)
+        try:
+            file = os.open(self.path, flags, 0o600)
+        except FileNotFoundError:
+            if make:
+                raise
+            return True
+        if not _locked(file):
+            os.close(file)
+            return False
+        self._file = file
+        _held.add(self)
+        return True
+
+    def release(self, *, remove: bool = False) -> None:
+        """Give it back."""
+        file, self._file = self._file, None
+        if remove:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        if file is not None:
+            os.close(file)
+
+    def forget(self) -> None:
+        """In a child after a fork: the lock is the parent's, and must not outlive it here."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _locked(file: int) -> bool:
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _locked(file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+_held: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for lock in tuple(_held):
+        lock.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Ownership:
+    """One client instance's place at a journal.
+
+    Args:
+        journal: The journal's file.
+        exclusive: Whether everybody else is kept out, as by a batch.
+
+    Raises:
+        JournalError: A batch has it, or (`exclusive`) anybody.
+    """
+
+    def __init__(self, journal: Path, *, exclusive: bool) -> None:
+        self._journal = journal
+        self.name = secrets.token_hex(8)
+        self._own = FileLock(self._file(self.name))
+        self._batch = FileLock(journal.with_name(f"{journal.name}.lock"))
+        if not _insist(self._own):
+            raise JournalError(f"{self._own.path} cannot be locked", may_have_charged=False)
+        try:
+            self._keep_out(exclusive=exclusive)
+        except BaseException:
+            self.release()
+            raise
+
+    def _file(self, name: str) -> Path:
+        return self._journal.with_name(f"{self._journal.name}.owner-{name}")
+
+    def _keep_out(self, *, exclusive: bool) -> None:
+        """Take the batch's lock, for as long as this lives or just to see that nobody has it."""
+        free = _insist(self._batch)
+        if free and exclusive:
+            others = self._journal.parent.glob(f"{_literal(self._journal.name)}.owner-*")
+            names = {path.name.rpartition("-")[2] for path in others}
+            free = not any(self.alive(name) for name in names - {self.name})
+        elif free:
+            self._batch.release()
+        if not free:
+            raise JournalError(
+                f"{self._journal} is in use by another process: end that one, or wait for it "
+                "(commands that only read, such as `omni-async journal`, work meanwhile)",
+                kind="locked",
+                may_have_charged=False,
+            )
+
+    def alive(self, name: str) -> bool:
+        """Whether the client instance of that name still lives."""
+        if name == self.name:
+            return True
+        probe = FileLock(self._file(name))
+        free = probe.acquire(make=False)
+        probe.release()
+        return not free
+
+    def bury(self, name: str) -> None:
+        """Remove what a dead instance left, once no row carries its name."""
+        with contextlib.suppress(OSError):
+            self._file(name).unlink()
+
+    def release(self) -> None:
+        """Give the place up: what is unfinished may be taken over."""
+        self._batch.release()
+        self._own.release(remove=True)
+
+
+def _insist(lock: FileLock) -> bool:
+    for _ in range(TRIES):
+        if lock.acquire():
+            return True
+        time.sleep(PAUSE)
+    return False
+
+
+def _literal(name: str) -> str:
+    """A file name as a glob pattern that means just that name."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

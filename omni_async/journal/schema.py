@@ -1,0 +1,217 @@
+"""The journal's file: where it may lie, how it is opened, its tables and their versions.
+
+A file that is damaged, of a newer version, or somebody else's is left as it is: what it may still tell about money
+spent is worth more than a journal that works.
+"""
+
+import contextlib
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import JournalError
+
+APPLICATION = 0x4F6D4E69
+"""Marks the file as ours (SQLite's `application_id`)."""
+BUSY = 30.0
+"""Seconds to wait for another process's commit."""
+CHECKED = 32 * 1024 * 1024
+"""Bytes up to which a file is checked as a whole when it is opened."""
+NETWORK = frozenset(
+    "nfs nfs4 cifs smb3 smbfs afs afpfs ncpfs webdav davfs 9p ceph lustre glusterfs fuse.sshfs fuse.glusterfs".split()
+)
+"""File systems whose locks and syncs SQLite cannot rely on (sqlite.org/faq.html#q5)."""
+
+MIGRATIONS: Sequence[str] = (
+    """
+    CREATE TABLE item (
+      key TEXT NOT NULL PRIMARY KEY,
+      gateway TEXT NOT NULL,
+      fingerprint TEXT NOT NULL,
+      state TEXT NOT NULL,
+      custom_id TEXT,
+      owner TEXT,
+      task_id TEXT,
+      candidate TEXT,
+      attempts INTEGER NOT NULL DEFAULT 0,
+      notify INTEGER NOT NULL DEFAULT 0,
+      inputs TEXT,
+      metadata TEXT,
+      planned_at REAL,
+      sent_at REAL,
+      finished_at REAL,
+      detail TEXT,
+      task TEXT,
+      expires_at REAL,
+      target TEXT,
+      target_key TEXT,
+      size INTEGER,
+      sha256 TEXT,
+      carried TEXT,
+      position INTEGER,
+      run INTEGER
+    );
+    CREATE UNIQUE INDEX item_task ON item (gateway, task_id) WHERE task_id IS NOT NULL;
+    CREATE UNIQUE INDEX item_target ON item (target_key) WHERE target_key IS NOT NULL;
+    CREATE INDEX item_open ON item (state, owner) WHERE state IN ('SUBMITTING', 'SUBMITTED');
+    CREATE INDEX item_untold ON item (owner) WHERE notify = 1 AND finished_at IS NOT NULL;
+    CREATE INDEX item_uncertain ON item (gateway) WHERE state = 'UNCERTAIN';
+    CREATE TABLE record (
+      key TEXT NOT NULL,
+      at REAL NOT NULL,
+      what TEXT NOT NULL,
+      state TEXT NOT NULL,
+      detail TEXT,
+      task_id TEXT,
+      status INTEGER,
+      request_id TEXT,
+      body BLOB
+    );
+    CREATE INDEX record_key ON record (key);
+    CREATE TABLE note (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+"""One script a version; a file of version n gets those from n on, in one transaction each."""
+
+_making = threading.Lock()
+
+
+def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the journal, made or brought up to date if need be.
+
+    Args:
+        path: Its file.
+        read_only: Only look: nothing is made or changed, and no lock is needed.
+
+    Raises:
+        JournalError: It cannot be opened, is damaged, newer, no journal, or lies where none can.
+    """
+    _check_place(path, read_only=read_only)
+    try:
+        with _making:  # SQLite's locks are dropped when its file is closed by other means
+            if not path.exists():
+                _make(path)
+            connection = _connect(path)
+        try:
+            _check(connection, path)
+            if read_only:
+                connection.execute("PRAGMA query_only = 1")
+            else:
+                _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    except (sqlite3.Error, OSError) as error:
+        raise journal_error(error, path) from None
+
+
+def _check_place(path: Path, *, read_only: bool) -> None:
+    problem = None
+    if path.is_dir():
+        problem = "is a folder"
+    elif read_only and not path.exists():
+        problem = "does not exist"
+    elif not path.parent.is_dir():
+        problem = "cannot be made: its folder does not exist"
+    elif on_network(path):
+        problem = "lies on a network file system, whose locks cannot be relied on: keep it on a local disk"
+    if problem:
+        raise JournalError(f"the journal {path} {problem}", may_have_charged=False)
+
+
+def on_network(path: Path, mounts: str = "/proc/self/mounts") -> bool:
+    """Whether a path lies on a network file system, as far as the system tells (Linux and Windows)."""
+    if sys.platform == "win32":
+        return str(path.resolve()).startswith("\\\\")
+    try:
+        lines = Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    here, best, kind = path.resolve(), -1, ""
+    for line in lines:
+        _, place, name, *_ = line.split(" ")
+        mount = Path(place.replace("\\040", " "))
+        if len(mount.parts) >= best and here.is_relative_to(mount):
+            best, kind = len(mount.parts), name
+    return kind in NETWORK
+
+
+def _make(path: Path) -> None:
+    """An empty file that only its owner reads; SQLite gives its companions the same mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False
+    )
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Only look, until it is sure that the file is a journal that this library can keep."""
+    application, version = (_number(connection, name) for name in ("application_id", "user_version"))
+    tables = _number(connection, "schema_version")
+    if application != APPLICATION and (application or version or tables):
+        raise JournalError(f"{path} is another program's database, not a journal", kind="damaged")
+    if version > len(MIGRATIONS):
+        raise JournalError(
+            f"the journal {path} has version {version}, and this library knows {len(MIGRATIONS)}: upgrade the library",
+            kind="newer",
+        )
+    if path.stat().st_size <= CHECKED:
+        told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if told != "ok":
+            raise JournalError(_damaged(path, told), kind="damaged")
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone leaves it in the disk's cache
+    while (version := _number(connection, "user_version")) < len(MIGRATIONS):
+        _migrate(connection, version)
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """One version up, unless another process was faster."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _number(connection, "user_version") == version:
+            for statement in MIGRATIONS[version].split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def journal_error(error: Exception, path: Path | None = None) -> JournalError:
+    """What SQLite or the system says, in the user's words. Nothing of a row stands in it."""
+    name, code = path or "the journal", getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if isinstance(code, int) else None
+    if primary == sqlite3.SQLITE_FULL:
+        return JournalError(f"no space left for {name}: free some", kind="full")
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return JournalError(_damaged(name, str(error)), kind="damaged")
+    if primary == sqlite3.SQLITE_BUSY:
+        return JournalError(f"{name} is held by another process for {BUSY:g} s already", kind="locked")
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return JournalError(f"{name} cannot be used ({reason}): see to its disk and permissions", kind="failed")
+
+
+def _damaged(path: Path | str, told: str) -> str:
+    return (
+        f"the journal {path} is damaged ({told}). It was left as it is, because it tells what was paid: copy it, and "
+        "recover what it holds with SQLite's `.recover`"
+    )

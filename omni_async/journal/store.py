@@ -1,0 +1,227 @@
+"""A journal file as the client uses it: every call waits until what it says is on disk."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from ..errors import Fault, JournalError
+from ..models import VideoTask, invalid
+from . import fallback
+from .entries import Entry
+from .ledger import Ledger
+from .owners import Ownership
+from .schema import open_journal
+from .seam import Answer, Intent
+from .states import FINAL, State
+from .writer import Writer
+
+T = TypeVar("T")
+
+INSIST = 30.0
+"""Seconds for which an answer that cannot be written is tried again: it may be all that is known of a payment."""
+AGAIN = 0.5
+ADOPTED = "settled by a person: it is this task"
+NOT_CHARGED = "settled by a person: it was not charged"
+PAY_AGAIN = "settled by a person: pay again"
+
+
+class SqliteJournal:
+    """A journal in one SQLite file, opened by its first call.
+
+    Args:
+        path: Its file.
+        gateway: Whose rows are followed.
+        exclusive: Keep every other process out, as a batch does.
+        room: How many tasks may run at once, over all processes that share the file; None for no limit.
+        notify: Whether finished tasks are to be told to `on_finished`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        gateway: str,
+        exclusive: bool = False,
+        room: int | None = None,
+        notify: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.gateway, self.exclusive, self.room, self.notify = gateway, exclusive, room, notify
+        self._owner: Ownership | None = None
+        self._writer: Writer | None = None
+        self._opening: asyncio.Task[Writer] | None = None
+        self._closed = False
+
+    # --- opening and closing -----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open it, once.
+
+        Raises:
+            JournalError: Locked, damaged, newer, or not to be used for another reason.
+        """
+        await self._ready()
+
+    async def _ready(self) -> Writer:
+        if self._writer is not None:
+            return self._writer
+        if self._closed:
+            raise JournalError("the journal is closed", may_have_charged=False)
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Writer:
+        writer = Writer(self._opened)
+        await writer.open()
+        self._writer = writer
+        return writer
+
+    def _opened(self) -> tuple[Ledger, Callable[[], None]]:
+        """In the writer's thread: the lock first, then the database."""
+        path = self.path.absolute()
+        if not path.parent.is_dir():
+            raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
+        owner = Ownership(path, exclusive=self.exclusive)
+        try:
+            connection = open_journal(path)
+            ledger = Ledger(connection)
+            fallback.merge(path, ledger)
+        except BaseException:
+            owner.release()
+            raise
+        self._owner = owner
+        return ledger, owner.release
+
+    async def run(self, work: Callable[[Ledger], T]) -> T:
+        """Do `work` on the ledger, and give what it gives once that is durable."""
+        return await (await self._ready()).run(work)
+
+    async def aclose(self) -> None:
+        """Close it; what is unfinished may be taken over by another client."""
+        self._closed = True
+        if self._opening is not None and not self._opening.done():
+            await asyncio.wait({self._opening})
+        if self._writer is not None:
+            await self._writer.aclose()
+
+    @property
+    def owner(self) -> str:
+        """The name that this client's rows carry."""
+        return self._owner.name if self._owner is not None else ""
+
+    # --- the five calls ----------------------------------------------------------------------------------------
+
+    async def intend(self, intent: Intent) -> VideoTask | None:
+        """See `Journal.intend`."""
+        return await self.run(
+            lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
+        )
+
+    async def answered(self, intent: Intent, answer: Answer) -> str:
+        """See `Journal.answered`. Tried again for half a minute; then it goes where it can still be read.
+
+        Raises:
+            JournalError: It is not in the journal; it is in the file beside it if any disk takes it.
+        """
+        deadline = anyio.current_time() + INSIST
+        while True:
+            try:
+                return await self.run(lambda ledger: ledger.answered(intent.key, answer))
+            except JournalError as error:
+                if error.kind in ("full", "failed", "locked") and anyio.current_time() < deadline:
+                    await anyio.sleep(AGAIN)
+                    continue
+                place = await asyncio.to_thread(fallback.append, self.path, intent, answer)
+                if place is not None:
+                    error.args = (f"{error.args[0]}; what came back for the create is noted in {place}",)
+                error.may_have_charged = True
+                raise
+
+    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
+        """See `Journal.settle`."""
+        await self.run(lambda ledger: ledger.settle(intent.key, State(state), detail, task_id))
+
+    async def claim(self) -> Sequence[Entry]:
+        """Take over what nobody follows: unfinished rows, and finished ones that `on_finished` was not told of."""
+        return await self.run(self._claim)
+
+    def _claim(self, ledger: Ledger) -> list[Entry]:
+        owner = self._owner
+        if owner is None:
+            return []
+        dead = [name for name in ledger.owners() if not name or not owner.alive(name)]
+        taken = ledger.take_over(owner.name, dead, self.gateway)
+        left = set(ledger.owners())
+        for name in dead:
+            if name and name not in left:
+                owner.bury(name)
+        return taken
+
+    async def pending(self) -> Sequence[VideoTask]:
+        """The tasks of this client that were submitted and not seen finished."""
+        entries = await self.run(lambda ledger: [e for e in ledger.entries([State.SUBMITTED]) if e.owner == self.owner])
+        return [task for entry in entries if (task := entry.video_task) is not None]
+
+    # --- what a client does beyond -----------------------------------------------------------------------------
+
+    async def known(self, key: str, fingerprint: str) -> VideoTask | None:
+        """See `Ledger.known`."""
+        return await self.run(lambda ledger: ledger.known(key, fingerprint))
+
+    async def finished(self, task: VideoTask) -> Entry | None:
+        """Record a task's end; gives its row, or None if it has none here."""
+        if not task.status.finished:
+            return None
+        return await self.run(lambda ledger: ledger.finished(self.gateway, task, notify=self.notify))
+
+    async def told(self, key: str) -> None:
+        """`on_finished` has returned for this row."""
+        await self.run(lambda ledger: ledger.told(key))
+
+    async def resolve(
+        self, key: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
+    ) -> Entry:
+        """Settle an uncertain row; see `ledger.Ledger.resolve`."""
+        return await self.run(
+            lambda ledger: resolve(ledger, key, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
+        )
+
+    async def uncertain(self) -> list[Entry]:
+        """The rows of this gateway that wait to be settled."""
+        rows = await self.run(lambda ledger: list(ledger.entries([State.UNCERTAIN])))
+        return [entry for entry in rows if entry.gateway == self.gateway]
+
+    def tells(self, entry: Entry) -> bool:
+        """Whether `on_finished` is to be told of this row by this client."""
+        return self.notify and entry.notify and entry.state in FINAL and entry.owner == self.owner
+
+
+def resolve(
+    ledger: Ledger, key: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
+) -> Entry:
+    """Settle an uncertain row by what a person found out: exactly one of the three.
+
+    Args:
+        ledger: Where it stands.
+        key: Its id.
+        task_id: The task was found in the gateway's console or bill: it is followed.
+        not_charged: It surely was not accepted: it may be sent.
+        pay_again: Nobody can tell, and a second payment is accepted: it may be sent.
+
+    Raises:
+        JournalError: No such row, or it is not uncertain.
+        InvalidRequestError: Not exactly one was said.
+    """
+    words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]
+    if len(words) + (task_id is not None) != 1:
+        raise invalid([Fault("settle", "say one of task_id, not_charged and pay_again")])
+    if task_id is None:
+        return ledger.resolve(key, State.PLANNED, words[0])
+    entry = ledger.resolve(key, State.SUBMITTED, ADOPTED, task_id)
+    ledger.disown(key)
+    return entry
