@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from .dialects import Call, Dialect, Reply, Verdict
-from .errors import OmniError
+from .errors import AuthenticationError, OmniError, QuotaError, RejectedError
 from .journal import Answer, Intent, NotNow
 from .journal.entries import write_request
 from .models import VideoRequest, VideoTask
@@ -65,7 +65,14 @@ def answer_of(reply: Reply | None, verdict: Verdict, refused: Attempt | None) ->
     if reply is not None:
         told = {"status": reply.status, "request_id": reply.request_id, "body": reply.body}
     if refused is not None:
-        return Answer(state=refused.state, detail=refused.detail, **told)
+        return Answer(state=refused.state, detail=refused.detail, again=_again(refused.error), **told)
     if verdict.task_id is not None:
         return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
+
+
+def _again(error: OmniError | None) -> int:
+    """Whether a refused create may be sent again unchanged: 2 by itself, 1 when that is asked for, 0 never."""
+    if isinstance(error, AuthenticationError | QuotaError):
+        return 2
+    return 0 if isinstance(error, RejectedError) and error.moderated else 1

@@ -19,6 +19,7 @@ from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
 
 Progress = Callable[[int, int | None], None]
+OnWhole = Callable[[Path], Awaitable[None]]
 
 
 class Fetcher(Protocol):
@@ -28,7 +29,13 @@ class Fetcher(Protocol):
         """Raise TargetExistsError if `target` is there and may not be replaced."""
 
     async def fetch(
-        self, url: str, target: Path, *, overwrite: bool = False, on_progress: Progress | None = None
+        self,
+        url: str,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        on_progress: Progress | None = None,
+        on_whole: OnWhole | None = None,
     ) -> Path:
         """Store what is at `url` as `target`."""
 
@@ -70,6 +77,7 @@ class Delivery:
         *,
         overwrite: bool = False,
         on_progress: Progress | None = None,
+        on_whole: OnWhole | None = None,
     ) -> Path:
         """Store a task's video.
 
@@ -79,6 +87,7 @@ class Delivery:
                 after the task.
             overwrite: Replace what is there.
             on_progress: Called with the bytes stored and the length of the whole, or None where that is not known.
+            on_whole: Awaited with the whole video's path before it gets its name.
 
         Returns:
             The file.
@@ -90,7 +99,7 @@ class Delivery:
             DownloadError: The task is still running, or any other reason; see `files.Downloader.fetch`.
         """
         task = _task_of(task_or_url)
-        errand = _Errand(overwrite, on_progress, url="" if task else str(task_or_url))
+        errand = _Errand(overwrite, on_progress, on_whole, url="" if task else str(task_or_url))
         del task_or_url  # a traceback shown with locals must not show a signature
         known = self._known(task)
         started = self._clock()
@@ -141,7 +150,11 @@ class Delivery:
 
     async def _fetch(self, errand: "_Errand") -> Path:
         return await self._downloader.fetch(
-            errand.url, errand.target, overwrite=errand.overwrite, on_progress=errand.on_progress
+            errand.url,
+            errand.target,
+            overwrite=errand.overwrite,
+            on_progress=errand.on_progress,
+            on_whole=errand.on_whole,
         )
 
     async def _look(self, task: VideoTask) -> VideoTask:
@@ -170,6 +183,7 @@ class _Errand:
 
     overwrite: bool
     on_progress: Progress | None
+    on_whole: OnWhole | None
     url: str = attrs.field(repr=False)
     target: Path = Path()
 

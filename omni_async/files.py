@@ -30,6 +30,7 @@ from .uploads import check_upload, content_hash, is_local, upload_form
 __all__ = ["Downloader", "check_upload", "content_hash", "is_local", "upload_form"]
 
 Progress = Callable[[int, int | None], None]
+OnWhole = Callable[[Path], Awaitable[None]]
 
 CHUNK = 1024 * 1024
 MAX_BYTES = 4 * 1024**3
@@ -65,6 +66,7 @@ class _Job:
     url: str = attrs.field(repr=False)
     part: PartFile
     on_progress: Progress | None
+    on_whole: OnWhole | None = None
     afresh: bool = False
     best: int = 0
     failures: int = 0
@@ -129,7 +131,13 @@ class Downloader:
         await on_disk(target, lambda: refuse_existing(target, overwrite=overwrite))
 
     async def fetch(
-        self, url: str, target: Path, *, overwrite: bool = False, on_progress: Progress | None = None
+        self,
+        url: str,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        on_progress: Progress | None = None,
+        on_whole: OnWhole | None = None,
     ) -> Path:
         """Store what is at `url` as `target`, going on from an earlier `.part` if it is the same video.
 
@@ -138,6 +146,7 @@ class Downloader:
             target: The file to make; folders above it are made, too.
             overwrite: Replace what is there.
             on_progress: Called with the bytes stored and the length of the whole, or None where that is not known.
+            on_whole: Awaited with the `.part` when it is whole, before it gets its name.
 
         Raises:
             TargetExistsError: Checked before anything is asked for.
@@ -147,7 +156,7 @@ class Downloader:
             DownloadError: Anything else; `__cause__` is the disk's OSError if it was the disk.
         """
         part = PartFile(target, overwrite=overwrite)
-        job = _Job(url, part, on_progress)
+        job = _Job(url, part, on_progress, on_whole)
         del url  # a traceback shown with locals must not show a signature
         try:
             await self.refuse_existing(target, overwrite=overwrite)
@@ -163,6 +172,8 @@ class Downloader:
         while True:
             started = self._clock()
             setback = await self._attempt(job)
+            if setback is None and job.on_whole is not None:
+                await job.on_whole(job.part.path)
             if setback is None:
                 return await on_disk(job.part.target, job.part.publish)
             if setback.discard:

@@ -49,7 +49,6 @@ class Follower:
         exchange: What look-ups of lost creates go through.
         on_finished: Awaited with each finished task until it returns.
         take_over: Whether tasks that others left are followed, too.
-        lost: Told of a task that cannot be followed; by default it is looked at again much later.
     """
 
     deadline = math.inf
@@ -62,11 +61,11 @@ class Follower:
         *,
         on_finished: OnFinished | None = None,
         take_over: bool = True,
-        lost: Callable[[str, OmniError], None] | None = None,
     ) -> None:
         self.journal = journal
         self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
-        self._follows, self._lost = take_over, lost
+        self._follows = take_over
+        self.lost: Callable[[str, OmniError], None] | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
         self._telling = 0
         self._watch: asyncio.Task[None] | None = None
@@ -157,8 +156,8 @@ class Follower:
         """The poller: the task cannot be followed just now. It was paid for, so it is not given up."""
         if self._closed:
             return
-        if self._lost is not None:
-            self._lost(task_id, error)
+        if self.lost is not None:
+            self.lost(task_id, error)
             return
         failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
         pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)

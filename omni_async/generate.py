@@ -15,7 +15,7 @@ import attrs
 from .admission import Kind
 from .breaker import Breaker
 from .creates import intent_of
-from .delivery import Delivery, Progress
+from .delivery import Delivery, OnWhole, Progress
 from .dialects import Checked
 from .dialects.rules import check_fields
 from .errors import Fault, JournalError, OmniError
@@ -200,13 +200,21 @@ class Studio:
         return video_or_error(task, moderated=self.exchange.dialect.moderated)
 
     async def download(
-        self, task_or_url: Handle, path: Path | str, *, overwrite: bool, on_progress: Progress | None = None
+        self,
+        task_or_url: Handle,
+        path: Path | str,
+        *,
+        overwrite: bool,
+        on_progress: Progress | None = None,
+        on_whole: OnWhole | None = None,
     ) -> Path:
         """Store a video, with one of the places for transfers."""
         limiter = self.exchange.limiter
         place = await limiter.acquire(Kind.TRANSFER)
         try:
-            return await self.delivery.download(task_or_url, path, overwrite=overwrite, on_progress=on_progress)
+            return await self.delivery.download(
+                task_or_url, path, overwrite=overwrite, on_progress=on_progress, on_whole=on_whole
+            )
         finally:
             limiter.unused(place)
 

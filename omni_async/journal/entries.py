@@ -25,6 +25,8 @@ class Entry:
         owner: Which client instance follows it.
         task_id: The gateway's id.
         candidate: An id that may be the task's.
+        again: Whether a rejected row may be sent again: 2 with the next run, 1 if that is asked for, 0 not unchanged.
+        kind: What it is in a few words, for counting and prices.
         attempts: Creates that came to an end other than a refusal for now.
         notify: Whether `on_finished` is still to be told.
         inputs: The request as JSON text.
@@ -51,6 +53,8 @@ class Entry:
     owner: str | None = None
     task_id: str | None = None
     candidate: str | None = None
+    again: int = 0
+    kind: str | None = None
     attempts: int = 0
     notify: bool = attrs.field(default=False, converter=bool)
     inputs: str | None = attrs.field(default=None, repr=False)

@@ -129,6 +129,8 @@ class Ledger:
         check_way(key, entry.state, state)
         self._record(key, "answer", state, detail, task_id or candidate, answer)
         self._move(key, state, task_id=task_id, candidate=candidate, detail=detail, tried=state is not State.PLANNED)
+        if answer.again:
+            self.connection.execute("UPDATE item SET again = ? WHERE key = ?", (answer.again, key))
         return state
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
@@ -171,6 +173,24 @@ class Ledger:
              task.error_message, entry.key),
         )  # fmt: skip
         return self.entry(entry.key)
+
+    def arriving(self, key: str, size: int, sha256: str) -> None:
+        """A video is whole and about to get its name: what is found under that name is known by this afterwards."""
+        self.connection.execute("UPDATE item SET size = ?, sha256 = ? WHERE key = ?", (size, sha256, key))
+
+    def stored(self, key: str, size: int) -> Entry:
+        """The video is on disk."""
+        check_way(key, self._must(key).state, State.DONE)
+        query = "UPDATE item SET state = 'DONE', size = ?, detail = NULL, notify = 0 WHERE key = ?"
+        self.connection.execute(query, (size, key))
+        return self._must(key)
+
+    def unstored(self, key: str, state: State, detail: str) -> Entry:
+        """The video is not on disk: not yet, no more, or (EXPIRED) never."""
+        if state is not self._must(key).state:
+            check_way(key, self._must(key).state, state)
+        self.connection.execute("UPDATE item SET state = ?, detail = ? WHERE key = ?", (state, detail or None, key))
+        return self._must(key)
 
     def told(self, key: str) -> None:
         """`on_finished` has returned for this row."""
@@ -231,6 +251,17 @@ class Ledger:
         """The task of a lost create was found; gives its row."""
         self.settle(key, State.SUBMITTED, how, task_id)
         return self._must(key)
+
+    def anew(self, key: str, why: str) -> None:
+        """A new attempt for a row that was paid or refused, by a person's word; the old one stays on record."""
+        entry = self._must(key)
+        check_way(key, entry.state, State.PLANNED)
+        self._record(key, "anew", State.PLANNED, why, entry.task_id)
+        self.connection.execute(
+            "UPDATE item SET state = 'PLANNED', task_id = NULL, candidate = NULL, task = NULL, finished_at = NULL,"
+            " expires_at = NULL, detail = NULL, notify = 0, again = 0 WHERE key = ?",
+            (key,),
+        )
 
     def disown(self, key: str) -> None:
         """Nobody follows the row: the next client that looks takes it over."""

@@ -36,6 +36,8 @@ MIGRATIONS: Sequence[str] = (
       owner TEXT,
       task_id TEXT,
       candidate TEXT,
+      again INTEGER NOT NULL DEFAULT 0,
+      kind TEXT,
       attempts INTEGER NOT NULL DEFAULT 0,
       notify INTEGER NOT NULL DEFAULT 0,
       inputs TEXT,

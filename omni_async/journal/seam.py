@@ -64,6 +64,7 @@ class Answer:
         task_id: The task's id, if the create was surely accepted.
         candidate: An id that may be the task's.
         detail: Why, in a few words.
+        again: Whether a refused create may be sent again unchanged; see `Entry`.
     """
 
     state: str
@@ -73,6 +74,7 @@ class Answer:
     task_id: str | None = None
     candidate: str | None = None
     detail: str = ""
+    again: int = 0
 
 
 class Journal(Protocol):

@@ -1,0 +1,202 @@
+"""A sheet's rows entered into the journal, all or none: what is new, what was edited, what stays as it is.
+
+A row is known by its key, never by its place: sorting, inserting and deleting rows change nothing. What was paid is
+never paid again without a person's word.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import attrs
+
+from ..errors import Fault
+from .entries import Entry
+from .ledger import Ledger
+from .states import FINAL, UNPAID, State
+
+PREFIX = 12
+"""Hex digits of the fingerprint that make the id of a row without one."""
+CACHE = 64 * 1024
+"""KiB of the database kept in memory while a sheet is entered: its keys come in no order."""
+
+_INSERT = (
+    "INSERT OR IGNORE INTO item (key, custom_id, gateway, fingerprint, state, inputs, metadata, planned_at, target,"
+    " target_key, carried, kind, position, run)"
+    " VALUES (?1, ?1, ?2, ?3, 'PLANNED', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+)
+
+
+@attrs.frozen(kw_only=True)
+class Staged:
+    """One checked row of a sheet.
+
+    Args:
+        line: Where it stands; unique and growing.
+        key: Its id; None takes one from the fingerprint.
+        fingerprint: Hash of gateway, model and inputs.
+        inputs: The request as JSON text.
+        metadata: The caller's own data as JSON text.
+        target: File to make; None is named after the key.
+        target_key: The same in a form in which equal names are equal.
+        carried: Columns that are only carried, as JSON text.
+        kind: What it is in a few words.
+    """
+
+    line: int
+    key: str | None
+    fingerprint: str
+    inputs: str
+    metadata: str | None = None
+    target: str | None = None
+    target_key: str | None = None
+    carried: str | None = None
+    kind: str = ""
+
+
+@attrs.define(kw_only=True)
+class Changes:
+    """What a sheet changed: rows that are new, the same, edited before they were paid, edited afterwards."""
+
+    new: int = 0
+    same: int = 0
+    updated: int = 0
+    kept: int = 0
+    redone: int = 0
+    retried: int = 0
+    missing: int = 0
+
+
+class Staging:
+    """One sheet being entered.
+
+    Args:
+        ledger: Inside a transaction.
+        gateway: Of its rows.
+        redo_edited: Whether rows edited after paying are paid again.
+        clock: Wall time, in seconds since 1970.
+    """
+
+    def __init__(
+        self, ledger: Ledger, gateway: str, *, redo_edited: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._ledger, self._gateway, self._redo = ledger, gateway, redo_edited
+        self._execute = ledger.connection.execute
+        self._now = clock()
+        self.run = int(ledger.note("run") or 0) + 1
+        self.changes = Changes()
+
+    def add(self, row: Staged) -> Fault | None:
+        """Enter one row; a fault if its id or its file is another row's."""
+        key = row.key or row.fingerprint[:PREFIX]
+        if self._insert(row, key):
+            self.changes.new += 1
+            return None
+        return self._meet(row, key)
+
+    def _insert(self, row: Staged, key: str) -> bool:
+        target = row.target or f"{key}.mp4"
+        values = (key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now, target, row.target_key,
+                  row.carried, row.kind, row.line, self.run)  # fmt: skip
+        return self._execute(_INSERT, values).rowcount > 0
+
+    def _meet(self, row: Staged, key: str) -> Fault | None:
+        """Something of this key, or with this file, is there already."""
+        entry = self._ledger.entry(key)
+        if entry is not None and entry.run == self.run:
+            if row.key is not None:
+                return Fault("id", f"{key!r} is the id of line {entry.position} already")
+            return self._repeat(row, key)
+        other = self._with_target(row, key)
+        if other is not None:
+            where = f"line {other.position}" if other.run == self.run else f"row {other.key!r}, which is in the journal"
+            return Fault("file", f"{row.target!r} is the file of {where} already (capitals make no difference)")
+        if entry is not None:
+            self._known(row, entry)
+        return None
+
+    def _repeat(self, row: Staged, key: str) -> Fault | None:
+        """The same inputs once more, without an id: a second video of it."""
+        query = "SELECT value FROM repeat WHERE key = ?"
+        self._execute("CREATE TEMP TABLE IF NOT EXISTS repeat (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID")
+        count = (self._execute(query, (key,)).fetchone() or (1,))[0] + 1
+        self._execute("INSERT OR REPLACE INTO repeat VALUES (?, ?)", (key, count))
+        return self.add(attrs.evolve(row, key=f"{key}-{count}"))
+
+    def _with_target(self, row: Staged, key: str) -> Entry | None:
+        query = "SELECT key FROM item WHERE target_key = ? AND key != ?"
+        found = self._execute(query, (row.target_key, key)).fetchone() if row.target_key else None
+        return self._ledger.entry(found[0]) if found else None
+
+    def _known(self, row: Staged, entry: Entry) -> None:
+        """A row of an earlier run."""
+        changes = self.changes
+        if entry.fingerprint == row.fingerprint:
+            changes.same += 1
+        elif entry.state in UNPAID:
+            changes.updated += 1
+            self._replace(row, entry.key)
+        elif self._redo and entry.state in FINAL:
+            changes.redone += 1
+            self._again(entry.key, "redone: edited after it was paid")
+            self._replace(row, entry.key)
+        else:
+            changes.kept += 1
+        self._execute(
+            "UPDATE item SET run = ?, position = ?, carried = ?, kind = coalesce(kind, ?) WHERE key = ?",
+            (self.run, row.line, row.carried, row.kind, entry.key),
+        )
+        if entry.state is not State.DONE and row.target is not None:
+            self._execute(
+                "UPDATE item SET target = ?, target_key = ? WHERE key = ?", (row.target, row.target_key, entry.key)
+            )
+
+    def _replace(self, row: Staged, key: str) -> None:
+        """Other inputs for a row that is to be sent."""
+        self._execute(
+            "UPDATE item SET state = 'PLANNED', fingerprint = ?, inputs = ?, metadata = ?, kind = ?, again = 0,"
+            " detail = NULL WHERE key = ?",
+            (row.fingerprint, row.inputs, row.metadata, row.kind, key),
+        )
+
+    def _again(self, key: str, why: str) -> None:
+        self._ledger.anew(key, why)
+
+    def retry(self, moderated: Callable[[Entry], bool]) -> None:
+        """Make a new attempt for what failed or expired, and was not refused for its content."""
+        for entry in list(self._ledger.entries([State.FAILED, State.EXPIRED, State.REJECTED])):
+            refused = entry.state is State.REJECTED and not entry.again
+            if entry.run == self.run and not refused and not moderated(entry):
+                self.changes.retried += 1
+                self._again(entry.key, "retried")
+
+    def finish(self) -> Changes:
+        """The sheet is through: what is in it is this run's."""
+        self._execute(
+            "UPDATE item SET state = 'PLANNED', detail = NULL WHERE state = 'REJECTED' AND again = 2 AND run = ?",
+            (self.run,),
+        )
+        self.changes.missing = self._execute("SELECT count(*) FROM item WHERE run < ?", (self.run,)).fetchone()[0]
+        self._ledger.write_note("run", str(self.run))
+        self._ledger.write_note("batch", self._gateway)
+        return self.changes
+
+    def resume(self) -> None:
+        """No sheet this time: the rows of the last one stand."""
+        self.run -= 1
+
+
+@contextmanager
+def all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
+    """What happens inside is undone if it raises; the transaction around it goes on."""
+    connection.execute(f"PRAGMA cache_size = -{CACHE}")
+    connection.execute("SAVEPOINT sheet")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO sheet")
+        raise
+    finally:
+        connection.execute("RELEASE sheet")
+        connection.execute("PRAGMA cache_size = -2000")
