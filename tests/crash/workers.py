@@ -29,11 +29,12 @@ PATIENCE = 30.0
 # --- a worker ---------------------------------------------------------------------------------------------------
 
 
-async def work(name, folder, url, rows):
-    """Submit rows, and go on living until SIGTERM."""
+async def work(name, folder, url, rows, every):
+    """Submit rows, and go on living until SIGTERM; `every` so many seconds it looks for what the dead left."""
     sys.path.insert(0, str(ROOT))
-    from omni_async import OmniClient, PollPolicy
+    from omni_async import OmniClient, PollPolicy, following
 
+    following.EVERY = float(every)
     told = os.open(Path(folder) / "told.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     async def on_finished(task):
@@ -63,10 +64,13 @@ class Workers:
         folder: Where journal, ledger and the file of what was told are made.
         count: How many.
         rows: How many rows each submits.
+        every: Seconds between two looks for what the dead left; the library's own are 5.
+        latest: Seconds from the first charge of the one that is killed to its death, at most.
     """
 
-    def __init__(self, folder, rng, *, count=4, rows=12):
-        self.folder, self.rng, self.count, self.rows = Path(folder), rng, count, rows
+    def __init__(self, folder, rng, *, count=4, rows=12, every=5.0, latest=1.2):
+        self.folder, self.rng, self.count = Path(folder), rng, count
+        self.rows, self.every, self.latest = rows, every, latest
         self.faults, self.adopted, self.verdict, self.seconds = [], 0, None, 0.0
 
     def run(self):
@@ -75,7 +79,7 @@ class Workers:
             names = [f"w{number}" for number in range(self.count)]
             workers = {name: lives.enter_context(self._start(name, gateway.url)) for name in names}
             victim = self.rng.choice(names)
-            self._kill(gateway, workers[victim])
+            self._kill(gateway, workers[victim], victim)
             began = time.monotonic()
             waiting = self._all_told(victim)
             self.seconds = time.monotonic() - began
@@ -85,13 +89,16 @@ class Workers:
         return self
 
     def _start(self, name, url):
-        words = [__file__, "--worker", name, self.folder, url, self.rows]
+        words = [__file__, "--worker", name, self.folder, url, self.rows, self.every]
         return Life(words, self.folder / f"{name}.txt")
 
-    def _kill(self, gateway, life):
-        """At a random moment after the first charge."""
-        gateway.wait_for_more(0, life.process)
-        time.sleep(self.rng.uniform(0, 0.5))
+    def _kill(self, gateway, life, victim):
+        """At a random moment after its first charge."""
+        size, its_rows = gateway.size(), prompt_of(f"{victim}-").partition(" a ")[0]
+        while its_rows not in gateway.ledger.read_text():
+            gateway.wait_for_more(size, life.process)
+            size = gateway.size()
+        time.sleep(self.rng.uniform(0, self.latest))
         life.signal(signal.SIGKILL)
         life.ended()
 
