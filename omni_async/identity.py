@@ -15,8 +15,12 @@ REFERENCE_FIELDS = ("image_urls", "images", "video_urls")
 
 def fingerprint(gateway: str, call: Call) -> str:
     """A hash of what is asked of whom; the same for the same inputs."""
-    text = json.dumps([gateway, call.method, call.path, call.body], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(canonical(gateway, call).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def canonical(gateway: str, call: Call) -> str:
+    """What is asked of whom as one JSON text, the same for the same inputs: what a fingerprint is the hash of."""
+    return json.dumps([gateway, call.method, call.path, call.body], sort_keys=True, ensure_ascii=False, default=str)
 
 
 def fingerprint_of(dialect: Dialect, request: VideoRequest, hashes: Mapping[str, str]) -> str:

@@ -1,0 +1,180 @@
+"""Bytes to lines of text, in the encodings that sheets have: UTF-8, UTF-16 with its mark, GB18030, or the one named."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ..errors import Fault, InvalidRequestError
+from .letters import suspicious_cell
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of one line: what is longer is no sheet, and must not fill the memory."""
+BELIEVED = 60
+"""Letters beyond ASCII after which UTF-8 is no longer doubted: no GB18030 text reads ordinary for that long."""
+SHOWN = 20
+"""Letters of a cell that an error shows."""
+
+_CHUNK = 256 * 1024
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_LINEWISE = frozenset({"utf-8", "gb18030"})  # a line feed is one byte there, and no part of another character
+_NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined"})
+_NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
+_ADVICE = "name the encoding: --encoding utf-8, --encoding gb18030, …"
+
+Line = tuple[int, str]
+"""The number of a line, from 1, and its text with its ending."""
+
+
+def refused(problem: str, *, line: int | None = None) -> InvalidRequestError:
+    """The error for a sheet that cannot be read as a whole; `line` is where that shows."""
+    fault = Fault("sheet" if line is None else f"line {line}", problem)
+    return InvalidRequestError(f"nothing was sent, the sheet cannot be read: {fault}", faults=(fault,))
+
+
+def marked(head: bytes) -> str | None:
+    """The encoding that a byte order mark at the head of a file tells."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def codec_name(encoding: str) -> str:
+    """An encoding as Python knows it.
+
+    Raises:
+        InvalidRequestError: It is none that text can have.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+        if name not in _NO_FILES and isinstance("".encode(name), bytes) and isinstance(b"".decode(name), str):
+            return "utf-8" if name == "utf-8-sig" else name
+    except (LookupError, ValueError, TypeError, AttributeError):
+        pass
+    raise refused(f"{encoding!r} is no encoding of text; utf-8, utf-16, gb18030 and many more are")
+
+
+def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[Line]:
+    """The lines of a stream, decoded.
+
+    Args:
+        stream: What is read, from its beginning.
+        head: Its first bytes, at least two if there are as many.
+        encoding: A codec's name, or None to find out.
+
+    Raises:
+        InvalidRequestError: A line does not fit the encoding, is endless, or could be read in two ways.
+    """
+    known = (marked(head) or encoding) if encoding in (None, "utf-16") else encoding
+    if known is None and b"\0" in head[:4]:
+        raise refused("it holds NUL bytes: UTF-16 without its mark? Name it: --encoding utf-16-le", line=1)
+    if known is None or known in _LINEWISE:
+        return _linewise(stream, _Reading(known))
+    return _streamwise(stream, known)
+
+
+def _linewise(stream: BinaryIO, reading: "_Reading") -> Iterator[Line]:
+    number, read = 0, stream.readline
+    while raw := read(LONGEST_LINE):
+        number += 1
+        if len(raw) == LONGEST_LINE:
+            raise refused(f"is longer than {LONGEST_LINE} bytes: this is no sheet", line=number)
+        if raw.isascii():
+            yield number, raw.decode("ascii")
+        else:
+            text = reading.text(number, raw)
+            yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+
+class _Reading:
+    """What is known of a file's encoding while it is read.
+
+    Args:
+        encoding: utf-8 or gb18030; None as long as nothing tells.
+    """
+
+    def __init__(self, encoding: str | None) -> None:
+        self._encoding = encoding
+        self._doubtful: int | None = None  # the first line read as UTF-8 that could still be GB18030
+        self._letters = 0
+
+    def text(self, number: int, raw: bytes) -> str:
+        """A line that is not all ASCII."""
+        if self._encoding is None:
+            return self._judged(number, raw)
+        try:
+            return raw.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            raise _misfit(self._encoding, number, raw[error.start : error.end]) from None
+
+    def _judged(self, number: int, raw: bytes) -> str:
+        """Both encodings are possible so far: a line that fits one only decides, and so does an odd one."""
+        utf, chinese = _decoded(raw, "utf-8"), _decoded(raw, "gb18030")
+        if utf is None:
+            return self._not_utf(number, raw, chinese)
+        if chinese is None:
+            self._encoding = "utf-8"
+            return utf
+        cell = suspicious_cell(utf)
+        if cell is not None:
+            one, other = (f"“{reading[:SHOWN]}”" for reading in cell)
+            told = f"reads {one} in UTF-8 and {other} in GB18030; say which it is: --encoding utf-8 or gb18030"
+            raise refused(told.replace("or gb", "or --encoding gb"), line=number)
+        self._doubtful = self._doubtful or number
+        self._letters += sum(1 for letter in utf if letter > "\u00bf")
+        if self._letters >= BELIEVED:
+            self._encoding = "utf-8"
+        return utf
+
+    def _not_utf(self, number: int, raw: bytes, chinese: str | None) -> str:
+        """A line that is no UTF-8, while that was not settled yet."""
+        if self._doubtful is not None:
+            told = f"is no UTF-8, as which line {self._doubtful} was read; {_ADVICE}"
+            raise refused(told, line=number)
+        # Latin-1 hides in GB18030: there `é` eats the letter behind it. But its accents stand alone.
+        if chinese is None or not _NEIGHBOURS.search(raw):
+            raise refused(f"is neither UTF-8 nor GB18030; {_ADVICE}", line=number)
+        self._encoding = "gb18030"
+        return chinese
+
+
+def _decoded(raw: bytes, encoding: str) -> str | None:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _misfit(encoding: str, number: int, found: bytes) -> InvalidRequestError:
+    return refused(f"holds bytes that are no {encoding.upper()} ({found[:4].hex(' ')}); {_ADVICE}", line=number)
+
+
+def _streamwise(stream: BinaryIO, encoding: str) -> Iterator[Line]:
+    """Lines in an encoding whose line feeds only its decoder can find."""
+    number, rest = 1, ""
+    for text in _texts(stream, encoding):
+        *whole, rest = (rest + text).split("\n")
+        for line in whole:
+            yield number, line + "\n"
+            number += 1
+        if len(rest) > LONGEST_LINE:
+            raise refused(f"is longer than {LONGEST_LINE} letters: this is no sheet", line=number)
+    if rest:
+        yield number, rest
+
+
+def _texts(stream: BinaryIO, encoding: str) -> Iterator[str]:
+    decoder, feeds, first = codecs.getincrementaldecoder(encoding)(), 0, True
+    while True:
+        raw = stream.read(_CHUNK)
+        try:
+            text = decoder.decode(raw, final=not raw)
+        except UnicodeError as error:
+            found = error.object[error.start : error.end] if isinstance(error, UnicodeDecodeError) else b""
+            good = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+            feeds += good.decode(encoding, "ignore").count("\n")
+            raise _misfit(encoding, feeds + 1, found) from None
+        feeds += text.count("\n")
+        if text:
+            yield text.removeprefix("\ufeff") if first else text
+            first = False
+        if not raw:
+            return

@@ -1,0 +1,73 @@
+"""The columns that are never sent: a row's id, the place of its file, its metadata, and what is carried along.
+
+Each function puts what is wrong on the list of faults that it is given, and gives None then.
+"""
+
+from typing import Any
+
+from ..dialects.rules import NOT_UNICODE
+from ..dialects.wire import encodable
+from ..errors import Fault
+from .cells import cell_text, field_value
+from .strictjson import to_text
+from .targets import target_of
+
+
+def custom_id_of(names: tuple[str, ...], values: dict[str, Any], cells: bool, faults: list[Fault]) -> str | None:
+    """The caller's id, from `id` or `custom_id`, which may both be there and agree."""
+    found = [value for name in names if (value := cell_text(values[name]) if cells else values[name]) is not None]
+    if not found:
+        return None
+    custom_id = found[0]
+    if type(custom_id) is not str or not custom_id.strip():
+        faults.append(Fault("id", f"{custom_id!r:.40} is no text"))
+    elif not encodable(custom_id):
+        faults.append(Fault("id", NOT_UNICODE))
+    elif found[-1] != custom_id:
+        faults.append(Fault("id", "is given as custom_id, too, and differs"))
+    else:
+        return custom_id
+    return None
+
+
+def place_of(file: Any, cells: bool, faults: list[Fault]) -> str | None:
+    """The target that a `file` asks for."""
+    name = cell_text(file) if cells else file
+    if name is None:
+        return None
+    if not isinstance(name, str) or not encodable(name):
+        faults.append(Fault("file", "is no text"))
+        return None
+    target = target_of(name)
+    if isinstance(target, str):
+        return target
+    faults.append(target)
+    return None
+
+
+def metadata_of(value: Any, cells: bool, faults: list[Fault]) -> str | None:
+    """The metadata as JSON text."""
+    found = field_value("metadata", value, cells=cells)
+    if isinstance(found, dict):
+        text = to_text(found)
+        if encodable(text):
+            return text
+        found = Fault("metadata", NOT_UNICODE)
+    if found is not None:
+        faults.append(found if isinstance(found, Fault) else Fault("metadata", "is no JSON object"))
+    return None
+
+
+def carried_of(names: tuple[str, ...], values: dict[str, Any], faults: list[Fault]) -> str | None:
+    """The columns of these names as one JSON object; lists and objects in them as JSON text."""
+    kept = {name: value for name in names if (value := values[name]) is not None}
+    if not kept:
+        return None
+    for name, value in kept.items():
+        if isinstance(value, dict | list):
+            kept[name] = to_text(value)
+    text = to_text(kept)
+    if encodable(text):
+        return text
+    faults += [Fault(name, NOT_UNICODE) for name, value in kept.items() if not encodable(to_text(value))]
+    return None
