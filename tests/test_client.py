@@ -17,6 +17,7 @@ from omni_async import (
     AuthenticationError,
     Balance,
     InvalidRequestError,
+    JournalError,
     Limits,
     NotFoundError,
     OmniClient,
@@ -240,11 +241,17 @@ async def test_the_key_is_asked_again_once(emulator):
 
 
 async def test_a_dialect_and_a_journal_of_ones_own(emulator):
-    """Both are taken as objects."""
-    client = OmniClient(Foreign(), api_key="key", base_url=emulator.url, journal=NoJournal(), on_finished=print)
+    """Both are taken as objects; what is to be told at least once needs a file."""
+    client = OmniClient(Foreign(), api_key="key", base_url=emulator.url, journal=NoJournal())
     assert client.dialect.name == "foreign"
-    assert client.keep_requests
+    with pytest.raises(JournalError, match="keeps no journal") as caught:
+        client.resume()
+    assert not caught.value.may_have_charged
+    with pytest.raises(JournalError, match="keeps no journal"):
+        await client.settle("a", not_charged=True)
     await client.aclose()
+    with pytest.raises(InvalidRequestError, match="on_finished"):
+        OmniClient(Foreign(), api_key="key", base_url=emulator.url, journal=NoJournal(), on_finished=print)
 
 
 # --- where it does not belong ------------------------------------------------------------------------------------

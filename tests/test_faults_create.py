@@ -380,8 +380,11 @@ async def test_row_7_an_id_whole_in_a_broken_answer_is_salvaged(framing):
         assert task.custom_id == "mine"
         assert task.metadata == {"order": 7}
         assert len(here.server.posts) == len(here.server.gets) == 1
-        assert here.journal.answers[0].task_id == task.task_id
-        assert here.journal.states == ["SUBMITTED"]
+        assert here.journal.answers[0].candidate == task.task_id
+        assert here.journal.calls[1:] == [
+            ("answered", task.task_id, "UNCERTAIN", here.journal.answers[0].detail),
+            ("settle", task.task_id, "SUBMITTED", "found by looking it up"),
+        ]
 
 
 async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
@@ -813,11 +816,20 @@ async def test_the_intent_is_written_before_the_first_byte():
         assert not here.server.started
 
 
-@pytest.mark.parametrize("call", ["answered", "settle"])
+FAILING = {
+    "answered": (ACCEPT, "answered", "jimmy"),
+    "answered in pieces": (_cut_after_the_id(), "answered", "jimmy"),
+    "found": (_cut_after_the_id(), "settle", "jimmy"),
+    "looked up": (DROP, "settle", "toapis"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
 @pytest.mark.parametrize("failure", [OSError(errno.EIO, "I/O error"), JournalError("disk full")], ids=repr)
-async def test_a_journal_that_fails_after_the_post_loses_no_id(caplog, call, failure):
+async def test_a_journal_that_fails_after_the_post_loses_no_id(caplog, case, failure):
     """The error carries the task id, and the log shouts it; the POST is not repeated."""
-    async with scene(running=1) as here:
+    act, call, gateway = FAILING[case]
+    async with scene(act, gateway=gateway, running=1) as here:
         here.journal.fail[call] = failure
         with pytest.raises(JournalError) as caught:
             await here.submit()
@@ -902,7 +914,10 @@ async def test_toapis_a_lost_answer_is_settled_by_looking_it_up():
         assert len(here.server.posts) == 1
         business_id = here.server.posts[0].json["client_business_id"]
         assert here.server.gets[0].path.endswith(business_id)
-        assert here.journal.states == ["SUBMITTED"]
+        assert here.journal.states == ["UNCERTAIN", "SUBMITTED"]
+        assert here.journal.calls[-1] == ("settle", task.task_id, "SUBMITTED", "found by looking it up")
+        assert not here.told(Uncertain)
+        assert here.client.stats().uncertain == 0
 
 
 async def test_toapis_a_create_that_never_arrived_stays_uncertain():

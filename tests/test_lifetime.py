@@ -168,7 +168,7 @@ async def test_without_a_journal_nothing_is_known():
     """The five calls of nothing."""
     journal, intent = NoJournal(), Intent(key="k", fingerprint="f", gateway="jimmy")
     assert await journal.intend(intent) is None
-    await journal.answered(intent, Answer())
+    assert await journal.answered(intent, Answer(state="UNCERTAIN")) == "UNCERTAIN"
     await journal.settle(intent, "PLANNED")
     assert not await journal.claim()
     assert not await journal.pending()

@@ -7,12 +7,11 @@ from omni_async import (
     AuthenticationError,
     InvalidRequestError,
     Jimmy,
-    JournalError,
     OmniClient,
     PollPolicy,
 )
 from omni_async.dialects import Abilities
-from omni_async.journal import NoJournal
+from omni_async.journal import NoJournal, SqliteJournal
 from omni_async.settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
 
 
@@ -92,16 +91,23 @@ def test_schedules(poll, first, shortest, longest, strict):
 
 
 def test_journals(tmp_path):
-    """None keeps nothing, an object that answers the calls is taken; a path is a clear error for now."""
-    assert isinstance(journal_of(None, on_finished=False), NoJournal)
+    """None keeps nothing, a path is a file that is not opened yet, an object that answers the calls is taken."""
+    rest = {"gateway": "jimmy", "room": 3}
+    assert isinstance(journal_of(None, on_finished=False, **rest), NoJournal)
     mine = NoJournal()
-    assert journal_of(mine, on_finished=True) is mine
-    for path in (tmp_path, str(tmp_path)):
-        with pytest.raises(JournalError) as caught:
-            journal_of(path, on_finished=False)
-        assert not caught.value.may_have_charged
-    with pytest.raises(InvalidRequestError, match="on_finished"):
-        journal_of(None, on_finished=True)
+    assert journal_of(mine, on_finished=False, **rest) is mine
+    for path in (tmp_path / "j", str(tmp_path / "j")):
+        journal = journal_of(path, on_finished=True, **rest)
+        assert isinstance(journal, SqliteJournal)
+        assert (journal.path, journal.gateway, journal.room, journal.notify) == (tmp_path / "j", "jimmy", 3, True)
+        assert not journal.exclusive
+        assert journal_of(journal, on_finished=True, **rest) is journal
+    assert not any(tmp_path.iterdir())
+    for unfit in (None, mine):
+        with pytest.raises(InvalidRequestError, match="on_finished"):
+            journal_of(unfit, on_finished=True, **rest)
+    with pytest.raises(InvalidRequestError, match="only a file's path"):
+        journal_of("postgres://somewhere", on_finished=False, **rest)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "//x", "http://", "http://u:p@x", "http://x?q", 7])
