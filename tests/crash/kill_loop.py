@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from judge import JOURNAL, Bill, judge, judge_results
-from rig import GatewayProcess, Life, add_rows, batch_words
+from rig import GatewayProcess, Life, add_rows, batch_words, key_in
 
 CODES = {"KILL": {-9}, "TERM": {143}, "INT": {130}, "INT2": {130}}
 ALL_DONE = {0, 3}
@@ -36,6 +36,7 @@ class Figures:
     to_first_charge: list = field(default_factory=list)
     to_its_end: list = field(default_factory=list)
     faults: list = field(default_factory=list)
+    peak: float = 0.0
 
     def table(self, verdict, bill, seconds):
         """Name and value, line by line."""
@@ -53,6 +54,8 @@ class Figures:
             "finished files asked for again": len(verdict.again),
             "video bytes sent twice, in all": twice,
             "… for one file at most": most,
+            "… per kill": twice // max(self.kills, 1),
+            "largest memory of a run, MiB": f"{self.peak:.0f}",
             "start to first charge, median s": f"{sorted(lives)[len(lives) // 2]:.2f}",
             "signal to end, longest s": f"{max(self.to_its_end, default=0.0):.2f}",
             "states": ", ".join(f"{count} {state}" for state, count in sorted(verdict.states.items())),
@@ -89,6 +92,7 @@ class KillLoop:
             while self.figures.kills < self.options.kills and not self.figures.faults:
                 self._one()
             verdict = self._last()
+            self.figures.peak = largest_child()  # the gateway still runs, and is not counted
         return verdict, self.bill
 
     def _one(self):
@@ -172,6 +176,7 @@ class KillLoop:
             life.said()
         verdict = judge(self.bill, self.out)
         verdict.folder = judge_results(self.out, video_bytes=self.options.video_bytes)
+        self.figures.faults += [f"the key is in {name}" for name in key_in(self.out)]
         self.figures.faults += verdict.faults(self._bound())
         if code != (3 if verdict.uncertain else 0):
             self.figures.faults.append(f"exit code {code} at the end: {life.said()[-500:]}")
@@ -179,6 +184,13 @@ class KillLoop:
         if unfinished or sum(verdict.states.values()) != self.rows:
             self.figures.faults.append(f"{self.rows} rows came to {dict(verdict.states)}")
         return verdict
+
+
+def largest_child():
+    """The largest memory of an ended child, in MiB."""
+    import resource  # does not exist on Windows
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def options(words=None):
