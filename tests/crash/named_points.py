@@ -22,13 +22,20 @@ from judge import Bill, judge, judge_results
 from rig import GatewayProcess, Life, add_rows, batch_words
 
 POINTS = {
-    "stage": "omni_async.journal.ledger:Ledger.commit",
+    "enter the sheet": "omni_async.batch.entering:Entering.enter",
+    "commit": "omni_async.journal.ledger:Ledger.commit",
+    "claim": "omni_async.journal.store:SqliteJournal.claim",
     "intend": "omni_async.journal.store:SqliteJournal.intend",
     "send": "omni_async.transport:Transport.send",
     "answered": "omni_async.journal.store:SqliteJournal.answered",
     "finished": "omni_async.journal.store:SqliteJournal.finished",
+    "arriving": "omni_async.journal.ledger:Ledger.arriving",
     "publish": "omni_async.partfile:PartFile.publish",
     "link": "omni_async.partfile:_link",
+    "stored": "omni_async.journal.ledger:Ledger.stored",
+    "result's line": "omni_async.batch.results:Results.append",
+    "results anew": "omni_async.batch.results:Results.rewrite",
+    "results replaced": "omni_async.batch.results:_replace",
 }
 CREATES_ONLY = {"send"}
 """Points that free calls go through as well."""
@@ -43,6 +50,8 @@ LEAVES = {
     ("answered", "after"): 0,
 }
 """Uncertain rows that the death of a batch with one create at a time leaves behind; at other points, at most one."""
+CALLS = {"enter the sheet": 1, "claim": 1, "results anew": 2, "results replaced": 4}
+"""How often a life passes points that it does not pass for every row."""
 FRESH = 4
 """Rows added for each life."""
 
@@ -148,7 +157,7 @@ class Round:
     def _die(self, point, side, before):
         add_rows(self.sheet, self.rows + 1, FRESH * self.concurrency)
         self.rows += FRESH * self.concurrency
-        count = str(self.rng.randint(1, self.most))
+        count = str(self.rng.randint(1, min(self.most, CALLS.get(point, self.most))))
         with self._live(__file__, "--driver", point, side, count) as life:
             code = life.ended()
             told = life.said()
