@@ -27,9 +27,9 @@ def field_of(name: str) -> str | None:
 def slip(name: str) -> Fault | None:
     """The fault of a column that is almost a field: carried silently, it would leave a paid video without its setting.
 
-    From five letters on, up to two letters may differ, of a name with four one. Shorter fields have too many neighbours that are words of their
-    own (film, code, tile; uid, idx), so for them only two letters exchanged, one doubled or left out, or a plural is
-    taken for a slip.
+    From five letters on, up to two letters may differ, of a name with four one. Shorter fields have too many neighbours
+    that are words of their own (film, code, tile; uid, idx), so for them only two letters exchanged, one doubled or
+    left out, or a plural is taken for a slip.
     """
     plain = _plain(name)
     if plain in NAMES or plain in _APART:

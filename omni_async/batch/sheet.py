@@ -170,7 +170,7 @@ def _csv_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
     for number, row in rows:
         if isinstance(row, Fault):
             yield BadRecord(number, (row,))
-        elif any(row):
+        elif any(row) and not "".join(row).isspace():
             if len(row) == width and named:
                 yield Record(number, {name: cell or None for name, cell in zip(names, row, strict=True)}, cells=True)
             else:
