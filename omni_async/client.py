@@ -383,9 +383,7 @@ class OmniClient:
                 await self._journal.aclose()
 
     async def __aenter__(self) -> Self:
-        self._life.enter()
-        if self._journal is not None:
-            await self._journal.open()
+        await self._life.open(self._studio.open)
         return self
 
     async def __aexit__(

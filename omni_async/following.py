@@ -38,6 +38,8 @@ LATER, MUCH_LATER = 60.0, 3600.0
 """Seconds before a task is looked at again that could not be followed."""
 GRACE = 10.0
 """Seconds for `on_finished` to end when the client closes; cut short, it is called again after the next start."""
+LAST = 1.0
+"""Seconds for what was cut short to end: it may be what closes the client, or take no cancellation."""
 
 
 class Follower:
@@ -68,6 +70,7 @@ class Follower:
         self.lost: Callable[[str, OmniError], None] | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
         self._telling = 0
+        self._taking = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()
         self._left: dict[str, Entry] = {}
@@ -90,18 +93,21 @@ class Follower:
                 if not complained:
                     logger.warning("the journal cannot be searched for unfinished tasks: %s", error)
                 complained = True
+            except Exception:  # of a caller's own dialect, when a lost create is looked up
+                logger.exception("an unexpected error while looking for unfinished tasks; it is done again")
             if self.journal.exclusive:
                 return  # nobody else can leave anything
             await anyio.sleep(EVERY)
 
     async def take_over(self) -> None:
         """Take over what nobody follows; creates whose answer was lost are looked up where that can be done."""
-        entries = await self.journal.claim()
-        found = await asyncio.gather(*(self._look_up(entry) for entry in entries))
-        for entry in found:
-            self._left[entry.key] = entry
-            if self._follows:
-                self._adopt(entry)
+        async with self._taking:  # who comes second finds what the first has taken
+            entries = await self.journal.claim()
+            found = await asyncio.gather(*(self._look_up(entry) for entry in entries))
+            for entry in found:
+                self._left[entry.key] = entry
+                if self._follows:
+                    self._adopt(entry)
 
     async def _look_up(self, entry: Entry) -> Entry:
         """An uncertain row that the gateway knows by its idempotency key finds its task again."""
@@ -202,6 +208,8 @@ class Follower:
             try:
                 return await write()
             except JournalError as error:
+                if self._closed:
+                    return None
                 logger.error("a task's end could not be written down (%s); tried again in %.0f s", error, pause)
             await anyio.sleep(pause)
             pause = min(2.0 * pause, LONGEST_PAUSE)
@@ -227,7 +235,7 @@ class Follower:
         for task in tuple(self._work):
             task.cancel()
         if self._work:
-            await asyncio.wait(self._work)
+            await asyncio.wait(self._work, timeout=LAST)
 
 
 def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -90,6 +90,11 @@ class Studio:
         if self.follower is not None:
             self.follower.follow(task)
 
+    async def open(self) -> None:
+        """Open the journal."""
+        if self.journal is not None:
+            await self.journal.open()
+
     async def aclose(self) -> None:
         """Follow no more."""
         if self.follower is not None:
@@ -192,7 +197,10 @@ class Studio:
             return self.finished(origin)
         seen = await wait_for(self.poller, task, timeout)
         if self.journal is not None:
-            await self.journal.finished(seen)  # also of another process's row: the first who sees the end writes it
+            try:  # also of another process's row: the first who sees the end writes it
+                await self.journal.finished(seen)
+            except JournalError as error:  # the task is there all the same, and its follower goes on trying
+                logger.error("the end of task %s could not be written down: %s", seen.task_id, error)
         return self.finished(seen)
 
     def finished(self, task: VideoTask) -> VideoTask:

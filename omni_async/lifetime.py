@@ -54,6 +54,15 @@ class Lifetime:
                 self._begin()
         self._check(here)
 
+    async def open(self, opening: Callable[[], Awaitable[None]]) -> None:
+        """Start; if `opening` fails, everything is ended again."""
+        self.enter()
+        try:
+            await opening()
+        except BaseException:
+            await self.close()
+            raise
+
     def _forked(self) -> bool:
         return self._loop is not None and os.getpid() != self._pid
 

@@ -8,6 +8,8 @@ import asyncio
 import selectors
 import threading
 
+from omni_async.journal.writer import writers
+
 
 class _WarpSelector(selectors.DefaultSelector):
     """Never waits for time: it says how much has passed instead."""
@@ -15,6 +17,7 @@ class _WarpSelector(selectors.DefaultSelector):
     def __init__(self):
         super().__init__()
         self.now = 1000.0
+        self.loop = None
 
     def select(self, timeout=None):
         events = super().select(0)
@@ -22,20 +25,20 @@ class _WarpSelector(selectors.DefaultSelector):
             return events
         while True:
             # What loopback or a thread has on its way counts as happening now.
-            events = super().select(0 if timeout is not None and not _threads_work() else 0.01)
+            events = super().select(0 if timeout is not None and not self._threads_work() else 0.01)
             if events:
                 return events
-            if timeout is not None and not _threads_work():
+            if timeout is not None and not self._threads_work():
                 self.now += timeout + 1e-9
                 return []
 
-
-def _threads_work():
-    for thread in threading.enumerate():
-        queue = getattr(thread, "queue", None)
-        if type(thread).__name__ == "WorkerThread" and queue is not None and queue.unfinished_tasks:
-            return True
-    return False
+    def _threads_work(self):
+        """Whether a thread is at something for this loop: one of anyio's, or the one that writes a journal."""
+        for thread in threading.enumerate():
+            queue = getattr(thread, "queue", None)
+            if type(thread).__name__ == "WorkerThread" and queue is not None and queue.unfinished_tasks:
+                return True
+        return any(writer.busy and writer.belongs_to(self.loop) for writer in tuple(writers))
 
 
 class WarpLoop(asyncio.SelectorEventLoop):
@@ -44,6 +47,7 @@ class WarpLoop(asyncio.SelectorEventLoop):
     def __init__(self):
         self._warp = _WarpSelector()
         super().__init__(self._warp)
+        self._warp.loop = self
         self._clock_resolution = 1e-9
 
     def time(self):

@@ -14,7 +14,11 @@ from typing import Any
 from ..errors import OmniError
 from .ledger import Ledger
 from .seam import Answer, Intent
-from .states import State
+from .states import UNPAID, State
+
+HOW = "found in the file of what could not be written"
+READ = "lost.jsonl read up to"
+"""The note of how many bytes of the file were entered: it is kept, and nothing in it is entered twice."""
 
 
 def fallback_of(journal: Path) -> Path:
@@ -52,43 +56,55 @@ def _append(path: Path, line: str) -> None:
     flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
     file = os.open(path, flags, 0o600)
     try:
-        os.write(file, line.encode("utf-8", "surrogatepass") + b"\n")
+        # A line that a full disk cut off before has no end.
+        left = memoryview(b"\n" + line.encode("utf-8", "surrogatepass") + b"\n")
+        while left:
+            left = left[os.write(file, left) :]
         os.fsync(file)
     finally:
         os.close(file)
 
 
 def merge(journal: Path, ledger: Ledger) -> int:
-    """Enter what the file beside the journal tells, in one transaction; how many rows found their task again."""
-    path, found = fallback_of(journal), 0
-    if not path.exists():
+    """Enter what the file beside the journal tells and was not entered yet; how many rows that settled.
+
+    Part of a transaction that the caller begins and commits. The file stays: others may be appending to it.
+    """
+    try:
+        told = fallback_of(journal).read_bytes()
+    except FileNotFoundError:
         return 0
-    ledger.begin()
-    for told in _lines(path):
-        found += _enter(ledger, told)
-    ledger.commit()
-    path.replace(path.with_name(f"{path.name}.merged"))
+    begin, end = int(ledger.note(READ) or 0), told.rfind(b"\n") + 1
+    if begin == end:
+        return 0
+    found = sum([_enter(ledger, line) for line in _lines(told[begin if begin < end else 0 : end])])
+    ledger.write_note(READ, str(end))
     return found
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().splitlines():
+def _lines(text: bytes) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
         try:
             told = json.loads(line)
         except ValueError:
             continue  # cut off by the crash that followed
-        if isinstance(told, dict) and {"key", "task_id", "fingerprint"} <= told.keys():
+        if isinstance(told, dict) and {"key", "fingerprint", "state", "task_id", "candidate"} <= told.keys():
             yield told
 
 
 def _enter(ledger: Ledger, told: dict[str, Any]) -> bool:
     entry = ledger.entry(str(told["key"]))
-    waits = entry is not None and entry.state in (State.SUBMITTING, State.UNCERTAIN)
-    if entry is None or not waits or not told["task_id"] or entry.fingerprint != told["fingerprint"]:
+    if entry is None or entry.fingerprint != told["fingerprint"] or told["state"] not in _TOLD:
+        return False
+    state = State(told["state"])
+    if entry.state is not State.SUBMITTING and not (entry.state is State.UNCERTAIN and state is State.SUBMITTED):
         return False
     try:
-        ledger.settle(entry.key, State.SUBMITTED, "found in the file of what could not be written", told["task_id"])
+        ledger.settle(entry.key, state, HOW, told["task_id"] or told["candidate"])
         ledger.disown(entry.key)
-    except OmniError:
+    except OmniError:  # the task is another row's
         return False
     return True
+
+
+_TOLD = frozenset({State.SUBMITTED, State.UNCERTAIN, *UNPAID})

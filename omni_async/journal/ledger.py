@@ -129,14 +129,14 @@ class Ledger:
         check_way(key, entry.state, state)
         self._record(key, "answer", state, detail, task_id or candidate, answer)
         self._move(key, state, task_id=task_id, candidate=candidate, detail=detail, tried=state is not State.PLANNED)
-        if answer.again:
+        if state is State.REJECTED:
             self.connection.execute("UPDATE item SET again = ? WHERE key = ?", (answer.again, key))
         return state
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
         """See `Journal.settle`."""
         entry = self._must(key)
-        if entry.state is state:
+        if entry.state is state and task_id in (None, entry.task_id, entry.candidate):
             return
         check_way(key, entry.state, state)
         if state is State.SUBMITTED and (task_id is None or self._taken(entry, task_id)):

@@ -38,7 +38,12 @@ class FileLock:
             if make:
                 raise
             return True
-        if not _locked(file):
+        try:
+            free = _locked(file)
+        except BaseException:
+            os.close(file)
+            raise
+        if not free:
             os.close(file)
             return False
         self._file = file
@@ -48,11 +53,12 @@ class FileLock:
     def release(self, *, remove: bool = False) -> None:
         """Give it back."""
         file, self._file = self._file, None
+        if file is not None:
+            _unlock(file)
+            os.close(file)
         if remove:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-        if file is not None:
-            os.close(file)
 
     def forget(self) -> None:
         """In a child after a fork: the lock is the parent's, and must not outlive it here."""
@@ -70,6 +76,9 @@ if sys.platform == "win32":
         except OSError:
             return False
         return True
+
+    def _unlock(file: int) -> None:
+        """Closing it is enough."""
 else:
     import fcntl
 
@@ -79,6 +88,10 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(file: int) -> None:
+        """Also where a child of a fork still has the file."""
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 _held: "weakref.WeakSet[FileLock]" = weakref.WeakSet()

@@ -96,13 +96,20 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         with _making:  # SQLite's locks are dropped when its file is closed by other means
             if not path.exists():
                 _make(path)
-            connection = _connect(path)
+        # Looked at first by a connection that cannot write: the last one that can, when it is closed, moves what stands
+        # in the write-ahead log into the file.
+        looking = _connect(path, "ro")
         try:
-            _check(connection, path)
-            if read_only:
-                connection.execute("PRAGMA query_only = 1")
-            else:
-                _prepare(connection)
+            _check(looking, path)
+        except BaseException:
+            looking.close()
+            raise
+        if read_only:
+            return looking
+        connection = _connect(path, "rw")
+        looking.close()
+        try:
+            _prepare(connection)
         except BaseException:
             connection.close()
             raise
@@ -135,7 +142,7 @@ def on_network(path: Path, mounts: str = "/proc/self/mounts") -> bool:
         return False
     here, best, kind = path.resolve(), -1, ""
     for line in lines:
-        _, place, name, *_ = line.split(" ")
+        _, place, name, *_ = (*line.split(" "), "", "", "")
         mount = Path(place.replace("\\040", " "))
         if len(mount.parts) >= best and here.is_relative_to(mount):
             best, kind = len(mount.parts), name
@@ -148,10 +155,9 @@ def _make(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False
-    )
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    where = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(where, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
@@ -190,7 +196,8 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
             connection.execute(f"PRAGMA user_version = {version + 1}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -76,4 +76,5 @@ def check_way(key: str, here: State, there: State) -> None:
         JournalError: There is none.
     """
     if there not in WAYS[here]:
-        raise JournalError(f"row {key!r} is {here}; it cannot become {there}", may_have_charged=here not in UNPAID)
+        told = f"row {key!r} is {here}; it cannot become {there}"
+        raise JournalError(told, kind="conflict", may_have_charged=here not in UNPAID)

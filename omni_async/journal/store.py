@@ -2,21 +2,24 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 
+from ..dialects.wire import ident
 from ..errors import Fault, JournalError
 from ..models import VideoTask, invalid
 from . import fallback
 from .entries import Entry
 from .ledger import Ledger
 from .owners import Ownership
-from .schema import open_journal
+from .schema import journal_error, open_journal
 from .seam import Answer, Intent
-from .states import FINAL, State
+from .states import FINAL, UNPAID, State
 from .writer import Writer
 
 T = TypeVar("T")
@@ -24,6 +27,8 @@ T = TypeVar("T")
 INSIST = 30.0
 """Seconds for which an answer that cannot be written is tried again: it may be all that is known of a payment."""
 AGAIN = 0.5
+MENDABLE = frozenset({"full", "failed", "locked"})
+"""Kinds of trouble that may be over soon."""
 ADOPTED = "settled by a person: it is this task"
 NOT_CHARGED = "settled by a person: it was not charged"
 PAY_AGAIN = "settled by a person: pay again"
@@ -88,9 +93,8 @@ class SqliteJournal:
             raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
         owner = Ownership(path, exclusive=self.exclusive)
         try:
-            connection = open_journal(path)
-            ledger = Ledger(connection)
-            fallback.merge(path, ledger)
+            ledger = Ledger(open_journal(path))
+            _merge(path, ledger)
         except BaseException:
             owner.release()
             raise
@@ -128,23 +132,37 @@ class SqliteJournal:
         Raises:
             JournalError: It is not in the journal; it is in the file beside it if any disk takes it.
         """
+        try:
+            return await self._insist(lambda ledger: ledger.answered(intent.key, answer))
+        except JournalError as error:
+            await self._note(intent, answer, error)
+            raise
+
+    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
+        """See `Journal.settle`. Insists as `answered` does."""
+        try:
+            await self._insist(lambda ledger: ledger.settle(intent.key, State(state), detail, task_id))
+        except JournalError as error:
+            if error.kind != "conflict":
+                await self._note(intent, Answer(state=state, task_id=task_id, detail=detail), error)
+            raise
+
+    async def _insist(self, work: Callable[[Ledger], T]) -> T:
         deadline = anyio.current_time() + INSIST
         while True:
             try:
-                return await self.run(lambda ledger: ledger.answered(intent.key, answer))
+                return await self.run(work)
             except JournalError as error:
-                if error.kind in ("full", "failed", "locked") and anyio.current_time() < deadline:
-                    await anyio.sleep(AGAIN)
-                    continue
-                place = await asyncio.to_thread(fallback.append, self.path, intent, answer)
-                if place is not None:
-                    error.args = (f"{error.args[0]}; what came back for the create is noted in {place}",)
-                error.may_have_charged = True
-                raise
+                if error.kind not in MENDABLE or anyio.current_time() >= deadline:
+                    raise
+            await anyio.sleep(AGAIN)
 
-    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
-        """See `Journal.settle`."""
-        await self.run(lambda ledger: ledger.settle(intent.key, State(state), detail, task_id))
+    async def _note(self, intent: Intent, answer: Answer, error: JournalError) -> None:
+        """Where it can still be read: the next look for what others left enters it."""
+        place = await anyio.to_thread.run_sync(fallback.append, self.path, intent, answer)
+        if place is not None:
+            error.args = (f"{error.args[0]}; what came back for the create is noted in {place}",)
+        error.may_have_charged = answer.state not in UNPAID
 
     async def claim(self) -> Sequence[Entry]:
         """Take over what nobody follows: unfinished rows, and finished ones that `on_finished` was not told of."""
@@ -154,6 +172,7 @@ class SqliteJournal:
         owner = self._owner
         if owner is None:
             return []
+        fallback.merge(self.path.absolute(), ledger)
         dead = [name for name in ledger.owners() if not name or not owner.alive(name)]
         taken = ledger.take_over(owner.name, dead, self.gateway)
         left = set(ledger.owners())
@@ -219,9 +238,22 @@ def resolve(
     """
     words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]
     if len(words) + (task_id is not None) != 1:
-        raise invalid([Fault("settle", "say one of task_id, not_charged and pay_again")])
+        raise invalid([Fault("settle", "say one of task_id, not_charged and pay_again")], may_have_charged=True)
+    if task_id is not None and not ident(task_id):
+        raise invalid([Fault("task_id", "is no id of a task")], may_have_charged=True)
     if task_id is None:
         return ledger.resolve(key, State.PLANNED, words[0])
     entry = ledger.resolve(key, State.SUBMITTED, ADOPTED, task_id)
     ledger.disown(key)
     return entry
+
+
+def _merge(path: Path, ledger: Ledger) -> None:
+    """Enter what could not be written before; a journal that cannot take it is not opened."""
+    try:
+        ledger.begin()
+        fallback.merge(path, ledger)
+        ledger.commit()
+    except BaseException as error:
+        ledger.connection.close()
+        raise (journal_error(error, path) if isinstance(error, sqlite3.Error) else error) from None

@@ -9,6 +9,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,11 @@ T = TypeVar("T")
 
 TOGETHER = 512
 """Jobs in one commit at most."""
+IDLE = 2.0
+"""Seconds after which an idle thread looks whether its loop has ended without `aclose`: then it lets the journal go."""
+
+writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
+"""All there are."""
 
 Opening = Callable[[], tuple[Ledger, Callable[[], None]]]
 
@@ -36,13 +42,19 @@ class _Job(Generic[T]):
     result: T | None = None
     error: BaseException | None = None
 
-    def attempt(self, ledger: Ledger) -> None:
-        """Do it inside the running transaction; what the caller did wrong is his alone."""
+    def attempt(self, ledger: Ledger) -> bool:
+        """Do it inside the running transaction; whether that can be committed, for what failed has changed nothing."""
         self.result = self.error = None
+        before = ledger.connection.total_changes
         try:
             self.result = self.work(ledger)
         except (OmniError, NotNow) as error:
             self.error = error
+            return ledger.connection.total_changes == before
+        except Exception as error:
+            self.error = journal_error(error)
+            return False
+        return True
 
     def deliver(self) -> None:
         """On the loop: tell the caller."""
@@ -67,8 +79,18 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="omni_async journal", daemon=True)
-        self.busy = threading.Event()
+        self._waiting = 0
         self._ended = False
+        writers.add(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way: the opening, work that was not delivered yet, the closing."""
+        return self._thread.is_alive() and (self._ended or self._waiting > 0 or not self._opened.done())
+
+    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it delivers to this loop."""
+        return self._loop is loop
 
     async def open(self) -> None:
         """Start the thread and open the journal in it.
@@ -76,7 +98,6 @@ class Writer:
         Raises:
             JournalError: It cannot be opened.
         """
-        self.busy.set()
         self._thread.start()
         await self._opened
 
@@ -90,7 +111,7 @@ class Writer:
         if self._ended:
             raise JournalError("the journal is closed", may_have_charged=False)
         job: _Job[T] = _Job(work, self._loop.create_future())
-        self.busy.set()
+        self._waiting += 1
         self._jobs.put(job)
         return await job.future
 
@@ -128,14 +149,12 @@ class Writer:
             jobs, over = self._gathered()
             if jobs:
                 _together(ledger, jobs)
-                over = not self._tell(_deliver, jobs) or over
+                over = not self._tell(self._deliver, jobs) or over
 
     def _gathered(self) -> tuple[list[_Job[Any]], bool]:
         """What has arrived, at least one job; whether it is the last."""
-        if self._jobs.empty():
-            self.busy.clear()
         jobs: list[_Job[Any]] = []
-        job = self._jobs.get()
+        job = self._next()
         while job is not None:
             jobs.append(job)
             if len(jobs) >= TOGETHER:
@@ -146,6 +165,14 @@ class Writer:
                 return jobs, False
         return jobs, True
 
+    def _next(self) -> _Job[Any] | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=IDLE)
+            except queue.Empty:
+                if self._loop.is_closed():
+                    return None
+
     def _tell(self, function: Callable[..., None], *arguments: Any) -> bool:
         """Call a function on the loop; False if that has ended without `aclose`: then nobody listens any more."""
         try:
@@ -154,32 +181,33 @@ class Writer:
             return False
         return True
 
+    def _deliver(self, jobs: list[_Job[Any]]) -> None:
+        self._waiting -= len(jobs)
+        for job in jobs:
+            job.deliver()
+
 
 def _together(ledger: Ledger, jobs: list[_Job[Any]]) -> None:
-    """One transaction for all; if that fails, one for each, so that a job that cannot be done spoils no other."""
+    """One transaction for all; if one of them cannot be done, one for each, so that it spoils no other."""
     try:
         ledger.begin()
+        if all(job.attempt(ledger) for job in jobs):
+            ledger.commit()
+            return
+    except Exception as error:  # the disk, or another process: it is the same for all of them
         for job in jobs:
-            job.attempt(ledger)
-        ledger.commit()
-    except Exception as error:
-        with contextlib.suppress(sqlite3.Error):
-            ledger.rollback()
-        if len(jobs) > 1:
-            for job in jobs:
-                _together(ledger, [job])
-        else:
-            jobs[0].result, jobs[0].error = None, journal_error(_plain(error))
+            job.result, job.error = None, journal_error(error)
+        jobs = []
+    with contextlib.suppress(sqlite3.Error):
+        ledger.rollback()
+    if len(jobs) > 1:
+        for job in jobs:
+            _together(ledger, [job])
 
 
 def _plain(error: BaseException) -> Exception:
     """An error that can be told of; what ends a thread is told as one too."""
     return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
-
-
-def _deliver(jobs: list[_Job[Any]]) -> None:
-    for job in jobs:
-        job.deliver()
 
 
 def _set(future: "asyncio.Future[None]", error: BaseException | None) -> None:
