@@ -119,7 +119,7 @@ class _Reading:
             told = f"reads {one} in UTF-8 and {other} in GB18030; say which it is: --encoding utf-8 or gb18030"
             raise refused(told.replace("or gb", "or --encoding gb"), line=number)
         self._doubtful = self._doubtful or number
-        self._letters += sum(1 for letter in utf if letter > "\u00bf")
+        self._letters += sum(1 for letter in utf if letter > "\x7f")
         if self._letters >= BELIEVED:
             self._encoding = "utf-8"
         return utf

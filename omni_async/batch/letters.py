@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-_CELLS = re.compile(r'"(?:[^"\\]|\\.|"")*"|(?:[^,;|\t\r\n"{}\[\]]|[,;] )+')
+_CELLS = re.compile(r'"[^"]*"|(?:[^,;|\t\r\n"{}\[\]]|[,;] )+')
 _WORDS = re.compile(r"[^\s\x00-\x2f:-@\[-`{-~\u00a0-\u00bf\u00d7\u00f7\u2000-\u206f\u3000-\u303f\uff00-\uff0f]+")
 
 

@@ -60,14 +60,12 @@ def metadata_of(value: Any, cells: bool, faults: list[Fault]) -> str | None:
 
 def carried_of(names: tuple[str, ...], values: dict[str, Any], faults: list[Fault]) -> str | None:
     """The columns of these names as one JSON object; lists and objects in them as JSON text."""
-    kept = {name: value for name in names if (value := values[name]) is not None}
-    if not kept:
-        return None
-    for name, value in kept.items():
-        if isinstance(value, dict | list):
-            kept[name] = to_text(value)
-    text = to_text(kept)
-    if encodable(text):
-        return text
-    faults += [Fault(name, NOT_UNICODE) for name, value in kept.items() if not encodable(to_text(value))]
-    return None
+    parts = []
+    for name in names:
+        value = values[name]
+        if value is not None:
+            text = to_text(to_text(value) if isinstance(value, dict | list) else value)
+            parts.append(f"{to_text(name)}: {text}")
+            if not encodable(text):
+                faults.append(Fault(name, NOT_UNICODE))
+    return f"{{{', '.join(parts)}}}" if parts else None

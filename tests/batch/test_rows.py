@@ -260,6 +260,13 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
 def no_shapes(dialect):
     """The same dialect, not asked to treat prompts alike."""
     return attrs.evolve(dialect, abilities=attrs.evolve(dialect.abilities, prompt_apart=False))
@@ -290,6 +297,27 @@ def test_the_fingerprint_is_that_of_the_request(prompt):
     request = request_of(row.inputs, custom_id="x", metadata=None)
     assert request.prompt == prompt
     assert row.fingerprint == fingerprint_of(ToApis(), request, {})
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["prompt", "id", "file", "extra", "images", "metadata", "x"]), ANY), max_size=5
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_records_of_any_kind_raise_nothing_of_others(records, cells, strict):
+    """Whatever a line holds, it becomes a row whose texts can be stored, or is told to be bad."""
+    checker = Checker(Jimmy(), strict=strict, folder=HERE)
+    for line, values in enumerate(records):
+        found = checker.check(Record(line, values, cells))
+        assert isinstance(found, Row | BadRecord)
+        if isinstance(found, Row):
+            "".join(text for text in attrs.astuple(found, recurse=False) if isinstance(text, str)).encode()
+            request_of(found.inputs, custom_id=found.custom_id or "x", metadata=found.metadata)
+        else:
+            assert found.faults
 
 
 def test_a_shape_is_checked_once(monkeypatch):

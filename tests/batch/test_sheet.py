@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import sys
 import tracemalloc
 from datetime import date, datetime, time
@@ -81,6 +82,21 @@ def test_gb18030_that_is_valid_utf_8_is_asked_about(phrase):
     assert "--encoding utf-8 or --encoding gb18030" in told
     assert prompts(data, encoding="gb18030") == ["a cat", phrase]
     assert prompts(data, encoding="utf-8") == ["a cat", phrase.encode("gb18030").decode()]
+
+
+def test_gb18030_is_never_read_as_something_else():
+    """Thousands of phrases of common characters are read as they were written, or asked about."""
+    chance, asked = random.Random(7), 0
+    for _ in range(3000):
+        pairs = (
+            bytes([chance.randrange(0xB0, 0xD7), chance.randrange(0xA1, 0xFF)]) for _ in range(chance.randint(3, 9))
+        )
+        phrase = b"".join(pairs).decode("gb18030")
+        try:
+            assert prompts(f"id,prompt\n1,{phrase}\n".encode("gb18030")) == [phrase]
+        except InvalidRequestError:
+            asked += 1
+    assert 0 < asked < 100
 
 
 def test_the_encoding_is_found_out_however_late_it_shows():
