@@ -46,5 +46,10 @@ class Breaker:
         elif self._in_a_row >= LIMIT:
             self._until = anyio.current_time() + PAUSE
 
+    @property
+    def open(self) -> bool:
+        """Whether creates are held back."""
+        return self._in_a_row >= LIMIT
+
     def __repr__(self) -> str:
         return f"<Breaker {'open' if self._in_a_row >= LIMIT else 'closed'}, {self._in_a_row} uncertain in a row>"

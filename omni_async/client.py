@@ -36,8 +36,8 @@ Asked = VideoRequest | str | Mapping[str, Any]
 class OmniClient:
     """Client of one gateway account.
 
-    Works as `async with`, or constructed anywhere, started by the first call and ended by `await aclose()`. It belongs to
-    the event loop and the process that started it.
+    Works as `async with`, or constructed anywhere, started by the first call and ended by `await aclose()`. It belongs
+    to the event loop and the process that started it.
 
     Args:
         gateway: `jimmy`, `gemini_omni`, `toapis`, or a `Dialect` of your own.
@@ -110,7 +110,7 @@ class OmniClient:
         follower = None
         if self._journal is not None:
             follower = Follower(self._journal, self._poller, self._exchange, on_finished=on_finished)
-        self._submitter = Submitter(self._exchange, book, lambda task: self._studio.accepted(task))
+        self._submitter = Submitter(self._exchange, book, lambda task: self.studio.accepted(task))
         self._references = References(self._exchange)
         where = self._transport.base_url
         self._downloader = Downloader(allowed=origins(where, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry)
@@ -124,7 +124,7 @@ class OmniClient:
         )
         begin = follower.start if follower is not None else None
         self._life = Lifetime(self.dialect.name, self._end, begin=begin)
-        self._studio = Studio(
+        self.studio = Studio(  # for the layers above
             exchange=self._exchange,
             submitter=self._submitter,
             poller=self._poller,
@@ -160,8 +160,8 @@ class OmniClient:
         self._life.enter()
         request = asked = VideoRequest.of(request, fields)
         fields.clear()  # no prompt may stay in a frame that a traceback shows
-        self._studio.check(asked)
-        return await self._studio.submit(asked, max_wait=max_wait)
+        self.studio.check(asked)
+        return await self.studio.submit(asked, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Any) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing.
@@ -172,7 +172,7 @@ class OmniClient:
         Raises:
             InvalidRequestError: With every fault.
         """
-        return self._studio.check(VideoRequest.of(request, fields))
+        return self.studio.check(VideoRequest.of(request, fields))
 
     async def query(self, task_or_id: Handle) -> VideoTask:
         """Look at a task: one GET.
@@ -201,7 +201,7 @@ class OmniClient:
             NotFoundError: The gateway does not know it, for a minute already.
         """
         self._life.enter()
-        return await self._studio.wait(task_or_id, timeout)
+        return await self.studio.wait(task_or_id, timeout)
 
     def watch(self, task_or_id: Handle, *, min_interval: float = 0.0, timeout: float | None = 1800.0) -> Watch:
         """Follow a task: an async iterator with an item per change of status or progress, the finished task last.
@@ -253,7 +253,7 @@ class OmniClient:
         request = asked = VideoRequest.of(request, fields)
         fields.clear()
         target = None if output is None else os.fspath(output)
-        return await self._studio.one(asked, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
+        return await self.studio.one(asked, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
 
     def generate_many(
         self,
@@ -276,7 +276,7 @@ class OmniClient:
         self._life.enter()
         folder = None if output is None else Path(output)
         room = self._limits.max_running_tasks
-        return self._studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=room)
+        return self.studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=room)
 
     # --- files and balance -------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class OmniClient:
             DownloadError: Not stored; its subclasses say why. Downloading again costs nothing.
         """
         self._life.enter()
-        return await self._studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
+        return await self.studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
 
     async def upload(self, path: str | os.PathLike[str], *, on_progress: Progress | None = None) -> str:
         """Upload a reference image or video and give its public URL.
@@ -314,7 +314,7 @@ class OmniClient:
     async def balance(self, *, scope: str = "account") -> Balance:
         """What the account, or with `scope="key"` the key, has left."""
         self._life.enter()
-        return await self._studio.balance(scope)
+        return await self.studio.balance(scope)
 
     # --- the journal -------------------------------------------------------------------------------------------
 
@@ -328,7 +328,7 @@ class OmniClient:
             JournalError: There is no journal file.
         """
         self._life.enter()
-        return Resumed(self._studio.followed(), self._poller, self._studio.finished)
+        return Resumed(self.studio.followed(), self._poller, self.studio.finished)
 
     async def settle(
         self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
@@ -349,14 +349,14 @@ class OmniClient:
             InvalidRequestError: Not exactly one answer.
         """
         self._life.enter()
-        follower = self._studio.followed()
+        follower = self.studio.followed()
         return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
 
     # --- looking in, and the end -------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
-        return self._studio.stats()
+        return self.studio.stats()
 
     def unclaimed(self) -> tuple[Outcome, ...]:
         """Creates that ended after their caller had gone: with a task that runs, or an error that may have charged."""
@@ -370,11 +370,11 @@ class OmniClient:
         await self._life.close()
 
     async def _end(self) -> None:
-        self.limiter.dismiss(self._studio.callers, "the client was closed before this could be sent; nothing was paid")
+        self.limiter.dismiss(self.studio.callers, "the client was closed before this could be sent; nothing was paid")
         try:
             await self._submitter.drain()
             await self._references.aclose()
-            await self._studio.aclose()
+            await self.studio.aclose()
             await self._poller.aclose()
         finally:  # also when the loop itself is ended by a second Ctrl-C
             await self._downloader.aclose()
@@ -383,7 +383,7 @@ class OmniClient:
                 await self._journal.aclose()
 
     async def __aenter__(self) -> Self:
-        await self._life.open(self._studio.open)
+        await self._life.open(self.studio.open)
         return self
 
     async def __aexit__(

@@ -67,6 +67,7 @@ class Follower:
         self.journal = journal
         self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
         self._follows = take_over
+        self.recorded: Callable[[Entry], None] | None = None
         self.lost: Callable[[str, OmniError], None] | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
         self._telling = 0
@@ -176,6 +177,8 @@ class Follower:
 
     async def _record(self, task: VideoTask) -> None:
         entry = await self._insist(lambda: self.journal.finished(task))
+        if entry is not None and self.recorded is not None:
+            self.recorded(entry)
         if entry is not None and self.journal.tells(entry):
             await self._tell(entry)
 

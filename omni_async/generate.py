@@ -90,6 +90,10 @@ class Studio:
         if self.follower is not None:
             self.follower.follow(task)
 
+    async def drain(self) -> None:
+        """Begin no more, and wait until every create in flight has its recorded end."""
+        await self.submitter.drain()
+
     async def open(self) -> None:
         """Open the journal."""
         if self.journal is not None:

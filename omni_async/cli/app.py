@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from . import account, demo, emulate, generate, tasks
+from . import account, batch, demo, emulate, generate, tasks
 from .exits import USAGE, code_of, lines_of
 from .output import note, out, speak_utf8
 from .screen import LIBRARY_LOG
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 _VIDEOS, _TRY = "Videos", "Without a key"
 app.command(rich_help_panel=_VIDEOS)(generate.generate)
+app.command(rich_help_panel=_VIDEOS)(batch.batch)
 app.command(rich_help_panel=_VIDEOS)(tasks.status)
 app.command(rich_help_panel=_VIDEOS)(tasks.wait)
 app.command(rich_help_panel=_VIDEOS)(account.upload)
@@ -61,8 +62,8 @@ def program(
       omni-async generate "a cat in neon rain" --duration 6 -o cat.mp4
 
     Exit codes: 0 all done · 1 some failed · 2 usage, nothing sent ·
-    3 a create may have been charged and has no id · 130 interrupted ·
-    143 terminated.
+    3 a create may have been charged and has no id · 4 rows were not sent ·
+    130 interrupted · 143 terminated.
     """
     if context.invoked_subcommand is None:
         out(context.get_help())

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -60,6 +61,11 @@ class Target:
         words = [word for name, value in given.items() if value is not None for word in (name, value)]
         return shlex.join(["--gateway", self.gateway, *words])
 
+    def words(self) -> list[str]:
+        """The options with which another command reaches the same gateway."""
+        given = {"--gateway": self.gateway, "--base-url": self.base_url}
+        return [word for name, value in given.items() if value is not None for word in (name, value)]
+
 
 def load_scenario(path: Path | None) -> Scenario:
     """The scenario in a JSON file, or the default one."""
@@ -80,17 +86,19 @@ def poll_policy(scenario: Scenario) -> PollPolicy:
 
 
 @asynccontextmanager
-async def connected(target: Target, on_event: OnEvent | None = None) -> AsyncIterator[OmniClient]:
-    """A client of the target, closed at the end; POSTs in flight are waited for."""
+async def served(target: Target) -> AsyncIterator[dict[str, Any]]:
+    """The keywords with which a client reaches the target; an emulator runs as long as they are used."""
+    poll = PollPolicy(min_interval=target.poll) if target.poll else None
     if not target.emulator:
-        poll = PollPolicy(min_interval=target.poll) if target.poll else None
-        async with OmniClient(target.gateway, base_url=target.base_url, poll=poll, on_event=on_event) as client:
-            yield client
+        yield {"base_url": target.base_url, "poll": poll}
         return
     scenario = load_scenario(target.scenario)
-    poll = PollPolicy(min_interval=target.poll) if target.poll else poll_policy(scenario)
-    async with (
-        Emulator(scenario) as emulator,
-        OmniClient(target.gateway, api_key=EMULATOR_KEY, base_url=emulator.url, poll=poll, on_event=on_event) as client,
-    ):
+    async with Emulator(scenario) as emulator:
+        yield {"api_key": EMULATOR_KEY, "base_url": emulator.url, "poll": poll or poll_policy(scenario)}
+
+
+@asynccontextmanager
+async def connected(target: Target, on_event: OnEvent | None = None) -> AsyncIterator[OmniClient]:
+    """A client of the target, closed at the end; POSTs in flight are waited for."""
+    async with served(target) as settings, OmniClient(target.gateway, on_event=on_event, **settings) as client:
         yield client

@@ -12,8 +12,10 @@ from ..errors import (
     WaitTimeoutError,
 )
 
-DONE, FAILED, USAGE, UNCERTAIN = 0, 1, 2, 3
-WORST_FIRST = (UNCERTAIN, FAILED, USAGE, DONE)
+DONE, FAILED, USAGE, UNCERTAIN, STOPPED = 0, 1, 2, 3, 4
+WORST_FIRST = (UNCERTAIN, STOPPED, FAILED, USAGE, DONE)
+CONFIRM_ABOVE = 100
+"""Videos that are paid without asking first, on a terminal."""
 EVIDENCE_BYTES = 500
 
 OPTIONS = {

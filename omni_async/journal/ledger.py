@@ -288,6 +288,17 @@ class Ledger:
         for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid", values):
             yield _entry(row)
 
+    def planned(self, run: int, after: int, count: int) -> list[tuple[int, Entry]]:
+        """The next rows of a run that are to be sent, each with its place; `after` is the place of the last one."""
+        query = f"SELECT rowid, {', '.join(COLUMNS)} FROM item WHERE state = 'PLANNED' AND run = ? AND rowid > ?"  # noqa: S608
+        rows = self.connection.execute(f"{query} ORDER BY rowid LIMIT ?", (run, after, count))
+        return [(row[0], _entry(row[1:])) for row in rows]
+
+    def noted(self, key: str, detail: str) -> Entry:
+        """Note why a row that is still to be sent was not; gives the row as it stands."""
+        self.connection.execute("UPDATE item SET detail = ? WHERE key = ? AND state = 'PLANNED'", (detail, key))
+        return self._must(key)
+
     def counts(self) -> dict[State, int]:
         """How many rows stand where."""
         return {State(s): n for s, n in self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")}

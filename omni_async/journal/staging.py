@@ -4,10 +4,12 @@ A row is known by its key, never by its place: sorting, inserting and deleting r
 never paid again without a person's word.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import attrs
 
@@ -28,31 +30,44 @@ _INSERT = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class Staged:
-    """One checked row of a sheet.
+class SheetRow(Protocol):
+    """One checked row of a sheet."""
 
-    Args:
-        line: Where it stands; unique and growing.
-        key: Its id; None takes one from the fingerprint.
-        fingerprint: Hash of gateway, model and inputs.
-        inputs: The request as JSON text.
-        metadata: The caller's own data as JSON text.
-        target: File to make; None is named after the key.
-        target_key: The same in a form in which equal names are equal.
-        carried: Columns that are only carried, as JSON text.
-        kind: What it is in a few words.
-    """
+    @property
+    def line(self) -> int:
+        """Where it stands; unique and growing."""
 
-    line: int
-    key: str | None
-    fingerprint: str
-    inputs: str
-    metadata: str | None = None
-    target: str | None = None
-    target_key: str | None = None
-    carried: str | None = None
-    kind: str = ""
+    @property
+    def custom_id(self) -> str | None:
+        """Its id; None takes one from the fingerprint."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of gateway, model and inputs."""
+
+    @property
+    def inputs(self) -> str:
+        """The request as JSON text."""
+
+    @property
+    def metadata(self) -> str | None:
+        """The caller's own data as JSON text."""
+
+    @property
+    def target(self) -> str | None:
+        """File to make; None is named after the id."""
+
+    @property
+    def target_key(self) -> str | None:
+        """The same in a form in which equal names are equal."""
+
+    @property
+    def carried(self) -> str | None:
+        """Columns that are only carried, as JSON text."""
+
+    @property
+    def kind(self) -> str:
+        """What it is in a few words."""
 
 
 @attrs.define(kw_only=True)
@@ -87,25 +102,27 @@ class Staging:
         self.run = int(ledger.note("run") or 0) + 1
         self.changes = Changes()
 
-    def add(self, row: Staged) -> Fault | None:
+    def add(self, row: SheetRow) -> Fault | None:
         """Enter one row; a fault if its id or its file is another row's."""
-        key = row.key or row.fingerprint[:PREFIX]
+        return self._enter(row, row.custom_id or row.fingerprint[:PREFIX])
+
+    def _enter(self, row: SheetRow, key: str) -> Fault | None:
         if self._insert(row, key):
             self.changes.new += 1
             return None
         return self._meet(row, key)
 
-    def _insert(self, row: Staged, key: str) -> bool:
+    def _insert(self, row: SheetRow, key: str) -> bool:
         target = row.target or f"{key}.mp4"
         values = (key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now, target, row.target_key,
                   row.carried, row.kind, row.line, self.run)  # fmt: skip
         return self._execute(_INSERT, values).rowcount > 0
 
-    def _meet(self, row: Staged, key: str) -> Fault | None:
+    def _meet(self, row: SheetRow, key: str) -> Fault | None:
         """Something of this key, or with this file, is there already."""
         entry = self._ledger.entry(key)
         if entry is not None and entry.run == self.run:
-            if row.key is not None:
+            if row.custom_id is not None:
                 return Fault("id", f"{key!r} is the id of line {entry.position} already")
             return self._repeat(row, key)
         other = self._with_target(row, key)
@@ -116,20 +133,20 @@ class Staging:
             self._known(row, entry)
         return None
 
-    def _repeat(self, row: Staged, key: str) -> Fault | None:
+    def _repeat(self, row: SheetRow, key: str) -> Fault | None:
         """The same inputs once more, without an id: a second video of it."""
         query = "SELECT value FROM repeat WHERE key = ?"
         self._execute("CREATE TEMP TABLE IF NOT EXISTS repeat (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID")
         count = (self._execute(query, (key,)).fetchone() or (1,))[0] + 1
         self._execute("INSERT OR REPLACE INTO repeat VALUES (?, ?)", (key, count))
-        return self.add(attrs.evolve(row, key=f"{key}-{count}"))
+        return self._enter(row, f"{key}-{count}")
 
-    def _with_target(self, row: Staged, key: str) -> Entry | None:
+    def _with_target(self, row: SheetRow, key: str) -> Entry | None:
         query = "SELECT key FROM item WHERE target_key = ? AND key != ?"
         found = self._execute(query, (row.target_key, key)).fetchone() if row.target_key else None
         return self._ledger.entry(found[0]) if found else None
 
-    def _known(self, row: Staged, entry: Entry) -> None:
+    def _known(self, row: SheetRow, entry: Entry) -> None:
         """A row of an earlier run."""
         changes = self.changes
         if entry.fingerprint == row.fingerprint:
@@ -152,7 +169,7 @@ class Staging:
                 "UPDATE item SET target = ?, target_key = ? WHERE key = ?", (row.target, row.target_key, entry.key)
             )
 
-    def _replace(self, row: Staged, key: str) -> None:
+    def _replace(self, row: SheetRow, key: str) -> None:
         """Other inputs for a row that is to be sent."""
         self._execute(
             "UPDATE item SET state = 'PLANNED', fingerprint = ?, inputs = ?, metadata = ?, kind = ?, again = 0,"
@@ -181,6 +198,11 @@ class Staging:
         self._ledger.write_note("run", str(self.run))
         self._ledger.write_note("batch", self._gateway)
         return self.changes
+
+    def write_columns(self, names: list[str]) -> None:
+        """Note the carried columns, those of earlier sheets behind them."""
+        known = json.loads(self._ledger.note("columns") or "[]")
+        self._ledger.write_note("columns", json.dumps(list(dict.fromkeys([*names, *known])), ensure_ascii=False))
 
     def resume(self) -> None:
         """No sheet this time: the rows of the last one stand."""

@@ -1,0 +1,84 @@
+"""A whole batch in one call."""
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ..dialects import Dialect
+from .entering import Source
+from .plan import Plan, Prices
+from .running import Bounds
+from .session import Batch, Summary, Wishes
+
+Confirm = Callable[[Plan], bool | Awaitable[bool]]
+
+
+async def run_batch(
+    source: Source | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    gateway: str | Dialect = "jimmy",
+    encoding: str | None = None,
+    skip_bad: bool = False,
+    retry_failed: bool = False,
+    redo_edited: bool = False,
+    strict: bool = True,
+    limit: int | None = None,
+    prices: Prices | str | os.PathLike[str] | None = None,
+    max_cost: float | None = None,
+    concurrency: int | None = None,
+    stop_after_failures: int | None = None,
+    timeout: float | None = None,
+    confirm: Confirm | None = None,
+    **options: Any,
+) -> Summary:
+    """Make every video of a sheet. This pays. Run again with the same folder, it resumes: nothing is paid twice.
+
+    Args:
+        source: A file (JSONL, CSV, `.xlsx`), `-` for stdin, a binary stream, an iterable of requests or mappings, or
+            None for the rows that the folder has.
+        out: The folder for journal, results and videos; by default the file's name without its ending.
+        gateway: As for `OmniClient`.
+        encoding: Of a text file; None finds out.
+        skip_bad: Leave out rows with faults instead of refusing the sheet.
+        retry_failed: Pay again for rows that failed or expired, not for moderated or uncertain ones.
+        redo_edited: Pay again for rows that were edited after they were paid.
+        strict: Whether what breaks the documents' rules is a fault.
+        limit: Videos to pay at most in this run.
+        prices: What videos cost, or a file that tells.
+        max_cost: What they may cost together; needs `prices`.
+        concurrency: Tasks running at the gateway at most.
+        stop_after_failures: Rows that may fail before no more is sent.
+        timeout: Seconds to wait for one task at most; the next run goes on with it.
+        confirm: Called with the plan before anything is paid, plain or async; False ends it there.
+        options: Further keywords of `OmniClient`, such as `api_key` and `base_url`.
+
+    Returns:
+        What it came to; `results.jsonl` and `results.csv` in the folder have the rows.
+
+    Raises:
+        InvalidRequestError: Faults of the sheet, each with its line; nothing was sent.
+        JournalError: Another process has the batch, or the journal cannot be used.
+        OmniError: Anything that kept it from beginning.
+    """
+    table = Prices.load(Path(prices)) if isinstance(prices, str | os.PathLike) else prices
+    wishes = Wishes(
+        encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited, strict=strict
+    )
+    bounds = Bounds(
+        limit=limit,
+        prices=table,
+        max_cost=max_cost,
+        concurrency=concurrency,
+        stop_after=stop_after_failures,
+        timeout=timeout,
+    )
+    async with Batch(source, out=out, gateway=gateway, wishes=wishes, bounds=bounds, **options) as batch:
+        plan = await batch.plan(balance=confirm is not None)
+        if confirm is not None:
+            agreed = confirm(plan)
+            if not (await agreed if inspect.isawaitable(agreed) else agreed):
+                return await batch.summary()
+        return await batch.run()

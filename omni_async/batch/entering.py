@@ -1,0 +1,203 @@
+"""A sheet into the journal: one pass that checks every row and enters it, committed only when all are good."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import attrs
+
+from ..dialects import Dialect
+from ..errors import Fault, OmniError
+from ..journal.entries import Entry, read_task
+from ..journal.ledger import Ledger
+from ..journal.staging import Changes, Staging, all_or_none
+from ..journal.states import State
+from ..models import VideoRequest, invalid
+from .folder import Folder
+from .record import BadRecord, Record
+from .rows import Checker, Row
+from .sheet import open_sheet
+
+Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]
+
+SHOWN = 1000
+"""Faulty lines that an error names at most; it says how many there are beyond."""
+STEP = 5000
+"""Rows between two reports of progress."""
+
+
+@attrs.frozen(kw_only=True)
+class Entering:
+    """How a sheet is entered.
+
+    Args:
+        dialect: Whose rules its rows keep.
+        folder: Of the batch.
+        strict: Whether what breaks the documents' rules is a fault.
+        encoding: Of a text file; None finds out.
+        skip_bad: Enter the good rows although others have faults.
+        redo_edited: Pay again for rows edited after they were paid.
+        retry_failed: Make a new attempt for what failed or expired.
+        progress: Called in the journal's thread with the rows read so far.
+        stop: Set to give up.
+    """
+
+    dialect: Dialect
+    folder: Folder
+    strict: bool
+    encoding: str | None
+    skip_bad: bool
+    redo_edited: bool
+    retry_failed: bool
+    progress: Callable[[int], object]
+    stop: threading.Event
+
+    def enter(self, ledger: Ledger, source: Source | None) -> "Entered":
+        """Check and enter a sheet, inside a transaction of the ledger's; without one, the last sheet's rows stand.
+
+        Raises:
+            InvalidRequestError: Faults, each with its line; nothing was entered.
+        """
+        self._check_gateway(ledger, resumed=source is None)
+        staging = Staging(ledger, self.dialect.name, redo_edited=self.redo_edited)
+        with all_or_none(ledger.connection):
+            bad: list[BadRecord] = []
+            if source is None:
+                staging.resume()
+            else:
+                bad = self._read(staging, source)
+                self._check_faults(bad, entered=staging.changes)
+            if self.retry_failed:
+                staging.retry(self._moderated)
+            changes = staging.finish()
+        return Entered(changes=changes, bad=tuple(bad), **_counted(ledger, staging.run))
+
+    def _check_gateway(self, ledger: Ledger, *, resumed: bool) -> None:
+        gateway = ledger.note("batch")
+        if resumed and gateway is None:
+            raise invalid([Fault("file", f"{self.folder.path} holds no batch yet: name a file with rows")])
+        if gateway is not None and gateway != self.dialect.name:
+            fault = Fault(
+                "gateway", f"the batch in {self.folder.path} was begun with {gateway}, not {self.dialect.name}"
+            )
+            raise invalid([fault])
+
+    def _read(self, staging: Staging, source: Source) -> list[BadRecord]:
+        """Enter row after row; gives those with faults."""
+        bad: list[BadRecord] = []
+        occupied = any(self.folder.videos.iterdir()) if self.folder.videos.is_dir() else False
+        with _records(source, self.encoding) as records:
+            checker = Checker(self.dialect, strict=self.strict, folder=_beside(source))
+            for count, record in enumerate(records, 1):
+                row = record if isinstance(record, BadRecord) else checker.check(record)
+                fault = row if isinstance(row, BadRecord) else self._entered(staging, row, occupied=occupied)
+                if fault is not None:
+                    bad.append(fault)
+                if count % STEP == 0:
+                    self._report(count)
+        staging.write_columns(checker.carried_columns)
+        return bad
+
+    def _report(self, count: int) -> None:
+        if self.stop.is_set():
+            raise OmniError("stopped while the rows were checked; nothing was entered", may_have_charged=False)
+        self.progress(count)
+
+    def _entered(self, staging: Staging, row: Row, *, occupied: bool) -> BadRecord | None:
+        before = staging.changes.new
+        fault = staging.add(row)
+        if fault is None and occupied and staging.changes.new > before:
+            target = row.target or f"{row.custom_id}.mp4"
+            if os.path.lexists(self.folder.videos / target):
+                fault = Fault("file", f"{target!r} is in the folder already: move it away, or name another file")
+        return None if fault is None else BadRecord(row.line, (fault,))
+
+    def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
+        """Refuse the sheet for its faults, all of them at once."""
+        if bad and not self.skip_bad:
+            raise faulty(bad)
+        if not bad and not any(attrs.astuple(entered)):
+            raise invalid([Fault("file", "there are no rows in it")])
+
+    def _moderated(self, entry: Entry) -> bool:
+        """Whether a task was refused for its content: a new attempt would be refused again."""
+        told = read_task(entry.task) if entry.task else {}
+        return self.dialect.moderated(told.get("error_code"), told.get("error_message"))
+
+
+@attrs.frozen(kw_only=True)
+class Entered:
+    """What a sheet changed, and what the journal holds now.
+
+    Args:
+        changes: See `staging.Changes`.
+        bad: Lines with faults.
+        states: Rows of this run by state.
+        kinds: Rows of this run that are to be sent, by kind.
+    """
+
+    changes: Changes
+    bad: tuple[BadRecord, ...]
+    states: dict[State, int]
+    kinds: dict[str, int]
+
+
+def _counted(ledger: Ledger, run: int) -> dict[str, Any]:
+    states: dict[State, int] = {}
+    kinds: dict[str, int] = {}
+    query = "SELECT state, kind, count(*) FROM item WHERE run = ? GROUP BY state, kind"
+    for state, kind, count in ledger.connection.execute(query, (run,)):
+        states[State(state)] = states.get(State(state), 0) + count
+        if state == State.PLANNED:
+            kinds[kind or ""] = count
+    return {"states": states, "kinds": kinds}
+
+
+def faulty(bad: Iterable[BadRecord]) -> OmniError:
+    """One error that names every faulty line and each of its faults."""
+    lines = [record for record in bad if record.faults]
+    faults = [at_line(record.line, fault) for record in lines[:SHOWN] for fault in record.faults]
+    if len(lines) > SHOWN:
+        faults.append(Fault("file", f"and {len(lines) - SHOWN:,} more lines with faults"))
+    return invalid(faults)
+
+
+def at_line(line: int, fault: Fault) -> Fault:
+    """A fault with the line it was found on."""
+    return Fault(f"line {line}: {fault.field}", fault.problem, fault.allowed)
+
+
+def _records(source: Source, encoding: str | None) -> Any:
+    """The records of a file, a stream or an iterable, in a `with`."""
+    if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
+        given: Any = Path(source) if isinstance(source, str | os.PathLike) else source
+        return open_sheet(given, encoding=encoding)
+    return nullcontext(_of_requests(source))
+
+
+def _of_requests(requests: Iterable[Any]) -> Iterator[Record | BadRecord]:
+    """Requests of a program as records; their place counts as the line."""
+    for line, asked in enumerate(requests, 1):
+        if isinstance(asked, VideoRequest):
+            given = attrs.asdict(asked, recurse=False)
+            values = {name: value for name, value in given.items() if value not in (None, (), {})}
+            yield Record(line, {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()})
+        elif isinstance(asked, Mapping):
+            yield Record(line, {str(name): value for name, value in asked.items()})
+        else:
+            what = f"{type(asked).__name__} is neither a VideoRequest nor a mapping"
+            yield BadRecord(line, (Fault("request", what),))
+
+
+def _beside(source: Source) -> Path:
+    """Where local references of a sheet are looked for: beside it."""
+    return Path(source).absolute().parent if isinstance(source, str | os.PathLike) else Path.cwd()
+
+
+def columns_of(ledger: Ledger) -> list[str]:
+    """Names of the carried columns, as last entered."""
+    return [str(name) for name in json.loads(ledger.note("columns") or "[]")]

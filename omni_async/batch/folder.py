@@ -1,0 +1,77 @@
+"""A batch's folder: what lies where in it."""
+
+import os
+from pathlib import Path
+
+import attrs
+
+from ..errors import Fault
+from ..models import invalid
+
+PRIVATE = 0o600
+"""Results hold prompts and URLs: the user's own data."""
+
+
+@attrs.frozen
+class Folder:
+    """Where a batch keeps what it makes.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The truth."""
+        return self.path / "journal.sqlite3"
+
+    @property
+    def lines(self) -> Path:
+        """A line per settled row, for programs."""
+        return self.path / "results.jsonl"
+
+    @property
+    def table(self) -> Path:
+        """The same as a table, for spreadsheets."""
+        return self.path / "results.csv"
+
+    @property
+    def videos(self) -> Path:
+        """The videos."""
+        return self.path / "videos"
+
+    def make(self) -> None:
+        """Make the folder.
+
+        Raises:
+            InvalidRequestError: It cannot be made; nothing was sent.
+        """
+        try:
+            self.videos.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        else:
+            return
+        raise invalid([Fault("out", f"the folder {str(self.path)!r} cannot be made: {reason}")])
+
+
+def folder_of(source: object, out: str | os.PathLike[str] | None) -> Folder:
+    """The folder of a batch: as given, else the sheet's name without its ending.
+
+    Raises:
+        InvalidRequestError: Rows that come from no file need a folder named.
+    """
+    if out is not None:
+        return Folder(Path(out))
+    if isinstance(source, str | os.PathLike) and os.fspath(source) != "-":
+        path = Path(source)
+        return Folder(path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.out"))
+    raise invalid([Fault("out", "rows that come from no file need a folder for what is made of them: --out DIR")])
+
+
+def private(path: Path, *, append: bool = False) -> int:
+    """A descriptor of a file for writing that only its owner may read."""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, PRIVATE)

@@ -1,0 +1,177 @@
+"""What a batch is about to do and to pay: told before anything is paid."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from ..errors import Fault
+from ..journal.staging import Changes
+from ..journal.states import State
+from ..models import Balance, invalid
+
+
+@attrs.frozen
+class Prices:
+    """What videos cost, as the user wrote it down: words of a kind and an amount each.
+
+    Args:
+        table: Amount by the words a kind must hold, as in `{"1080p": 0.9, "720p 10 s": 0.7, "*": 0.5}`; of those that
+            fit, the one with most words counts.
+        currency: Shown with amounts.
+    """
+
+    table: Mapping[str, float]
+    currency: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read prices: a JSON object, or a CSV with the columns `kind` and `price`.
+
+        Raises:
+            InvalidRequestError: It cannot be read, or holds something that is no price.
+        """
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            if path.suffix.lower() == ".csv":
+                table: Any = {row["kind"]: float(row["price"]) for row in csv.DictReader(text.splitlines())}
+            else:
+                table = json.loads(text)
+        except OSError as error:
+            raise invalid([Fault("prices", f"{path}: {error.strerror}")]) from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise invalid([Fault("prices", f"{path}: neither a JSON object nor a CSV with kind and price")]) from None
+        return cls._checked(path, table)
+
+    @classmethod
+    def _checked(cls, path: Path, table: Any) -> Self:
+        if isinstance(table, dict) and isinstance(table.get("prices"), dict):
+            currency, table = str(table.get("currency") or ""), table["prices"]
+        else:
+            currency = str(table.pop("currency", "")) if isinstance(table, dict) else ""
+        if not isinstance(table, dict) or not table:
+            raise invalid([Fault("prices", f"{path}: it holds no prices")])
+        for kind, price in table.items():
+            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:
+                raise invalid([Fault("prices", f"{path}: {price!r:.40} for {kind!r:.40} is no price")])
+        return cls(table, currency)
+
+    def of(self, kind: str) -> float | None:
+        """What one video of a kind costs; None if nothing fits."""
+        words = set(kind.lower().split())
+        fits = [key for key in self.table if key == "*" or set(key.lower().split()) <= words]
+        best = max(fits, key=lambda key: 0 if key == "*" else len(key.split()), default=None)
+        return None if best is None else float(self.table[best])
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What is there, what is new, and what will be paid.
+
+    Args:
+        states: How many rows of the sheet stand where, before anything is sent.
+        changes: What the sheet changed.
+        kinds: How many videos of each kind are to be paid.
+        limit: At most so many of them.
+        prices: What they cost, if that was told.
+        max_cost: At most so much.
+        balance: What the account has left, if it could be asked.
+        bad: Lines with faults that are left out (`skip_bad`).
+        resumed: Whether there is no sheet this time.
+    """
+
+    states: Mapping[State, int]
+    changes: Changes
+    kinds: Mapping[str, int]
+    limit: int | None = None
+    prices: Prices | None = None
+    max_cost: float | None = None
+    balance: Balance | None = attrs.field(default=None, repr=False)
+    bad: int = 0
+    resumed: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the sheet."""
+        return sum(self.states.values())
+
+    @property
+    def unsent(self) -> int:
+        """Rows that are to be sent."""
+        return self.states.get(State.PLANNED, 0)
+
+    @property
+    def to_pay(self) -> int:
+        """Videos that will be paid at most."""
+        return self.unsent if self.limit is None else min(self.unsent, self.limit)
+
+    @property
+    def cost(self) -> float | None:
+        """What all unsent rows cost; None if a price is missing or none was told."""
+        prices = [self.prices.of(kind) if self.prices else None for kind in self.kinds]
+        if any(price is None for price in prices) or self.prices is None:
+            return None
+        return sum((price or 0.0) * count for price, count in zip(prices, self.kinds.values(), strict=True))
+
+    def sentence(self) -> str:
+        """The plan in one line."""
+        states, changes = self.states, self.changes
+        waiting = self.unsent - changes.new - changes.updated - changes.redone - changes.retried
+        running = sum(states.get(state, 0) for state in (State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED))
+        failed = sum(states.get(state, 0) for state in (State.FAILED, State.EXPIRED, State.CANCELED))
+        parts = (
+            (states.get(State.DONE, 0), "done"),
+            (changes.new, "new"),
+            (waiting, "waiting to be sent"),
+            (running, "paid and under way"),
+            (changes.updated, "edited before sending: updated"),
+            (changes.kept, "edited after paying: kept (--redo-edited pays again)"),
+            (changes.redone, "edited after paying: paid again"),
+            (changes.retried, "tried again"),
+            (failed, "failed (--retry-failed pays again)"),
+            (states.get(State.REJECTED, 0), "rejected, not paid"),
+            (states.get(State.UNCERTAIN, 0), "uncertain: settle them"),
+            (changes.missing, "no longer in the file: kept"),
+            (self.bad, "with faults: left out"),
+        )
+        return " · ".join(f"{count:,} {words}" for count, words in parts if count) or "nothing to do"
+
+    def lines(self) -> Iterator[str]:
+        """The plan for a person."""
+        yield self.sentence()
+        left = f" of {self.unsent:,} (--limit)" if self.to_pay < self.unsent else ""
+        yield (
+            f"to pay: {self.to_pay:,}{left} video{'' if self.to_pay == 1 else 's'}" if self.to_pay else "nothing to pay"
+        )
+        for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
+            price = self.prices.of(kind) if self.prices else None
+            yield f"  {count:,} × {kind}" + (f" at {price:g} {self._currency}".rstrip() if price is not None else "")
+        if self.cost is not None:
+            most = f", stopping at {self.max_cost:g}" if self.max_cost is not None and self.max_cost < self.cost else ""
+            yield f"cost: {self.cost:,.2f} {self._currency}".rstrip() + most
+        if self.balance is not None:
+            amount = self.balance.available
+            yield "balance: " + (
+                "unlimited" if self.balance.unlimited else "not told" if amount is None else f"{amount:g}"
+            )
+
+    @property
+    def _currency(self) -> str:
+        return self.prices.currency if self.prices else ""
+
+    def document(self) -> dict[str, Any]:
+        """The plan as plain JSON data."""
+        return {
+            "rows": self.rows,
+            "to_pay": self.to_pay,
+            "done": self.states.get(State.DONE, 0),
+            "states": {str(state): count for state, count in self.states.items()},
+            **attrs.asdict(self.changes),
+            "bad": self.bad,
+            "kinds": dict(self.kinds),
+            "cost": self.cost,
+            "balance": self.balance.available if self.balance else None,
+        }

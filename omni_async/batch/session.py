@@ -1,0 +1,364 @@
+"""A batch from its sheet to its results: enter, plan, run, and an end that loses nothing however it comes."""
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import attrs
+
+from ..client import OmniClient
+from ..dialects import Dialect
+from ..errors import Fault, OmniError
+from ..journal import Ledger, SqliteJournal, open_journal
+from ..journal.states import State
+from ..lifetime import to_the_end
+from ..models import Balance, invalid
+from ..policies import Limits
+from ..settings import dialect_of
+from .entering import Entered, Entering, Source, columns_of
+from .folder import Folder, folder_of
+from .plan import Plan
+from .results import Results
+from .running import Bounds, Run
+from .storing import Store
+
+logger = logging.getLogger("omni_async")
+
+BALANCE = 10.0
+"""Seconds to wait for the balance at most: it is only told."""
+
+
+@attrs.frozen(kw_only=True)
+class Wishes:
+    """How a sheet is to be taken.
+
+    Args:
+        encoding: Of a text file; None finds out.
+        skip_bad: Leave out rows with faults instead of refusing the sheet.
+        redo_edited: Pay again for rows that were edited after they were paid.
+        retry_failed: Pay again for rows that failed or expired, not for moderated or uncertain ones.
+        strict: Whether what breaks the documents' rules is a fault.
+    """
+
+    encoding: str | None = None
+    skip_bad: bool = False
+    redo_edited: bool = False
+    retry_failed: bool = False
+    strict: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """What a batch came to.
+
+    Args:
+        folder: Where its results are.
+        states: How many rows of the sheet stand where.
+        stopped: Why no more was sent, if rows are left.
+        not_stored: Videos that could not be stored in this run.
+        seconds: What the run took.
+    """
+
+    folder: Path
+    states: Mapping[State, int]
+    stopped: str | None = None
+    not_stored: int = 0
+    seconds: float = 0.0
+
+    def count(self, *states: State) -> int:
+        """Rows in any of these states."""
+        return sum(self.states.get(state, 0) for state in states)
+
+    @property
+    def done(self) -> int:
+        """Videos on disk."""
+        return self.count(State.DONE)
+
+    @property
+    def failed(self) -> int:
+        """Rows without a video, and without a question about money."""
+        return self.count(State.FAILED, State.CANCELED, State.REJECTED, State.EXPIRED) + self.not_stored
+
+    @property
+    def uncertain(self) -> int:
+        """Rows that may have been paid and wait to be settled."""
+        return self.count(State.UNCERTAIN, State.SUBMITTING)
+
+    @property
+    def unsent(self) -> int:
+        """Rows that were not sent."""
+        return self.count(State.PLANNED)
+
+    @property
+    def under_way(self) -> int:
+        """Tasks that still run at the gateway, and videos that wait to be stored."""
+        return self.count(State.SUBMITTED, State.SUCCEEDED) - self.not_stored
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row has its video."""
+        return not (self.failed or self.uncertain or self.unsent or self.under_way)
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """Where a batch stands just now.
+
+    Args:
+        states: How many rows of the sheet stand where.
+        began: What was settled before this run began.
+        reasons: Why no create is sent, if none is.
+        breaker_open: Whether too many creates in a row ended uncertain.
+    """
+
+    states: Mapping[State, int]
+    began: int
+    reasons: tuple[str, ...]
+    breaker_open: bool
+
+
+class Batch:
+    """A batch; works as `async with`. `plan` first, then `run`.
+
+    Args:
+        source: A file (JSONL, CSV, `.xlsx`), `-` for stdin, a binary stream, an iterable of requests, or None for the
+            rows that the folder has.
+        out: The folder; by default the file's name without its ending.
+        gateway: As for `OmniClient`.
+        wishes: How the sheet is to be taken.
+        bounds: Where to stop.
+        limits: Of the account; `bounds.concurrency` wins over its `max_running_tasks`.
+        options: Further keywords of `OmniClient`.
+
+    Raises:
+        InvalidRequestError: No folder was named and none follows from the source.
+        AuthenticationError: There is no key.
+    """
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        gateway: str | Dialect = "jimmy",
+        wishes: Wishes | None = None,
+        bounds: Bounds | None = None,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
+        self.folder = folder_of(source, out)
+        self.wishes, self.bounds = wishes or Wishes(), bounds or Bounds()
+        self.dialect = dialect_of(gateway)
+        self._source = opened(source)
+        self.journal = SqliteJournal(self.folder.journal, gateway=self.dialect.name, exclusive=True)
+        limits = limits or Limits()
+        if self.bounds.concurrency is not None:
+            limits = attrs.evolve(limits, max_running_tasks=self.bounds.concurrency)
+        self.client = OmniClient(
+            self.dialect, journal=self.journal, limits=limits, strict=self.wishes.strict, **options
+        )
+        self._results = Results(self.folder)
+        store = Store(self.folder, self.client.studio, self.journal)
+        self._run = Run(store, self._results, self.bounds)
+        follower = self.client.studio.followed()
+        follower.recorded, follower.lost = self._run.finished, self._run.lost
+        self._entered: Entered | None = None
+        self._stop = threading.Event()
+        self.ended: Summary | None = None
+        self._began = time.monotonic()
+
+    async def __aenter__(self) -> Self:
+        self.folder.make()
+        try:
+            await self.client.__aenter__()
+        except BaseException:
+            await self.client.aclose()
+            raise
+        return self
+
+    async def plan(self, *, progress: Callable[[int], None] | None = None, balance: bool = True) -> Plan:
+        """Check the sheet and enter it into the journal; sends nothing that is paid.
+
+        Args:
+            progress: Called with the rows read so far.
+            balance: Whether the account's balance is asked.
+
+        Returns:
+            What `run` will do and pay.
+
+        Raises:
+            InvalidRequestError: Faults, each with its line; nothing was entered.
+        """
+        await self.client.studio.followed().take_over()  # what a crash left is counted as what it is
+        loop = asyncio.get_running_loop()
+        tell = progress or no_progress
+        entering = self._entering(lambda count: loop.call_soon_threadsafe(tell, count))
+        try:
+            entered = await self.journal.run(lambda ledger: entering.enter(ledger, self._source))
+        except asyncio.CancelledError:
+            self._stop.set()
+            raise
+        self._entered = entered
+        return self._planned(entered, await self._balance() if balance else None)
+
+    def _entering(self, progress: Callable[[int], object]) -> Entering:
+        return entering_of(self.dialect, self.folder, self.wishes, progress=progress, stop=self._stop)
+
+    def _planned(self, entered: Entered, balance: Balance | None) -> Plan:
+        return planned(entered, self.bounds, balance=balance, resumed=self._source is None)
+
+    async def _balance(self) -> Balance | None:
+        with anyio.move_on_after(BALANCE):
+            try:
+                return await self.client.balance()
+            except OmniError as error:
+                logger.info("the balance could not be asked: %s", error)
+        return None
+
+    async def run(self) -> Summary:
+        """Send, follow and store until nothing is left to be done, or nothing more may be.
+
+        Cancelled, it stops admitting; leaving `async with` then waits for the creates in flight.
+
+        Raises:
+            OmniError: `plan` was not called.
+        """
+        if self._entered is None:
+            raise OmniError("call plan() before run(): it tells what will be paid", may_have_charged=False)
+        await self._rewrite()
+        number = int(await self.journal.run(lambda ledger: ledger.note("run")) or 0)
+        await self._run.go(number, Counter(self._entered.states))
+        await self.client.studio.drain()
+        return await self.summary()
+
+    async def summary(self) -> Summary:
+        """What it came to so far."""
+        states = await self.journal.run(run_states)
+        left = await self.journal.run(
+            lambda ledger: sum(entry.detail is not None for entry in ledger.entries([State.SUCCEEDED]))
+        )
+        took = time.monotonic() - self._began
+        reasons = self._run.gate.closed
+        return Summary(folder=self.folder.path, states=states, stopped=reasons, not_stored=left, seconds=took)
+
+    def progress(self) -> Progress:
+        """Where it stands just now."""
+        entered = self._entered
+        began = sum(n for state, n in entered.states.items() if state is not State.PLANNED) if entered else 0
+        return Progress(
+            states=+self._run.states,
+            began=began,
+            reasons=self._run.gate.reasons,
+            breaker_open=self._run.breaker.open,
+        )
+
+    async def _rewrite(self) -> None:
+        """Both result files, anew from the journal; a disk that refuses them loses nothing."""
+        try:
+            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(), columns_of(ledger)))
+        except OmniError as error:
+            logger.warning("the results could not be written, the journal has them: %s", error)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        await to_the_end(ending := asyncio.ensure_future(self._end()))
+        ending.result()
+
+    async def _end(self) -> None:
+        try:
+            await self.client.studio.drain()
+            if self._entered is not None:
+                await self._rewrite()
+                self.ended = await self.summary()
+        finally:
+            self._results.close()
+            await self.client.aclose()
+
+
+def opened(source: Source | None) -> Source | None:
+    """The source, with stdin in the place of `-`."""
+    if isinstance(source, str | os.PathLike) and os.fspath(source) == "-":
+        return sys.stdin.buffer
+    return source
+
+
+def entering_of(
+    dialect: Dialect, folder: Folder, wishes: Wishes, *, progress: Callable[[int], object], stop: threading.Event
+) -> Entering:
+    """How the sheet is entered."""
+    return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(wishes))
+
+
+def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None, resumed: bool = False) -> Plan:
+    """The plan that follows from what was entered.
+
+    Raises:
+        InvalidRequestError: A price is missing where the cost is bounded.
+    """
+    plan = Plan(
+        states=entered.states,
+        changes=entered.changes,
+        kinds=entered.kinds,
+        limit=bounds.limit,
+        prices=bounds.prices,
+        max_cost=bounds.max_cost,
+        balance=balance,
+        bad=len(entered.bad),
+        resumed=resumed,
+    )
+    if bounds.max_cost is not None and plan.cost is None:
+        without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
+        raise invalid([Fault("max_cost", f"there is no price for {kind!r}: say it in --prices") for kind in without])
+    return plan
+
+
+def dry_plan(
+    source: Source | None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    gateway: str | Dialect = "jimmy",
+    wishes: Wishes | None = None,
+    bounds: Bounds | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Plan:
+    """What a batch would do and pay. Needs no key, sends nothing and leaves everything as it is.
+
+    Raises:
+        InvalidRequestError: Faults, each with its line.
+        JournalError: The folder's journal is in use.
+    """
+    folder, dialect = folder_of(source, out), dialect_of(gateway)
+    tell, never = progress or no_progress, threading.Event()
+    entering = entering_of(dialect, folder, wishes or Wishes(), progress=tell, stop=never)
+    with tempfile.TemporaryDirectory() as nowhere:
+        there = folder.journal.exists()
+        ledger = Ledger(open_journal(folder.journal if there else Path(nowhere) / "journal.sqlite3"))
+        try:
+            ledger.begin()
+            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), resumed=source is None)
+        finally:
+            ledger.rollback()
+            ledger.connection.close()
+
+
+def no_progress(_count: int) -> None:
+    """Nobody looks."""
+
+
+def run_states(ledger: Ledger) -> dict[State, int]:
+    """How many rows of the last sheet stand where."""
+    query = "SELECT state, count(*) FROM item WHERE run = ? GROUP BY state"
+    rows = ledger.connection.execute(query, (int(ledger.note("run") or 0),))
+    return {State(state): count for state, count in rows}
