@@ -59,7 +59,9 @@ class Fetches:
         """As the real one."""
         refuse_existing(target, overwrite=overwrite)
 
-    async def fetch(self, url: str, target: Path, *, overwrite: bool = False, on_progress: Any = None) -> Path:
+    async def fetch(
+        self, url: str, target: Path, *, overwrite: bool = False, on_progress: Any = None, on_whole: Any = None
+    ) -> Path:
         """Store the URL itself as the video."""
         self.urls.append(url)
         if "dead" in url:

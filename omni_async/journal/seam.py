@@ -16,6 +16,9 @@ from ..models import VideoTask
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
+UNWRITTEN = frozenset({"locked", "full", "failed"})
+"""Kinds of a journal's failure in which what was to be written is not there."""
+
 
 class NotNow(Exception):  # noqa: N818 - no error: somebody else is at it, or there is no room
     """A create may not be sent at the moment.
@@ -164,6 +167,8 @@ async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: b
         raise
     except OmniError as error:
         failure = error.about(task_id=task_id)
+        if isinstance(error, JournalError) and error.kind in UNWRITTEN:
+            error.may_have_charged = sent
     except Exception as error:
         then = "after the create was sent: note its task id" if sent else "before anything was sent"
         failure = JournalError(
