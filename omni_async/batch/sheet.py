@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -144,12 +145,17 @@ def _sniffed(head: bytes, encoding: str | None) -> str:
 
 def _json_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
     """One object a line."""
+    begun = False
     for number, line in lines:
         found = read_object(line)
-        if type(found) is dict:
+        if not isinstance(found, Fault):
+            begun = True
             yield Record(number, found)
         elif not line.isspace():
-            yield BadRecord(number, (found,))  # type: ignore[arg-type]  # no dict, so a fault
+            if not begun and line.strip() in ("[", "{"):  # told once, not of every line
+                raise refused("begins one JSON value over several lines; write one object a line", line=number)
+            begun = True
+            yield BadRecord(number, (found,))
 
 
 def _csv_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
@@ -204,7 +210,7 @@ class _Feed:
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self._lines = iter(lines)
-        self._kept: list[str] = []
+        self._kept: deque[str] = deque()
         self._more = 0
         self.number = 0
 
@@ -216,19 +222,20 @@ class _Feed:
         """The next line. One that ends as on old Macs is many."""
         if self._kept:
             self.number += 1
-            return self._kept.pop(0)
+            return self._kept.popleft()
         number, line = next(self._lines)
         self.number = number + self._more
         if "\0" in line:
             raise refused("holds a NUL byte: this is no text, or not in this encoding", line=self.number)
         if "\r" in line and "\r" in line[:-1].removesuffix("\r"):
-            line, *self._kept = filter(None, re.split(r"(?<=\r)(?!\n)", line))
+            self._kept.extend(filter(None, re.split(r"(?<=\r)(?!\n)", line)))
+            line = self._kept.popleft()
             self._more += len(self._kept)
         return line
 
     def back(self, line: str) -> None:
         """Put a line back."""
-        self._kept.insert(0, line)
+        self._kept.appendleft(line)
         self.number -= 1
 
 

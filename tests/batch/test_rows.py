@@ -362,6 +362,21 @@ def test_a_dialect_that_breaks_its_word_is_found_out():
     assert row.fingerprint == fingerprint("jimmy", Wordy().create(VideoRequest(prompt="a longer cat")))
 
 
+class Picky(Jimmy):
+    """Promises to treat prompts alike, and refuses some."""
+
+    def create(self, request, *, idempotency_key=None):
+        if '"' in request.prompt:
+            raise InvalidRequestError("no", faults=(Fault("prompt", "no quotes"),))
+        return super().create(request)
+
+
+def test_a_dialect_that_refuses_a_stand_in_is_asked_row_by_row():
+    """Only rows it refuses are bad."""
+    assert check({"prompt": "cat"}, dialect=Picky()) == check({"prompt": "cat"})
+    assert faults({"prompt": 'a "cat"'}, dialect=Picky()) == ["prompt: no quotes"]
+
+
 def test_what_create_refuses_is_a_fault():
     """Also of a dialect of the caller's own."""
     assert faults({"prompt": "cat"}, dialect=Refusing()) == ["prompt: not today"]

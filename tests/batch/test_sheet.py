@@ -219,6 +219,12 @@ def test_jsonl_is_an_object_a_line():
     assert [line for line, _ in problems(found)] == [3, 4, 5, 6, 7, 9, 10]
 
 
+@pytest.mark.parametrize("data", [b'[\n {"prompt": "cat"},\n', b'\n{\n "prompt": "cat"\n}'])
+def test_json_over_several_lines_is_told_once(data):
+    """Not a fault for each of its lines."""
+    assert "write one object a line" in refusal(data, sheet_format="jsonl")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
