@@ -265,3 +265,6 @@ def _broken(error: csv.Error, first: int, last: int) -> Fault:
     told = {"field larger": f"has a cell of more than {csv.field_size_limit()} letters"}
     quotes = 'has a quote in the middle of a cell: put the cell in quotes, and double those inside ("")'
     return Fault("line", next((text for start, text in told.items() if word.startswith(start)), quotes))
+
+
+__all__ = ["FORMATS", "BadRecord", "Record", "Sheet", "open_sheet"]
