@@ -14,8 +14,7 @@ from ..dialects import Dialect
 from ..errors import Fault, OmniError
 from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
-from ..journal.staging import Changes, Staging, all_or_none
-from ..journal.states import State
+from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest, invalid
 from .folder import Folder
 from .record import BadRecord, Record
@@ -73,8 +72,8 @@ class Entering:
                 self._check_faults(bad, entered=staging.changes)
             if self.retry_failed:
                 staging.retry(self._moderated)
-            changes = staging.finish()
-        return Entered(changes=changes, bad=tuple(bad), **_counted(ledger, staging.run))
+            staged = staging.finish()
+        return Entered(staged=staged, bad=tuple(bad))
 
     def _check_gateway(self, ledger: Ledger, *, resumed: bool) -> None:
         gateway = ledger.note("batch")
@@ -108,9 +107,12 @@ class Entering:
         self.progress(count)
 
     def _entered(self, staging: Staging, row: Row, *, occupied: bool) -> BadRecord | None:
+        if not occupied:
+            fault = staging.add(row)
+            return None if fault is None else BadRecord(row.line, (fault,))
         before = staging.changes.new
         fault = staging.add(row)
-        if fault is None and occupied and staging.changes.new > before:
+        if fault is None and staging.changes.new > before:
             target = row.target or f"{row.custom_id}.mp4"
             if os.path.lexists(self.folder.videos / target):
                 fault = Fault("file", f"{target!r} is in the folder already: move it away, or name another file")
@@ -134,27 +136,12 @@ class Entered:
     """What a sheet changed, and what the journal holds now.
 
     Args:
-        changes: See `staging.Changes`.
+        staged: See `staging.Staged`.
         bad: Lines with faults.
-        states: Rows of this run by state.
-        kinds: Rows of this run that are to be sent, by kind.
     """
 
-    changes: Changes
+    staged: Staged
     bad: tuple[BadRecord, ...]
-    states: dict[State, int]
-    kinds: dict[str, int]
-
-
-def _counted(ledger: Ledger, run: int) -> dict[str, Any]:
-    states: dict[State, int] = {}
-    kinds: dict[str, int] = {}
-    query = "SELECT state, kind, count(*) FROM item WHERE run = ? GROUP BY state, kind"
-    for state, kind, count in ledger.connection.execute(query, (run,)):
-        states[State(state)] = states.get(State(state), 0) + count
-        if state == State.PLANNED:
-            kinds[kind or ""] = count
-    return {"states": states, "kinds": kinds}
 
 
 def faulty(bad: Iterable[BadRecord]) -> OmniError:

@@ -28,7 +28,7 @@ from ..settings import dialect_of
 from .entering import Entered, Entering, Source, columns_of
 from .folder import Folder, folder_of
 from .plan import Plan
-from .results import Results
+from .results import STATUS, Results
 from .running import Bounds, Run
 from .storing import Store
 
@@ -237,7 +237,7 @@ class Batch:
             raise OmniError("call plan() before run(): it tells what will be paid", may_have_charged=False)
         await self._rewrite()
         number = int(await self.journal.run(lambda ledger: ledger.note("run")) or 0)
-        await self._run.go(number, Counter(self._entered.states))
+        await self._run.go(number, Counter(self._entered.staged.states))
         await self.client.studio.drain()
         return await self.summary()
 
@@ -254,7 +254,7 @@ class Batch:
     def progress(self) -> Progress:
         """Where it stands just now."""
         entered = self._entered
-        began = sum(n for state, n in entered.states.items() if state is not State.PLANNED) if entered else 0
+        began = sum(n for state, n in entered.staged.states.items() if state is not State.PLANNED) if entered else 0
         return Progress(
             states=+self._run.states,
             began=began,
@@ -265,7 +265,7 @@ class Batch:
     async def _rewrite(self) -> None:
         """Both result files, anew from the journal; a disk that refuses them loses nothing."""
         try:
-            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(), columns_of(ledger)))
+            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(STATUS), columns_of(ledger)))
         except OmniError as error:
             logger.warning("the results could not be written, the journal has them: %s", error)
 
@@ -308,9 +308,9 @@ def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None,
         InvalidRequestError: A price is missing where the cost is bounded.
     """
     plan = Plan(
-        states=entered.states,
-        changes=entered.changes,
-        kinds=entered.kinds,
+        states=entered.staged.states,
+        changes=entered.staged.changes,
+        kinds=entered.staged.kinds,
         limit=bounds.limit,
         prices=bounds.prices,
         max_cost=bounds.max_cost,

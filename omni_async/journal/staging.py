@@ -83,6 +83,15 @@ class Changes:
     missing: int = 0
 
 
+@attrs.frozen
+class Staged:
+    """What a sheet changed, how many of its rows stand where, and those that are to be sent, by kind."""
+
+    changes: Changes
+    states: dict[State, int]
+    kinds: dict[str, int]
+
+
 class Staging:
     """One sheet being entered.
 
@@ -101,6 +110,7 @@ class Staging:
         self._now = clock()
         self.run = int(ledger.note("run") or 0) + 1
         self.changes = Changes()
+        self._kinds: dict[str, int] = {}
 
     def add(self, row: SheetRow) -> Fault | None:
         """Enter one row; a fault if its id or its file is another row's."""
@@ -109,6 +119,7 @@ class Staging:
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
         if self._insert(row, key):
             self.changes.new += 1
+            self._kinds[row.kind] = self._kinds.get(row.kind, 0) + 1
             return None
         return self._meet(row, key)
 
@@ -188,16 +199,28 @@ class Staging:
                 self.changes.retried += 1
                 self._again(entry.key, "retried")
 
-    def finish(self) -> Changes:
-        """The sheet is through: what is in it is this run's."""
+    def finish(self) -> Staged:
+        """The sheet is through: what is in it is this run's. Gives how many of its rows stand where."""
+        self._ledger.write_note("run", str(self.run))
+        self._ledger.write_note("batch", self._gateway)
+        if self.run == 1 and self.changes.new:  # nothing was there: nothing needs to be looked for
+            return Staged(self.changes, {State.PLANNED: self.changes.new}, self._kinds)
         self._execute(
             "UPDATE item SET state = 'PLANNED', detail = NULL WHERE state = 'REJECTED' AND again = 2 AND run = ?",
             (self.run,),
         )
         self.changes.missing = self._execute("SELECT count(*) FROM item WHERE run < ?", (self.run,)).fetchone()[0]
-        self._ledger.write_note("run", str(self.run))
-        self._ledger.write_note("batch", self._gateway)
-        return self.changes
+        return Staged(self.changes, *self._counted())
+
+    def _counted(self) -> tuple[dict[State, int], dict[str, int]]:
+        states: dict[State, int] = {}
+        kinds: dict[str, int] = {}
+        query = "SELECT state, kind, count(*) FROM item WHERE run = ? GROUP BY state, kind"
+        for state, kind, count in self._execute(query, (self.run,)):
+            states[State(state)] = states.get(State(state), 0) + count
+            if state == State.PLANNED:
+                kinds[kind or ""] = count
+        return states, kinds
 
     def write_columns(self, names: list[str]) -> None:
         """Note the carried columns, those of earlier sheets behind them."""
