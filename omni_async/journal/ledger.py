@@ -16,7 +16,7 @@ from ..errors import JournalError
 from ..models import VideoTask
 from .entries import COLUMNS, Entry, seconds_of, uncertain_error, write_task
 from .seam import Answer, Intent, NotNow
-from .states import FINAL, OF_STATUS, UNPAID, State, check_way
+from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
 WAIT = 0.25
 """Seconds after which to ask again about a create that somebody else is sending."""
@@ -126,7 +126,7 @@ class Ledger:
         candidate, detail = answer.candidate, answer.detail
         if task_id is not None and self._taken(entry, task_id):
             state, task_id, candidate, detail = State.UNCERTAIN, None, task_id, "another row has this task id"
-        check_way(key, entry.state, state)
+        check_end(key, entry.state, state)
         self._record(key, "answer", state, detail, task_id or candidate, answer)
         self._move(key, state, task_id=task_id, candidate=candidate, detail=detail, tried=state is not State.PLANNED)
         if state is State.REJECTED:
@@ -138,7 +138,7 @@ class Ledger:
         entry = self._must(key)
         if entry.state is state and task_id in (None, entry.task_id, entry.candidate):
             return
-        check_way(key, entry.state, state)
+        check_end(key, entry.state, state, settled=True)
         if state is State.SUBMITTED and (task_id is None or self._taken(entry, task_id)):
             raise JournalError(f"task {task_id} belongs to another row", kind="conflict", custom_id=entry.custom_id)
         self._record(key, "settled", state, detail, task_id)

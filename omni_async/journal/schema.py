@@ -96,9 +96,7 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         with _making:  # SQLite's locks are dropped when its file is closed by other means
             if not path.exists():
                 _make(path)
-        # Looked at first by a connection that cannot write: the last one that can, when it is closed, moves what stands
-        # in the write-ahead log into the file.
-        looking = _connect(path, "ro")
+        looking = _look(path)
         try:
             _check(looking, path)
         except BaseException:
@@ -153,6 +151,18 @@ def _make(path: Path) -> None:
     """An empty file that only its owner reads; SQLite gives its companions the same mode."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing.
+
+    The last one to be closed moves what stands in the write-ahead log into the file, unless it was opened only to read;
+    and one opened only to read cannot remove the log that it made where there was none.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    connection = _connect(path, "ro" if log.exists() and log.stat().st_size else "rw")
+    connection.execute("PRAGMA query_only = 1")
+    return connection
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -76,5 +76,23 @@ def check_way(key: str, here: State, there: State) -> None:
         JournalError: There is none.
     """
     if there not in WAYS[here]:
-        told = f"row {key!r} is {here}; it cannot become {there}"
-        raise JournalError(told, kind="conflict", may_have_charged=here not in UNPAID)
+        raise _no_way(key, here, there)
+
+
+def check_end(key: str, here: State, there: State, *, settled: bool = False) -> None:
+    """Refuse what a create is said to have come to, unless it is on its way.
+
+    Of one that is uncertain a task id is believed, and (`settled`) a person who says that it may be sent.
+
+    Raises:
+        JournalError: It came to something else already.
+    """
+    lost = here is State.UNCERTAIN and (settled or there is State.SUBMITTED)
+    if here is not State.SUBMITTING and not lost:
+        raise _no_way(key, here, there)
+    check_way(key, here, there)
+
+
+def _no_way(key: str, here: State, there: State) -> JournalError:
+    told = f"row {key!r} is {here}; it cannot become {there}"
+    return JournalError(told, kind="conflict", may_have_charged=here not in UNPAID)
