@@ -50,7 +50,6 @@ class Follower:
         poller: Looks at them.
         exchange: What look-ups of lost creates go through.
         on_finished: Awaited with each finished task until it returns.
-        take_over: Whether tasks that others left are followed, too.
     """
 
     deadline = math.inf
@@ -62,11 +61,9 @@ class Follower:
         exchange: Exchange,
         *,
         on_finished: OnFinished | None = None,
-        take_over: bool = True,
     ) -> None:
         self.journal = journal
         self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
-        self._follows = take_over
         self.recorded: Callable[[Entry], None] | None = None
         self.lost: Callable[[str, OmniError], None] | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -82,7 +79,7 @@ class Follower:
 
     def start(self) -> None:
         """Begin to look for what others left; with the client's first call."""
-        if self._watch is None and not self._closed:
+        if self._watch is None and not self._closed and self.journal.follow_others:
             self._watch = _background(self._watching())
 
     async def _watching(self) -> None:
@@ -107,7 +104,7 @@ class Follower:
             found = await asyncio.gather(*(self._look_up(entry) for entry in entries))
             for entry in found:
                 self._left[entry.key] = entry
-                if self._follows:
+                if self.journal.follow_others:
                     self._adopt(entry)
 
     async def _look_up(self, entry: Entry) -> Entry:

@@ -118,12 +118,14 @@ class Progress:
         states: How many rows of the sheet stand where.
         began: What was settled before this run began.
         reasons: Why no create is sent, if none is.
+        closed: Whether none will be sent any more in this run.
         breaker_open: Whether too many creates in a row ended uncertain.
     """
 
     states: Mapping[State, int]
     began: int
     reasons: tuple[str, ...]
+    closed: bool
     breaker_open: bool
 
 
@@ -259,6 +261,7 @@ class Batch:
             states=+self._run.states,
             began=began,
             reasons=self._run.gate.reasons,
+            closed=self._run.gate.closed is not None,
             breaker_open=self._run.breaker.open,
         )
 

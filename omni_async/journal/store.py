@@ -43,6 +43,7 @@ class SqliteJournal:
         exclusive: Keep every other process out, as a batch does.
         room: How many tasks may run at once, over all processes that share the file; None for no limit.
         notify: Whether finished tasks are to be told to `on_finished`.
+        follow_others: Whether what other clients left is taken over and followed without being asked for.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class SqliteJournal:
         exclusive: bool = False,
         room: int | None = None,
         notify: bool = False,
+        follow_others: bool = True,
     ) -> None:
         self.path = Path(path)
         self.gateway, self.exclusive, self.room, self.notify = gateway, exclusive, room, notify
+        self.follow_others = follow_others
         self._owner: Ownership | None = None
         self._writer: Writer | None = None
         self._opening: asyncio.Task[Writer] | None = None
