@@ -1,0 +1,211 @@
+"""The file of what was paid and could not be written into the journal."""
+
+import json
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from books import Book, accepted, intent, lost, refused
+
+from omni_async.journal import Answer, fallback
+from omni_async.journal.fallback import HOW, append, fallback_of
+
+READ_STATES = ["SUBMITTED", "UNCERTAIN", "REJECTED", "PLANNED"]
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A journal."""
+    book = Book(tmp_path / "j")
+    yield book
+    book.close()
+
+
+def merge(book):
+    """Enter what is told, in a transaction."""
+    book.ledger.begin()
+    found = fallback.merge(book.path, book.ledger)
+    book.ledger.commit()
+    return found
+
+
+def test_a_line_an_answer(tmp_path):
+    """With all that is needed to enter it later; nobody else may read it."""
+    path = append(tmp_path / "j", intent("一"), accepted("t-1"))
+    assert path == fallback_of(tmp_path / "j") == tmp_path / "j.lost.jsonl"
+    append(tmp_path / "j", intent("k"), lost("t-9"))
+    first, second = (json.loads(line) for line in path.read_text("utf-8").split("\n") if line)
+    assert first.pop("at") > 1.7e9
+    assert first == {
+        "key": "一",
+        "gateway": "jimmy",
+        "fingerprint": "print",
+        "state": "SUBMITTED",
+        "task_id": "t-1",
+        "candidate": None,
+    }
+    assert (second["state"], second["task_id"], second["candidate"]) == ("UNCERTAIN", None, "t-9")
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_where_the_journals_folder_takes_nothing_the_temporary_one_does(tmp_path, monkeypatch):
+    """And if that does not either, it is said."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    gone = tmp_path / "gone" / "j"
+    path = append(gone, intent(), accepted())
+    assert path == tmp_path / "omni_async-j.lost.jsonl"
+    assert json.loads(path.read_text())["task_id"] == "task-k"
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
+    assert append(gone, intent(), accepted()) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are POSIX")
+def test_it_is_no_link(tmp_path, monkeypatch):
+    """What somebody laid there is not followed."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "none"))
+    fallback_of(tmp_path / "j").symlink_to(tmp_path / "elsewhere")
+    assert append(tmp_path / "j", intent(), accepted()) is None
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_write_that_takes_only_a_part_goes_on(tmp_path, monkeypatch):
+    """As a disk that is nearly full does; the line is whole, synced and closed."""
+    write, synced = os.write, []
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+    monkeypatch.setattr(os, "fsync", synced.append)
+    path = append(tmp_path / "j", intent(), accepted())
+    assert json.loads(path.read_text())["task_id"] == "task-k"
+    assert len(synced) == 1
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(synced[0])
+
+
+# --- entering ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_told(book):
+    """No file, or an empty one."""
+    assert merge(book) == 0
+    fallback_of(book.path).touch()
+    assert merge(book) == 0
+
+
+def test_a_task_is_found_again(book):
+    """The row is submitted, on record, and anybody's to follow; the file stays, and tells it only once."""
+    book.intend("k")
+    append(book.path, intent("k"), accepted("t-1"))
+    assert merge(book) == 1
+    row = book.entry("k")
+    assert (row.state, row.task_id, row.owner, row.attempts) == ("SUBMITTED", "t-1", "", 1)
+    assert book.records("k")[-1].detail == HOW == "found in the file of what could not be written"
+    before = fallback_of(book.path).read_bytes()
+    book.anew("k", "retried")
+    book.intend("k")
+    assert merge(book) == 0
+    assert book.entry("k").state == "SUBMITTING"
+    append(book.path, intent("k"), accepted("t-2"))
+    assert merge(book) == 1
+    assert book.entry("k").task_id == "t-2"
+    assert fallback_of(book.path).read_bytes().startswith(before)
+
+
+def test_what_is_rolled_back_is_told_again(book):
+    """How far it was read stands in the same transaction."""
+    book.intend("k")
+    append(book.path, intent("k"), accepted("t-1"))
+    book.ledger.begin()
+    assert fallback.merge(book.path, book.ledger) == 1
+    book.ledger.rollback()
+    assert merge(book) == 1
+
+
+@pytest.mark.parametrize("told", READ_STATES)
+@pytest.mark.parametrize("stands", ["SUBMITTING", "UNCERTAIN", "SUBMITTED", "REJECTED", "PLANNED"])
+def test_what_may_be_entered(book, stands, told):
+    """Anything for what was on its way; for what is uncertain a task; nothing else."""
+    book.intend("k")
+    ends = {
+        "UNCERTAIN": lost(),
+        "SUBMITTED": accepted("t-0"),
+        "REJECTED": refused(),
+        "PLANNED": Answer(state="PLANNED"),
+    }
+    if stands in ends:
+        book.answered("k", ends[stands])
+    before = book.entry("k")
+    append(book.path, intent("k"), Answer(state=told, task_id="t-1" if told == "SUBMITTED" else None, candidate="t-9"))
+    entered = stands == "SUBMITTING" or (stands, told) == ("UNCERTAIN", "SUBMITTED")
+    assert merge(book) == entered
+    row = book.entry("k")
+    assert row.state == (told if entered else stands)
+    assert row == before or entered
+    if entered:
+        assert row.task_id == ("t-1" if told == "SUBMITTED" else None)
+        assert row.candidate == (None if told == "SUBMITTED" else "t-9")
+
+
+def test_what_does_not_fit_is_passed_over(book):
+    """Other inputs, no such row, another row's task, odd lines, a line that was cut off."""
+    book.submitted("a", "t-1")
+    book.intend("k")
+    path = fallback_of(book.path)
+    for wrong in (
+        append(book.path, intent("k", fingerprint="other"), accepted("t-2")),
+        append(book.path, intent("none"), accepted("t-3")),
+        append(book.path, intent("k"), accepted("t-1")),
+        append(book.path, intent("k"), Answer(state="DONE", task_id="t-4")),
+    ):
+        assert wrong == path
+    line = json.loads(path.read_text().split("\n")[1])
+    odd = [
+        b"[]",
+        b"7",
+        b"\xff\xfe",
+        b"",
+        *(json.dumps({**line, "key": "k"} | {n: 0}).encode() for n in ("fingerprint",)),
+    ]
+    short = [
+        json.dumps({n: v for n, v in line.items() if n != name}).encode()
+        for name in line
+        if name not in ("at", "gateway")
+    ]
+    with path.open("ab") as file:
+        file.write(b"\n".join([*odd, *short]) + b"\n")
+        file.write(b'{"key": "k", "task')  # a full disk
+    assert merge(book) == 0
+    assert book.entry("k").state == "SUBMITTING"
+    append(book.path, intent("k"), accepted("t-5"))
+    assert merge(book) == 1
+    assert book.entry("k").task_id == "t-5"
+
+
+def test_a_file_that_is_another_is_read_from_its_beginning(book):
+    """Somebody took the old one away."""
+    for key in "abc":
+        book.intend(key)
+        append(book.path, intent(key), accepted(f"t-{key}"))
+    assert merge(book) == 3
+    fallback_of(book.path).unlink()
+    book.intend("d")
+    append(book.path, intent("d"), accepted("t-d"))
+    assert merge(book) == 1
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(book):
+    """What has no end yet is left for the next time."""
+    book.intend("k")
+    path = append(book.path, intent("k"), accepted("t-1"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert merge(book) == 0
+    path.write_bytes(whole)
+    assert merge(book) == 1
+
+
+def test_the_file_is_beside_the_journal():
+    """By its name."""
+    assert fallback_of(Path("/a/journal.sqlite3")) == Path("/a/journal.sqlite3.lost.jsonl")
