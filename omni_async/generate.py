@@ -149,7 +149,7 @@ class Studio:
         self.callers.add(caller)
         try:
             print_ = planned or await self._fingerprint(asked)
-            if self.journal is not None and asked.custom_id and not planned:
+            if self.journal is not None and asked.custom_id and not planned and self._would_wait(asked):
                 known = await self.journal.known(asked.custom_id, print_)
                 if known is not None:
                     return known
@@ -158,6 +158,10 @@ class Studio:
             return await self.submitter.submit(ready, intent, max_wait=max_wait, patience=patience, breaker=breaker)
         finally:
             self.callers.discard(caller)
+
+    def _would_wait(self, asked: VideoRequest) -> bool:
+        """Whether something comes before the create, which asks the journal itself."""
+        return self.exchange.limiter.busy or any(local_references(asked))
 
     async def _fingerprint(self, asked: VideoRequest) -> str:
         """What makes it the same request again: local references count by their content."""

@@ -190,6 +190,12 @@ class Limiter:
         return self._state.slots.holds(task_id)
 
     @property
+    def busy(self) -> bool:
+        """Whether a create would have to wait for leave."""
+        state = self._state
+        return bool(state.queues[Kind.CREATE]) or state.in_flight >= state.window.size or self.estimate() > 0
+
+    @property
     def starving(self) -> bool:
         """Whether a create waits for a task to finish."""
         return self._state.starving()

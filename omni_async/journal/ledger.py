@@ -23,6 +23,7 @@ WAIT = 0.25
 ROOM = 1.0
 """Seconds after which to ask again for room."""
 BODY = 64 * 1024
+TAKEN = "another row has this task id"
 LOST = "the process ended before the answer was written down"
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
@@ -122,16 +123,28 @@ class Ledger:
 
     def answered(self, key: str, answer: Answer) -> State:
         """See `Journal.answered`."""
-        entry, state, task_id = self._must(key), State(answer.state), answer.task_id
-        candidate, detail = answer.candidate, answer.detail
-        if task_id is not None and self._taken(entry, task_id):
-            state, task_id, candidate, detail = State.UNCERTAIN, None, task_id, "another row has this task id"
-        check_end(key, entry.state, state)
+        here, state = self._state(key), State(answer.state)
+        check_end(key, here, state)
+        task_id, candidate, detail = answer.task_id, answer.candidate, answer.detail
+        try:
+            self._end(key, state, task_id, candidate, detail, answer.again)
+        except sqlite3.IntegrityError:  # by the index over task ids
+            state, task_id, candidate, detail = State.UNCERTAIN, None, answer.task_id, TAKEN
+            self._end(key, state, task_id, candidate, detail, 0)
         self._record(key, "answer", state, detail, task_id or candidate, answer)
-        self._move(key, state, task_id=task_id, candidate=candidate, detail=detail, tried=state is not State.PLANNED)
-        if state is State.REJECTED:
-            self.connection.execute("UPDATE item SET again = ? WHERE key = ?", (answer.again, key))
         return state
+
+    def _state(self, key: str) -> State:
+        row = self.connection.execute("SELECT state FROM item WHERE key = ?", (key,)).fetchone()
+        return State(row[0]) if row is not None else self._must(key).state
+
+    def _end(self, key: str, state: State, task_id: str | None, candidate: str | None, detail: str, again: int) -> None:
+        """A create's end."""
+        self.connection.execute(
+            "UPDATE item SET state = ?, task_id = ?, candidate = ?, detail = ?, again = ?, attempts = attempts + ?"
+            " WHERE key = ?",
+            (state, task_id, candidate, detail or None, again, state is not State.PLANNED, key),
+        )
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
         """See `Journal.settle`."""

@@ -20,6 +20,8 @@ BUSY = 30.0
 """Seconds to wait for another process's commit."""
 CHECKED = 32 * 1024 * 1024
 """Bytes up to which a file is checked as a whole when it is opened."""
+CHECKPOINT = 4000
+"""Pages in the write-ahead log before they are copied into the file: the same few are written again and again."""
 NETWORK = frozenset(
     "nfs nfs4 cifs smb3 smbfs afs afpfs ncpfs webdav davfs 9p ceph lustre glusterfs fuse.sshfs fuse.glusterfs".split()
 )
@@ -72,7 +74,6 @@ MIGRATIONS: Sequence[str] = (
       request_id TEXT,
       body BLOB
     );
-    CREATE INDEX record_key ON record (key);
     CREATE TABLE note (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
@@ -190,6 +191,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
     connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone leaves it in the disk's cache
     while (version := _number(connection, "user_version")) < len(MIGRATIONS):
         _migrate(connection, version)

@@ -9,6 +9,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 TOGETHER = 512
 """Jobs in one commit at most."""
+APART = 0.001
+"""Seconds from one commit to the next, when there is more than one caller."""
 IDLE = 2.0
 """Seconds after which an idle thread looks whether its loop has ended without `aclose`: then it lets the journal go."""
 
@@ -148,8 +151,11 @@ class Writer:
         while not over:
             jobs, over = self._gathered()
             if jobs:
+                began = time.perf_counter()
                 _together(ledger, jobs)
                 over = not self._tell(self._deliver, jobs) or over
+                if len(jobs) > 1 and not over:  # on a fast disk commits would be many and small
+                    time.sleep(max(APART - (time.perf_counter() - began), 0.0))
 
     def _gathered(self) -> tuple[list[_Job[Any]], bool]:
         """What has arrived, at least one job; whether it is the last."""

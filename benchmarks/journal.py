@@ -1,0 +1,205 @@
+"""What the journal costs: durable submissions a second, and its share of a submit's CPU.
+
+    python benchmarks/journal.py [--seconds 3] [--commit 0.002] [--submits 3000] [--pairs 7] [--json FILE]
+
+First table: an intent and an answer, each durable before the next step, by so many submits in flight, on a disk whose
+commit takes `--commit` seconds (the rest is slept after SQLite's own commit): this journal, beside what one would write
+without it, a commit for each write in a worker thread. Second table: the CPU of a whole submit against a loopback
+server, with the journal and without it, in processes of their own that take turns.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from omni_async import Limits, OmniClient, PollPolicy
+from omni_async.journal import Answer, Intent, Ledger, SqliteJournal
+
+HERE = Path(__file__).resolve()
+IN_FLIGHT = (1, 16, 64, 256)
+SUBMITTING = 64
+
+Submit = Callable[[int], Awaitable[None]]
+
+
+class SlowLedger(Ledger):
+    """A ledger on a disk whose commit takes its time."""
+
+    takes = 0.0
+
+    def commit(self) -> None:
+        """Commit, and be no faster than the disk that is played."""
+        began = time.perf_counter()
+        super().commit()
+        time.sleep(max(self.takes - (time.perf_counter() - began), 0.0))
+
+
+class SlowJournal(SqliteJournal):
+    """The journal on that disk."""
+
+    def _opened(self) -> tuple[Ledger, Callable[[], None]]:
+        ledger, closing = super()._opened()
+        return SlowLedger(ledger.connection), closing
+
+
+async def many(in_flight: int, seconds: float, submit: Submit) -> float:
+    """Submissions a second by so many at once."""
+    count, ends = 0, time.perf_counter() + seconds
+
+    async def one(worker: int) -> None:
+        nonlocal count
+        turn = 0
+        while time.perf_counter() < ends:
+            await submit(turn * in_flight + worker)
+            turn, count = turn + 1, count + 1
+
+    await asyncio.gather(*(one(worker) for worker in range(in_flight)))
+    return count / seconds
+
+
+async def ours(folder: Path, in_flight: int, seconds: float) -> float:
+    """Group commit."""
+    journal = SlowJournal(folder / f"ours-{in_flight}.sqlite3", gateway="jimmy")
+    await journal.open()
+
+    async def submit(number: int) -> None:
+        intent = Intent(key=f"row-{number}", fingerprint="f" * 64, gateway="jimmy", inputs='{"prompt": "a cat"}')
+        await journal.intend(intent)
+        await journal.answered(intent, Answer(state="SUBMITTED", status=200, body=b"x" * 200, task_id=f"t-{number}"))
+
+    try:
+        return await many(in_flight, seconds, submit)
+    finally:
+        await journal.aclose()
+
+
+async def plain(folder: Path, in_flight: int, seconds: float) -> float:
+    """A commit for each write, in a worker thread, one after the other."""
+    path = folder / f"plain-{in_flight}.sqlite3"
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"):
+        connection.execute(statement)
+    connection.execute("CREATE TABLE item (key TEXT PRIMARY KEY, state TEXT, task_id TEXT UNIQUE, body BLOB)")
+    one_at_a_time = asyncio.Lock()
+
+    def write(statement: str, values: tuple[object, ...]) -> None:
+        began = time.perf_counter()
+        connection.execute(statement, values)
+        time.sleep(max(SlowLedger.takes - (time.perf_counter() - began), 0.0))
+
+    async def durable(statement: str, *values: object) -> None:
+        async with one_at_a_time:
+            await asyncio.to_thread(write, statement, values)
+
+    async def submit(number: int) -> None:
+        await durable("INSERT INTO item (key, state) VALUES (?, 'SUBMITTING')", f"row-{number}")
+        update = "UPDATE item SET state = 'SUBMITTED', task_id = ?, body = ? WHERE key = ?"
+        await durable(update, f"t-{number}", b"x" * 200, f"row-{number}")
+
+    try:
+        return await many(in_flight, seconds, submit)
+    finally:
+        connection.close()
+
+
+async def submits(port: int, count: int, journal: Path | None) -> None:
+    """So many whole submits, 64 in flight."""
+    client = OmniClient(
+        "jimmy",
+        api_key="benchmark",
+        base_url=f"http://127.0.0.1:{port}",
+        journal=journal,
+        limits=Limits(max_connections=SUBMITTING, requests_per_second=1e6),
+        poll=PollPolicy(fixed=3600),
+        proxy=None,
+    )
+    numbers = iter(range(count))
+
+    async def one() -> None:
+        for number in numbers:
+            await client.submit(f"a paper boat, number {number}", duration=6, custom_id=f"boat-{number}")
+
+    async with client:
+        await asyncio.gather(*(one() for _ in range(SUBMITTING)))
+
+
+def child(kind: str, port: int, count: int) -> None:
+    """Submit, and tell what it cost: microseconds of CPU a submit."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        asyncio.run(submits(port, count, Path(folder) / "journal.sqlite3" if kind == "journal" else None))
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"us": cpu / count * 1e6}))
+
+
+def measure(kind: str, count: int) -> float:
+    """One run in a process of its own, against a server of its own."""
+    server = subprocess.Popen(
+        [sys.executable, HERE.with_name("server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with server:
+        port = server.stdout.readline().strip() if server.stdout else ""
+        command = [sys.executable, str(HERE), "--child", kind, port, "--submits", str(count)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        server.communicate()
+    return float(json.loads(told)["us"])
+
+
+def throughput(seconds: float) -> dict[str, dict[str, float]]:
+    """The first table."""
+    print(f"durable submissions a second, a commit takes {SlowLedger.takes * 1e3:g} ms")
+    print(f"{'in flight':>9}{'this journal':>14}{'commit each':>13}{'ratio':>8}")
+    table = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for in_flight in IN_FLIGHT:
+            rates = [asyncio.run(way(Path(folder), in_flight, seconds)) for way in (ours, plain)]
+            table[str(in_flight)] = {"ours": rates[0], "plain": rates[1]}
+            print(f"{in_flight:9}{rates[0]:14,.0f}{rates[1]:13,.0f}{rates[0] / rates[1]:8.1f}")
+    return table
+
+
+def share(count: int, pairs: int) -> dict[str, list[float]]:
+    """The second table."""
+    runs: dict[str, list[float]] = {"none": [], "journal": []}
+    for pair in range(pairs):
+        for kind in ("none", "journal") if pair % 2 else ("journal", "none"):
+            runs[kind].append(measure(kind, count))
+    shares = [1 - none / with_it for none, with_it in zip(runs["none"], runs["journal"], strict=True)]
+    print(f"\nCPU of a submit, {SUBMITTING} in flight, {count} submits, {pairs} alternating pairs, medians")
+    for kind, words in (("none", "without a journal"), ("journal", "with the journal")):
+        print(f"{words:18}{statistics.median(runs[kind]):8.0f} µs")
+    print(f"journal's share: {statistics.median(shares):.0%} (from {min(shares):.0%} to {max(shares):.0%})")
+    return runs
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--commit", type=float, default=0.002)
+    parser.add_argument("--submits", type=int, default=3000)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        child(given.child[0], int(given.child[1]), given.submits)
+        return
+    SlowLedger.takes = given.commit
+    figures = {"throughput": throughput(given.seconds), "cpu": share(given.submits, given.pairs)}
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
