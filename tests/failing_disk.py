@@ -15,8 +15,9 @@ CODES = {
 class Disk:
     """What the commits of one journal meet.
 
-    `begins` and `commits` are counted; `trouble` is None or a kind in `CODES`, comes after `after` times that went well,
-    and goes away after `times` failures. With `at_begin` it is met before anything is written. A commit waits until `gate` is open.
+    `begins` and `commits` are counted; `trouble` is None or a kind in `CODES`, comes after `after` times that went
+    well, and goes away after `times` failures. With `at_begin` it is met before anything is written. A commit waits
+    until `gate` is open.
     """
 
     def __init__(self):
