@@ -32,7 +32,8 @@ __all__ = ["Downloader", "check_upload", "content_hash", "is_local", "upload_for
 Progress = Callable[[int, int | None], None]
 OnWhole = Callable[[Path], Awaitable[None]]
 
-CHUNK = 1024 * 1024
+CHUNK = 128 * 1024
+"""Bytes kept in memory of each download: what a crash loses, and a server sends twice."""
 MAX_BYTES = 4 * 1024**3
 MIN_RATE = 1024.0
 WATCH_SECONDS = 60.0

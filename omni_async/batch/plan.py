@@ -153,10 +153,7 @@ class Plan:
             most = f", stopping at {self.max_cost:g}" if self.max_cost is not None and self.max_cost < self.cost else ""
             yield f"cost: {self.cost:,.2f} {self._currency}".rstrip() + most
         if self.balance is not None:
-            amount = self.balance.available
-            yield "balance: " + (
-                "unlimited" if self.balance.unlimited else "not told" if amount is None else f"{amount:g}"
-            )
+            yield f"balance: {_left(self.balance)}"
 
     @property
     def _currency(self) -> str:
@@ -175,3 +172,9 @@ class Plan:
             "cost": self.cost,
             "balance": self.balance.available if self.balance else None,
         }
+
+
+def _left(balance: Balance) -> str:
+    if balance.unlimited:
+        return "unlimited"
+    return "not told" if balance.available is None else f"{balance.available:,.2f}".removesuffix(".00")

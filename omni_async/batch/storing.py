@@ -12,6 +12,7 @@ from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry
 from ..journal.states import State
+from ..partfile import PartFile
 from .folder import Folder
 
 PIECE = 1024 * 1024
@@ -39,6 +40,7 @@ class Store:
         """
         target = self.folder.videos / (entry.target or f"{entry.key}.mp4")
         if await in_thread(_is, target, entry.size, entry.sha256):
+            await in_thread(PartFile(target, overwrite=False).discard)  # left by a crash after it had got its name
             return await self._done(entry, target)
         if entry.attempts > 1:
             await in_thread(_set_aside, target)
