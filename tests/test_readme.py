@@ -16,15 +16,14 @@ import omni_async
 from omni_async.emulator import Emulator
 
 README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+BLOCKS = re.findall(r"```(python|bash|csv)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 PROGRAMS = [source for language, source in BLOCKS if language == "python"]
 COMMANDS = [
-    line
+    lines
     for language, source in BLOCKS
-    if language == "bash"
-    for line in source.splitlines()
-    if line.startswith("omni-async ")
+    if language == "bash" and (lines := [line for line in source.splitlines() if line.startswith("omni-async ")])
 ]
+SHEET = next(source for language, source in BLOCKS if language == "csv")
 
 
 @pytest.fixture
@@ -60,21 +59,22 @@ def test_the_first_program_leaves_a_video(gateway):
     assert (gateway / "cat.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_each_command_of_the_readme_runs(line, tmp_path):
-    """A command copied from the README ends with exit code 0."""
-    words = shlex.split(line)
-    done = subprocess.run(
-        [sys.executable, "-m", "omni_async", *words[1:]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+@pytest.mark.parametrize("lines", COMMANDS, ids=lambda lines: lines[0][:40])
+def test_each_command_of_the_readme_runs(lines, tmp_path):
+    """Commands copied from the README, one after the other, end with exit code 0."""
+    (tmp_path / "shots.csv").write_text(SHEET, encoding="utf-8")
+    for line in lines:
+        done = subprocess.run(
+            [sys.executable, "-m", "omni_async", *shlex.split(line)[1:]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        assert done.stdout.strip()
 
 
 def test_the_readme_names_every_error():

@@ -22,6 +22,8 @@ WAIT = 0.25
 """Seconds after which to ask again about a create that somebody else is sending."""
 ROOM = 1.0
 """Seconds after which to ask again for room."""
+LEASE = 1800.0
+"""Seconds after which a task nobody saw finish no longer counts as running, as in the limiter (docs: give up then)."""
 BODY = 64 * 1024
 TAKEN = "another row has this task id"
 LOST = "the process ended before the answer was written down"
@@ -77,17 +79,17 @@ class Ledger:
         """See `Journal.intend`; `room` is how many tasks may run at once."""
         entry = self.entry(intent.key)
         if entry is None:
-            self._check_room(room)
+            self._check_room(room, intent.gateway)
             self._insert(intent, owner, notify=notify)
             return None
         known = _known(entry, intent.fingerprint)
         if known is None:
-            self._check_room(room)
+            self._check_room(room, intent.gateway)
             self._send_again(intent, owner, notify=notify or entry.notify)
         return known
 
-    def _check_room(self, room: int | None) -> None:
-        if room is not None and self.running() >= room:
+    def _check_room(self, room: int | None, gateway: str) -> None:
+        if room is not None and self.running(gateway) >= room:
             raise NotNow(f"{room} tasks of this journal are running", ROOM)
 
     def _insert(self, intent: Intent, owner: str, *, notify: bool) -> None:
@@ -240,9 +242,10 @@ class Ledger:
         )
         return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner))]
 
-    def running(self) -> int:
-        """Rows that may be running at their gateway."""
-        return int(self.connection.execute(f"SELECT count(*) FROM item WHERE {_LIVE}").fetchone()[0])  # noqa: S608
+    def running(self, gateway: str) -> int:
+        """Rows that may be running at a gateway."""
+        query = f"SELECT count(*) FROM item WHERE {_LIVE} AND gateway = ? AND sent_at > ?"  # noqa: S608
+        return int(self.connection.execute(query, (gateway, self._clock() - LEASE)).fetchone()[0])
 
     # --- a person's word ---------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ from omni_async import (
     VideoRequest,
     VideoTask,
     WaitTimeoutError,
+    run_batch,
 )
 
 assert_type(omni_async.__version__, str)
@@ -137,6 +138,27 @@ def clients(session: aiohttp.ClientSession) -> list[OmniClient]:
 def models(dialect: Jimmy) -> tuple[ModelSpec, ...]:
     """The table a caller can override."""
     return tuple(dialect.models)
+
+
+async def journalled(client: OmniClient) -> None:
+    """What a client with a journal can do."""
+    async for outcome in client.resume():
+        assert_type(outcome, Outcome)
+    task = await client.settle("order-1", task_id="task_1")
+    assert_type(task, VideoTask | None)
+    await client.settle("order-2", not_charged=True)
+    await client.settle("order-3", pay_again=True)
+    OmniClient(journal="videos.sqlite3", on_finished=finished)
+    OmniClient(journal=Path("videos.sqlite3"), keep_requests=False)
+
+
+async def batches() -> None:
+    """A sheet in one call."""
+    summary = await run_batch("shots.csv", out="shots", api_key="key")
+    assert_type(summary.done, int)
+    assert_type(summary.ok, bool)
+    rows: list[VideoRequest | Mapping[str, object]] = [VideoRequest(prompt="a cat"), {"id": "b", "prompt": "a dog"}]
+    await run_batch(rows, out=Path("boats"), gateway="toapis", confirm=lambda plan: plan.to_pay < 10, limit=5)
 
 
 async def following(client: OmniClient, task: VideoTask) -> None:
