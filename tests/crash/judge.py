@@ -79,18 +79,17 @@ class Bill:
         self.spans.setdefault(note["task"], []).append((note["from"], note["to"]))
 
     def sent_twice(self):
-        """Bytes of videos sent more than once: in all, and the most for one file."""
-        extra = [twice(spans) for spans in self.spans.values()]
+        """Bytes of videos sent more than once: in all, and the most by one request."""
+        extra = [again for spans in self.spans.values() for again in twice(spans)]
         return sum(extra), max(extra, default=0)
 
 
 def twice(spans):
-    """How many bytes lie in more than one span, counted each time but the first."""
-    reached = extra = 0
-    for begin, end in sorted(spans):
-        extra += max(min(reached, end) - begin, 0)
+    """For each request, how many of its bytes had been sent before. Spans are in the order in which they ended."""
+    reached = 0
+    for begin, end in spans:
+        yield max(min(reached, end) - begin, 0)
         reached = max(reached, end)
-    return extra
 
 
 @contextlib.contextmanager

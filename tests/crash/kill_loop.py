@@ -21,7 +21,12 @@ from pathlib import Path
 from judge import JOURNAL, Bill, judge, judge_results
 from rig import GatewayProcess, Life, add_rows, batch_words, key_in
 
-CODES = {"KILL": {-9}, "TERM": {143}, "INT": {130}, "INT2": {130}}
+CODES = {
+    "KILL": {-9},
+    "TERM": {143},
+    "INT": {130},
+    "INT2": {130, -2},
+}  # -2: the second came when the first had led to the end
 ALL_DONE = {0, 3}
 LEAVES_WITHIN = 1.0
 
@@ -53,7 +58,7 @@ class Figures:
             "uncertain and charged (precision)": f"{verdict.uncertain_charged} ({verdict.precision:.0%})",
             "finished files asked for again": len(verdict.again),
             "video bytes sent twice, in all": twice,
-            "… for one file at most": most,
+            "… by one request at most": most,
             "… per kill": twice // max(self.kills, 1),
             "largest memory of a run, MiB": f"{self.peak:.0f}",
             "start to first charge, median s": f"{sorted(lives)[len(lives) // 2]:.2f}",

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from judge import Bill, judge, judge_results
@@ -31,7 +32,7 @@ POINTS = {
     "finished": "omni_async.journal.store:SqliteJournal.finished",
     "arriving": "omni_async.journal.ledger:Ledger.arriving",
     "publish": "omni_async.partfile:PartFile.publish",
-    "link": "omni_async.partfile:_link",
+    "link": "os:link",
     "stored": "omni_async.journal.ledger:Ledger.stored",
     "result's line": "omni_async.batch.results:Results.append",
     "results anew": "omni_async.batch.results:Results.rewrite",
@@ -52,8 +53,8 @@ LEAVES = {
 """Uncertain rows that the death of a batch with one create at a time leaves behind; at other points, at most one."""
 CALLS = {"enter the sheet": 1, "claim": 1, "results anew": 2, "results replaced": 4}
 """How often a life passes points that it does not pass for every row."""
-FRESH = 4
-"""Rows added for each life."""
+FRESH, AT_THE_END = 3, 32
+"""Rows added for each life, and creates at a time in the last one, which nobody kills."""
 
 
 # --- the driver -------------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ class Round:
         add_rows(self.sheet, self.rows + 1, FRESH * self.concurrency)
         self.rows += FRESH * self.concurrency
         count = str(self.rng.randint(1, min(self.most, CALLS.get(point, self.most))))
-        with self._live(__file__, "--driver", point, side, count) as life:
+        with self._live(self.concurrency, __file__, "--driver", point, side, count) as life:
             code = life.ended()
             told = life.said()
         self.kills += 1
@@ -174,12 +175,12 @@ class Round:
             self.faults.append(f"{where}: {left} rows became uncertain")
         return verdict.uncertain
 
-    def _live(self, *driver):
-        words = batch_words(self.sheet, self.out, self.gateway.url, "--concurrency", self.concurrency)
+    def _live(self, concurrency, *driver):
+        words = batch_words(self.sheet, self.out, self.gateway.url, "--concurrency", concurrency)
         return Life([*driver, *words], self.folder / "log.txt")
 
     def _end(self):
-        with self._live("-m", "omni_async") as life:
+        with self._live(AT_THE_END, "-m", "omni_async") as life:
             code = life.ended()
             told = life.said()
         self.verdict = judge(self.bill, self.out)
@@ -196,17 +197,23 @@ def places():
     return [(point, side) for point in POINTS for side in SIDES]
 
 
+def one_round(number, seed):
+    """All points in random order: one create at a time in even rounds, eight in odd ones."""
+    rng = random.Random(f"{seed} {number}")
+    with tempfile.TemporaryDirectory() as folder:
+        order = rng.sample(places(), len(places()))
+        return Round(folder, rng, concurrency=1 if number % 2 == 0 else 8, most=3).run(order)
+
+
 def main(words=None):
     """The command; gives its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(words)
-    rng, began, done = random.Random(given.seed), time.monotonic(), []
-    for number in range(given.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            order = rng.sample(places(), len(places()))
-            done.append(Round(folder, rng, concurrency=1 if number % 2 == 0 else 8, most=3).run(order))
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as two:
+        done = list(two.map(one_round, range(given.rounds), [given.seed] * given.rounds))
     faults = [fault for one in done for fault in one.faults]
     print(f"points {len(places())}, rounds {given.rounds}, kills {sum(one.kills for one in done)}")
     print(f"charges {sum(one.verdict.charges for one in done)}, uncertain {sum(one.verdict.uncertain for one in done)}")

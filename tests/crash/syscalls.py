@@ -83,7 +83,7 @@ class Fault:
     def _noted(self):
         """Task ids in the file of what could not be written into the journal."""
         path = self.out / f"{JOURNAL}.lost.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else ()
+        lines = filter(None, path.read_text("utf-8").splitlines()) if path.exists() else ()
         return {told["key"]: told["task_id"] for told in map(json.loads, lines) if told["task_id"]}
 
     def _live(self, under, codes):
