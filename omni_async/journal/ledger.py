@@ -79,17 +79,17 @@ class Ledger:
         """See `Journal.intend`; `room` is how many tasks may run at once."""
         entry = self.entry(intent.key)
         if entry is None:
-            self._check_room(room, intent.gateway)
+            self._check_room(room)
             self._insert(intent, owner, notify=notify)
             return None
         known = _known(entry, intent.fingerprint)
         if known is None:
-            self._check_room(room, intent.gateway)
+            self._check_room(room)
             self._send_again(intent, owner, notify=notify or entry.notify)
         return known
 
-    def _check_room(self, room: int | None, gateway: str) -> None:
-        if room is not None and self.running(gateway) >= room:
+    def _check_room(self, room: int | None) -> None:
+        if room is not None and self.running() >= room:
             raise NotNow(f"{room} tasks of this journal are running", ROOM)
 
     def _insert(self, intent: Intent, owner: str, *, notify: bool) -> None:
@@ -242,10 +242,10 @@ class Ledger:
         )
         return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner))]
 
-    def running(self, gateway: str) -> int:
-        """Rows that may be running at a gateway."""
-        query = f"SELECT count(*) FROM item WHERE {_LIVE} AND gateway = ? AND sent_at > ?"  # noqa: S608
-        return int(self.connection.execute(query, (gateway, self._clock() - LEASE)).fetchone()[0])
+    def running(self) -> int:
+        """Rows that may be running at their gateway."""
+        query = f"SELECT count(*) FROM item WHERE {_LIVE} AND sent_at > ?"  # noqa: S608
+        return int(self.connection.execute(query, (self._clock() - LEASE,)).fetchone()[0])
 
     # --- a person's word ---------------------------------------------------------------------------------------
 

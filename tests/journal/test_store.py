@@ -465,7 +465,7 @@ async def test_not_exactly_one_answer_settles_nothing(make, word, tmp_path):
 async def test_what_a_job_gives_back_or_raises(make):
     """`run` gives what the work gave, and raises what it raised."""
     journal = make()
-    assert await journal.run(lambda ledger: ledger.running("jimmy")) == 0
+    assert await journal.run(lambda ledger: ledger.running()) == 0
 
     def fail(_):
         raise OmniError("no")
