@@ -2,6 +2,7 @@
 
     python tests/crash/syscalls.py --last 200                  each n from 1 to 200, a sync's EIO and a write's ENOSPC
     python tests/crash/syscalls.py --last 40 --step 8 --from-then-on         a disk that stays full or broken
+    python tests/crash/syscalls.py --last 2 --kinds video                    a disk that is full for a video only
 
 Needs strace. SQLite writes with pwrite64 and syncs with fdatasync; fsync is that of videos and results. After the fault
 no charged row may be lost, and the batch must end when it is run again on a disk in order.
@@ -17,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 
 from judge import JOURNAL, Bill, copied, items, judge, judge_results
-from rig import GatewayProcess, Life, add_rows, batch_words
+from rig import GatewayProcess, Life, add_rows, batch_words, row_id
 
-KINDS = {"sync": ("fdatasync,fsync", "EIO"), "write": ("pwrite64", "ENOSPC")}
+KINDS = {"sync": ("fdatasync,fsync", "EIO"), "write": ("pwrite64", "ENOSPC"), "video": ("write", "ENOSPC")}
 IN_ORDER = {0, 3}
 STOPPED = {1, 4}
 
@@ -28,7 +29,7 @@ class Fault:
     """One batch on a disk that fails.
 
     Args:
-        kind: `sync` or `write`.
+        kind: `sync`, `write`, or `video` for a write to a video's `.part`.
         number: Which call of a thread fails.
         from_then_on: And all later ones.
     """
@@ -55,6 +56,9 @@ class Fault:
         when = f"{self.number}{'+' if self.from_then_on else ''}"
         trace = self.folder / "strace.log"
         under = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", trace, "-e", f"inject={calls}:error={error}:when={when}"]
+        if self.kind == "video":
+            parts = (self.out / "videos" / f"{row_id(number)}.mp4.part" for number in range(1, self.rows + 1))
+            under += [word for part in parts for word in ("-P", part)]
         told = self._live([*under, "-e", f"trace={calls}"], IN_ORDER | STOPPED)
         self.broken_code = self.code
         self.hits = trace.read_text().count("(INJECTED)")
@@ -108,7 +112,7 @@ def main(words=None):
     parser.add_argument("--last", type=int, default=200)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--rows", type=int, default=12)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["sync", "write"])
     parser.add_argument("--from-then-on", action="store_true")
     given = parser.parse_args(words)
     if shutil.which("strace") is None:
