@@ -1,4 +1,4 @@
-"""The command line: `omni-async`, or `python -m omni_async`. Needs the extra `cli` (typer and rich)."""
+"""The command line: `omni-async`, or `python -m omni_async`. Needs the extra `cli`."""
 
 import contextlib
 import importlib
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-MISSING = "omni-async: the command line needs typer and rich: pip install 'omni-async[cli]'\n"
+MISSING = "omni-async: the command line needs typer, rich and platformdirs: pip install 'omni-async[cli]'\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _leave_quietly()
     try:
-        for name in ("rich", "typer"):
+        for name in ("platformdirs", "rich", "typer"):
             importlib.import_module(name)
     except ImportError:
         sys.stderr.write(MISSING)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from . import account, batch, demo, emulate, generate, tasks
+from . import account, batch, demo, emulate, generate, journal, settling, tasks
 from .exits import USAGE, code_of, lines_of
 from .output import note, out, speak_utf8
 from .screen import LIBRARY_LOG
@@ -23,13 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show locals, and those hold prompts
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_VIDEOS, _TRY = "Videos", "Without a key"
+_VIDEOS, _BOOKS, _TRY = "Videos", "What was paid", "Without a key"
 app.command(rich_help_panel=_VIDEOS)(generate.generate)
 app.command(rich_help_panel=_VIDEOS)(batch.batch)
 app.command(rich_help_panel=_VIDEOS)(tasks.status)
 app.command(rich_help_panel=_VIDEOS)(tasks.wait)
 app.command(rich_help_panel=_VIDEOS)(account.upload)
 app.command(rich_help_panel=_VIDEOS)(account.balance)
+app.command(rich_help_panel=_BOOKS)(journal.journal)
+app.command(rich_help_panel=_BOOKS)(settling.settle)
 app.command(rich_help_panel=_TRY)(demo.demo)
 app.command(rich_help_panel=_TRY)(emulate.emulator)
 

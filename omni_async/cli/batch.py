@@ -1,20 +1,16 @@
 """`batch`: every video of a sheet."""
 
-import asyncio
-import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import attrs
 import typer
 
-from ..batch import Batch, Bounds, Plan, Prices, Summary, Wishes, dry_plan
-from ..errors import Fault
-from ..models import invalid
-from .connect import Target, served
-from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN
+from ..batch import Bounds, Prices, Wishes, dry_plan
+from ..batch.folder import Folder, folder_of
+from ..errors import OmniError
+from .batchjob import Job, check_begun
+from .connect import Target
+from .exits import UsageError
 from .options import (
     BaseUrl,
     Gateway,
@@ -27,10 +23,12 @@ from .options import (
     ScenarioFile,
     UseEmulator,
 )
-from .output import as_json, note, out
+from .output import as_json, out
+from .results import failure_document
 from .running import run
-from .screen import Screen, Show
+from .screen import Screen, Show, kind_of
 from .tally import Tally
+from .tallyview import ReadingLine, view_of
 
 _BOUNDS, _SHEET = "Money and speed", "Sheet"
 
@@ -107,7 +105,10 @@ def batch(
     checked as a whole and the plan is shown before anything is paid. The
     same command again goes on where it stopped: nothing is paid twice,
     sorting and adding rows change nothing. DIR gets journal.sqlite3,
-    results.jsonl, results.csv and videos/.
+    results.jsonl, results.csv and videos/; with --emulator its name ends
+    in -emulator.
+
+    Stdout gets DIR; with --json one document with the sums.
 
     Examples:
 
@@ -118,9 +119,11 @@ def batch(
       omni-async batch --out shots --retry-failed
       omni-async batch shots.csv --emulator
     """
+    folder = _folder(file, out_dir, emulator=emulator)
+    check_begun(folder, gateway=gateway, emulator=emulator)
     wishes = Wishes(encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited)
     if max_cost is not None and prices is None:
-        raise invalid([Fault("max_cost", "what videos cost has to be told: --prices FILE")])
+        raise UsageError('--max-cost needs to know what videos cost: --prices FILE, such as {"1080p": 0.9, "*": 0.5}')
     bounds = Bounds(
         limit=limit,
         prices=Prices.load(prices) if prices is not None else None,
@@ -129,126 +132,43 @@ def batch(
         stop_after=stop_after_failures,
         timeout=timeout,
     )
+    show = Show(progress=progress, quiet=quiet, json=json)
     if dry_run:
-        plan = dry_plan(file, out=out_dir, gateway=gateway, wishes=wishes, bounds=bounds)
-        out(as_json(plan.document()) if json else "\n".join([*plan.lines(), "dry run: nothing was sent or entered"]))
+        _show_plan(file, folder, gateway, wishes, bounds, show)
         return
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
-    job = Job(source=file, out=out_dir, wishes=wishes, bounds=bounds, yes=yes)
-    run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
+    tally = Tally()
+    job = Job(source=file, folder=folder, wishes=wishes, bounds=bounds, yes=yes, tally=tally)
+    run(lambda screen: job.run(screen, target), Screen(show, view=view_of(tally, show)))
 
 
-@attrs.frozen(kw_only=True)
-class Job:
-    """A batch to run.
-
-    Args:
-        source: The sheet.
-        out: The folder.
-        wishes: How the sheet is taken.
-        bounds: Where to stop.
-        yes: Whether to begin without asking.
-    """
-
-    source: str | None
-    out: Path | None
-    wishes: Wishes
-    bounds: Bounds
-    yes: bool
-
-    async def run(self, screen: Screen, target: Target) -> int:
-        """Plan, ask, run, and tell what came of it."""
-        async with served(target) as settings:
-            work = Batch(
-                self.source,
-                out=self.out,
-                gateway=target.gateway,
-                wishes=self.wishes,
-                bounds=self.bounds,
-                **settings,
-            )
-            again = self._again(target, work)
-            summary: Summary | None = None
-            try:
-                async with work:
-                    tally = Tally(work, screen)
-                    plan = await work.plan(progress=tally.reading)
-                    for line in plan.lines():
-                        note(line)
-                    if not self._agreed(plan):
-                        note("nothing was sent")
-                        return DONE
-                    async with tally:
-                        summary = await work.run()
-            except asyncio.CancelledError:
-                summary = work.ended
-                if summary is None or not summary.ok:
-                    note(f"to go on: {again}")
-                    raise
-            return self._tell(screen, summary, again)
-
-    def _agreed(self, plan: Plan) -> bool:
-        """Whether to begin; on a terminal many videos are asked for first."""
-        asks = not self.yes and plan.to_pay > CONFIRM_ABOVE and sys.stdin.isatty() and sys.stderr.isatty()
-        return not asks or typer.confirm(f"Pay for {plan.to_pay:,} videos?", err=True)
-
-    def _again(self, target: Target, work: Batch) -> str:
-        """The command that goes on."""
-        source = [] if self.source in (None, "-") else [str(self.source)]
-        options = ["--out", os.fspath(work.folder.path), *target.words()]
-        return f"omni-async batch {shlex.join([*source, *options])}"
-
-    def _tell(self, screen: Screen, summary: Summary, again: str) -> int:
-        if screen.show.json:
-            screen.result(as_json(document(summary)))
-        else:
-            screen.result(str(summary.folder))
-        for line in told(summary, again):
-            note(line)
-        return code_of(summary)
+def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder:
+    """Where everything goes. Test videos are kept apart: their rows would count as done for a real run."""
+    if file is None and out_dir is None:
+        raise UsageError("name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help")
+    if file == "-" and out_dir is None:
+        raise UsageError("rows from stdin need a folder for what is made of them: --out DIR")
+    if file not in (None, "-") and not Path(str(file)).exists():
+        raise UsageError(f"{file}: there is no such file")
+    if file not in (None, "-") and Path(str(file)).is_dir():
+        raise UsageError(f"{file} is a folder: to go on with the batch in it, say --out {file}")
+    folder = folder_of(file, out_dir)
+    if emulator and out_dir is None:
+        return Folder(folder.path.with_name(f"{folder.path.name}-emulator"))
+    return folder
 
 
-def code_of(summary: Summary) -> int:
-    """The exit code: uncertain rows before rows that were not sent before failed ones."""
-    if summary.uncertain:
-        return UNCERTAIN
-    if summary.unsent:
-        return STOPPED
-    return FAILED if summary.failed or summary.under_way else DONE
-
-
-def document(summary: Summary) -> dict[str, Any]:
-    """What it came to as plain JSON data."""
-    return {
-        "folder": str(summary.folder),
-        "done": summary.done,
-        "failed": summary.failed,
-        "uncertain": summary.uncertain,
-        "unsent": summary.unsent,
-        "under_way": summary.under_way,
-        "stopped": summary.stopped,
-        "seconds": round(summary.seconds, 1),
-        "states": {str(state): count for state, count in summary.states.items()},
-    }
-
-
-def told(summary: Summary, again: str) -> list[str]:
-    """What it came to, and the next step, as lines."""
-    counts = (
-        (summary.done, "done"),
-        (summary.failed, "failed"),
-        (summary.uncertain, "uncertain"),
-        (summary.unsent, "not sent"),
-        (summary.under_way, "still under way"),
-    )
-    lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
-    if summary.stopped:
-        lines.append(f"stopped: {summary.stopped}")
-    if summary.uncertain:
-        lines.append(
-            f"{summary.uncertain:,} rows may have been paid and have no task id; look in the gateway's console, then: "
-            f"omni-async settle {shlex.quote(str(summary.folder))} ID --task-id T | --not-charged | --pay-again"
-        )
-    if summary.unsent or summary.under_way:
-        lines.append(f"to go on: {again}")
-    return lines
+def _show_plan(
+    file: str | None, folder: Folder, gateway: GatewayName, wishes: Wishes, bounds: Bounds, show: Show
+) -> None:
+    """The plan, and nothing else: results on stdout."""
+    reading = ReadingLine(kind_of(show))
+    try:
+        plan = dry_plan(file, out=folder.path, gateway=gateway, wishes=wishes, bounds=bounds, progress=reading)
+    except OmniError as error:
+        if show.json:
+            out(as_json({"error": failure_document(error)}))
+        raise
+    finally:
+        reading.clear()
+    out(as_json(plan.document()) if show.json else "\n".join([*plan.lines(), "dry run: nothing was sent or entered"]))

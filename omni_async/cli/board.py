@@ -100,9 +100,13 @@ class Board:
         """Enter a row; one with a task id is being followed from now on."""
         self.rows[key] = row
         if row.task_id is not None:
-            self._by_task[row.task_id] = row
-            row.started = self.clock()
+            self.follow(row, row.task_id)
         return row
+
+    def follow(self, row: Row, task_id: str) -> None:
+        """A row's task, submitted before, is being followed from now on."""
+        row.task_id, row.started = task_id, self.clock()
+        self._by_task[task_id] = row
 
     def on_event(self, event: Event) -> None:
         """Take an event of the library."""

@@ -12,6 +12,7 @@ import attrs
 from ..client import OmniClient
 from ..emulator import Emulator, Scenario
 from ..exchange import OnEvent
+from ..journal import SqliteJournal
 from ..policies import PollPolicy
 from ..settings import dialect_of
 from .exits import UsageError
@@ -98,7 +99,16 @@ async def served(target: Target) -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def connected(target: Target, on_event: OnEvent | None = None) -> AsyncIterator[OmniClient]:
-    """A client of the target, closed at the end; POSTs in flight are waited for."""
-    async with served(target) as settings, OmniClient(target.gateway, on_event=on_event, **settings) as client:
-        yield client
+async def connected(
+    target: Target, on_event: OnEvent | None = None, journal: SqliteJournal | None = None
+) -> AsyncIterator[OmniClient]:
+    """A client of the target, closed at the end with its journal; POSTs in flight are waited for."""
+    try:
+        async with (
+            served(target) as settings,
+            OmniClient(target.gateway, on_event=on_event, journal=journal, **settings) as client,
+        ):
+            yield client
+    finally:
+        if journal is not None:
+            await journal.aclose()

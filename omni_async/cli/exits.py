@@ -1,10 +1,14 @@
 """Exit codes, and errors as lines for a person."""
 
-from collections.abc import Iterable
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import (
     AuthenticationError,
+    Fault,
     InvalidRequestError,
     OmniError,
     SubmissionUncertainError,
@@ -25,8 +29,14 @@ OPTIONS = {
     "video_urls": "--video",
     "path": "FILE",
     "task_id": "ID",
+    "file": "FILE",
+    "sheet": "FILE",
 }
 """What a field of a request is called on the command line, where that is not its own name."""
+
+
+_LINE = re.compile(r"line (\d+): ")
+"""How the fault of a sheet's row begins."""
 
 
 class UsageError(Exception):
@@ -54,6 +64,8 @@ def worst(codes: Iterable[int]) -> int:
 def lines_of(error: BaseException) -> list[str]:
     """An error as lines: what happened and the next step; faults and evidence below it."""
     if isinstance(error, InvalidRequestError) and error.faults:
+        if any(_LINE.match(str(fault)) for fault in error.faults):
+            return list(_sheet_lines(error.faults, aligned=sys.stderr.isatty()))
         head = str(error.args[0]).partition("\n")[0] if "\n" in str(error.args[0]) else "nothing was sent:"
         return [f"error: {head}", *(f"  {_fault_line(fault)}" for fault in error.faults)]
     if isinstance(error, SubmissionUncertainError):
@@ -73,6 +85,24 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
+
+
+def _sheet_lines(faults: Sequence[Fault], *, aligned: bool) -> Iterator[str]:
+    """The faults of a sheet: each with its line, or for the eye the lines in a column of their own."""
+    rows = [(_LINE.match(str(fault)), fault) for fault in faults]
+    lines = len({found[1] for found, _ in rows if found})
+    count = sum(found is not None for found, _ in rows)
+    yield f"error: nothing was sent: {_count(count, 'fault')} on {_count(lines, 'line')} of the sheet"
+    for place, group in itertools.groupby(rows, key=lambda row: row[0][1] if row[0] else ""):
+        for number, (found, fault) in enumerate(group):
+            told = str(fault)[found.end() :].removeprefix("line: ") if found else str(fault).removeprefix("file: ")
+            shown = place if number == 0 or not aligned else ""
+            gutter = f"{f'line {shown}' if shown else '':<12}" if aligned and found else f"line {place}: " * bool(found)
+            yield f"  {gutter}{told}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _fault_line(fault: object) -> str:

@@ -1,18 +1,28 @@
 """`generate`: one video, from a prompt to a file or a URL."""
 
+import asyncio
+import contextlib
 import json as jsonlib
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
 import typer
 
 from ..client import OmniClient
-from ..errors import OmniError
+from ..errors import OmniError, SubmissionUncertainError
+from ..files import content_hash
+from ..identity import fingerprint_of
+from ..journal import State as RowState
 from ..models import VideoRequest, VideoTask
+from ..references import local_references
+from ..safety import file_name
 from .board import ROW, Row, State
 from .connect import Target, connected
 from .dryrun import plan
 from .exits import DONE, code_of
+from .ledgers import note_stored, own_journal, own_path
 from .options import (
     BaseUrl,
     Gateway,
@@ -31,8 +41,11 @@ from .output import as_json, out
 from .results import outcome
 from .running import run
 from .screen import Screen, Show
+from .settling import settle_line
 
 _VIDEO = "Video"
+OUTPUT = "output"
+"""Key in a request's metadata: where its video was to go, for a `wait` that goes on with it."""
 
 
 def _field(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
@@ -86,6 +99,11 @@ def _extra(given: list[str]) -> dict[str, Any]:
     return extra
 
 
+def _absolute(output: str) -> str:
+    """The same place from any folder; a slash at the end keeps its meaning."""
+    return str(Path(output).absolute()) + ("/" if output.endswith(("/", os.sep)) else "")
+
+
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")],
     output: Output = None,
@@ -115,8 +133,10 @@ def generate(
     """Make one video: submit, wait, download. [b]This pays.[/b]
 
     The task's id is shown the moment it is known, with the line that goes
-    on waiting for it. Stdout gets the file's path, or the video's URL; with
-    --json one document, also for a failure.
+    on waiting for it; omni-async wait without ids does, too. Stdout gets the
+    file's path, or the video's URL; with --json one document, also for a
+    failure. Run again with the same --custom-id, it pays nothing and gives
+    the same video.
 
     Examples:
 
@@ -139,7 +159,7 @@ def generate(
         mode=mode,
         extra=_extra(extra or []),
         custom_id=custom_id,
-        metadata={ROW: "1"},
+        metadata={ROW: "1"} | ({OUTPUT: _absolute(output)} if output else {}),
     )
     if dry_run:
         shown = plan(request, gateway=gateway, base_url=base_url)
@@ -181,17 +201,84 @@ class Job:
         screen.resumes_with(target.resuming(self.output))
         task: VideoTask | None = None
         failure: OmniError | None = None
-        async with screen, connected(target, screen.on_event) as client:
+        journal = await own_journal(screen, target)
+        async with screen, connected(target, screen.on_event, journal) as client:
             try:
-                task = await client.generate(asked, timeout=self.timeout, output=self.output, overwrite=self.overwrite)
+                task = await self._made(screen, client, row)
             except OmniError as error:
                 failure = error
                 if row.task_id is None:
                     screen.board.set(row, State.FAILED)
         if failure is not None:
-            screen.error(failure)
+            self._tell(screen, failure, kept=journal is not None)
         if screen.show.json:
             screen.result(as_json(outcome(row, task, failure)))
         elif task is not None:
             screen.result(row.file or task.video_url or task.task_id)
         return DONE if failure is None else code_of(failure)
+
+    async def _made(self, screen: Screen, client: OmniClient, row: Row) -> VideoTask:
+        """The video: paid for now, or before."""
+        known = await self._known(client)
+        if known is None:
+            task = await client.generate(
+                self.request, timeout=self.timeout, output=self.output, overwrite=self.overwrite
+            )
+        else:
+            task = await self._again(screen, client, row, known)
+        if row.file is not None:
+            await note_stored(client, task, Path(row.file))
+        screen.board.set(row, State.DONE)
+        return task
+
+    async def _known(self, client: OmniClient) -> VideoTask | None:
+        """The task, if this very video was asked for before under its custom id.
+
+        Raises:
+            SubmissionUncertainError: It was, and nobody knows what came of it.
+            JournalError: Another one was.
+        """
+        journal, key = client.studio.journal, self.request.custom_id
+        if journal is None or not key:
+            return None
+        entry = await journal.run(lambda ledger: ledger.entry(key))
+        if entry is None:
+            return None
+        if entry.state is RowState.SUBMITTING:  # of a command that was killed, unless it is just being sent
+            await client.studio.followed().take_over()
+        hashes = {path: await content_hash(Path(path)) for _, path in local_references(self.request)}
+        return await journal.known(key, fingerprint_of(client.dialect, self.request, hashes))
+
+    async def _again(self, screen: Screen, client: OmniClient, row: Row, known: VideoTask) -> VideoTask:
+        """What was paid for before: waited for and fetched, unless its file is there."""
+        screen.board.follow(row, known.task_id)
+        screen.note(f"task {known.task_id} was submitted before: nothing is paid again")
+        task = await client.wait(known, timeout=self.timeout)
+        if self.output is not None:
+            target = self._target(self.output)
+            there = not self.overwrite and await _is_stored(client, self.request.custom_id or "", target)
+            file = target if there else await client.download(task, target, overwrite=self.overwrite)
+            row.file = str(file)
+        return task
+
+    def _target(self, output: str) -> Path:
+        """The file, as a first run names it."""
+        folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
+        return Path(output, file_name(self.request.custom_id or "")) if folder else Path(output)
+
+    def _tell(self, screen: Screen, failure: OmniError, *, kept: bool) -> None:
+        screen.error(failure)
+        key = self.request.custom_id or getattr(failure, "evidence", {}).get("key")
+        if kept and key and isinstance(failure, SubmissionUncertainError):
+            screen.note(f"when you know: {settle_line(own_path(), key)}")
+
+
+async def _is_stored(client: OmniClient, key: str, target: Path) -> bool:
+    """Whether the file is the row's video, as it was stored."""
+    journal = client.studio.journal
+    entry = await journal.run(lambda ledger: ledger.entry(key)) if journal is not None else None
+    if entry is None or entry.state is not RowState.DONE:
+        return False
+    with contextlib.suppress(OSError):
+        return (await asyncio.to_thread(target.stat)).st_size == entry.size
+    return False

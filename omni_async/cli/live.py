@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -43,27 +44,22 @@ SIGN = {
 
 
 class LiveView:
-    """Draws the board on a terminal until it is stopped; the last picture stays.
+    """Draws on a terminal until it is stopped; the last picture stays.
 
     Args:
-        board: What to show.
         console: Where; stderr's.
-        title: What stands above the rows.
+        drawn: Gives the picture as it is now.
+        frame: Seconds between two pictures.
     """
 
-    def __init__(self, board: Board, console: Console, *, title: str = "") -> None:
-        self._board = board
+    def __init__(self, console: Console, drawn: Callable[[], RenderableType], *, frame: float = FRAME) -> None:
         self._console = console
-        self._title = title
+        self._frame = frame
         self._timer: asyncio.TimerHandle | None = None
         # Pictures are drawn in the event loop: rich's own thread would read the rows while they change. Stdout is left
         # alone: rich would send what is piped to the terminal.
         self._live = Live(
-            console=console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            get_renderable=lambda: picture(board, console, title),
+            console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False, get_renderable=drawn
         )
 
     def start(self) -> None:
@@ -91,7 +87,7 @@ class LiveView:
 
     def _tick(self) -> None:
         self._live.refresh()
-        self._timer = asyncio.get_running_loop().call_later(FRAME, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(self._frame, self._tick)
 
 
 def picture(board: Board, console: Console, title: str = "") -> RenderableType:

@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 _SHOWN_CONTROLS = frozenset("\n\t")
@@ -19,6 +21,8 @@ def speak_utf8() -> None:
 
 def printable(text: str) -> str:
     """A text without control characters: gateways' words must not steer a terminal."""
+    if text.isprintable():
+        return text
     return "".join(letter if _shown(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
@@ -26,15 +30,29 @@ def _shown(letter: str) -> bool:
     return letter in _SHOWN_CONTROLS or unicodedata.category(letter) not in ("Cc", "Cs")
 
 
-def write(stream: TextIO, text: str) -> None:
-    """Write a line at once. A reader that has gone ends the writing, not the work: what is paid goes on."""
+@contextmanager
+def until_left(stream: TextIO) -> Iterator[None]:
+    """Write inside. A reader that has gone ends the writing, not the work: what is paid goes on."""
     try:
-        stream.write(printable(text) + "\n")
+        yield
         stream.flush()
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write a line at once."""
+    with until_left(stream):
+        stream.write(printable(text) + "\n")
+
+
+def write_all(stream: TextIO, lines: Iterable[str]) -> None:
+    """Write many lines as they come, none of them held; only a terminal has to be kept from what would steer it."""
+    shown = printable if stream.isatty() else str
+    with until_left(stream):
+        stream.writelines(shown(text) + "\n" for text in lines)
 
 
 def out(text: str) -> None:

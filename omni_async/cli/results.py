@@ -30,6 +30,7 @@ def failure_document(error: OmniError) -> dict[str, Any]:
         "may_have_charged": error.may_have_charged,
     }
     if isinstance(error, InvalidRequestError):
+        document["message"] = document["message"].partition("\n")[0]
         document["faults"] = [str(fault) for fault in error.faults]
     if isinstance(error, SubmissionUncertainError):
         evidence = {name: value for name, value in error.evidence.items() if name != "body"}

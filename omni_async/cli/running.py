@@ -60,15 +60,18 @@ class Interrupts:
         if self.number is not None:
             self._leave()
         self.number = number
-        waits = ": creates in flight are waited for" if self._screen.resumable else ""
+        leaving = self._screen.leaving
+        waits = f": {leaving.waits}" if leaving.waits else ""
         self._screen.note(f"stopping{waits}; once more leaves at once")
         self._task.cancel()
+        if leaving.patience is not None:
+            asyncio.get_running_loop().call_later(leaving.patience, self._leave)
 
     def _leave(self) -> NoReturn:
         """Leave at once. No clean-up can be trusted to be quick, so there is none."""
         self._screen.stop()
-        if self._screen.resumable:
-            note("left at once: a create that was in flight may have been charged; look in the gateway's console")
+        for line in self._screen.leaving.lost:
+            note(line)
         tell_unfinished(self._screen)
         sys.stdout.flush()
         os._exit(self.code)

@@ -4,6 +4,8 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -13,7 +15,7 @@ from rich.console import Console
 from ..events import Event, Submitted
 from .board import Board
 from .exits import lines_of
-from .live import LiveView
+from .live import LiveView, picture
 from .output import out
 from .plain import PlainView, SilentView
 
@@ -51,6 +53,28 @@ class Show:
     json: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class Leaving:
+    """What is said and done when the user ends a command early.
+
+    Args:
+        waits: What the first Ctrl-C waits for.
+        lost: Lines for a second one, which leaves at once.
+        patience: Seconds that an orderly end may take; None for as long as it takes.
+    """
+
+    waits: str = ""
+    lost: tuple[str, ...] = ()
+    patience: float | None = None
+
+
+DRAINED = "creates in flight are waited for"
+_PAYING = Leaving(
+    waits=DRAINED,
+    lost=("left at once: a create that was in flight may have been charged; look in the gateway's console",),
+)
+
+
 class _Warnings(logging.Handler):
     """The library's warnings as notes."""
 
@@ -69,20 +93,21 @@ class Screen:
     Args:
         show: What the user wants to see.
         title: What stands above live progress.
+        view: How it is shown, if not as a board of tasks.
     """
 
-    def __init__(self, show: Show, *, title: str = "") -> None:
+    def __init__(self, show: Show, *, title: str = "", view: View | None = None) -> None:
         self.show = show
         self.board = Board()
-        self._view = _view(show, self.board, title)
+        self._view = view or _view(show, self.board, title)
         self._warnings = _Warnings(self)
         self._resume: str | None = None
+        self._leaving: Leaving | None = None
         self._on = False
 
     async def __aenter__(self) -> Self:
         LIBRARY_LOG.addHandler(self._warnings)
-        self._view.start()
-        self._on = True
+        self._start()
         return self
 
     async def __aexit__(
@@ -91,11 +116,24 @@ class Screen:
         self.stop()
         LIBRARY_LOG.removeHandler(self._warnings)
 
+    def _start(self) -> None:
+        self._on = True
+        self._view.start()
+
     def stop(self) -> None:
         """Give the terminal back."""
         if self._on:
             self._on = False
             self._view.stop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The terminal is somebody else's inside, such as a question's."""
+        shown = self._on
+        self.stop()
+        yield
+        if shown:
+            self._start()
 
     def note(self, text: str) -> None:
         """A line for a person, shown even with `-q`."""
@@ -127,17 +165,39 @@ class Screen:
         """Whether another command can go on: not where the gateway ends with this one."""
         return self._resume is not None
 
+    @property
+    def leaving(self) -> Leaving:
+        """What is said and done when the user ends the command early."""
+        return self._leaving or (_PAYING if self.resumable else Leaving())
+
+    def leaves_with(self, leaving: Leaving) -> None:
+        """Say and do this when the user ends the command early."""
+        self._leaving = leaving
+
     def resume_command(self, *task_ids: str) -> str:
         """The command that goes on waiting for these tasks."""
         return f"omni-async wait {shlex.join(task_ids)} {self._resume or ''}".rstrip()
 
 
+def kind_of(show: Show) -> str:
+    """Which way of showing progress fits the user's wish and the terminal: `live`, `plain` or `none`."""
+    if show.quiet:
+        return "none"
+    if show.progress == "auto":
+        return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    return show.progress
+
+
+def terminal() -> Console:
+    """Stderr's console, to draw on."""
+    return Console(stderr=True, force_terminal=True, highlight=False)
+
+
 def _view(show: Show, board: Board, title: str) -> View:
-    wanted = show.progress
-    if show.quiet or wanted == "none":
+    kind = kind_of(show)
+    if kind == "none":
         return SilentView()
-    if wanted == "auto":
-        wanted = "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
-    if wanted == "plain":
+    if kind == "plain":
         return PlainView(board)
-    return LiveView(board, Console(stderr=True, force_terminal=True, highlight=False), title=title)
+    console = terminal()
+    return LiveView(console, lambda: picture(board, console, title))

@@ -13,7 +13,9 @@ from ..models import VideoTask
 from ..safety import file_name
 from .board import Row, State
 from .connect import Target, connected
-from .exits import DONE, UsageError, code_of, worst
+from .exits import DONE, FAILED, UNCERTAIN, UsageError, code_of, worst
+from .ledgers import note_stored, own_journal, own_path
+from .leftover import unfinished
 from .options import (
     BaseUrl,
     Gateway,
@@ -33,7 +35,12 @@ from .results import failure_document, outcome, task_document
 from .running import run
 from .screen import Screen, Show
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids, as the gateway gave them.")]
+_HELP = "Task ids, as the gateway gave them"
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help=f"{_HELP}.")]
+MaybeIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID...]", help=f"{_HELP}; none goes on with what generate left unfinished."),
+]
 
 
 def status(
@@ -86,7 +93,7 @@ async def _looked_up(client: OmniClient, task_id: str) -> VideoTask | OmniError:
 
 
 def wait(
-    ids: Ids,
+    ids: MaybeIds = None,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="DIR", help="Store the videos there as ID.mp4; for one id also a file."),
@@ -106,15 +113,20 @@ def wait(
 
     Stdout gets a line for each video as it finishes: its path with -o, else
     its URL; with --json an object a line. Videos that are in DIR already are
-    not fetched again.
+    not fetched again. Without ids it goes on with every generate that was
+    interrupted, and stores each video where that was told to.
 
     Examples:
+
+      omni-async wait
 
       omni-async wait task_0123456789 -o cat.mp4
       omni-async wait task_0123456789 task_9876543210 -o videos/
     """
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
-    wanted = list(dict.fromkeys(ids))
+    wanted = list(dict.fromkeys(ids or ()))
+    if not wanted and (emulator or not own_path().exists()):
+        raise UsageError("name the tasks: nothing is known of earlier ones here; see omni-async wait --help")
     if output is not None and len(wanted) > 1 and Path(output).is_file():
         raise UsageError(f"{output} is a file, and there are {len(wanted)} videos: give -o a folder")
     errand = Errand(ids=wanted, output=output, timeout=timeout, overwrite=overwrite)
@@ -126,7 +138,7 @@ class Errand:
     """Tasks to wait for.
 
     Args:
-        ids: Their ids, each once.
+        ids: Their ids, each once; none for what the user's own journal has unfinished.
         output: Where their videos go; None fetches none.
         timeout: Seconds to wait for each.
         overwrite: Whether existing files are replaced.
@@ -139,42 +151,60 @@ class Errand:
 
     async def run(self, screen: Screen, target: Target) -> int:
         """Wait for all of them; one that cannot be followed does not end the others."""
-        for task_id in self.ids:
-            row = Row(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=self.output is not None)
-            screen.board.add(task_id, row)
         screen.resumes_with(target.resuming(self.output))
-        async with screen, connected(target, screen.board.on_event) as client:
-            codes = await asyncio.gather(*(self._one(screen, client, target, task_id) for task_id in self.ids))
-        return worst(codes)
+        journal = await own_journal(screen, target, make=False)
+        async with screen, connected(target, screen.board.on_event, journal) as client:
+            files, code = await self._wanted(screen, client)
+            for task_id, file in files.items():
+                row = Row(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=file is not None)
+                screen.board.add(task_id, row)
+            codes = await asyncio.gather(
+                *(self._one(screen, client, target, task_id, file) for task_id, file in files.items())
+            )
+        return worst([code, *codes])
 
-    async def _one(self, screen: Screen, client: OmniClient, target: Target, task_id: str) -> int:
+    async def _wanted(self, screen: Screen, client: OmniClient) -> tuple[dict[str, Path | None], int]:
+        """The file of each task, and the exit code of what cannot be waited for."""
+        if self.ids:
+            return {task_id: self.file(task_id) for task_id in self.ids}, DONE
+        if client.studio.journal is None:
+            return {}, FAILED  # why was told
+        left = await unfinished(client)
+        for line in left.lines():
+            screen.note(line)
+        many = len(left.tasks) > 1
+        places = {task_id: self.file(task_id, many=many) or file for task_id, file in left.tasks.items()}
+        return places, UNCERTAIN if left.uncertain else DONE
+
+    async def _one(self, screen: Screen, client: OmniClient, target: Target, task_id: str, file: Path | None) -> int:
         row, task = screen.board.rows[task_id], None
         failure: OmniError | None = None
         try:
             if target.emulator:
                 await client.query(task_id)  # it has just begun: an id it does not know will never be known
             task = await client.wait(task_id, timeout=self.timeout)
-            if self.output is not None:
-                row.file = str(await self._fetched(client, task))
+            if file is not None:
+                stored = await self._fetched(client, task, file)
+                row.file = str(stored)
+                await note_stored(client, task, stored)
         except OmniError as error:
             failure = error
         self._show(screen, row, task, failure)
         return DONE if failure is None else code_of(failure)
 
-    async def _fetched(self, client: OmniClient, task: VideoTask) -> Path:
+    async def _fetched(self, client: OmniClient, task: VideoTask, file: Path) -> Path:
         """The task's video on disk; one that is there under the task's own name is that video."""
-        file = self.file(task.task_id)
-        if file.name != file_name(task.task_id):
-            return await client.download(task, file, overwrite=self.overwrite)
-        if not self.overwrite and await asyncio.to_thread(file.is_file):
+        own = file.name == file_name(task.task_id)
+        if own and not self.overwrite and await asyncio.to_thread(file.is_file):
             return file
         return await client.download(task, file, overwrite=self.overwrite)
 
-    def file(self, task_id: str) -> Path:
+    def file(self, task_id: str, *, many: bool = False) -> Path | None:
         """Where a task's video goes: a file of its own name in the folder, or for one task the very file."""
-        given = self.output or ""
-        path = Path(given)
-        folder = len(self.ids) > 1 or given.endswith(("/", "\\")) or path.is_dir() or not path.suffix
+        if self.output is None:
+            return None
+        path = Path(self.output)
+        folder = many or len(self.ids) > 1 or self.output.endswith(("/", "\\")) or path.is_dir() or not path.suffix
         return path / file_name(task_id) if folder else path
 
     def _show(self, screen: Screen, row: Row, task: VideoTask | None, failure: OmniError | None) -> None:

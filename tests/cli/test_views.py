@@ -257,7 +257,7 @@ class TestLive:
 
         async def watch():
             console = Console(file=io.StringIO(), width=60, height=20, force_terminal=True)
-            view = LiveView(board, console)
+            view = LiveView(console, lambda: picture(board, console))
             board.add("1", Row(label="cat"))
             assert view.result("too early") is False
             view.start()

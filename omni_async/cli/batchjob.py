@@ -1,0 +1,198 @@
+"""A batch from its plan to its exit code: asks, runs, and tells what it came to."""
+
+import asyncio
+import os
+import shlex
+from typing import Any
+
+import attrs
+
+from ..batch import Batch, Bounds, Plan, Summary, Wishes
+from ..batch.folder import Folder
+from ..errors import OmniError
+from ..journal import Ledger, open_journal
+from .asking import asks, confirmed
+from .connect import Target, served
+from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError
+from .output import as_json
+from .results import failure_document
+from .screen import DRAINED, Leaving, Screen
+from .tally import Tally
+
+EMULATED = "emulator"
+"""The note of a batch that was made of test videos."""
+DECLINED = "you said no"
+PATIENCE = 2.0
+"""Seconds to end in good order while nothing was sent: a sheet may come from a pipe that never ends."""
+
+
+def check_begun(folder: Folder, *, gateway: str, emulator: bool) -> None:
+    """Refuse a folder whose batch belongs to another gateway, before anything is made or asked for.
+
+    Raises:
+        UsageError: It does.
+    """
+    begun, emulated = _begun(folder)
+    if begun is not None and begun != gateway:
+        raise UsageError(f"the batch in {folder.path} was begun with {begun}: add --gateway {begun}, or another --out")
+    if begun is not None and emulated != emulator:
+        told = "with the emulator: its videos are test pictures" if emulated else "without the emulator"
+        raise UsageError(f"the batch in {folder.path} was begun {told}; name another folder with --out")
+
+
+def _begun(folder: Folder) -> tuple[str | None, bool]:
+    """The gateway of the batch in a folder, if there is one, and whether that was the emulator's."""
+    if not folder.journal.exists():
+        return None, False
+    ledger = Ledger(open_journal(folder.journal, read_only=True))
+    try:
+        return ledger.note("batch"), ledger.note(EMULATED) == "1"
+    finally:
+        ledger.connection.close()
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A batch to run.
+
+    Args:
+        source: The sheet.
+        folder: Where everything goes.
+        wishes: How the sheet is taken.
+        bounds: Where to stop.
+        yes: Whether to begin without asking.
+        tally: Counts for the view.
+    """
+
+    source: str | None
+    folder: Folder
+    wishes: Wishes
+    bounds: Bounds
+    yes: bool
+    tally: Tally
+
+    async def run(self, screen: Screen, target: Target) -> int:
+        """Plan, ask, run, and tell what came of it."""
+        again = self.again(target)
+        screen.leaves_with(Leaving(lost=("left; nothing was sent",), patience=PATIENCE))
+        async with served(target) as settings:
+            work = Batch(
+                self.source,
+                out=self.folder.path,
+                gateway=target.gateway,
+                wishes=self.wishes,
+                bounds=self.bounds,
+                on_event=self.tally.on_event,
+                **settings,
+            )
+            try:
+                async with screen, work:
+                    summary = await self._run(screen, target, work, again)
+            except asyncio.CancelledError:
+                ended = work.ended
+                if ended is None:
+                    screen.note("nothing was entered or sent")
+                    raise
+                code = tell(screen, ended, again)
+                if ended.unsent or ended.under_way:
+                    raise
+                return code
+            except OmniError as error:
+                if screen.show.json:
+                    screen.result(as_json({"error": failure_document(error)}))
+                raise
+        return tell(screen, summary, again)
+
+    async def _run(self, screen: Screen, target: Target, work: Batch, again: str) -> Summary:
+        await work.journal.run(lambda ledger: _write_served(ledger, emulator=target.emulator))
+        plan = await work.plan(progress=self.tally.reading)
+        self.tally.planned()
+        if not screen.show.quiet:
+            for line in plan.lines():
+                screen.note(line)
+        if not await self._agreed(screen, plan):
+            return attrs.evolve(await work.summary(), stopped=DECLINED)
+        lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"
+        screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}")))
+        self.tally.begin(work.progress, work.client.stats, to_pay=plan.to_pay)
+        return await work.run()
+
+    async def _agreed(self, screen: Screen, plan: Plan) -> bool:
+        """Whether to begin; on a terminal many videos are asked for first."""
+        if self.yes or plan.to_pay <= CONFIRM_ABOVE or not asks(taken=self.source == "-"):
+            return True
+        with screen.aside():
+            return await confirmed(f"Pay for {plan.to_pay:,} videos?")
+
+    def again(self, target: Target) -> str:
+        """The command that goes on."""
+        source = [] if self.source in (None, "-") else [str(self.source)]
+        emulator = ["--emulator"] if target.emulator else []
+        options = ["--out", os.fspath(self.folder.path), *target.words(), *emulator]
+        return f"omni-async batch {shlex.join([*source, *options])}"
+
+
+def _write_served(ledger: Ledger, *, emulator: bool) -> None:
+    """Note what a new batch is made with."""
+    if ledger.note("batch") is None:
+        ledger.write_note(EMULATED, "1" if emulator else "0")
+
+
+def tell(screen: Screen, summary: Summary, again: str) -> int:
+    """Show what it came to; gives the exit code."""
+    code = code_of(summary)
+    screen.result(as_json(document(summary)) if screen.show.json else str(summary.folder))
+    if code != DONE or not screen.show.quiet:
+        for line in told(summary, again):
+            screen.note(line)
+    return code
+
+
+def code_of(summary: Summary) -> int:
+    """The exit code: uncertain rows before rows that were not sent before failed ones."""
+    if summary.uncertain:
+        return UNCERTAIN
+    if summary.unsent:
+        return STOPPED
+    return FAILED if summary.failed or summary.under_way else DONE
+
+
+def document(summary: Summary) -> dict[str, Any]:
+    """What it came to as plain JSON data."""
+    return {
+        "folder": str(summary.folder),
+        "done": summary.done,
+        "failed": summary.failed,
+        "uncertain": summary.uncertain,
+        "unsent": summary.unsent,
+        "under_way": summary.under_way,
+        "stopped": summary.stopped,
+        "seconds": round(summary.seconds, 1),
+        "states": {str(state): count for state, count in summary.states.items()},
+    }
+
+
+def told(summary: Summary, again: str) -> list[str]:
+    """What it came to, and the next step, as lines."""
+    counts = (
+        (summary.done, "done"),
+        (summary.failed, "failed"),
+        (summary.uncertain, "uncertain"),
+        (summary.unsent, "not sent"),
+        (summary.under_way, "still under way"),
+    )
+    lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
+    if summary.stopped:
+        lines.append(f"stopped: {summary.stopped}")
+    folder = shlex.quote(str(summary.folder))
+    if summary.failed:
+        lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled")
+    if summary.uncertain:
+        rows = "1 row" if summary.uncertain == 1 else f"{summary.uncertain:,} rows"
+        lines.append(
+            f"{rows} may have been paid and have no task id: omni-async journal {folder} --state uncertain; look in "
+            f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
+        )
+    if summary.unsent or summary.under_way:
+        lines.append(f"to go on: {again}")
+    return lines

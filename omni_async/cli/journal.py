@@ -1,0 +1,205 @@
+"""`journal`: what was sent, what came back, and what it came to."""
+
+import csv
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from ..batch.folder import private
+from ..errors import JournalError
+from ..journal import Entry, Ledger, State, open_journal
+from ..journal.owners import Ownership
+from ..journal.schema import journal_error
+from .exits import UsageError
+from .ledgers import found, reading
+from .options import Json
+from .output import as_json, note, out, write_all
+from .rowtext import COLUMNS, document, evidence, record_document, table
+from .settling import settle_line
+
+DAY = 86_400.0
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet program would compute."""
+
+Place = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR_OR_FILE",
+        help="A batch's folder or a journal's file; without it your own: what generate and wait sent.",
+    ),
+]
+Key = Annotated[str | None, typer.Argument(metavar="ID", help="A row's id or task id: all that is known of it.")]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", "-s", metavar="STATE", help="Only rows in this state; repeatable, or a,b,c."),
+]
+Export = Annotated[
+    str | None,
+    typer.Option(
+        "--export", metavar="FILE", help="Write the rows to a .jsonl or .csv file; [b]-[/b] is stdout, as JSONL."
+    ),
+]
+Prune = Annotated[
+    float | None,
+    typer.Option(
+        "--prune", metavar="DAYS", min=0.0, help="Forget rows that ended so many days ago; never what may cost money."
+    ),
+]
+
+
+def journal(
+    place: Place = None,
+    key: Key = None,
+    state: States = None,
+    export: Export = None,
+    prune: Prune = None,
+    json: Json = False,
+) -> None:
+    """Show what a journal knows of each video: a line a row, or one row with its evidence.
+
+    Works while a batch runs, and changes nothing (except with --prune).
+    With --json a list of rows; for one row an object with its records.
+
+    Examples:
+
+      omni-async journal
+      omni-async journal shots --state uncertain,failed
+      omni-async journal shots s17
+      omni-async journal shots --export rows.csv
+      omni-async journal --prune 30
+    """
+    wanted = _states(state or [])
+    if (key is not None) + (export is not None) + (prune is not None) > 1 or (state and (key or prune is not None)):
+        raise UsageError("ID, --export and --prune are different things to do; --state goes with a list or --export")
+    path = found(place)
+    if prune is not None:
+        _prune(path, prune, json=json)
+        return
+    with reading(path) as ledger:
+        if key is not None:
+            _show_row(path, ledger, key, json=json)
+        elif export is not None:
+            _export(ledger.entries(wanted), export)
+        elif json:
+            write_all(sys.stdout, _as_list(ledger.entries(wanted)))
+        else:
+            _show_rows(path, ledger, wanted)
+
+
+def _states(given: list[str]) -> list[State] | None:
+    """The states asked for; None for all."""
+    words = [word.strip().upper() for text in given for word in text.split(",") if word.strip()]
+    unknown = [word for word in words if word not in State.__members__]
+    if unknown or (given and not words):
+        allowed = ", ".join(state.lower() for state in State)
+        raise UsageError(f"--state {' '.join(unknown).lower() or given[0]!r} is not known; allowed: {allowed}")
+    return [State(word) for word in dict.fromkeys(words)] or None
+
+
+def _show_rows(path: Path, ledger: Ledger, wanted: list[State] | None) -> None:
+    write_all(sys.stdout, table(ledger.entries(wanted)))
+    counts = ledger.counts()
+    note(" · ".join(f"{counts[state]:,} {state.lower()}" for state in State if counts.get(state)) or "no rows yet")
+    if counts.get(State.UNCERTAIN):
+        note(f"uncertain rows may have been paid: look in the gateway's console, then {settle_line(path)}")
+
+
+def _show_row(path: Path, ledger: Ledger, key: str, *, json: bool) -> None:
+    entry = _row(ledger, key)
+    records = ledger.records(entry.key)
+    if json:
+        out(as_json(document(entry) | {"records": [record_document(record) for record in records]}))
+        return
+    write_all(sys.stdout, evidence(entry, records))
+    if entry.state is State.UNCERTAIN:
+        note(f"it may have been paid: look in the gateway's console, then {settle_line(path, entry.key)}")
+
+
+def _row(ledger: Ledger, key: str) -> Entry:
+    """A row by its id, else by its task's."""
+    entry = ledger.entry(key)
+    if entry is None:
+        by_task = ledger.connection.execute("SELECT key FROM item WHERE task_id = ?", (key,)).fetchone()
+        entry = ledger.entry(by_task[0]) if by_task else None
+    if entry is None:
+        raise JournalError(f"there is no row {key!r} in this journal", may_have_charged=False)
+    return entry
+
+
+# --- many rows ---------------------------------------------------------------------------------------------------
+
+
+def _as_list(entries: Iterable[Entry]) -> Iterator[str]:
+    """One JSON list, line by line: a million rows are never held."""
+    before = "["
+    for entry in entries:
+        yield before
+        before = f"  {_as_line(entry)},"
+    if before == "[":
+        yield "[]"
+    else:
+        yield before.removesuffix(",")
+        yield "]"
+
+
+def _as_line(entry: Entry) -> str:
+    return as_json(document(entry), indent=None)
+
+
+def _export(entries: Iterable[Entry], export: str) -> None:
+    """The rows to a file that only its owner reads; it takes its name when it is whole."""
+    if export == "-":
+        write_all(sys.stdout, map(_as_line, entries))
+        return
+    path = Path(export)
+    ending = path.suffix.lower()
+    if ending not in (".jsonl", ".csv"):
+        raise UsageError(f"--export {export}: the name has to end in .jsonl or .csv")
+    new = path.with_name(f"{path.name}.new")
+    encoding = "utf-8-sig" if ending == ".csv" else "utf-8"
+    with os.fdopen(private(new), "w", encoding=encoding, errors="replace", newline="") as file:
+        if ending == ".csv":
+            _write_table(entries, file)
+        else:
+            write_all(file, map(_as_line, entries))
+    new.replace(path)
+    out(export)
+
+
+def _write_table(entries: Iterable[Entry], file: TextIO) -> None:
+    sheet = csv.writer(file)
+    sheet.writerow(COLUMNS)
+    for entry in entries:
+        sheet.writerow([_cell(value) for value in document(entry).values()])
+
+
+def _cell(value: Any) -> Any:
+    """A value as a spreadsheet takes it: nothing that a gateway says is taken for a formula."""
+    if isinstance(value, dict | list):
+        return as_json(value, indent=None)
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _prune(path: Path, days: float, *, json: bool) -> None:
+    """Forget what ended long ago and nobody has to be told of."""
+    owner = Ownership(path.absolute(), exclusive=False)  # a batch that runs keeps everybody out
+    try:
+        ledger = Ledger(open_journal(path))
+        try:
+            ledger.begin()
+            count = ledger.prune(time.time() - days * DAY)
+            ledger.commit()
+        finally:
+            ledger.rollback()
+            ledger.connection.close()
+    except sqlite3.Error as error:
+        raise journal_error(error, path) from None
+    finally:
+        owner.release()
+    out(as_json({"pruned": count}) if json else f"{count:,} rows forgotten")

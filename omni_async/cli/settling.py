@@ -1,0 +1,122 @@
+"""`settle`: the answer to the one open question about a create that may have been paid."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+import typer
+
+from ..batch.entering import columns_of
+from ..batch.folder import Folder
+from ..batch.results import Results
+from ..errors import JournalError
+from ..journal import Entry, Ledger, SqliteJournal, State
+from .exits import DONE, UsageError
+from .ledgers import found, own_path, reading
+from .options import Json
+from .output import as_json
+from .running import run
+from .screen import Screen, Show
+
+ANSWERS = "--task-id T | --not-charged | --pay-again"
+
+
+def settle_line(path: Path, key: str = "ID") -> str:
+    """The command that settles a row of a journal."""
+    place = path.parent if path.name == "journal.sqlite3" else path
+    return f"omni-async settle {shlex.quote(str(place))} {shlex.quote(key)} {ANSWERS}"
+
+
+def settle(
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR_OR_FILE", help="The batch's folder, or the journal's file or folder.")
+    ],
+    key: Annotated[str, typer.Argument(metavar="ID", help="The row, as `omni-async journal` shows it.")],
+    task_id: Annotated[
+        str | None, typer.Option("--task-id", metavar="T", help="It was accepted: this is its task. Costs nothing.")
+    ] = None,
+    not_charged: Annotated[
+        bool, typer.Option("--not-charged", help="It surely was not accepted: it may be sent.")
+    ] = False,
+    pay_again: Annotated[
+        bool, typer.Option("--pay-again", help="Nobody can tell: it may be sent, and perhaps [b]pays twice[/b].")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Settle a row that may have been paid and has no task id.
+
+    Look for the video in the gateway's console or bill first. Nothing is
+    sent by this: the next run follows the task, or sends the row.
+
+    Examples:
+
+      omni-async journal shots --state uncertain
+      omni-async settle shots s17 --task-id task_0123456789
+      omni-async settle shots s18 --not-charged
+    """
+    answer = {"task_id": task_id, "not_charged": not_charged, "pay_again": pay_again}
+    if (task_id is not None) + not_charged + pay_again != 1:
+        raise UsageError(f"say one of {ANSWERS}")
+    settling = Settling(path=found(place), key=key, answer=answer)
+    run(settling.run, Screen(Show(progress="none", json=json)))
+
+
+@attrs.frozen(kw_only=True)
+class Settling:
+    """A row to settle.
+
+    Args:
+        path: The journal's file.
+        key: The row's id.
+        answer: Keywords of `SqliteJournal.resolve`.
+    """
+
+    path: Path
+    key: str
+    answer: dict[str, Any]
+
+    async def run(self, screen: Screen) -> int:
+        """Settle it and tell what happens next."""
+        with reading(self.path) as ledger:
+            batch, row = ledger.note("batch"), ledger.entry(self.key)
+        if row is None:
+            raise JournalError(f"there is no row {self.key!r} in {self.path}", may_have_charged=False)
+        journal = SqliteJournal(self.path, gateway=row.gateway, exclusive=batch is not None, follow_others=False)
+        try:
+            await journal.claim()  # what a crash left in flight is uncertain from now on
+            entry = await journal.resolve(self.key, **self.answer)
+            if batch is not None:
+                await journal.run(self._rewritten())
+        finally:
+            await journal.aclose()
+        then = self._then(entry, batch)
+        if screen.show.json:
+            told = {"id": entry.key, "state": str(entry.state), "task_id": entry.task_id, "next": then}
+            screen.result(as_json(told))
+        else:
+            screen.result(f"{entry.key}: {entry.state.lower()}")
+            screen.note(then)
+        return DONE
+
+    def _rewritten(self) -> Callable[[Ledger], None]:
+        """The batch's results anew: the row's line says what it is now."""
+        results = Results(Folder(self.path.parent))
+        return lambda ledger: results.rewrite(ledger.entries(), columns_of(ledger))
+
+    def _then(self, entry: Entry, batch: str | None) -> str:
+        """What happens next, and by which command."""
+        run = f"omni-async batch --out {shlex.quote(str(self.path.parent))} --gateway {batch}"
+        if entry.state is State.SUBMITTED and batch is None:
+            own = f": omni-async wait --gateway {entry.gateway}" if self._own() else ""
+            return f"the task is followed by the next client of this journal{own}"
+        if entry.state is State.SUBMITTED:
+            return f"the task is followed by the next run: {run}"
+        pays = "which may pay a second time" if self.answer["pay_again"] else "which pays"
+        if batch is None:
+            return f"submitting it again with this id sends it, {pays}"
+        return f"it is sent by the next run, {pays}: {run}"
+
+    def _own(self) -> bool:
+        return self.path.resolve() == own_path().resolve()

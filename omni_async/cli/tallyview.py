@@ -1,0 +1,247 @@
+"""Progress of a batch as it is shown: drawn on a terminal, or in plain lines."""
+
+import asyncio
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .board import clock_text
+from .live import LiveView
+from .output import note, printable
+from .plain import EVERY, SilentView
+from .screen import Show, View, kind_of, terminal
+from .tally import OPEN, Look, Stand, Tally, span_text
+
+FRAME = 0.2
+GLANCE = 1.0
+"""Seconds between two looks for a new pause, without a terminal."""
+NAME, COUNT = 14, 9
+"""Columns for a state's name and for its count."""
+LEAST_BAR, LONGEST_BAR = 8, 60
+LONGEST_CAUSE = 300
+"""Letters of a cause at most: gateways' words can be long."""
+ALWAYS = (*OPEN, Stand.DONE)
+"""States that have a line from the beginning, so that the picture does not jump."""
+
+STYLE = {
+    Stand.WAITING: "dim",
+    Stand.RUNNING: "cyan",
+    Stand.STORING: "blue",
+    Stand.DONE: "green",
+    Stand.FAILED: "red",
+    Stand.REJECTED: "red",
+    Stand.UNCERTAIN: "bold magenta",
+    Stand.EXPIRED: "yellow",
+}
+SIGN = {
+    Stand.WAITING: "·",
+    Stand.RUNNING: "◐",
+    Stand.STORING: "↓",
+    Stand.DONE: "✓",
+    Stand.FAILED: "✗",
+    Stand.REJECTED: "✗",
+    Stand.UNCERTAIN: "?",
+    Stand.EXPIRED: "✗",
+}
+
+
+def view_of(tally: Tally, show: Show) -> View:
+    """The view that fits the user's wish and the terminal."""
+    kind = kind_of(show)
+    if kind == "none":
+        return SilentView()
+    if kind == "plain":
+        return PlainTally(tally)
+    console = terminal()
+    return LiveView(console, lambda: picture(tally, console.width), frame=FRAME)
+
+
+# --- on a terminal -----------------------------------------------------------------------------------------------
+
+
+def picture(tally: Tally, width: int) -> RenderableType:
+    """The batch as it stands now, in a form that fits the width."""
+    if tally.read is not None:
+        return Text(reading_text(tally.read), style="dim")
+    if not tally.running:
+        return Group()
+    look = tally.look()
+    return Group(_bars(look, width), *(Text(text, style=style) for text, style in _footer(look, width)))
+
+
+def _bars(look: Look, width: int) -> Table:
+    """A line for each state that has rows."""
+    bar = min(LONGEST_BAR, width - NAME - COUNT - 5)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(width=NAME, no_wrap=True)
+    table.add_column(min_width=min(COUNT, 5), justify="right", no_wrap=True)
+    if bar >= LEAST_BAR:
+        table.add_column(width=bar)
+    for stand, count in look.rows.items():
+        if count or stand in ALWAYS:
+            style = STYLE[stand]
+            cells: list[RenderableType] = [Text(SIGN[stand], style=style), Text(stand, style=style), f"{count:,}"]
+            table.add_row(*cells, *([_bar(count, look.total, style)] if bar >= LEAST_BAR else []))
+    return table
+
+
+def _bar(count: int, total: int, style: str) -> ProgressBar:
+    return ProgressBar(
+        total=max(total, 1), completed=count, complete_style=style, finished_style=style, style="bright_black"
+    )
+
+
+def _footer(look: Look, width: int) -> Iterator[tuple[str, str]]:
+    """What stands below the bars, each line with its style."""
+    ended = sum(count for stand, count in look.rows.items() if stand not in OPEN)
+    share = math.floor(100 * ended / look.total) if look.total else 100
+    yield _packed((f"{share}% of {look.total:,}", clock_text(look.elapsed), *_speeds(look)), width), "bold"
+    if look.account:
+        first, *others = look.account
+        yield _packed((f"the account: {first}", *others), width), "dim"
+    for cause in look.causes.values():
+        yield printable(cause if len(cause) <= LONGEST_CAUSE else f"{cause[: LONGEST_CAUSE - 1]}…"), "yellow"
+    if look.rows[Stand.UNCERTAIN]:
+        yield uncertain_text(look.rows[Stand.UNCERTAIN]), "magenta"
+
+
+def _packed(parts: Iterable[str], width: int) -> str:
+    """Parts side by side, in as many lines as they need."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 3 <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+def _speeds(look: Look) -> Iterator[str]:
+    if look.rate:
+        yield f"{_number(look.rate)} videos/min"
+    if look.left is not None and any(look.rows[stand] for stand in OPEN):
+        yield f"about {span_text(look.left)} left"
+    if look.speed:
+        yield f"{_bytes(look.speed)}/s"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _bytes(value: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+def reading_text(count: int) -> str:
+    """While a sheet is checked."""
+    return f"checking the sheet: {count:,} rows read"
+
+
+def uncertain_text(count: int) -> str:
+    """What uncertain rows mean, in a line."""
+    rows = "row" if count == 1 else "rows"
+    return f"{count:,} {rows} may have been paid and have no task id: settle them afterwards"
+
+
+# --- without a terminal ------------------------------------------------------------------------------------------
+
+
+def line(look: Look) -> str:
+    """The batch in one line."""
+    states = (f"{count:,} {stand}" for stand, count in look.rows.items() if count)
+    return " · ".join((clock_text(look.elapsed), *states, *_speeds(look)))
+
+
+class PlainTally(SilentView):
+    """Writes a line to stderr now and then, and one for each new pause.
+
+    Args:
+        tally: What to show.
+        every: Seconds between two lines.
+        glance: Seconds between two looks for a new pause.
+    """
+
+    def __init__(self, tally: Tally, *, every: float = EVERY, glance: float = GLANCE) -> None:
+        self._tally, self._every, self._glance = tally, every, glance
+        self._last = tally.clock()
+        self._told: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._timer = asyncio.get_running_loop().call_later(self._glance, self._tick)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self.look()
+        self.start()
+
+    def look(self) -> None:
+        """Look once: what is new is told, and now and then how it stands."""
+        tally, now = self._tally, self._tally.clock()
+        due = now - self._last >= self._every
+        if tally.running:
+            look = tally.look()
+            self._tell(look, now)
+            if due:
+                note(line(look))
+        elif tally.read is not None and due:
+            note(reading_text(tally.read))
+        if due:
+            self._last = now
+
+    def _tell(self, look: Look, now: float) -> None:
+        """Causes that were not told of lately; one that lasts is told once."""
+        for name, cause in look.causes.items():
+            if now - self._told.get(name, -math.inf) >= self._every:
+                note(cause)
+            self._told[name] = now
+
+
+class ReadingLine:
+    """Tells how many rows were read where there is no event loop; works as the progress of `dry_plan`.
+
+    Args:
+        kind: As `kind_of` gives it.
+        every: Seconds between two lines, without a terminal.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, kind: str, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kind, self._every, self._clock = kind, every, clock
+        self._last = clock()
+        self._drawn = False
+
+    def __call__(self, count: int) -> None:
+        if self._kind == "live":
+            self._write(f"\r{reading_text(count)}")
+            self._drawn = True
+        elif self._kind == "plain" and self._clock() - self._last >= self._every:
+            self._last = self._clock()
+            note(reading_text(count))
+
+    def clear(self) -> None:
+        """Leave no trace on the terminal."""
+        if self._drawn:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
