@@ -41,6 +41,7 @@ logger = logging.getLogger("omni_async")
 
 SAME_ID = "answered with the task id of another create"
 FOUND = "found by looking it up"
+GONE = "cancelled before it was sent"
 REMEMBERED = 100_000
 """Task ids remembered to notice one that is given out twice."""
 
@@ -59,6 +60,7 @@ class Submitter:
         self._journal = Book(journal)
         self._submitted = submitted
         self._posts: set[asyncio.Task[Attempt]] = set()
+        self._callerless: set[asyncio.Task[Attempt]] = set()
         self._issued: dict[str, str] = {}
         self._waits = Waits()
         self.unclaimed: list[Outcome] = []
@@ -169,11 +171,13 @@ class Submitter:
             return await asyncio.shield(post)
         except asyncio.CancelledError:
             if not post.cancelled():
+                self._callerless.add(post)
                 post.add_done_callback(lambda done: self._orphaned(done, create.request))
             raise
 
     def _orphaned(self, post: "asyncio.Task[Attempt]", request: VideoRequest) -> None:
         """A POST ended whose caller had gone: kept for `unclaimed()`, and logged with its task id."""
+        self._callerless.discard(post)
         if post.cancelled():
             return
         failure = post.exception()
@@ -207,6 +211,10 @@ class Submitter:
         if known is not None:
             limiter.unused(ticket)
             return Attempt(task=known)
+        if asyncio.current_task() in self._callerless:  # cancelled before its intent was durable (FAULTS row 27)
+            limiter.unused(ticket)
+            await self._journal.settle(create.intent, "PLANNED", GONE)
+            return Attempt(error=OmniError(GONE, may_have_charged=False))
         reply: Reply | None = None
         refused: Attempt | None = None
         try:

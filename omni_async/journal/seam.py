@@ -12,6 +12,7 @@ import attrs
 
 from ..errors import JournalError, OmniError
 from ..models import VideoTask
+from .states import UNPAID
 
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
@@ -152,14 +153,16 @@ class Book:
 
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """As the journal."""
-        return await _written(self._journal.answered(intent, answer), task_id=answer.task_id or answer.candidate)
+        task_id, paid = answer.task_id or answer.candidate, answer.state not in UNPAID
+        return await _written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
 
     async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
         """As the journal; `task_id` is what would be lost."""
-        await _written(self._journal.settle(intent, state, detail, task_id=task_id), task_id=task_id)
+        settling = self._journal.settle(intent, state, detail, task_id=task_id)
+        await _written(settling, task_id=task_id, paid=state not in UNPAID)
 
 
-async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True) -> T:
+async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True, paid: bool = True) -> T:
     failure: OmniError
     try:
         return await writing
@@ -168,12 +171,12 @@ async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: b
     except OmniError as error:
         failure = error.about(task_id=task_id)
         if isinstance(error, JournalError) and error.kind in UNWRITTEN:
-            error.may_have_charged = sent
+            error.may_have_charged = sent and paid
     except Exception as error:
         then = "after the create was sent: note its task id" if sent else "before anything was sent"
         failure = JournalError(
-            f"the journal failed {then} ({type(error).__name__})", task_id=task_id, may_have_charged=sent
+            f"the journal failed {then} ({type(error).__name__})", task_id=task_id, may_have_charged=sent and paid
         )
-    if sent:
+    if sent and paid:
         logger.critical("a create was sent and could not be written down; its task id is %s", task_id or "not known")
     raise failure
