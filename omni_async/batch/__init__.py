@@ -1,12 +1,12 @@
 """Batches: a sheet of rows to videos, resumable, edit-safe, and never paid twice.
 
 `sheet` reads what people have, `rows` checks it, `entering` puts it into the journal, `plan` tells what that will cost,
-`running` sends and follows, `storing` brings videos to disk, `results` writes what came of it.
+`running` lets `sending` send and `fetching` fetch, `storing` brings a video to disk, `results` writes what came of it.
 """
 
 from .api import run_batch
 from .plan import Plan, Prices
-from .running import Bounds
+from .sending import Bounds
 from .session import Batch, Progress, Summary, Wishes, dry_plan
 
 __all__ = ["Batch", "Bounds", "Plan", "Prices", "Progress", "Summary", "Wishes", "dry_plan", "run_batch"]

@@ -9,7 +9,7 @@ from typing import Any
 from ..dialects import Dialect
 from .entering import Source
 from .plan import Plan, Prices
-from .running import Bounds
+from .sending import Bounds
 from .session import Batch, Summary, Wishes
 
 Confirm = Callable[[Plan], bool | Awaitable[bool]]

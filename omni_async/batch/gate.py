@@ -1,14 +1,25 @@
 """Whether a batch may send the next create: held for a while, or closed for the rest of the run."""
 
 import asyncio
+import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable
 
+import anyio
+
+from ..breaker import Breaker
+from ..errors import OmniError
+
 SHARE = 0.5
 """Share of the time left to the soonest expiry that may be taken up by videos waiting to be fetched (DESIGN §6)."""
-SEEN = 60.0
-"""Seconds over which the speed of fetching is measured."""
+LATELY = 20
+"""Videos whose fetching tells how long the next ones will take."""
+
+
+class NotAdmittedError(OmniError):
+    """Nothing is sent any more in this run; this row was not."""
 
 
 class Gate:
@@ -16,6 +27,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.closed: str | None = None
+        self.shut = asyncio.Event()
+        """Set when it is closed."""
         self._held: dict[str, str] = {}
         self._changed = asyncio.Event()
 
@@ -31,46 +44,96 @@ class Gate:
     def release(self, name: str) -> None:
         """One reason less."""
         if self._held.pop(name, None) is not None:
-            self._wake()
+            self.stir()
 
     def close(self, why: str) -> None:
         """Let nothing through any more."""
         if self.closed is None:
             self.closed = why
-            self._wake()
+            self.shut.set()
+            self.stir()
 
-    async def opened(self) -> bool:
+    def held(self, *, despite: str = "") -> bool:
+        """Whether it is held, by another reason than `despite`."""
+        return any(name != despite for name in self._held)
+
+    async def opened(self, *, despite: str = "") -> bool:
         """Wait until creates may be sent; False when none will be."""
-        while self._held and self.closed is None:
-            self._changed.clear()
-            await self._changed.wait()
+        while self.closed is None and self.held(despite=despite):
+            await self.stirred()
         return self.closed is None
 
-    def _wake(self) -> None:
+    def stir(self) -> None:
+        """Something changed: whoever waits looks again."""
         self._changed.set()
+
+    async def stirred(self) -> None:
+        """Wait until something changes."""
+        self._changed.clear()
+        await self._changed.wait()
+
+
+class Leave(Breaker):
+    """A run's breaker that minds its gate, too: a row may wait long for a slot, and the gate close meanwhile.
+
+    Args:
+        gate: Of the run.
+        despite: The reason that does not hold those who try whether it has passed.
+    """
+
+    __slots__ = ("_despite", "_gate")
+
+    def __init__(self, gate: Gate, *, despite: str) -> None:
+        super().__init__()
+        self._gate, self._despite = gate, despite
+
+    async def wait(self) -> None:
+        """Wait until a create may be thought of.
+
+        Raises:
+            NotAdmittedError: None may any more.
+        """
+        await self._gate.opened(despite=self._despite)
+        await super().wait()
+        if self._gate.closed is not None:
+            raise NotAdmittedError(self._gate.closed, may_have_charged=False)
+
+    def lets_go(self) -> bool:
+        """Whether one may be sent now."""
+        held = self._gate.closed is not None or self._gate.held(despite=self._despite)
+        return not held and super().lets_go()
 
 
 class Backlog:
-    """How long the videos that wait to be fetched will take, by the speed seen.
+    """How long the videos that wait to be fetched will take, by how long the last ones took.
 
     Args:
+        at_once: Videos that are fetched at the same time.
         wall: Wall time, in seconds since 1970: expiries are the gateway's.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
-        self._stored: deque[float] = deque()
+    def __init__(self, at_once: int, wall: Callable[[], float] = time.time) -> None:
+        self._at_once, self._wall = at_once, wall
+        self._begun: dict[str, float] = {}
+        self._took: deque[float] = deque(maxlen=LATELY)
 
-    def stored(self) -> None:
-        """One more is on disk."""
-        self._stored.append(self._wall())
+    def begins(self, key: str) -> None:
+        """A video is being fetched."""
+        self._begun[key] = anyio.current_time()
 
-    def too_long(self, waiting: int, soonest: float | None) -> bool:
+    def ends(self, key: str) -> None:
+        """It is on disk, or given up."""
+        self._took.append(anyio.current_time() - self._begun.pop(key))
+
+    def too_long(self, waiting: int, soonest: float) -> bool:
         """Whether `waiting` videos would take more than half of what is left until the soonest expiry."""
-        now = self._wall()
-        while self._stored and self._stored[0] < now - SEEN:
-            self._stored.popleft()
-        if soonest is None or not waiting or len(self._stored) < 2:
+        if not waiting or soonest == math.inf:
             return False
-        rate = (len(self._stored) - 1) / max(now - self._stored[0], 1e-3)
-        return waiting / rate > SHARE * max(soonest - now, 0.0)
+        return waiting / self._at_once * self._typical() > SHARE * max(soonest - self._wall(), 0.0)
+
+    def _typical(self) -> float:
+        """Seconds a video takes; one that is under way counts once it has taken longer than the others."""
+        now, usual = anyio.current_time(), statistics.median(self._took) if self._took else 0.0
+        slow = [now - begun for begun in self._begun.values() if now - begun > usual]
+        samples = [*self._took, *slow]
+        return statistics.mean(samples) if samples else 0.0

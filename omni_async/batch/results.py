@@ -1,5 +1,6 @@
 """What came of each row, for programs and for spreadsheets. The journal is the truth, and these are written from it."""
 
+import contextlib
 import csv
 import json
 import os
@@ -7,7 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import DownloadError
 from ..journal.entries import Entry
+from ..journal.ledger import Ledger
+from ..journal.staging import SENT_AGAIN
 from ..journal.states import SETTLED, State
 from .folder import Folder, private
 
@@ -21,12 +25,42 @@ STATUS: Mapping[State, str] = {
     State.UNCERTAIN: "uncertain",
     State.EXPIRED: "expired",
 }
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NOT_STORED = "not stored: "
+"""How the detail of a row begins whose video could not be stored."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_TOLD = frozenset({"task_id", "video_url", "error"})  # in the gateway's words
 
 
 def settled(entry: Entry) -> bool:
-    """Whether the batch is through with a row; one whose video could not be stored says so in its detail."""
-    return entry.state in SETTLED or (entry.state is State.SUCCEEDED and entry.detail is not None)
+    """Whether a run is through with a row."""
+    return (entry.state in SETTLED and not sent_again(entry)) or not_stored(entry)
+
+
+def not_stored(entry: Entry) -> bool:
+    """Whether a row's video could not be stored."""
+    return entry.state is State.SUCCEEDED and (entry.detail or "").startswith(NOT_STORED)
+
+
+def sent_again(entry: Entry) -> bool:
+    """Whether a row was refused for what concerns all rows, the key or the balance: the next run sends it again."""
+    return entry.state is State.REJECTED and entry.again == SENT_AGAIN
+
+
+def run_states(ledger: Ledger) -> dict[State, int]:
+    """How many rows of the last sheet stand where; those that the next run sends again are still to be sent."""
+    query = (
+        "SELECT CASE WHEN state = 'REJECTED' AND again = ? THEN 'PLANNED' ELSE state END, count(*) FROM item"
+        " WHERE run = ? GROUP BY 1"
+    )
+    rows = ledger.connection.execute(query, (SENT_AGAIN, int(ledger.note("run") or 0)))
+    return {State(state): count for state, count in rows}
+
+
+def count_not_stored(ledger: Ledger) -> int:
+    """How many rows of the last sheet have a video that could not be stored."""
+    query = "SELECT count(*) FROM item WHERE run = ? AND state = 'SUCCEEDED' AND substr(detail, 1, ?) = ?"
+    values = (int(ledger.note("run") or 0), len(NOT_STORED), NOT_STORED)
+    return int(ledger.connection.execute(query, values).fetchone()[0])
 
 
 def result_of(entry: Entry) -> dict[str, Any]:
@@ -84,10 +118,25 @@ class Results:
         Args:
             entries: All rows, in that order.
             carried: Names of the carried columns.
+
+        Raises:
+            DownloadError: The disk refuses them; what was there stays.
         """
         self.close()
-        columns = [*COLUMNS, *(column_of(name) for name in carried)]
         lines, table = (path.with_name(f"{path.name}.new") for path in (self._folder.lines, self._folder.table))
+        try:
+            self._write(lines, table, entries, carried)
+            _replace(lines, self._folder.lines)
+            _replace(table, self._folder.table)
+        except OSError as error:
+            for path in (lines, table):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            reason = error.strerror or type(error).__name__
+            raise DownloadError(f"{self._folder.path}: the results cannot be written ({reason})") from error
+
+    def _write(self, lines: Path, table: Path, entries: Iterable[Entry], carried: Sequence[str]) -> None:
+        columns = [*COLUMNS, *(column_of(name) for name in carried)]
         with (
             os.fdopen(private(lines), "w", encoding="utf-8", errors="replace", newline="\n") as out,
             os.fdopen(private(table), "w", encoding="utf-8-sig", errors="replace", newline="") as cells,
@@ -99,8 +148,6 @@ class Results:
                     result = result_of(entry)
                     out.write(_line(result))
                     sheet.writerow([_cell(name, result.get(name)) for name in columns])
-        _replace(lines, self._folder.lines)
-        _replace(table, self._folder.table)
 
 
 def _line(result: dict[str, Any]) -> str:
@@ -111,7 +158,7 @@ def _cell(name: str, value: Any) -> Any:
     """A value as a spreadsheet takes it. What a gateway says must not be taken for a formula."""
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
-    if name == "error" and isinstance(value, str) and value.startswith(_FORMULA):
+    if name in _TOLD and isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return value
 

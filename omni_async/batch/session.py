@@ -7,8 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,8 +27,9 @@ from ..settings import dialect_of
 from .entering import Entered, Entering, Source, columns_of
 from .folder import Folder, folder_of
 from .plan import Plan
-from .results import STATUS, Results
-from .running import Bounds, Run
+from .results import STATUS, Results, count_not_stored, run_states
+from .running import Run
+from .sending import Bounds
 from .storing import Store
 
 logger = logging.getLogger("omni_async")
@@ -170,8 +170,8 @@ class Batch:
             self.dialect, journal=self.journal, limits=limits, strict=self.wishes.strict, **options
         )
         self._results = Results(self.folder)
-        store = Store(self.folder, self.client.studio, self.journal)
-        self._run = Run(store, self._results, self.bounds)
+        self._store = Store(self.folder, self.client.studio, self.journal)
+        self._run = Run(self._store, self._results, self.bounds)
         follower = self.client.studio.followed()
         follower.recorded, follower.lost = self._run.finished, self._run.lost
         self._entered: Entered | None = None
@@ -237,38 +237,36 @@ class Batch:
         """
         if self._entered is None:
             raise OmniError("call plan() before run(): it tells what will be paid", may_have_charged=False)
-        await self._rewrite()
-        number = int(await self.journal.run(lambda ledger: ledger.note("run")) or 0)
-        await self._run.go(number, Counter(self._entered.staged.states))
+        if self._run.begun:
+            raise OmniError("a Batch runs once: make another to go on", may_have_charged=False)
+        await self._store.check()
+        await self._rewrite(set(STATUS) - {State.SUCCEEDED})  # what is not stored yet gets its line in this run
+        await self._run.go()
         await self.client.studio.drain()
         return await self.summary()
 
     async def summary(self) -> Summary:
         """What it came to so far."""
-        states = await self.journal.run(run_states)
-        left = await self.journal.run(
-            lambda ledger: sum(entry.detail is not None for entry in ledger.entries([State.SUCCEEDED]))
-        )
+        states, left = await self.journal.run(lambda ledger: (run_states(ledger), count_not_stored(ledger)))
         took = time.monotonic() - self._began
-        reasons = self._run.gate.closed
-        return Summary(folder=self.folder.path, states=states, stopped=reasons, not_stored=left, seconds=took)
+        summary = Summary(folder=self.folder.path, states=states, not_stored=left, seconds=took)
+        return attrs.evolve(summary, stopped=self._run.stopped(summary.unsent, summary.under_way + left))
 
     def progress(self) -> Progress:
         """Where it stands just now."""
-        entered = self._entered
-        began = sum(n for state, n in entered.staged.states.items() if state is not State.PLANNED) if entered else 0
+        states = self._entered.staged.states if self._entered is not None else {}
         return Progress(
-            states=+self._run.states,
-            began=began,
+            states=+self._run.standing.states if self._run.begun else states,
+            began=sum(count for state, count in states.items() if state is not State.PLANNED),
             reasons=self._run.gate.reasons,
             closed=self._run.gate.closed is not None,
-            breaker_open=self._run.breaker.open,
+            breaker_open=self._run.sender.breaker.open,
         )
 
-    async def _rewrite(self) -> None:
+    async def _rewrite(self, states: Iterable[State] = STATUS) -> None:
         """Both result files, anew from the journal; a disk that refuses them loses nothing."""
         try:
-            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(STATUS), columns_of(ledger)))
+            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(states), columns_of(ledger)))
         except OmniError as error:
             logger.warning("the results could not be written, the journal has them: %s", error)
 
@@ -282,6 +280,7 @@ class Batch:
     async def _end(self) -> None:
         try:
             await self.client.studio.drain()
+            await self.client.studio.aclose()  # what ends now is seen by the next run: the results are complete
             if self._entered is not None:
                 await self._rewrite()
                 self.ended = await self.summary()
@@ -358,10 +357,3 @@ def dry_plan(
 
 def no_progress(_count: int) -> None:
     """Nobody looks."""
-
-
-def run_states(ledger: Ledger) -> dict[State, int]:
-    """How many rows of the last sheet stand where."""
-    query = "SELECT state, count(*) FROM item WHERE run = ? GROUP BY state"
-    rows = ledger.connection.execute(query, (int(ledger.note("run") or 0),))
-    return {State(state): count for state, count in rows}

@@ -2,20 +2,31 @@
 
 import hashlib
 import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
 
-from ..disk import NO_SPACE, in_thread
+from ..disk import NO_SPACE, on_disk
 from ..errors import DownloadError, OmniError, ResultExpiredError, TargetExistsError
 from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry
+from ..journal.ledger import Ledger
 from ..journal.states import State
 from ..partfile import PartFile
 from .folder import Folder
 
 PIECE = 1024 * 1024
+CHUNK = 5000
+"""Stored rows whose files are looked at in one go."""
+EARLY = 3600.0
+"""Seconds after its end in which a video that is not there may still come, where nobody tells how long URLs live."""
+
+Stored = tuple[int, str, str | None, int | None]
+"""A stored row: its place, key, target and size."""
 
 
 @attrs.frozen
@@ -31,6 +42,17 @@ class Store:
     folder: Folder
     studio: Studio
     journal: SqliteJournal
+    wall: Callable[[], float] = time.time
+
+    async def check(self) -> int:
+        """Look whether the stored videos are there, by their sizes; what has gone is to be stored again. How many."""
+        place = gone = 0
+        while rows := await self.journal.run(partial(stored_rows, after=place)):
+            keys = await on_disk(self.folder.videos, missing, self.folder, rows)
+            if keys:
+                await self.journal.run(partial(_to_be_stored, keys=keys))
+            place, gone = rows[-1][0], gone + len(keys)
+        return gone
 
     async def store(self, entry: Entry) -> Entry:
         """Bring a finished task's video to disk. Gives its row: DONE, or EXPIRED if there is no video any more.
@@ -38,18 +60,26 @@ class Store:
         Raises:
             DownloadError: It could not be stored; trying again costs nothing.
         """
-        target = self.folder.videos / (entry.target or f"{entry.key}.mp4")
-        if await in_thread(_is, target, entry.size, entry.sha256):
-            await in_thread(PartFile(target, overwrite=False).discard)  # left by a crash after it had got its name
+        target = place_of(self.folder, entry.key, entry.target)
+        if await on_disk(target, _is, target, entry.size, entry.sha256):
+            await on_disk(target, PartFile(target, overwrite=False).discard)  # left by a crash after it got its name
             return await self._done(entry, target)
-        if entry.attempts > 1:
-            await in_thread(_set_aside, target)
+        if entry.size is None and entry.sha256 is not None:
+            await on_disk(target, _set_aside, target, entry.sha256)
         try:
             await self._fetch(entry, target)
         except ResultExpiredError as error:
+            if not self._is_past(entry):
+                raise  # it may not have reached the store from which it is fetched
             why = str(error.args[0])
             return await self.journal.run(lambda ledger: ledger.unstored(entry.key, State.EXPIRED, why))
         return await self._done(entry, target)
+
+    def _is_past(self, entry: Entry) -> bool:
+        """Whether a video's time is over, as far as anybody told."""
+        if entry.expires_at is not None:
+            return entry.expires_at <= self.wall()
+        return entry.finished_at is None or entry.finished_at + EARLY <= self.wall()
 
     async def _fetch(self, entry: Entry, target: Path) -> None:
         task = entry.video_task
@@ -57,13 +87,13 @@ class Store:
             raise DownloadError("the row has no task", custom_id=entry.key)
 
         async def whole(part: Path) -> None:
-            size, digest = await in_thread(_measured, part)
+            size, digest = await on_disk(part, _measured, part)
             await self.journal.run(lambda ledger: ledger.arriving(entry.key, size, digest))
 
         await self.studio.download(task, target, overwrite=False, on_whole=whole)
 
     async def _done(self, entry: Entry, target: Path) -> Entry:
-        size = await in_thread(lambda: target.stat().st_size)
+        size = await on_disk(target, lambda: target.stat().st_size)
         return await self.journal.run(lambda ledger: ledger.stored(entry.key, size))
 
 
@@ -78,9 +108,25 @@ def lasting(error: OmniError) -> bool:
     return isinstance(error, TargetExistsError)
 
 
-def missing(folder: Folder, entries: list[Entry]) -> list[Entry]:
-    """Stored rows whose file is gone or has another size: finished files are checked, not fetched again."""
-    return [entry for entry in entries if _size(folder.videos / (entry.target or f"{entry.key}.mp4")) != entry.size]
+def place_of(folder: Folder, key: str, target: str | None) -> Path:
+    """Where a row's video goes."""
+    return folder.videos / (target or f"{key}.mp4")
+
+
+def stored_rows(ledger: Ledger, *, after: int) -> list[Stored]:
+    """Some of the rows whose videos are stored, from a place on."""
+    query = "SELECT rowid, key, target, size FROM item WHERE state = 'DONE' AND rowid > ? ORDER BY rowid LIMIT ?"
+    return ledger.connection.execute(query, (after, CHUNK)).fetchall()
+
+
+def missing(folder: Folder, rows: Sequence[Stored]) -> list[str]:
+    """Keys of those whose file is gone or has another size: finished files are checked, not fetched again."""
+    return [key for _, key, target, size in rows if _size(place_of(folder, key, target)) != size]
+
+
+def _to_be_stored(ledger: Ledger, *, keys: Sequence[str]) -> None:
+    for key in keys:
+        ledger.unstored(key, State.SUCCEEDED, "its file has gone")
 
 
 def _size(path: Path) -> int | None:
@@ -105,11 +151,11 @@ def _measured(path: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path, sha256: str) -> None:
     """A new attempt's video takes the name; the old one was paid for, too, and is kept beside it."""
+    if path.is_symlink() or not path.is_file() or _measured(path)[1] != sha256:
+        return
     number = 1
-    while os.path.lexists(path):
-        old = path.with_stem(f"{path.stem}.old-{number}")
-        if not os.path.lexists(old):
-            path.rename(old)
+    while os.path.lexists(old := path.with_stem(f"{path.stem}.old-{number}")):
         number += 1
+    path.rename(old)

@@ -20,6 +20,8 @@ from .states import FINAL, UNPAID, State
 
 PREFIX = 12
 """Hex digits of the fingerprint that make the id of a row without one."""
+SENT_AGAIN = 2
+"""Of a rejected row: the next run sends it again, for what was refused was not the row."""
 CACHE = 64 * 1024
 """KiB of the database kept in memory while a sheet is entered: its keys come in no order."""
 
