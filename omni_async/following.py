@@ -112,7 +112,7 @@ class Follower:
         field = self._exchange.dialect.abilities.idempotency_field
         if entry.state is not State.UNCERTAIN or not field:
             return entry
-        name = idempotency_key_of(entry.key, entry.fingerprint)
+        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
         task_id = await find_lost(self._exchange, candidate=None, name=name)
         if task_id is None:
             return entry

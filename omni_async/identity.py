@@ -43,6 +43,13 @@ def _by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoReques
     return attrs.evolve(request, **named)
 
 
-def idempotency_key_of(key: str, print_: str) -> str:
-    """The idempotency key of the create with this row key and fingerprint."""
+def idempotency_key_of(key: str, print_: str, *, round: int = 0) -> str:  # noqa: A002 - the row's field
+    """The idempotency key of the create with this row key and fingerprint.
+
+    Args:
+        key: The row's key.
+        print_: Its fingerprint.
+        round: How often a person has had it paid anew: the gateway would answer with the old task otherwise.
+    """
+    key = f"{key}|{round}" if round else key
     return f"omni-{hashlib.sha256(f'{key}|{print_}'.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"

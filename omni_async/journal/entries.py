@@ -27,6 +27,7 @@ class Entry:
         candidate: An id that may be the task's.
         again: Whether a rejected row may be sent again: 2 with the next run, 1 if that is asked for, 0 not unchanged.
         kind: What it is in a few words, for counting and prices.
+        round: How often a person has had it paid anew: part of the key by which a gateway knows a create.
         attempts: Creates that came to an end other than a refusal for now.
         notify: Whether `on_finished` is still to be told.
         inputs: The request as JSON text.
@@ -55,6 +56,7 @@ class Entry:
     candidate: str | None = None
     again: int = 0
     kind: str | None = None
+    round: int = 0
     attempts: int = 0
     notify: bool = attrs.field(default=False, converter=bool)
     inputs: str | None = attrs.field(default=None, repr=False)

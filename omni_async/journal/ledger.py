@@ -84,6 +84,8 @@ class Ledger:
             return None
         known = _known(entry, intent.fingerprint)
         if known is None:
+            if entry.round != intent.round:
+                raise NotNow("it is to be paid anew", 0.0, round=entry.round)
             self._check_room(room)
             self._send_again(intent, owner, notify=notify or entry.notify)
         return known
@@ -275,7 +277,7 @@ class Ledger:
         self._record(key, "anew", State.PLANNED, why, entry.task_id)
         self.connection.execute(
             "UPDATE item SET state = 'PLANNED', task_id = NULL, candidate = NULL, task = NULL, finished_at = NULL,"
-            " expires_at = NULL, detail = NULL, notify = 0, again = 0 WHERE key = ?",
+            " expires_at = NULL, detail = NULL, notify = 0, again = 0, round = round + 1 WHERE key = ?",
             (key,),
         )
 

@@ -40,6 +40,7 @@ MIGRATIONS: Sequence[str] = (
       candidate TEXT,
       again INTEGER NOT NULL DEFAULT 0,
       kind TEXT,
+      round INTEGER NOT NULL DEFAULT 0,
       attempts INTEGER NOT NULL DEFAULT 0,
       notify INTEGER NOT NULL DEFAULT 0,
       inputs TEXT,

@@ -27,12 +27,14 @@ class NotNow(Exception):  # noqa: N818 - no error: somebody else is at it, or th
     Args:
         why: In a few words.
         seconds: When to ask again.
+        round: The round the row is in, if it is not the intent's: ask again with it.
     """
 
-    def __init__(self, why: str, seconds: float) -> None:
+    def __init__(self, why: str, seconds: float, *, round: int | None = None) -> None:  # noqa: A002 - the field's name
         super().__init__(why)
         self.why = why
         self.seconds = seconds
+        self.round = round
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +48,7 @@ class Intent:
         custom_id: The caller's own id.
         inputs: The request's fields as JSON text; None keeps none.
         metadata: The caller's own data.
+        round: How often a person has had it paid anew.
     """
 
     key: str
@@ -54,6 +57,7 @@ class Intent:
     custom_id: str | None = None
     inputs: str | None = attrs.field(default=None, repr=False)
     metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+    round: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -386,7 +386,10 @@ def test_a_new_attempt_forgets_the_old_one_but_on_record(book, state):
     assert (row.notify, row.again, row.attempts) == (False, 0, old.attempts)
     record = book.records("k")[-1]
     assert (record.what, record.state, record.detail, record.task_id) == ("anew", "PLANNED", "retried", old.task_id)
-    book.submitted("k", "t-second")
+    with pytest.raises(NotNow) as told:
+        book.intend("k")
+    assert (told.value.round, told.value.seconds) == (1, 0.0)
+    book.submitted("k", "t-second", round=1)
     assert book.entry("k").video_task.status is TaskStatus.QUEUED
     assert book.entry("k").attempts == old.attempts + 1
 

@@ -246,9 +246,12 @@ def test_a_child_does_not_keep_its_parents_lock(journal):
         from pathlib import Path
         from omni_async.journal.owners import Ownership
         owner = Ownership(Path(sys.argv[1]), exclusive=True)
+        heard, ready = os.pipe()
         if not os.fork():
+            os.write(ready, b"!")
             sys.stdin.read()  # lives on
             os._exit(0)
+        os.read(heard, 1)
         print(owner.name, flush=True)
         time.sleep(100)
     """
