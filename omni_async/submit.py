@@ -99,7 +99,8 @@ class Submitter:
     def _prepared(self, request: VideoRequest, intent: Intent) -> Create:
         """The row to write and the call to send; the idempotency key is derived from custom id and inputs."""
         dialect = self._exchange.dialect
-        key = idempotency_key_of(intent.key, intent.fingerprint) if dialect.abilities.idempotency_field else None
+        field = dialect.abilities.idempotency_field
+        key = idempotency_key_of(intent.key, intent.fingerprint, round=intent.round) if field else None
         return Create(request, intent, dialect.create(request, idempotency_key=key))
 
     async def _leave(self, left: float | None, breaker: Breaker | None) -> Ticket:
@@ -125,6 +126,8 @@ class Submitter:
             attempt = await self._owned(await self._leave(left, breaker), create)
             if attempt.hold is not None:
                 await self._hold(attempt.hold, left)
+                if attempt.hold.round is not None:
+                    create = self._prepared(create.request, attrs.evolve(create.intent, round=attempt.hold.round))
                 continue
             if breaker is not None:
                 breaker.ended(uncertain=attempt.error is not None and attempt.error.may_have_charged)
