@@ -1,6 +1,6 @@
 """A batch is killed again and again while it pays, and judged by the gateway's ledger.
 
-    python tests/crash/kill_loop.py --kills 1000 --rows 20000 --seed 1                 kill -9 at random moments
+    python tests/crash/kill_loop.py --kills 1000 --rows 6000 --seed 1                  kill -9 at random moments
     python tests/crash/kill_loop.py --signal TERM --kills 200 --rows 8000              the same with SIGTERM
     python tests/crash/kill_loop.py --signal INT --kills 200 --rows 8000               with Ctrl-C
     python tests/crash/kill_loop.py --signal INT2 --kills 50 --rows 4000               with a second Ctrl-C 50 ms later
@@ -96,6 +96,8 @@ class KillLoop:
             self.gateway, self.bill = gateway, Bill(gateway.ledger)
             while self.figures.kills < self.options.kills and not self.figures.faults:
                 self._one()
+                if self.figures.kills % 100 == 0:
+                    print(f"{self.figures.kills} kills", file=sys.stderr, flush=True)
             verdict = self._last()
             self.figures.peak = largest_child()  # the gateway still runs, and is not counted
         return verdict, self.bill
@@ -202,7 +204,7 @@ def options(words=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--signal", choices=CODES, default="KILL")
     parser.add_argument("--concurrency", type=int, default=64)
