@@ -104,7 +104,7 @@ def test_a_task_is_found_again(book):
     assert book.records("k")[-1].detail == HOW == "found in the file of what could not be written"
     before = fallback_of(book.path).read_bytes()
     book.anew("k", "retried")
-    book.intend("k")
+    book.intend("k", round=1)
     assert merge(book) == 0
     assert book.entry("k").state == "SUBMITTING"
     append(book.path, intent("k"), accepted("t-2"))
