@@ -6,7 +6,8 @@
 
 from .api import run_batch
 from .plan import Plan, Prices
+from .planning import Wishes, dry_plan
 from .sending import Bounds
-from .session import Batch, Progress, Summary, Wishes, dry_plan
+from .session import Batch, Progress, Summary
 
 __all__ = ["Batch", "Bounds", "Plan", "Prices", "Progress", "Summary", "Wishes", "dry_plan", "run_batch"]

@@ -9,8 +9,9 @@ from typing import Any
 from ..dialects import Dialect
 from .entering import Source
 from .plan import Plan, Prices
+from .planning import Wishes
 from .sending import Bounds
-from .session import Batch, Summary, Wishes
+from .session import Batch, Summary
 
 Confirm = Callable[[Plan], bool | Awaitable[bool]]
 

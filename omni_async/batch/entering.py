@@ -16,9 +16,10 @@ from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest, invalid
+from .columns import field_of
 from .folder import Folder
 from .record import BadRecord, Record
-from .rows import Checker, Row
+from .rows import Checker
 from .sheet import open_sheet
 
 Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]
@@ -62,7 +63,9 @@ class Entering:
             InvalidRequestError: Faults, each with its line; nothing was entered.
         """
         self._check_gateway(ledger, resumed=source is None)
-        staging = Staging(ledger, self.dialect.name, redo_edited=self.redo_edited)
+        staging = Staging(
+            ledger, self.dialect.name, redo_edited=self.redo_edited, occupied=self._occupied() if source else None
+        )
         with all_or_none(ledger.connection):
             bad: list[BadRecord] = []
             if source is None:
@@ -88,14 +91,17 @@ class Entering:
     def _read(self, staging: Staging, source: Source) -> list[BadRecord]:
         """Enter row after row; gives those with faults."""
         bad: list[BadRecord] = []
-        occupied = any(self.folder.videos.iterdir()) if self.folder.videos.is_dir() else False
         with _records(source, self.encoding) as records:
             checker = Checker(self.dialect, strict=self.strict, folder=_beside(source))
             for count, record in enumerate(records, 1):
                 row = record if isinstance(record, BadRecord) else checker.check(record)
-                fault = row if isinstance(row, BadRecord) else self._entered(staging, row, occupied=occupied)
-                if fault is not None:
-                    bad.append(fault)
+                if isinstance(row, BadRecord):
+                    bad.append(row)
+                    self._leave_out(staging, record)
+                elif (fault := staging.add(row)) is not None:
+                    bad.append(BadRecord(row.line, (fault,)))
+                    if row.custom_id is not None:
+                        staging.left_out(row.custom_id)
                 if count % STEP == 0:
                     self._report(count)
         staging.write_columns(checker.carried_columns)
@@ -106,17 +112,19 @@ class Entering:
             raise OmniError("stopped while the rows were checked; nothing was entered", may_have_charged=False)
         self.progress(count)
 
-    def _entered(self, staging: Staging, row: Row, *, occupied: bool) -> BadRecord | None:
-        if not occupied:
-            fault = staging.add(row)
-            return None if fault is None else BadRecord(row.line, (fault,))
-        before = staging.changes.new
-        fault = staging.add(row)
-        if fault is None and staging.changes.new > before:
-            target = row.target or f"{row.custom_id}.mp4"
-            if os.path.lexists(self.folder.videos / target):
-                fault = Fault("file", f"{target!r} is in the folder already: move it away, or name another file")
-        return None if fault is None else BadRecord(row.line, (fault,))
+    def _occupied(self) -> Callable[[str], bool] | None:
+        """Tells whether something is in the place of a file to be made; None if nothing can be, as in a new folder."""
+        videos = self.folder.videos
+        if not videos.is_dir() or not any(videos.iterdir()):
+            return None
+        return lambda target: os.path.lexists(videos / target)
+
+    def _leave_out(self, staging: Staging, record: Record | BadRecord) -> None:
+        """A row with faults is in the sheet all the same, if one can tell which it is."""
+        if isinstance(record, Record):
+            for name, value in record.values.items():
+                if value is not None and field_of(name) in ("id", "custom_id"):
+                    staging.left_out(str(value))
 
     def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
         """Refuse the sheet for its faults, all of them at once."""

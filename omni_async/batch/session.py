@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import os
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,15 +16,16 @@ import attrs
 from ..client import OmniClient
 from ..dialects import Dialect
 from ..errors import Fault, OmniError
-from ..journal import Ledger, SqliteJournal, open_journal
+from ..journal import SqliteJournal
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..models import Balance, invalid
 from ..policies import Limits
 from ..settings import dialect_of
 from .entering import Entered, Entering, Source, columns_of
-from .folder import Folder, folder_of
+from .folder import folder_of
 from .plan import Plan
+from .planning import ForeignError, Once, Wishes, entering_of, no_progress, opened, planned
 from .results import STATUS, Results, count_not_stored, run_states
 from .running import Run
 from .sending import Bounds
@@ -36,25 +35,6 @@ logger = logging.getLogger("omni_async")
 
 BALANCE = 10.0
 """Seconds to wait for the balance at most: it is only told."""
-
-
-@attrs.frozen(kw_only=True)
-class Wishes:
-    """How a sheet is to be taken.
-
-    Args:
-        encoding: Of a text file; None finds out.
-        skip_bad: Leave out rows with faults instead of refusing the sheet.
-        redo_edited: Pay again for rows that were edited after they were paid.
-        retry_failed: Pay again for rows that failed or expired, not for moderated or uncertain ones.
-        strict: Whether what breaks the documents' rules is a fault.
-    """
-
-    encoding: str | None = None
-    skip_bad: bool = False
-    redo_edited: bool = False
-    retry_failed: bool = False
-    strict: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -143,7 +123,7 @@ class Batch:
         options: Further keywords of `OmniClient`.
 
     Raises:
-        InvalidRequestError: No folder was named and none follows from the source.
+        InvalidRequestError: No folder was named and none follows from the source, or inputs are not to be kept.
         AuthenticationError: There is no key.
     """
 
@@ -158,6 +138,8 @@ class Batch:
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
+        if options.get("keep_requests") is False:
+            raise invalid([Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")])
         self.folder = folder_of(source, out)
         self.wishes, self.bounds = wishes or Wishes(), bounds or Bounds()
         self.dialect = dialect_of(gateway)
@@ -206,10 +188,12 @@ class Batch:
         tell = progress or no_progress
         entering = self._entering(lambda count: loop.call_soon_threadsafe(tell, count))
         try:
-            entered = await self.journal.run(lambda ledger: entering.enter(ledger, self._source))
+            entered = await self.journal.run(Once(entering, self._source))
         except asyncio.CancelledError:
             self._stop.set()
             raise
+        except ForeignError as failure:
+            raise failure.error from None
         self._entered = entered
         return self._planned(entered, await self._balance() if balance else None)
 
@@ -287,73 +271,3 @@ class Batch:
         finally:
             self._results.close()
             await self.client.aclose()
-
-
-def opened(source: Source | None) -> Source | None:
-    """The source, with stdin in the place of `-`."""
-    if isinstance(source, str | os.PathLike) and os.fspath(source) == "-":
-        return sys.stdin.buffer
-    return source
-
-
-def entering_of(
-    dialect: Dialect, folder: Folder, wishes: Wishes, *, progress: Callable[[int], object], stop: threading.Event
-) -> Entering:
-    """How the sheet is entered."""
-    return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(wishes))
-
-
-def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None, resumed: bool = False) -> Plan:
-    """The plan that follows from what was entered.
-
-    Raises:
-        InvalidRequestError: A price is missing where the cost is bounded.
-    """
-    plan = Plan(
-        states=entered.staged.states,
-        changes=entered.staged.changes,
-        kinds=entered.staged.kinds,
-        limit=bounds.limit,
-        prices=bounds.prices,
-        max_cost=bounds.max_cost,
-        balance=balance,
-        bad=len(entered.bad),
-        resumed=resumed,
-    )
-    if bounds.max_cost is not None and plan.cost is None:
-        without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
-        raise invalid([Fault("max_cost", f"there is no price for {kind!r}: say it in --prices") for kind in without])
-    return plan
-
-
-def dry_plan(
-    source: Source | None,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    gateway: str | Dialect = "jimmy",
-    wishes: Wishes | None = None,
-    bounds: Bounds | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> Plan:
-    """What a batch would do and pay. Needs no key, sends nothing and leaves everything as it is.
-
-    Raises:
-        InvalidRequestError: Faults, each with its line.
-        JournalError: The folder's journal is in use.
-    """
-    folder, dialect = folder_of(source, out), dialect_of(gateway)
-    tell, never = progress or no_progress, threading.Event()
-    entering = entering_of(dialect, folder, wishes or Wishes(), progress=tell, stop=never)
-    with tempfile.TemporaryDirectory() as nowhere:
-        there = folder.journal.exists()
-        ledger = Ledger(open_journal(folder.journal if there else Path(nowhere) / "journal.sqlite3"))
-        try:
-            ledger.begin()
-            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), resumed=source is None)
-        finally:
-            ledger.rollback()
-            ledger.connection.close()
-
-
-def no_progress(_count: int) -> None:
-    """Nobody looks."""

@@ -102,28 +102,68 @@ class Staging:
         gateway: Of its rows.
         redo_edited: Whether rows edited after paying are paid again.
         clock: Wall time, in seconds since 1970.
+        occupied: Tells whether something is in the place of a file to be made; None if nothing can be.
     """
 
     def __init__(
-        self, ledger: Ledger, gateway: str, *, redo_edited: bool = False, clock: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        gateway: str,
+        *,
+        redo_edited: bool = False,
+        clock: Callable[[], float] = time.time,
+        occupied: Callable[[str], bool] | None = None,
     ) -> None:
-        self._ledger, self._gateway, self._redo = ledger, gateway, redo_edited
+        self._ledger, self._gateway, self._redo, self._occupied = ledger, gateway, redo_edited, occupied
         self._execute = ledger.connection.execute
         self._now = clock()
         self.run = int(ledger.note("run") or 0) + 1
         self.changes = Changes()
         self._kinds: dict[str, int] = {}
+        self._folders: set[str] = set()
+        self._left_out: set[str] = set()
+        self._execute("DROP TABLE IF EXISTS temp.repeat")
 
     def add(self, row: SheetRow) -> Fault | None:
-        """Enter one row; a fault if its id or its file is another row's."""
+        """Enter one row; a fault, and nothing entered, if its id or its file is another row's or the file is there."""
+        place = row.target_key
+        if place is not None and ("/" in place or place in self._folders):
+            fault = self._in_the_way(row, place)
+            if fault is not None:
+                return fault
         return self._enter(row, row.custom_id or row.fingerprint[:PREFIX])
+
+    def left_out(self, key: str) -> None:
+        """A row of this id is in the sheet and has faults: it stays as it is, and is not missing."""
+        self._left_out.add(key)
 
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
         if self._insert(row, key):
+            if self._occupied is not None and (fault := self._found(row.target or f"{key}.mp4")) is not None:
+                self._execute("DELETE FROM item WHERE key = ?", (key,))
+                return fault
             self.changes.new += 1
             self._kinds[row.kind] = self._kinds.get(row.kind, 0) + 1
             return None
         return self._meet(row, key)
+
+    def _found(self, target: str) -> Fault | None:
+        """A file in the place of one that is to be made: found before it is paid."""
+        if self._occupied is None or not self._occupied(target):
+            return None
+        return Fault("file", f"{target!r} is in the folder already: move it away, or name another file")
+
+    def _in_the_way(self, row: SheetRow, place: str) -> Fault | None:
+        """One row's file would be another's folder."""
+        if place in self._folders:
+            return Fault("file", f"{row.target!r} is a folder for other rows' files")
+        while "/" in place:
+            place = place.rpartition("/")[0]
+            if place not in self._folders:
+                if self._execute("SELECT 1 FROM item WHERE target_key = ?", (place,)).fetchone():
+                    return Fault("file", f"{row.target!r} lies in a folder that is another row's file")
+                self._folders.add(place)
+        return None
 
     def _insert(self, row: SheetRow, key: str) -> bool:
         target = row.target or f"{key}.mp4"
@@ -134,16 +174,25 @@ class Staging:
     def _meet(self, row: SheetRow, key: str) -> Fault | None:
         """Something of this key, or with this file, is there already."""
         entry = self._ledger.entry(key)
-        if entry is not None and entry.run == self.run:
-            if row.custom_id is not None:
-                return Fault("id", f"{key!r} is the id of line {entry.position} already")
+        if entry is not None and entry.run == self.run and row.custom_id is not None:
+            return Fault("id", f"{key!r} is the id of line {entry.position} already")
+        fresh = entry is not None and (entry.run == self.run or entry.fingerprint != row.fingerprint)
+        if fresh and row.custom_id is None:  # its id is made of what it asks for
             return self._repeat(row, key)
         other = self._with_target(row, key)
+        if other is not None and other.run != self.run and other.state is not State.DONE:
+            self._move_away(other)
+            return self._enter(row, key)
         if other is not None:
             where = f"line {other.position}" if other.run == self.run else f"row {other.key!r}, which is in the journal"
             return Fault("file", f"{row.target!r} is the file of {where} already (capitals make no difference)")
-        if entry is not None:
-            self._known(row, entry)
+        if entry is None:
+            return None
+        if entry.state in UNPAID and entry.sha256 is None:  # else it is its old video, which is kept beside
+            fault = self._found(row.target or entry.target or f"{key}.mp4")
+            if fault is not None:
+                return fault
+        self._known(row, entry)
         return None
 
     def _repeat(self, row: SheetRow, key: str) -> Fault | None:
@@ -159,9 +208,18 @@ class Staging:
         found = self._execute(query, (row.target_key, key)).fetchone() if row.target_key else None
         return self._ledger.entry(found[0]) if found else None
 
+    def _move_away(self, other: Entry) -> None:
+        """A row of an earlier run, whose file was not made yet, leaves its place to a row of this sheet.
+
+        It gets what this sheet names for it, if it is still there.
+        """
+        stem, dot, ending = (other.target or other.key).rpartition(".")
+        target = f"{stem}-{other.fingerprint[:PREFIX]}{dot}{ending}"
+        self._execute("UPDATE item SET target = ?, target_key = NULL WHERE key = ?", (target, other.key))
+
     def _known(self, row: SheetRow, entry: Entry) -> None:
         """A row of an earlier run."""
-        changes = self.changes
+        changes, place_is_open = self.changes, entry.state is not State.DONE
         if entry.fingerprint == row.fingerprint:
             changes.same += 1
         elif entry.state in UNPAID:
@@ -169,15 +227,16 @@ class Staging:
             self._replace(row, entry.key)
         elif self._redo and entry.state in FINAL:
             changes.redone += 1
+            place_is_open = True
             self._again(entry.key, "redone: edited after it was paid")
             self._replace(row, entry.key)
         else:
             changes.kept += 1
         self._execute(
-            "UPDATE item SET run = ?, position = ?, carried = ?, kind = coalesce(kind, ?) WHERE key = ?",
-            (self.run, row.line, row.carried, row.kind, entry.key),
+            "UPDATE item SET run = ?, position = ?, carried = ?, metadata = ?, kind = coalesce(kind, ?) WHERE key = ?",
+            (self.run, row.line, row.carried, row.metadata, row.kind, entry.key),
         )
-        if entry.state is not State.DONE and row.target is not None:
+        if place_is_open and row.target is not None:
             self._execute(
                 "UPDATE item SET target = ?, target_key = ? WHERE key = ?", (row.target, row.target_key, entry.key)
             )
@@ -185,18 +244,20 @@ class Staging:
     def _replace(self, row: SheetRow, key: str) -> None:
         """Other inputs for a row that is to be sent."""
         self._execute(
-            "UPDATE item SET state = 'PLANNED', fingerprint = ?, inputs = ?, metadata = ?, kind = ?, again = 0,"
-            " detail = NULL WHERE key = ?",
-            (row.fingerprint, row.inputs, row.metadata, row.kind, key),
+            "UPDATE item SET state = 'PLANNED', fingerprint = ?, inputs = ?, kind = ?, again = 0, detail = NULL"
+            " WHERE key = ?",
+            (row.fingerprint, row.inputs, row.kind, key),
         )
 
     def _again(self, key: str, why: str) -> None:
+        """A new attempt: a file that is there is the old one's, and known by its hash alone from now on."""
         self._ledger.anew(key, why)
+        self._execute("UPDATE item SET size = NULL WHERE key = ?", (key,))
 
     def retry(self, moderated: Callable[[Entry], bool]) -> None:
-        """Make a new attempt for what failed or expired, and was not refused for its content."""
-        for entry in list(self._ledger.entries([State.FAILED, State.EXPIRED, State.REJECTED])):
-            refused = entry.state is State.REJECTED and not entry.again
+        """Make a new attempt for what failed, was cancelled or expired, and was not refused for its content."""
+        for entry in list(self._ledger.entries([State.FAILED, State.CANCELED, State.EXPIRED, State.REJECTED])):
+            refused = entry.state is State.REJECTED and entry.again != 1
             if entry.run == self.run and not refused and not moderated(entry):
                 self.changes.retried += 1
                 self._again(entry.key, "retried")
@@ -208,11 +269,17 @@ class Staging:
         if self.run == 1 and self.changes.new:  # nothing was there: nothing needs to be looked for
             return Staged(self.changes, {State.PLANNED: self.changes.new}, self._kinds)
         self._execute(
-            "UPDATE item SET state = 'PLANNED', detail = NULL WHERE state = 'REJECTED' AND again = 2 AND run = ?",
-            (self.run,),
+            "UPDATE item SET state = 'PLANNED', detail = NULL WHERE state = 'REJECTED' AND again = ? AND run = ?",
+            (SENT_AGAIN, self.run),
         )
-        self.changes.missing = self._execute("SELECT count(*) FROM item WHERE run < ?", (self.run,)).fetchone()[0]
+        missing = self._execute("SELECT count(*) FROM item WHERE run < ?", (self.run,)).fetchone()[0]
+        self.changes.missing = missing - sum(self._is_old(key) for key in self._left_out)
         return Staged(self.changes, *self._counted())
+
+    def _is_old(self, key: str) -> bool:
+        """Whether a row stands as an earlier sheet left it."""
+        entry = self._ledger.entry(key)
+        return entry is not None and entry.run is not None and entry.run < self.run
 
     def _counted(self) -> tuple[dict[State, int], dict[str, int]]:
         states: dict[State, int] = {}

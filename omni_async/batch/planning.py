@@ -1,0 +1,181 @@
+"""A plan from a sheet: entered into the journal, or into a copy of it."""
+
+import os
+import sqlite3
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from ..dialects import Dialect
+from ..errors import Fault, JournalError, OmniError
+from ..journal import Ledger, open_journal
+from ..journal.owners import FileLock
+from ..models import Balance, invalid
+from ..settings import dialect_of
+from .entering import Entered, Entering, Source
+from .folder import Folder, folder_of
+from .plan import Plan
+from .sending import Bounds
+
+
+@attrs.frozen(kw_only=True)
+class Wishes:
+    """How a sheet is to be taken.
+
+    Args:
+        encoding: Of a text file; None finds out.
+        skip_bad: Leave out rows with faults instead of refusing the sheet.
+        redo_edited: Pay again for rows that were edited after they were paid.
+        retry_failed: Pay again for rows that failed or expired, not for moderated or uncertain ones.
+        strict: Whether what breaks the documents' rules is a fault.
+    """
+
+    encoding: str | None = None
+    skip_bad: bool = False
+    redo_edited: bool = False
+    retry_failed: bool = False
+    strict: bool = True
+
+
+class ForeignError(OmniError):
+    """What a caller's own iterable or dialect raised while its rows were entered, on its way to him.
+
+    Args:
+        error: That.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__("the rows could not be read", may_have_charged=False)
+        self.error = error
+
+
+class Once:
+    """A sheet being entered. Done a second time, a stream or an iterator would have nothing more to give.
+
+    What is written into one commit is undone and done again, piece by piece, when another piece of it fails.
+
+    Args:
+        entering: How it is entered.
+        source: The sheet.
+    """
+
+    def __init__(self, entering: Entering, source: Source | None) -> None:
+        self._entering, self._source = entering, source
+        self._can_be_read_again = source is None or isinstance(source, str | os.PathLike)
+        self._failure: OmniError | None = None
+
+    def __call__(self, ledger: Ledger) -> Entered:
+        """Enter it."""
+        if self._failure is not None and not self._can_be_read_again:
+            raise self._failure
+        self._failure = JournalError("the rows could not be entered: give them again", may_have_charged=False)
+        try:
+            return self._entering.enter(ledger, self._source)
+        except sqlite3.Error:
+            raise
+        except OmniError as error:
+            self._failure = error
+            raise
+        except Exception as error:
+            self._failure = ForeignError(error)
+            raise self._failure from None
+
+
+def opened(source: Source | None) -> Source | None:
+    """The source, with stdin in the place of `-`."""
+    if isinstance(source, str | os.PathLike) and os.fspath(source) == "-":
+        return sys.stdin.buffer
+    return source
+
+
+def entering_of(
+    dialect: Dialect, folder: Folder, wishes: Wishes, *, progress: Callable[[int], object], stop: threading.Event
+) -> Entering:
+    """How the sheet is entered."""
+    return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(wishes))
+
+
+def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None, resumed: bool = False) -> Plan:
+    """The plan that follows from what was entered.
+
+    Raises:
+        InvalidRequestError: A price is missing where the cost is bounded.
+    """
+    plan = Plan(
+        states=entered.staged.states,
+        changes=entered.staged.changes,
+        kinds=entered.staged.kinds,
+        limit=bounds.limit,
+        prices=bounds.prices,
+        max_cost=bounds.max_cost,
+        balance=balance,
+        bad=len(entered.bad),
+        resumed=resumed,
+    )
+    if bounds.max_cost is not None and plan.cost is None:
+        without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
+        if without:
+            raise invalid(
+                [Fault("max_cost", f"there is no price for {kind!r}: say it in --prices") for kind in without]
+            )
+    return plan
+
+
+def dry_plan(
+    source: Source | None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    gateway: str | Dialect = "jimmy",
+    wishes: Wishes | None = None,
+    bounds: Bounds | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Plan:
+    """What a batch would do and pay. Needs no key, sends nothing and leaves everything as it is.
+
+    Raises:
+        InvalidRequestError: Faults, each with its line.
+        JournalError: The folder's journal cannot be read.
+    """
+    folder, dialect = folder_of(source, out), dialect_of(gateway)
+    tell, never = progress or no_progress, threading.Event()
+    entering = entering_of(dialect, folder, wishes or Wishes(), progress=tell, stop=never)
+    with tempfile.TemporaryDirectory() as nowhere:
+        copy = Path(nowhere) / folder.journal.name
+        if folder.journal.exists():
+            _copy(folder.journal, copy)
+        ledger = Ledger(open_journal(copy))
+        try:
+            ledger.begin()
+            if _is_free(folder.journal):  # what a crash left is counted as what it is
+                ledger.take_over("", ledger.owners(), dialect.name)
+            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), resumed=source is None)
+        finally:
+            ledger.rollback()
+            ledger.connection.close()
+
+
+def _copy(journal: Path, copy: Path) -> None:
+    """A copy to try things on: whoever has the journal goes on writing it meanwhile."""
+    looking = open_journal(journal, read_only=True)
+    try:
+        there = sqlite3.connect(copy)
+        looking.backup(there)
+        there.close()
+    finally:
+        looking.close()
+
+
+def _is_free(journal: Path) -> bool:
+    """Whether no process has the batch."""
+    lock = FileLock(journal.with_name(f"{journal.name}.lock"))
+    free = lock.acquire(make=False)
+    lock.release()
+    return free
+
+
+def no_progress(_count: int) -> None:
+    """Nobody looks."""
