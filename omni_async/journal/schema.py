@@ -105,7 +105,7 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             looking.close()
             raise
         if read_only:
-            return looking
+            return looking if _number(looking, "user_version") else _empty(looking)
         connection = _connect(path, "rw")
         looking.close()
         try:
@@ -116,6 +116,15 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         return connection
     except (sqlite3.Error, OSError) as error:
         raise journal_error(error, path) from None
+
+
+def _empty(looking: sqlite3.Connection) -> sqlite3.Connection:
+    """In the place of a file whose making was cut short: a journal without rows."""
+    looking.close()
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _prepare(connection)
+    connection.execute("PRAGMA query_only = 1")
+    return connection
 
 
 def _check_place(path: Path, *, read_only: bool) -> None:

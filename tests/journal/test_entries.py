@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 
 import pytest
 from books import task
@@ -64,6 +65,12 @@ def test_a_request_as_text():
         "duration": 6,
     }
     assert "一只猫" in write_request(FULL)
+
+
+def test_mappings_of_any_kind_are_written_as_objects():
+    """Wherever they stand in `extra`."""
+    frozen = MappingProxyType({"deep": MappingProxyType({"er": 1})})
+    assert json.loads(write_request(VideoRequest(prompt="a", extra=frozen)))["extra"] == {"deep": {"er": 1}}
 
 
 def test_without_inputs_there_is_no_request():
@@ -178,5 +185,5 @@ def test_the_error_of_an_uncertain_row():
     assert error.evidence == {"reason": "HTTP 502", "candidate": "t-9"}
     assert (error.gateway, error.custom_id, error.task_id, error.metadata) == ("jimmy", "mine", "t-9", {"order": 7})
     bare = uncertain_error(entry(state="UNCERTAIN"))
-    assert "no answer is known" in str(bare)
+    assert "charged: no answer is known. Look" in str(bare)
     assert bare.metadata is None

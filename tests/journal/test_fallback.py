@@ -37,6 +37,7 @@ def test_a_line_an_answer(tmp_path):
     path = append(tmp_path / "j", intent("一"), accepted("t-1"))
     assert path == fallback_of(tmp_path / "j") == tmp_path / "j.lost.jsonl"
     append(tmp_path / "j", intent("k"), lost("t-9"))
+    assert "一" in path.read_text("utf-8")
     first, second = (json.loads(line) for line in path.read_text("utf-8").split("\n") if line)
     assert first.pop("at") > 1.7e9
     assert first == {
@@ -182,8 +183,31 @@ def test_a_file_that_is_another_is_read_from_its_beginning(book):
     assert merge(book) == 3
     fallback_of(book.path).unlink()
     book.intend("d")
-    append(book.path, intent("d"), accepted("t-d"))
+    path = append(book.path, intent("d"), accepted("t-d"))
+    path.write_bytes(path.read_bytes().lstrip())
     assert merge(book) == 1
+
+
+def test_a_first_file_may_begin_at_once(book):
+    """Somebody put it together from others."""
+    book.intend("k")
+    path = append(book.path, intent("k"), accepted("t-1"))
+    path.write_bytes(path.read_bytes().lstrip())
+    assert merge(book) == 1
+
+
+def test_what_a_line_needs_is_enough(book):
+    """Nothing but what tells the row and what came to it."""
+    book.intend("k")
+    told = {"key": "k", "fingerprint": "print", "state": "SUBMITTED", "task_id": "t-1", "candidate": None}
+    fallback_of(book.path).write_text(json.dumps(told) + "\n")
+    assert merge(book) == 1
+
+
+def test_an_odd_id_is_noted_too(tmp_path):
+    """Half a surrogate pair has no UTF-8 form."""
+    path = append(tmp_path / "j", intent("\ud83d"), accepted("t-1"))
+    assert b"\xed\xa0\xbd" in path.read_bytes()
 
 
 def test_a_line_that_is_being_written_is_read_when_it_is_whole(book):

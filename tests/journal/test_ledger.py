@@ -334,7 +334,7 @@ def test_settling_twice_is_once(book):
     book.settle("k", State.SUBMITTED, "found", "t-9")
     book.settle("k", State.SUBMITTED, "found again", "t-9")
     assert len(book.records("k")) == 2
-    with pytest.raises(JournalError, match="cannot become SUBMITTED"):
+    with pytest.raises(JournalError, match="row 'k' is SUBMITTED; it cannot become SUBMITTED"):
         book.settle("k", State.SUBMITTED, "found another", "t-10")
     assert book.entry("k").task_id == "t-9"
 
@@ -397,7 +397,7 @@ def test_a_new_attempt_forgets_the_old_one_but_on_record(book, state):
 def test_what_is_planned_is_not_attempted_anew(book):
     """There is nothing to forget."""
     at(book, "PLANNED")
-    with pytest.raises(JournalError, match="cannot become PLANNED"):
+    with pytest.raises(JournalError, match="row 'k' is PLANNED; it cannot become PLANNED"):
         book.anew("k", "again")
 
 
@@ -440,8 +440,10 @@ def test_whether_it_is_to_be_told(book, asked, sees, told):
 def test_a_stored_video(book):
     """Its size and hash are known before it has its name; it can be lost again, and found."""
     book.submitted("k", notify=True)
-    with pytest.raises(JournalError, match="cannot become DONE"):
+    with pytest.raises(JournalError, match="row 'k' is SUBMITTED; it cannot become DONE"):
         book.stored("k", 7)
+    with pytest.raises(JournalError, match="row 'k' is SUBMITTED; it cannot become EXPIRED"):
+        book.unstored("k", State.EXPIRED, "")
     book.finished("jimmy", task())
     book.arriving("k", 7, "abc")
     assert (book.entry("k").size, book.entry("k").sha256, book.entry("k").state) == (7, "abc", State.SUCCEEDED)
@@ -560,7 +562,9 @@ def test_a_batchs_journal_is_not_pruned(book):
     """Without it the batch would be paid again."""
     at(book, "DONE")
     book.write_note("batch", "jimmy")
-    with pytest.raises(JournalError, match="keeps its rows from being paid again"):
+    with pytest.raises(
+        JournalError, match="^a batch's journal is what keeps its rows from .* again: it is not pruned$"
+    ):
         book.prune(book.clock.now + 100)
     assert book.entry("k") is not None
 

@@ -442,3 +442,15 @@ def test_a_journal_that_may_not_be_read_is_told(tmp_path, monkeypatch):
     with pytest.raises(JournalError, match=r"j cannot be used \(Permission denied\)") as caught:
         open_journal(tmp_path / "j")
     assert caught.value.kind == "failed"
+
+
+def test_a_file_whose_making_was_cut_short_reads_as_a_journal_without_rows(tmp_path):
+    """Killed between the file and its tables: whoever only looks sees nothing, and changes nothing."""
+    path = tmp_path / "j"
+    path.touch()
+    looking = open_journal(path, read_only=True)
+    assert looking.execute("SELECT count(*) FROM item").fetchone() == (0,)
+    with pytest.raises(sqlite3.OperationalError):
+        looking.execute("DELETE FROM item")
+    looking.close()
+    assert path.read_bytes() == b""

@@ -9,7 +9,7 @@ import pytest
 from books import Book, accepted, intent, lost, rows, sound, states, task
 from children import child, kill
 
-from omni_async.errors import InvalidRequestError, JournalError, OmniError, SubmissionUncertainError
+from omni_async.errors import Fault, InvalidRequestError, JournalError, OmniError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, SqliteJournal, State, fallback, store
 from omni_async.models import TaskStatus
 from tests.failing_disk import Disk
@@ -75,7 +75,7 @@ async def test_closed_before_it_was_opened(make, tmp_path):
     """Nothing is made; nor is it opened any more."""
     journal = make()
     await journal.aclose()
-    with pytest.raises(JournalError, match="is closed") as caught:
+    with pytest.raises(JournalError, match="^the journal is closed$") as caught:
         await journal.open()
     assert not caught.value.may_have_charged
     assert list(tmp_path.iterdir()) == []
@@ -144,6 +144,7 @@ async def test_a_create_from_intent_to_end(make, tmp_path):
     journal = make(notify=True)
     assert await journal.intend(intent("k", metadata={"n": 1})) is None
     assert states(tmp_path / "j") == {"k": "SUBMITTING"}
+    assert rows(tmp_path / "j")["k"]["notify"]
     assert await journal.pending() == []
     assert await journal.answered(intent("k"), accepted("t-1")) == "SUBMITTED"
     (pending,) = await journal.pending()
@@ -172,6 +173,12 @@ async def test_pending_are_ones_own(make):
 async def test_who_tells(make):
     """Who was asked to, of his own rows, when they are over, and once."""
     tells, silent = make(notify=True), make()
+    await silent.intend(intent("l"))
+    await silent.answered(intent("l"), accepted("t-2"))
+    assert not (await silent.finished(task("t-2"))).notify
+    await silent.intend(intent("m"))
+    await silent.answered(intent("m"), accepted("t-3"))
+    assert (await tells.finished(task("t-3"))).notify
     await tells.intend(intent("k"))
     await tells.answered(intent("k"), accepted("t-1"))
     entry = await tells.run(lambda ledger: ledger.entry("k"))
@@ -198,6 +205,7 @@ async def test_room_is_everybodys(make):
 async def test_the_uncertain_of_ones_own_gateway(make):
     """Others are others' to settle."""
     journal = make()
+    await journal.intend(intent("c"))
     for key, gateway in (("a", "jimmy"), ("b", "toapis")):
         await journal.intend(intent(key, gateway=gateway))
         await journal.answered(intent(key), lost())
@@ -389,7 +397,50 @@ async def test_a_task_of_another_row_is_a_conflict_and_nothing_to_note(make, tmp
     assert caught.value.kind == "conflict"
     assert not fallback.fallback_of(tmp_path / "j").exists()
     await journal.settle(intent("b"), "SUBMITTED", "found", task_id="t-2")
-    assert rows(tmp_path / "j")["b"]["task_id"] == "t-2"
+    row = rows(tmp_path / "j")["b"]
+    assert (row["task_id"], row["detail"]) == ("t-2", "found")
+
+
+async def test_row_35_what_was_looked_up_is_noted_too(make, tmp_path, disk):
+    """Row 35: with its task, which the next look enters."""
+    journal = make()
+    await journal.intend(intent("k"))
+    await journal.answered(intent("k"), lost())
+    disk.fail("full")
+    with pytest.raises(JournalError) as caught:
+        await journal.settle(intent("k"), "SUBMITTED", "found", task_id="t-1")
+    assert caught.value.may_have_charged
+    disk.mend()
+    assert [entry.task_id for entry in await journal.claim()] == ["t-1"]
+
+
+def test_what_it_is_unless_told(tmp_path):
+    """Shared, without a limit, telling nobody, and following what others left."""
+    journal = SqliteJournal(str(tmp_path / "j"), gateway="jimmy")
+    assert journal.path == tmp_path / "j"
+    assert (journal.exclusive, journal.room, journal.notify, journal.follow_others) == (False, None, False, True)
+    assert not SqliteJournal(tmp_path / "j", gateway="jimmy", follow_others=False).follow_others
+
+
+@pytest.mark.parametrize("word", [{"task_id": "t"}, {"not_charged": True}, {"pay_again": True}])
+def test_settled_without_a_loop(tmp_path, word):
+    """As the command line does it."""
+    book = Book(tmp_path / "j")
+    book.uncertain("k")
+    book.ledger.begin()
+    entry = store.resolve(book.ledger, "k", **word)
+    book.ledger.commit()
+    assert entry.state == ("SUBMITTED" if word == {"task_id": "t"} else "PLANNED")
+    assert book.entry("k").owner == ("" if word == {"task_id": "t"} else "me")
+    book.close()
+
+
+async def test_settling_needs_no_words(make, tmp_path):
+    """Then none are kept."""
+    journal = make()
+    await journal.intend(intent("k"))
+    await journal.settle(intent("k"), "PLANNED")
+    assert rows(tmp_path / "j")["k"]["detail"] is None
 
 
 async def test_row_34_an_intent_that_cannot_be_written_is_not_insisted_on(make, tmp_path, disk):
@@ -455,9 +506,10 @@ async def test_not_exactly_one_answer_settles_nothing(make, word, tmp_path):
     journal = make()
     await journal.intend(intent("k"))
     await journal.answered(intent("k"), lost())
-    words = "is no id of a task" if word not in WRONG else "say one of task_id, not_charged and pay_again"
-    with pytest.raises(InvalidRequestError, match=words) as caught:
+    fault = Fault("settle", "say one of task_id, not_charged and pay_again")
+    with pytest.raises(InvalidRequestError) as caught:
         await journal.resolve("k", **word)
+    assert caught.value.faults == ((fault,) if word in WRONG else (Fault("task_id", "is no id of a task"),))
     assert caught.value.may_have_charged
     assert states(tmp_path / "j") == {"k": "UNCERTAIN"}
 

@@ -139,6 +139,35 @@ async def test_a_job_that_fails_spoils_no_other(writing, disk, tmp_path, case):
     assert disk.commits == commits - (commits == 4)
 
 
+@pytest.mark.parametrize("case", FAILS)
+async def test_of_two_jobs_the_one_that_fails_spoils_not_the_other(writing, disk, tmp_path, case):
+    """Whichever comes first."""
+    bad, error, _ = FAILS[case]
+    for number, order in enumerate(([0, 1], [1, 0])):
+        first = await held(writing, disk)
+        jobs = [bad, insert(f"k{number}")]
+        ended = [asyncio.ensure_future(writing.run(jobs[which])) for which in order]
+        await asyncio.sleep(0)
+        disk.gate.set()
+        results = dict(zip(order, await asyncio.gather(*ended, return_exceptions=True), strict=True))
+        await first
+        assert isinstance(results[0], error)
+        assert results[1] is None
+    assert set(rows(tmp_path / "j")) == {"k0", "k1"}
+
+
+async def test_a_database_that_has_gone_fails_each_call_and_the_thread_goes_on(tmp_path, disk, closed):
+    """Nobody waits for ever."""
+    one = Writer(lambda: (disk.ledger(open_journal(tmp_path / "j")), lambda: closed.append(True)))
+    await one.open()
+    with pytest.raises(JournalError, match="cannot be used"):
+        await one.run(lambda ledger: ledger.connection.close())
+    with pytest.raises(JournalError, match="cannot be used"):
+        await one.run(insert("k"))
+    await one.aclose()
+    assert closed == [True]
+
+
 async def test_what_fails_for_no_reason_of_ours_is_a_journal_error(writing):
     """With the word of what it was, and nothing else."""
     with pytest.raises(JournalError, match=r"the journal cannot be used \(odd\)"):
@@ -188,7 +217,7 @@ async def test_a_caller_who_goes_changes_nothing(writing, disk, tmp_path):
     [
         (JournalError("locked", kind="locked"), "locked"),
         (OSError(13, "Permission denied"), "Permission denied"),
-        (SystemExit(), "SystemExit"),
+        (SystemExit("private"), r"the journal cannot be used \(SystemExit\)"),
     ],
     ids=repr,
 )
@@ -210,7 +239,7 @@ async def test_closed_it_is_closed(writing, closed, tmp_path):
     last = asyncio.ensure_future(writing.run(insert("last")))
     await asyncio.sleep(0)
     writing.end()
-    with pytest.raises(JournalError, match="the journal is closed") as caught:
+    with pytest.raises(JournalError, match="^the journal is closed$") as caught:
         await writing.run(insert("late"))
     assert not caught.value.may_have_charged
     await writing.aclose()
@@ -271,9 +300,14 @@ async def test_whether_it_is_busy(writing, disk):
     assert not writing.belongs_to(None)
     assert not writing.busy
     first = await held(writing, disk)
+    more = [asyncio.ensure_future(writing.run(insert(key))) for key in "ab"]
+    await asyncio.sleep(0)
     assert writing.busy
+    first.add_done_callback(lambda _: busy.append(writing.busy))
+    busy: list[bool] = []
     disk.gate.set()
-    await first
+    await asyncio.gather(first, *more)
+    assert busy == [True]
     assert not writing.busy
     writing.end()
     assert writing.busy or not writing._thread.is_alive()
