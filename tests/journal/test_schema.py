@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from books import Book, intent, rows, sound, writing
+from books import Book, accepted, intent, rows, sound, writing
 from children import child
 
 from omni_async.errors import JournalError
@@ -28,6 +28,16 @@ def contents(folder):
 def value(connection, pragma):
     """A pragma's value."""
     return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+def full(path):
+    """A journal of many pages."""
+    book = Book(path)
+    with writing(book.ledger) as ledger:
+        for number in range(300):
+            ledger.intend(intent(f"k{number}", inputs="x" * 500), owner="me")
+            ledger.answered(f"k{number}", accepted(f"t{number}"))
+    book.close()
 
 
 def killed_writer(path, *statements):
@@ -169,10 +179,7 @@ def refused(path, kind, match, **options):
 def test_row_37_a_damaged_journal_is_left_as_it_is(tmp_path, how, read_only):
     """Row 37: whatever is broken, it is told, with the way to recover, and not one byte changes."""
     path = tmp_path / "j"
-    book = Book(path)
-    for number in range(300):
-        book.submitted(f"k{number}", inputs="x" * 500)
-    book.close()
+    full(path)
     data = path.read_bytes()
     broken = {
         "no database": b"this is a shopping list\n" * 100,
@@ -232,10 +239,7 @@ def test_another_programs_database_is_left_as_it_is(tmp_path, statement, crashed
 def test_a_big_journal_is_not_checked_as_a_whole(tmp_path, monkeypatch):
     """That would take long: its head is looked at, and what is broken shows when it is met."""
     path = tmp_path / "j"
-    book = Book(path)
-    for number in range(300):
-        book.submitted(f"k{number}", inputs="x" * 500)
-    book.close()
+    full(path)
     data = path.read_bytes()
     path.write_bytes(data[: 4096 * 9] + b"\xff" * 4096 * 5 + data[4096 * 14 :])
     monkeypatch.setattr(schema, "CHECKED", path.stat().st_size)

@@ -75,7 +75,7 @@ async def test_closed_before_it_was_opened(make, tmp_path):
     """Nothing is made; nor is it opened any more."""
     journal = make()
     await journal.aclose()
-    with pytest.raises(JournalError, match="^the journal is closed$") as caught:
+    with pytest.raises(JournalError, match=r"^the journal is closed$") as caught:
         await journal.open()
     assert not caught.value.may_have_charged
     assert list(tmp_path.iterdir()) == []

@@ -239,7 +239,7 @@ async def test_closed_it_is_closed(writing, closed, tmp_path):
     last = asyncio.ensure_future(writing.run(insert("last")))
     await asyncio.sleep(0)
     writing.end()
-    with pytest.raises(JournalError, match="^the journal is closed$") as caught:
+    with pytest.raises(JournalError, match=r"^the journal is closed$") as caught:
         await writing.run(insert("late"))
     assert not caught.value.may_have_charged
     await writing.aclose()

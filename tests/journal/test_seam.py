@@ -1,0 +1,105 @@
+"""What `submit` sees of a journal: whatever it raises is ours, and what was paid and not written is told loudly."""
+
+import logging
+
+import pytest
+from books import accepted, intent, lost, refused
+
+from omni_async.errors import JournalError, SubmissionUncertainError
+from omni_async.journal import Answer, Book, NoJournal, NotNow
+from omni_async.models import VideoTask
+from tests.fault_server import RecordingJournal
+
+
+class Odd(RecordingJournal):
+    """Gives what it is told to."""
+
+    async def answered(self, intent, answer):
+        """Another state than that of the answer."""
+        await super().answered(intent, answer)
+        return "UNCERTAIN"
+
+
+async def test_what_it_says_is_passed_on():
+    """Arguments and answers."""
+    journal = Odd()
+    journal.known = VideoTask(task_id="t")
+    book = Book(journal)
+    assert await book.intend(intent("k")) is journal.known
+    assert await book.answered(intent("k"), accepted("t-1", detail="fine")) == "UNCERTAIN"
+    assert await book.settle(intent("k"), "SUBMITTED", "found", task_id="t-2") is None
+    assert await book.settle(intent("k"), "PLANNED") is None
+    assert journal.calls == [
+        ("intend", "k"),
+        ("answered", "t-1", "SUBMITTED", "fine"),
+        ("settle", "t-2", "SUBMITTED", "found"),
+        ("settle", "", "PLANNED", ""),
+    ]
+
+
+CALLS = {
+    "intend": (lambda book: book.intend(intent("k")), None, False),
+    "accepted": (lambda book: book.answered(intent("k"), accepted("t-1")), "t-1", True),
+    "lost": (lambda book: book.answered(intent("k"), lost()), None, True),
+    "candidate": (lambda book: book.answered(intent("k"), lost("t-9")), "t-9", True),
+    "refused": (lambda book: book.answered(intent("k"), refused()), None, False),
+    "for now": (lambda book: book.answered(intent("k"), Answer(state="PLANNED")), None, False),
+    "found": (lambda book: book.settle(intent("k"), "SUBMITTED", "found", task_id="t-2"), "t-2", True),
+    "not sent": (lambda book: book.settle(intent("k"), "PLANNED", "not sent"), None, False),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("kind", ["full", "failed", "locked", "foreign", "other"])
+async def test_what_it_raises_is_ours_and_tells_what_may_have_been_paid(caplog, call, kind):
+    """With the task id; loudly, where money may have gone and nobody has written it down."""
+    wanted, task_id, paid = CALLS[call]
+    journal = RecordingJournal()
+    error = OSError(5, "private") if kind == "foreign" else JournalError("said", kind=kind)
+    journal.fail = dict.fromkeys(("intend", "answered", "settle"), error)
+    with pytest.raises(JournalError) as caught:
+        await wanted(Book(journal))
+    told = caught.value
+    assert told.task_id == task_id
+    if kind == "foreign":
+        then = "before anything was sent" if call == "intend" else "after the create was sent: note its task id"
+        assert told.args[0] == f"the journal failed {then} (OSError)"
+    else:
+        assert told is error
+    if kind != "other":
+        assert told.may_have_charged is paid
+    loud = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
+    line = f"a create was sent and could not be written down; its task id is {task_id or 'not known'}"
+    assert loud == ([line] if paid else [])
+    assert "private" not in f"{told}{caplog.text}"
+
+
+async def test_what_is_no_failure_is_passed_on_as_it_is(caplog):
+    """Somebody else is at it; or it is uncertain from before."""
+    journal = RecordingJournal()
+    journal.fail["intend"] = hold = NotNow("wait", 2.0)
+    with pytest.raises(NotNow) as caught:
+        await Book(journal).intend(intent())
+    assert caught.value is hold
+    assert (hold.why, hold.seconds, str(hold)) == ("wait", 2.0, "wait")
+    journal.fail["intend"] = SubmissionUncertainError("lost")
+    with pytest.raises(SubmissionUncertainError) as told:
+        await Book(journal).intend(intent())
+    assert told.value.may_have_charged
+    assert not caplog.records
+
+
+async def test_nothing_is_kept_by_no_journal():
+    """Every call is answered."""
+    book = Book(NoJournal())
+    assert await book.intend(intent()) is None
+    assert await book.answered(intent(), accepted()) == "SUBMITTED"
+    assert await book.settle(intent(), "PLANNED") is None
+    assert await NoJournal().claim() == await NoJournal().pending() == ()
+
+
+def test_what_is_private_is_in_no_repr():
+    """Inputs, metadata and bodies."""
+    shown = repr([intent(inputs="CANARY", metadata={"a": "CANARY"}), accepted(body=b"CANARY")])
+    assert "CANARY" not in shown
+    assert "task-k" in shown
