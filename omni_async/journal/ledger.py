@@ -227,9 +227,12 @@ class Ledger:
         )
         return [name for (name,) in self.connection.execute(query) if name is not None]
 
-    def take_over(self, owner: str, dead: Sequence[str], gateway: str) -> list[Entry]:
-        """Make the rows of dead owners one's own; what they were sending is uncertain. Gives those rows."""
-        keys = [key for name in dead for key in self._unfinished(name, gateway)]
+    def take_over(self, owner: str, dead: Sequence[str], gateway: str, *, untold: bool = True) -> list[Entry]:
+        """Make the rows of dead owners one's own; what they were sending is uncertain. Gives those rows.
+
+        Finished ones that are `untold` are left to others by one who tells nobody.
+        """
+        keys = [key for name in dead for key in self._unfinished(name, gateway, untold=untold)]
         for key, state in keys:
             if state is State.SUBMITTING:
                 self._record(key, "taken over", State.UNCERTAIN, LOST)
@@ -237,12 +240,12 @@ class Ledger:
             self.connection.execute("UPDATE item SET owner = ? WHERE key = ?", (owner, key))
         return [self._must(key) for key, _ in keys]
 
-    def _unfinished(self, owner: str, gateway: str) -> list[tuple[str, State]]:
+    def _unfinished(self, owner: str, gateway: str, *, untold: bool) -> list[tuple[str, State]]:
         query = (
             f"SELECT key, state FROM item WHERE gateway = ? AND owner = ? AND ({_LIVE}"  # noqa: S608
-            " OR (notify = 1 AND finished_at IS NOT NULL))"
+            " OR (? AND notify = 1 AND finished_at IS NOT NULL))"
         )
-        return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner))]
+        return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner, untold))]
 
     def running(self) -> int:
         """Rows that may be running at their gateway."""

@@ -56,7 +56,7 @@ class SqliteJournal:
         notify: bool = False,
         follow_others: bool = True,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
         self.gateway, self.exclusive, self.room, self.notify = gateway, exclusive, room, notify
         self.follow_others = follow_others
         self._owner: Ownership | None = None
@@ -91,7 +91,7 @@ class SqliteJournal:
 
     def _opened(self) -> tuple[Ledger, Callable[[], None]]:
         """In the writer's thread: the lock first, then the database."""
-        path = self.path.absolute()
+        path = self.path
         if not path.parent.is_dir():
             raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
         owner = Ownership(path, exclusive=self.exclusive)
@@ -175,9 +175,9 @@ class SqliteJournal:
         owner = self._owner
         if owner is None:
             return []
-        fallback.merge(self.path.absolute(), ledger)
+        fallback.merge(self.path, ledger)
         dead = [name for name in ledger.owners() if not name or not owner.alive(name)]
-        taken = ledger.take_over(owner.name, dead, self.gateway)
+        taken = ledger.take_over(owner.name, dead, self.gateway, untold=self.notify)
         left = set(ledger.owners())
         for name in dead:
             if name and name not in left:
@@ -199,7 +199,13 @@ class SqliteJournal:
         """Record a task's end; gives its row, or None if it has none here."""
         if not task.status.finished:
             return None
-        return await self.run(lambda ledger: ledger.finished(self.gateway, task, notify=self.notify))
+        return await self.run(lambda ledger: self._finished(ledger, task))
+
+    def _finished(self, ledger: Ledger, task: VideoTask) -> Entry | None:
+        entry = ledger.finished(self.gateway, task, notify=self.notify)
+        if entry is not None and entry.notify and entry.owner == self.owner and not self.notify:
+            ledger.disown(entry.key)  # taken over from one who tells, for the next who does
+        return entry
 
     async def told(self, key: str) -> None:
         """`on_finished` has returned for this row."""

@@ -503,6 +503,16 @@ def test_taking_over(book):
     assert book.take_over("me", [], "jimmy") == []
 
 
+def test_who_tells_nobody_leaves_what_is_to_be_told(book):
+    """He follows what runs; what is over and untold waits for one who tells."""
+    book.submitted("runs", owner="dead", notify=True)
+    book.submitted("over", owner="dead", notify=True)
+    book.finished("jimmy", task("task-over"))
+    assert [row.key for row in book.take_over("silent", ["dead"], "jimmy", untold=False)] == ["runs"]
+    assert book.entry("over").owner == "dead"
+    assert [row.key for row in book.take_over("teller", ["dead"], "jimmy")] == ["over"]
+
+
 # --- looking, cleaning -------------------------------------------------------------------------------------------
 
 

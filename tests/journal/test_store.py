@@ -193,6 +193,40 @@ async def test_who_tells(make):
     assert not tells.tells(await tells.run(lambda ledger: ledger.entry("k")))
 
 
+async def test_what_is_to_be_told_comes_to_one_who_tells(make, tmp_path):
+    """A client without `on_finished` follows it, and then gives it away; it keeps nothing from being told."""
+    dead = make(notify=True)
+    for key in ("runs", "over"):
+        await dead.intend(intent(key))
+        await dead.answered(intent(key), accepted(f"t-{key}"))
+    await dead.finished(task("t-over"))
+    await dead.aclose()
+    silent = make()
+    assert [entry.key for entry in await silent.claim()] == ["runs"]
+    assert not silent.tells(await silent.finished(task("t-runs")))
+    assert await silent.claim() == []
+    teller = make(notify=True)
+    assert {entry.key for entry in await teller.claim()} == {"runs", "over"}
+    assert all(teller.tells(entry) for entry in await teller.claim()) is True
+    assert {row["owner"] for row in rows(tmp_path / "j").values()} == {teller.owner}
+
+
+async def test_where_it_is_does_not_change_with_the_working_folder(tmp_path, monkeypatch, disk):
+    """A relative path is what it was when the client was made, also for what cannot be written."""
+    monkeypatch.chdir(tmp_path)
+    journal = SqliteJournal("j", gateway="jimmy")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    await journal.intend(intent("k"))
+    disk.fail("full")
+    with pytest.raises(JournalError):
+        await journal.answered(intent("k"), accepted("t-1"))
+    disk.mend()
+    assert [entry.task_id for entry in await journal.claim()] == ["t-1"]
+    await journal.aclose()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 async def test_room_is_everybodys(make):
     """Tasks of all who share the file count."""
     one, two = make(room=2), make(room=2)
