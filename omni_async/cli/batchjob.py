@@ -114,7 +114,7 @@ class Job:
             return attrs.evolve(await work.summary(), stopped=DECLINED)
         lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"
         screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}")))
-        self.tally.begin(work.progress, work.client.stats, to_pay=plan.to_pay)
+        self.tally.begin(work.progress, work.client.stats, unsent=plan.unsent, to_pay=plan.to_pay)
         return await work.run()
 
     async def _agreed(self, screen: Screen, plan: Plan) -> bool:

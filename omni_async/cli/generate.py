@@ -11,13 +11,14 @@ import attrs
 import typer
 
 from ..client import OmniClient
-from ..errors import OmniError, SubmissionUncertainError
+from ..errors import JournalError, OmniError, SubmissionUncertainError
 from ..files import content_hash
 from ..identity import fingerprint_of
 from ..journal import State as RowState
 from ..models import VideoRequest, VideoTask
 from ..references import local_references
 from ..safety import file_name
+from ..settings import base_url_of, dialect_of
 from .board import ROW, Row, State
 from .connect import Target, connected
 from .dryrun import plan
@@ -44,8 +45,8 @@ from .screen import Screen, Show
 from .settling import settle_line
 
 _VIDEO = "Video"
-OUTPUT = "output"
-"""Key in a request's metadata: where its video was to go, for a `wait` that goes on with it."""
+OUTPUT, BASE = "output", "base_url"
+"""Keys in a request's metadata: where its video was to go and where it was asked for, for a `wait` that goes on."""
 
 
 def _field(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
@@ -159,7 +160,8 @@ def generate(
         mode=mode,
         extra=_extra(extra or []),
         custom_id=custom_id,
-        metadata={ROW: "1"} | ({OUTPUT: _absolute(output)} if output else {}),
+        metadata={ROW: "1", BASE: base_url_of(dialect_of(gateway), base_url)}
+        | ({OUTPUT: _absolute(output)} if output else {}),
     )
     if dry_run:
         shown = plan(request, gateway=gateway, base_url=base_url)
@@ -244,6 +246,9 @@ class Job:
         entry = await journal.run(lambda ledger: ledger.entry(key))
         if entry is None:
             return None
+        base = entry.data.get(BASE)
+        if base is not None and base != self.request.metadata[BASE]:
+            raise JournalError(f"{key!r} is known from {base}: give this one an id of its own", may_have_charged=False)
         if entry.state is RowState.SUBMITTING:  # of a command that was killed, unless it is just being sent
             await client.studio.followed().take_over()
         hashes = {path: await content_hash(Path(path)) for _, path in local_references(self.request)}

@@ -1,6 +1,7 @@
 """What the user's own journal has unfinished: for a `wait` without ids."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import attrs
 
 from ..client import OmniClient
+from ..dialects import DIALECTS
 from ..journal import Entry, Ledger, State
 from ..safety import file_name
-from .generate import OUTPUT
+from ..settings import base_url_of, dialect_of
+from .connect import Target
+from .generate import BASE, OUTPUT
 from .ledgers import own_path
 from .settling import settle_line
 
@@ -24,7 +28,7 @@ class Leftover:
     Args:
         tasks: Tasks to wait for, each with the file that its video was to go to.
         uncertain: Ids of rows that wait to be settled.
-        elsewhere: How many tasks run at other gateways.
+        elsewhere: How many rows are unfinished elsewhere, by the options that reach them.
     """
 
     tasks: Mapping[str, Path | None]
@@ -35,23 +39,33 @@ class Leftover:
         """What a person has to be told of."""
         if not (self.tasks or self.uncertain or self.elsewhere):
             yield "nothing is unfinished"
-        for gateway, count in self.elsewhere.items():
-            yield f"{count} unfinished at {gateway}: omni-async wait --gateway {gateway}"
+        for options, count in self.elsewhere.items():
+            yield f"{count} unfinished elsewhere: omni-async wait {options}"
         for key in self.uncertain:
             yield f"{key} may have been paid; look in the gateway's console, then {settle_line(own_path(), key)}"
 
 
-async def unfinished(client: OmniClient) -> Leftover:
+async def unfinished(client: OmniClient, target: Target) -> Leftover:
     """What is unfinished in the client's journal, whoever began it."""
-    follower, gateway = client.studio.followed(), client.dialect.name
+    follower = client.studio.followed()
     await follower.take_over()  # creates that a killed command left: found again, or uncertain
     rows = [entry for entry in await follower.journal.run(_open) if entry.state is not State.SUCCEEDED or _file(entry)]
-    here = [entry for entry in rows if entry.gateway == gateway]
+    base = base_url_of(client.dialect, target.base_url)
+    here = [entry for entry in rows if entry.gateway == target.gateway and entry.data.get(BASE, base) == base]
+    keys = {entry.key for entry in here}
     return Leftover(
         tasks={entry.task_id: _file(entry) for entry in here if entry.task_id and entry.state is not State.UNCERTAIN},
         uncertain=tuple(entry.key for entry in here if entry.state is State.UNCERTAIN),
-        elsewhere=Counter(entry.gateway for entry in rows if entry.gateway != gateway),
+        elsewhere=Counter(_options(entry) for entry in rows if entry.key not in keys),
     )
+
+
+def _options(entry: Entry) -> str:
+    """The options that reach a row's gateway."""
+    base = entry.data.get(BASE)
+    own = dialect_of(entry.gateway).base_url if entry.gateway in DIALECTS else None
+    words = ["--gateway", entry.gateway, *(["--base-url", str(base)] if base not in (None, own) else [])]
+    return shlex.join(words)
 
 
 def _open(ledger: Ledger) -> list[Entry]:

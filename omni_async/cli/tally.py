@@ -104,8 +104,7 @@ class Tally:
         self._progress: Callable[[], Progress] | None = None
         self._stats: Callable[[], Stats] | None = None
         self._began = clock()
-        self._to_pay = 0
-        self._unsent: int | None = None
+        self._unsent = self._to_pay = 0
         self._stored = 0
         self._pause, self._pause_ends = ("", ""), -math.inf
         self._samples: deque[_Sample] = deque()
@@ -118,16 +117,18 @@ class Tally:
         """The sheet is through, and nothing runs yet."""
         self.read = None
 
-    def begin(self, progress: Callable[[], Progress], stats: Callable[[], Stats], *, to_pay: int) -> None:
+    def begin(self, progress: Callable[[], Progress], stats: Callable[[], Stats], *, unsent: int, to_pay: int) -> None:
         """The run begins.
 
         Args:
             progress: Tells where it stands.
             stats: Tells what is known of the account's limits.
-            to_pay: Rows that will be sent at most.
+            unsent: Rows that were not sent yet.
+            to_pay: How many of them will be sent at most.
         """
         self.read, self._began = None, self.clock()
-        self._progress, self._stats, self._to_pay = progress, stats, to_pay
+        self._progress, self._stats = progress, stats
+        self._unsent, self._to_pay = unsent, to_pay
 
     @property
     def running(self) -> bool:
@@ -183,8 +184,6 @@ class Tally:
 
     def _left(self, now: float, rows: Mapping[Stand, int], *, closed: bool) -> float | None:
         """Seconds for what is under way and for what will still be sent: not for what a bound leaves unsent."""
-        if self._unsent is None:
-            self._unsent = rows[Stand.WAITING]
         sent = self._unsent - rows[Stand.WAITING]
         to_send = 0 if closed else min(rows[Stand.WAITING], max(self._to_pay - sent, 0))
         rate = self._over(lambda sample: sample.ended, now)

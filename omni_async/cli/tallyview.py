@@ -151,8 +151,9 @@ def reading_text(count: int) -> str:
 
 def uncertain_text(count: int) -> str:
     """What uncertain rows mean, in a line."""
-    rows = "row" if count == 1 else "rows"
-    return f"{count:,} {rows} may have been paid and have no task id: settle them afterwards"
+    if count == 1:
+        return "1 row may have been paid and has no task id: settle it afterwards"
+    return f"{count:,} rows may have been paid and have no task id: settle them afterwards"
 
 
 # --- without a terminal ------------------------------------------------------------------------------------------

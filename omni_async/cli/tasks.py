@@ -154,7 +154,7 @@ class Errand:
         screen.resumes_with(target.resuming(self.output))
         journal = await own_journal(screen, target, make=False)
         async with screen, connected(target, screen.board.on_event, journal) as client:
-            files, code = await self._wanted(screen, client)
+            files, code = await self._wanted(screen, client, target)
             for task_id, file in files.items():
                 row = Row(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=file is not None)
                 screen.board.add(task_id, row)
@@ -163,13 +163,13 @@ class Errand:
             )
         return worst([code, *codes])
 
-    async def _wanted(self, screen: Screen, client: OmniClient) -> tuple[dict[str, Path | None], int]:
+    async def _wanted(self, screen: Screen, client: OmniClient, target: Target) -> tuple[dict[str, Path | None], int]:
         """The file of each task, and the exit code of what cannot be waited for."""
         if self.ids:
             return {task_id: self.file(task_id) for task_id in self.ids}, DONE
         if client.studio.journal is None:
             return {}, FAILED  # why was told
-        left = await unfinished(client)
+        left = await unfinished(client, target)
         for line in left.lines():
             screen.note(line)
         many = len(left.tasks) > 1

@@ -1,0 +1,480 @@
+"""`batch`: every video of a sheet, from its plan to its exit code, and each way it can be ended."""
+
+import csv
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+import attrs
+import pytest
+
+from omni_async.batch import Summary
+from omni_async.cli import batchjob
+from omni_async.cli.batchjob import code_of, told
+from omni_async.cli.exits import lines_of
+from omni_async.errors import Fault, InvalidRequestError
+from omni_async.journal import State
+from omni_async.journal.owners import Ownership
+
+from .conftest import command, environment
+from .test_emulate import interrupt_in
+
+PROMPT = "a cat nobody else may read about"
+
+
+def sheet(count=3, name="shots.csv", **columns):
+    """A sheet of as many rows."""
+    with Path(name).open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["id", "prompt", *columns])
+        for number in range(1, count + 1):
+            values = (value(number) if callable(value) else value for value in columns.values())
+            out.writerow([f"r{number}", f"{PROMPT} {number}", *values])
+    return name
+
+
+@pytest.fixture
+def batch(omni, gateway):
+    """Run a batch against a gateway that goes on between runs."""
+    running = []
+
+    def start(**scenario):
+        running.append(gateway(**scenario))
+
+    def run(*words, **scenario):
+        if scenario or not running:
+            start(**scenario)
+        ran = omni("batch", *words, "--base-url", running[-1].url, "--poll", "0.05")
+        assert PROMPT not in ran.out + ran.err
+        return ran
+
+    run.start = start
+    run.ledger = lambda: running[-1].emulator.ledger
+    run.url = lambda: running[-1].url
+    return run
+
+
+def states(folder="shots"):
+    return {row["id"]: row["status"] for row in map(json.loads, Path(folder, "results.jsonl").read_text().splitlines())}
+
+
+class TestTheWay:
+    """A sheet that works."""
+
+    def test_a_sheet(self, batch):
+        """The plan and the sums are on stderr, the folder is all of stdout, and the videos lie in it."""
+        ran = batch(sheet())
+        assert (ran.code, ran.out) == (0, "shots\n")
+        assert ran.err.startswith("3 new\nto pay: 3 videos\n  3 × text-to-video ")
+        assert ran.err.endswith("\n3 done\n")
+        assert states() == dict.fromkeys(("r1", "r2", "r3"), "succeeded")
+        assert all(Path("shots/videos", f"r{number}.mp4").exists() for number in (1, 2, 3))
+
+    def test_again_pays_nothing(self, batch):
+        """The same command says that there is nothing to pay."""
+        batch(sheet())
+        again = batch("shots.csv")
+        assert again.code == 0
+        assert "nothing to pay\n" in again.err
+        assert len(batch.ledger().charges) == 3
+
+    def test_as_json(self, batch):
+        """One document with the sums."""
+        ran = batch(sheet(), "--json")
+        assert {name: ran.json[name] for name in ("folder", "done", "failed", "uncertain", "unsent")} == {
+            "folder": "shots", "done": 3, "failed": 0, "uncertain": 0, "unsent": 0
+        }  # fmt: skip
+        assert ran.json["states"] == {"DONE": 3}
+
+    def test_quiet(self, batch):
+        """-q says nothing when all went well, and the rest when not."""
+        assert batch(sheet(), "-q").err == ""
+        ran = batch(sheet(4), "-q", "--retry-failed", faults=[{"kind": "fail"}])
+        assert ran.code == 1
+        assert ran.err.startswith("3 done · 1 failed\n")
+
+    def test_a_limit_leaves_rows_for_the_next_run(self, batch):
+        """Rows that were not sent are exit code 4, and the line that is told sends them."""
+        ran = batch(sheet(), "--limit", "1", "-o", "my shots")
+        assert ran.code == 4
+        assert "1 done · 2 not sent\nstopped: --limit 1 is reached\n" in ran.err
+        line = f"to go on: omni-async batch shots.csv --out 'my shots' --gateway jimmy --base-url {batch.url()}\n"
+        assert ran.err.endswith(line)
+        assert batch("--out", "my shots").code == 0
+
+    def test_failed_rows(self, batch):
+        """Code 1, and where to read why."""
+        ran = batch(sheet(), faults=[{"kind": "fail", "prompt": "about 2"}])
+        assert ran.code == 1
+        assert "2 done · 1 failed\n" in ran.err
+        assert "why they failed: omni-async journal shots --state failed,rejected,expired,canceled\n" in ran.err
+
+    def test_uncertain_rows(self, batch):
+        """Code 3, before that of failed ones, and the lines that show and settle them."""
+        ran = batch(sheet(), faults=[{"kind": "html_200", "prompt": "about 1"}, {"kind": "fail", "prompt": "about 2"}])
+        assert ran.code == 3
+        assert "1 row may have been paid and have no task id: omni-async journal shots --state uncertain" in ran.err
+        assert "omni-async settle shots ID --task-id T | --not-charged | --pay-again\n" in ran.err
+
+    def test_stdin(self, batch):
+        """`-` reads stdin, and the folder alone goes on."""
+        batch.start()
+        words = ("batch", "-", "--out", "other", "--base-url", batch.url(), "--poll", "0.05", "--limit", "1")
+        process = subprocess.run(
+            command(*words),
+            input='{"prompt": "one"}\n{"prompt": "two"}\n', capture_output=True, text=True, timeout=20,
+            env=environment(),
+        )  # fmt: skip
+        assert process.returncode == 4
+        assert "to go on: omni-async batch --out other --gateway jimmy" in process.stderr
+        assert batch("--out", "other").code == 0
+
+    def test_a_reader_that_leaves_ends_nothing(self, batch):
+        """Stdout closed early: the videos are made all the same."""
+        batch.start()
+        sheet(2)
+        words = " ".join(command("batch", "shots.csv", "--base-url", batch.url(), "--poll", "0.05", "--json"))
+        subprocess.run(["sh", "-c", f"{words} | true"], stderr=subprocess.DEVNULL, env=environment(), timeout=20)
+        assert states() == {"r1": "succeeded", "r2": "succeeded"}
+
+    def test_test_videos_are_kept_apart(self, omni, batch, scenario):
+        """With --emulator the folder has a name of its own, and neither kind is taken for the other."""
+        tried = omni("batch", sheet(2), "--emulator", "--scenario", scenario())
+        assert (tried.code, tried.out) == (0, "shots-emulator\n")
+        assert "to pay: 2 videos" in batch("shots.csv").err
+        mixed = batch("shots.csv", "-o", "shots-emulator")
+        assert mixed.code == 2
+        assert "was begun with the emulator: its videos are test pictures" in mixed.err
+        other = omni("batch", "shots.csv", "-o", "shots", "--emulator", "--scenario", scenario())
+        assert other.code == 2
+        assert "was begun without the emulator" in other.err
+
+
+class TestDryRun:
+    """The plan alone."""
+
+    def test_it_needs_no_key_and_makes_nothing(self, omni, monkeypatch):
+        """The plan is the result; there is no folder afterwards."""
+        monkeypatch.delenv("JIMMYAI_API_KEY")
+        ran = omni("batch", sheet(), "--dry-run")
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.startswith("3 new\nto pay: 3 videos\n")
+        assert ran.out.endswith("dry run: nothing was sent or entered\n")
+        assert not Path("shots").exists()
+
+    def test_as_json(self, omni):
+        """One document."""
+        plan = omni("batch", sheet(), "--dry-run", "--json").json
+        assert (plan["to_pay"], plan["new"], plan["bad"]) == (3, 3, 0)
+
+    def test_what_it_costs(self, omni):
+        """Prices times counts; a bound without prices is refused."""
+        Path("prices.json").write_text('{"*": 0.5}')
+        assert "cost: 1.50" in omni("batch", sheet(), "--dry-run", "--prices", "prices.json").out
+        ran = omni("batch", "shots.csv", "--max-cost", "1")
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert "--prices FILE" in ran.err
+
+    def test_faults_as_json(self, omni):
+        """A program gets each fault with its line."""
+        ran = omni("batch", sheet(2, duration=7), "--dry-run", "--json")
+        assert ran.code == 2
+        assert [fault[:18] for fault in ran.json["error"]["faults"]] == ["line 2: duration: ", "line 3: duration: "]
+        assert ran.json["error"]["message"].count("\n") == 0
+
+
+class TestRefused:
+    """What is refused before anything is made or sent."""
+
+    def test_faults_have_their_lines(self, omni):
+        """Every fault of every line, and none of the prompts."""
+        ran = omni("batch", sheet(3, duration=lambda number: 7 if number != 2 else 6, resolution="99p"), "--emulator")
+        assert (ran.code, ran.out) == (2, "")
+        lines = ran.err.splitlines()
+        assert lines[0] == "error: nothing was sent: 5 faults on 3 lines of the sheet"
+        assert lines[1] == "  line 2: duration: 7 is not possible with Gemini-Omini; allowed: 4, 6, 8, 10"
+        assert [line[:9] for line in lines[1:]] == ["  line 2:", "  line 2:", "  line 3:", "  line 4:", "  line 4:"]
+
+    def test_a_thousand_lines_of_them(self, omni):
+        """All of them up to 1,000 lines; beyond that, how many there are."""
+        ran = omni("batch", sheet(1500, duration=7), "--dry-run")
+        lines = ran.err.splitlines()
+        assert len(lines) == 1002
+        assert lines[-2].startswith("  line 1001: duration: ")
+        assert lines[-1] == "  and 500 more lines with faults"
+
+    def test_on_a_terminal_lines_have_a_column_of_their_own(self, monkeypatch):
+        """Several faults of a line stand below each other."""
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+        faults = (Fault("line 12: duration", "7 is odd", (4, 6)), Fault("line 12: prompt", "required text"),
+                  Fault("line 9999", "is no UTF-8"), Fault("line 10000: line", "a quote is never closed"),
+                  Fault("file", "and 4 more lines with faults"))  # fmt: skip
+        assert lines_of(InvalidRequestError("x", faults=faults)) == [
+            "error: nothing was sent: 4 faults on 3 lines of the sheet",
+            "  line 12     duration: 7 is odd; allowed: 4, 6",
+            "              prompt: required text",
+            "  line 9999   is no UTF-8",
+            "  line 10000  a quote is never closed",
+            "  and 4 more lines with faults",
+        ]
+
+    @pytest.mark.parametrize(
+        ("words", "line"),
+        [
+            ([], "name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help"),
+            (["-"], "rows from stdin need a folder for what is made of them: --out DIR"),
+            (["none.csv"], "none.csv: there is no such file"),
+            (["folder"], "folder is a folder: to go on with the batch in it, say --out folder"),
+        ],
+    )
+    def test_nothing_to_read(self, omni, words, line):
+        """One line says what to do, and nothing is made."""
+        Path("folder").mkdir()
+        before = sorted(Path().iterdir())
+        ran = omni("batch", *words)
+        assert (ran.code, ran.err) == (2, f"error: {line}\n")
+        assert sorted(Path().iterdir()) == before
+
+    def test_a_folder_without_a_batch(self, omni):
+        """--out alone needs one that was begun."""
+        ran = omni("batch", "--out", "new", "--dry-run")
+        assert ran.code == 2
+        assert "holds no batch yet" in ran.err
+
+    def test_no_key(self, omni, monkeypatch):
+        """Told before anything is made."""
+        monkeypatch.delenv("JIMMYAI_API_KEY")
+        ran = omni("batch", sheet())
+        assert ran.code == 2
+        assert "JIMMYAI_API_KEY" in ran.err
+        assert not Path("shots").exists()
+
+    def test_a_batch_of_another_gateway(self, batch, omni, monkeypatch):
+        """The line that is told goes on with it, also where only the other key is there."""
+        batch(sheet())
+        monkeypatch.delenv("JIMMYAI_API_KEY")
+        for words in (["shots.csv"], ["--out", "shots"], ["--out", "shots", "--dry-run"]):
+            ran = omni("batch", *words, "-g", "toapis")
+            assert (ran.code, ran.err) == (
+                2, "error: the batch in shots was begun with jimmy: add --gateway jimmy, or another --out\n"
+            )  # fmt: skip
+
+    def test_a_folder_in_use(self, batch):
+        """A second batch on the same folder is told so, and changes nothing."""
+        batch(sheet())
+        owner = Ownership(Path("shots/journal.sqlite3").absolute(), exclusive=True)
+        ran = batch("shots.csv", "--json")
+        owner.release()
+        assert ran.code == 1
+        assert "is in use by another process" in ran.err
+        assert ran.json["error"]["type"] == "JournalError"
+
+    def test_a_wrong_key(self, batch):
+        """The gateway refuses it: nothing more is sent, and the rows are left for the right one."""
+        ran = batch(sheet(), keys=["another"])
+        assert ran.code == 4
+        assert "stopped: the key is refused" in ran.err
+
+
+SUM = Summary(folder=Path("x"), states={})
+
+
+class TestCodes:
+    """Exit codes, worst first."""
+
+    @pytest.mark.parametrize(
+        ("states", "code"),
+        [
+            ({}, 0),
+            ({State.DONE: 1}, 0),
+            ({State.DONE: 1, State.FAILED: 1}, 1),
+            ({State.SUCCEEDED: 1}, 1),
+            ({State.SUBMITTED: 1}, 1),
+            ({State.FAILED: 1, State.PLANNED: 1}, 4),
+            ({State.FAILED: 1, State.PLANNED: 1, State.UNCERTAIN: 1}, 3),
+            ({State.EXPIRED: 1}, 1),
+            ({State.REJECTED: 1}, 1),
+        ],
+    )
+    def test_precedence(self, states, code):
+        """Uncertain before unsent before failed."""
+        assert code_of(attrs.evolve(SUM, states=states)) == code
+
+    def test_what_is_told_of_nothing(self):
+        """A batch without anything to do says so."""
+        assert told(SUM, "again") == ["nothing to do"]
+
+
+class TestEnded:
+    """Ctrl-C and SIGTERM."""
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_while_it_runs(self, batch, number, code):
+        """No more is sent, what runs is left at the gateway, and the line that resumes is told and does."""
+        batch.start(task_seconds=1.5)
+        interrupt_in(0.8, number)
+        ran = batch(sheet(), "--concurrency", "1")
+        assert ran.code == code
+        assert "stopping: creates in flight are waited for; once more leaves at once\n" in ran.err
+        assert "2 not sent · 1 still under way\nto go on: omni-async batch shots.csv --out shots" in ran.err
+        assert batch("--out", "shots").code == 0
+        assert len(batch.ledger().charges) == 3
+
+    def test_with_nothing_left_it_is_no_interruption(self, monkeypatch, batch):
+        """A signal that comes when all is done changes nothing."""
+        real = batchjob.Batch.run
+
+        async def run_and_stop(work):
+            summary = await real(work)
+            os.kill(os.getpid(), signal.SIGTERM)
+            import asyncio
+
+            await asyncio.sleep(5)
+            return summary
+
+        monkeypatch.setattr(batchjob.Batch, "run", run_and_stop)
+        ran = batch(sheet())
+        assert (ran.code, ran.out) == (0, "shots\n")
+
+    def test_twice(self, started, batch):
+        """The second leaves within a second, and says what that may mean."""
+        batch.start(faults=[{"kind": "hang", "seconds": 10, "charged": True}])
+        process = started("batch", sheet(), "--base-url", batch.url())
+        deadline = time.monotonic() + 15
+        while not batch.ledger().charges and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        while not process.stderr.readline().startswith("stopping"):
+            pass
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5)
+        assert time.monotonic() - began < 1
+        assert process.returncode == 130
+        assert err.startswith(
+            "left at once: creates in flight may have been charged; the next run shows them as uncertain\n"
+            "to go on: omni-async batch shots.csv --out shots"
+        )
+
+    def test_while_a_pipe_gives_nothing(self, batch):
+        """A sheet that never ends does not hold whoever leaves: nothing was sent."""
+        batch.start()
+        reading, writing = os.pipe()
+        process = subprocess.Popen(
+            command("batch", "-", "--out", "other", "--base-url", batch.url()),
+            stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+        )  # fmt: skip
+        deadline = time.monotonic() + 10
+        while not Path("other/journal.sqlite3").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        os.close(reading)
+        os.close(writing)
+        assert (process.returncode, out) == (130, "")
+        assert err == "stopping; once more leaves at once\nleft; nothing was sent\n"
+
+
+class Terminal:
+    """The program on a pseudo terminal, which is its own."""
+
+    def __init__(self, *words, stdin=None):
+        self.primary, replica = pty.openpty()
+        self.process = subprocess.Popen(
+            command(*words), stdin=stdin or replica, stdout=replica, stderr=replica, start_new_session=True,
+            env=environment(TERM="xterm-256color"), preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(replica)
+        self.text = ""
+
+    def until(self, words, limit=15.0):
+        """Read on until these words stand there, or it ends."""
+        deadline = time.monotonic() + limit
+        while words not in self.text and time.monotonic() < deadline:
+            if select.select([self.primary], [], [], 0.1)[0]:
+                try:
+                    self.text += os.read(self.primary, 65536).decode(errors="replace")
+                except OSError:
+                    break
+        return self
+
+    def type(self, letters):
+        os.write(self.primary, letters.encode())
+        return self
+
+    def ended(self):
+        self.until("\0")
+        code = self.process.wait(5)
+        os.close(self.primary)
+        return code
+
+
+class TestTheQuestion:
+    """More than a hundred videos on a terminal are asked for first."""
+
+    QUESTION = "Pay for 101 videos? [y/N] "
+
+    @pytest.fixture
+    def asked(self, batch):
+        sheet(101, name="many.csv")
+        batch.start()
+        words = ("batch", "many.csv", "--base-url", batch.url(), "--poll", "0.05", "--progress", "plain")
+        return Terminal(*words).until(self.QUESTION)
+
+    @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
+    def test_no(self, asked, answer, batch):
+        """Anything but a yes sends nothing, and rows that were not sent are code 4."""
+        assert asked.type(answer).ended() == 4
+        assert "101 not sent\r\nstopped: you said no\r\nto go on: omni-async batch many.csv" in asked.text
+        assert not batch.ledger().charges
+
+    def test_ctrl_c(self, asked, batch):
+        """A Ctrl-C at the question is 130 at once; nothing was sent."""
+        asked.process.send_signal(signal.SIGINT)
+        assert asked.ended() == 130
+        assert not batch.ledger().charges
+        assert "101 not sent" in asked.text
+
+    def test_yes(self, asked, batch):
+        """A yes begins."""
+        asked.type("y\n").until("done")
+        assert asked.ended() == 0
+        assert len(batch.ledger().charges) == 101
+
+    def test_a_sheet_on_stdin_leaves_the_terminal_for_the_answer(self, batch):
+        """The question is put to the terminal itself."""
+        batch.start()
+        sheet(101, name="many.csv")
+        with Path("many.csv").open() as rows:
+            asked = Terminal("batch", "-", "--out", "many", "--base-url", batch.url(), stdin=rows)
+            assert asked.until(self.QUESTION).type("n\n").ended() == 4
+        assert self.QUESTION in asked.text
+
+    @pytest.mark.parametrize("words", [["--yes"], ["--limit", "100"]])
+    def test_not_asked(self, batch, words):
+        """--yes, or a hundred at most."""
+        batch.start(keys=["another"])
+        sheet(101, name="many.csv")
+        terminal = Terminal("batch", "many.csv", "--base-url", batch.url(), "--progress", "plain", *words)
+        assert terminal.ended() == 4
+        assert "[y/N]" not in terminal.text
+
+
+def test_on_a_terminal_the_picture_lives(batch):
+    """Bars are drawn in place, the cursor comes back, the sums stand at the end."""
+    batch.start(task_seconds=0.5)
+    terminal = Terminal("batch", sheet(3), "--base-url", batch.url(), "--poll", "0.05")
+    assert terminal.ended() == 0
+    assert "at the gateway" in terminal.text
+    assert PROMPT not in terminal.text
+    assert "100% of 3" in terminal.text
+    assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
+    assert terminal.text.rstrip().endswith("shots\r\n3 done")
