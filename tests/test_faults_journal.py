@@ -40,6 +40,7 @@ from tests.journalled import (
     states,
     written,
 )
+from tests.test_cancellation import SteppedLoop
 from tests.test_faults_create import ENDS, FRESH, INSERTED, PHASES, RATE, REUSED, _cut_after_the_id
 from tests.warp import WarpLoop
 
@@ -169,6 +170,38 @@ async def test_row_27_cancelled_while_it_waits_for_leave_there_is_no_row(tmp_pat
         await asyncio.wait({waiting})
         await first
         assert set(rows(tmp_path)) == {"first"}
+
+
+@pytest.mark.parametrize(("act", "state"), [(ACCEPT, "SUBMITTED"), (DROP, "UNCERTAIN")], ids=["accepted", "lost"])
+def test_rows_27_and_28_cancelled_after_any_step_the_file_tells_what_was_sent(tmp_path, act, state):
+    """Rows 27 and 28: no row or a planned one if nothing was sent, else what it came to; nothing stays in between."""
+    sent = 0
+    for step in range(0, 120, 3):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        with asyncio.Runner(loop_factory=SteppedLoop) as runner:
+            reached, posts = runner.run(_cancelled_after(step, folder, act))
+        assert states(folder).get("mine") in ((state,) if posts else (None, "PLANNED"))
+        assert posts <= 1
+        sent += posts and reached
+    assert not reached, "the last steps must lie behind the end"
+    assert sent
+
+
+async def _cancelled_after(step, folder, act):
+    async with FaultServer([act]) as server:
+        server.always["GET"] = HANG
+        client, loop = client_of(folder, server), asyncio.get_running_loop()
+        await client.studio.journal.open()
+        caller = loop.create_task(client.submit(PROMPT, custom_id="mine"))
+        loop.at_step, loop.count = caller.cancel, step
+        await asyncio.wait({caller})
+        reached, loop.count = loop.count is None, None
+        if not caller.cancelled():
+            caller.exception()
+        await client.aclose()
+        assert client.limiter.load().in_flight == 0
+        return reached, len(server.posts)
 
 
 @pytest.mark.parametrize(
