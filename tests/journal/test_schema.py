@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -118,6 +119,27 @@ def test_an_empty_file_becomes_a_journal(tmp_path):
     assert sound(tmp_path / "j")
 
 
+@pytest.mark.parametrize("connected", [False, True])
+def test_an_empty_file_reads_as_a_journal_without_rows(tmp_path, connected, monkeypatch):
+    """Nothing is made of it, nor anywhere else; from whatever thread it is read."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "j"
+    path.touch()
+    if connected:
+        other = sqlite3.connect(path)
+        other.execute("PRAGMA journal_mode = WAL")
+        other.close()
+    before = contents(tmp_path)
+    connection = open_journal(path, read_only=True)
+    assert connection.isolation_level is None
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(lambda: list(Ledger(connection).entries())).result() == []
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("INSERT INTO note VALUES ('a', 'b')")
+    connection.close()
+    assert contents(tmp_path) == before
+
+
 def test_a_file_that_has_its_mode_and_no_tables_yet_becomes_a_journal(tmp_path):
     """As a crash between the first two steps leaves it."""
     connection = sqlite3.connect(tmp_path / "j")
@@ -190,7 +212,7 @@ def test_row_37_a_damaged_journal_is_left_as_it_is(tmp_path, how, read_only):
     path.write_bytes(broken)
     error = refused(path, "damaged", "is damaged", read_only=read_only)
     assert "left as it is, because it tells what was paid" in str(error)
-    assert "`.recover`" in str(error)
+    assert str(error).endswith("copy it, and recover what it holds with SQLite's `.recover`")
     assert error.may_have_charged
 
 

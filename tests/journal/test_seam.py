@@ -12,12 +12,22 @@ from tests.fault_server import RecordingJournal
 
 
 class Odd(RecordingJournal):
-    """Gives what it is told to."""
+    """Remembers the intents, and gives what it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.intents = []
 
     async def answered(self, intent, answer):
         """Another state than that of the answer."""
+        self.intents.append(intent)
         await super().answered(intent, answer)
         return "UNCERTAIN"
+
+    async def settle(self, intent, state, detail="", *, task_id=None):
+        """Noted."""
+        self.intents.append(intent)
+        await super().settle(intent, state, detail, task_id=task_id)
 
 
 async def test_what_it_says_is_passed_on():
@@ -35,6 +45,7 @@ async def test_what_it_says_is_passed_on():
         ("settle", "t-2", "SUBMITTED", "found"),
         ("settle", "", "PLANNED", ""),
     ]
+    assert journal.intents == [intent("k")] * 3
 
 
 CALLS = {
