@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; None takes this process's.
     """
     _leave_quietly()
+    _fill_standard_files()
     try:
         for name in ("platformdirs", "rich", "typer"):
             importlib.import_module(name)
@@ -26,6 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .app import execute
 
     return execute(arguments)
+
+
+def _fill_standard_files() -> None:
+    """Where one of them is closed, a journal or a socket would get its number, and uvloop would end in an abort."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _leave_quietly() -> None:

@@ -51,8 +51,8 @@ def program(
 ) -> None:
     """Gemini Omni videos from the command line: describe, submit, follow, download.
 
-    Nothing paid is lost: ids are shown the moment they are known, and a
-    create is never sent twice.
+    Nothing paid is lost: ids are shown the moment they are known and kept
+    (omni-async journal), and a create is never sent twice.
 
     Start here, no key needed:
 

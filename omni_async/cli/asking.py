@@ -22,7 +22,12 @@ def asks(*, taken: bool) -> bool:
         if file is not None:
             os.close(file)
         return file is not None
-    return sys.stdin.isatty()
+    return at_terminal()
+
+
+def at_terminal() -> bool:
+    """Whether what a person types is what stdin gives."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _terminal() -> int | None:
@@ -41,7 +46,7 @@ async def confirmed(question: str) -> bool:
     def read() -> None:
         # Not through sys.stdin: whoever leaves meanwhile would leave its lock held, and Python cannot end then.
         try:
-            said = os.read(0 if sys.stdin.isatty() else _terminal() or 0, 1024)
+            said = os.read(0 if at_terminal() else _terminal() or 0, 1024)
         except OSError:
             said = b""
         with contextlib.suppress(RuntimeError):  # the loop has ended

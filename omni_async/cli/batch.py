@@ -1,5 +1,6 @@
 """`batch`: every video of a sheet."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,7 @@ RedoEdited = Annotated[
 Limit = Annotated[int | None, _bound("--limit", help="Pay for so many videos at most.", min=0)]
 PriceFile = Annotated[
     Path | None,
-    _bound("--prices", metavar="FILE", help='JSON such as {"1080p": 0.9, "*": 0.5}: words of a kind, and an amount.'),
+    _bound("--prices", metavar="FILE", help='JSON such as {"1080p": 0.9, "*": 0.5}, or a CSV with kind and price.'),
 ]
 MaxCost = Annotated[float | None, _bound("--max-cost", help="Pay so much at most; needs --prices.", min=0.0)]
 Concurrency = Annotated[int | None, _bound("--concurrency", help="Tasks running at the gateway at most.", min=1)]
@@ -68,7 +69,13 @@ StopAfter = Annotated[
     int | None, _bound("--stop-after-failures", help="Send no more when so many rows have failed.", min=1)
 ]
 WaitFor = Annotated[
-    float | None, _bound("--timeout", metavar="SECONDS", help="Wait for one task so long at most.", min=0.01)
+    float | None,
+    _bound(
+        "--timeout",
+        metavar="SECONDS",
+        help="Wait for one task so long at most; the next run goes on with it.",
+        min=0.01,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many videos will be paid.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the sheet and show the plan; needs no key.")]
@@ -148,6 +155,8 @@ def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder
         raise UsageError("name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help")
     if file == "-" and out_dir is None:
         raise UsageError("rows from stdin need a folder for what is made of them: --out DIR")
+    if file == "-" and sys.stdin is None:
+        raise UsageError("there is no stdin to read rows from")
     if file not in (None, "-") and not Path(str(file)).exists():
         raise UsageError(f"{file}: there is no such file")
     if file not in (None, "-") and Path(str(file)).is_dir():

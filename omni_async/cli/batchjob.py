@@ -11,7 +11,7 @@ from ..batch import Batch, Bounds, Plan, Summary, Wishes
 from ..batch.folder import Folder
 from ..errors import OmniError
 from ..journal import Ledger, open_journal
-from .asking import asks, confirmed
+from .asking import asks, at_terminal, confirmed
 from .connect import Target, served
 from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError
 from .output import as_json
@@ -105,6 +105,8 @@ class Job:
 
     async def _run(self, screen: Screen, target: Target, work: Batch, again: str) -> Summary:
         await work.journal.run(lambda ledger: _write_served(ledger, emulator=target.emulator))
+        if self.source == "-" and at_terminal():
+            screen.note("reading rows from this terminal: end them with Ctrl-D")
         plan = await work.plan(progress=self.tally.reading)
         self.tally.planned()
         if not screen.show.quiet:

@@ -6,8 +6,11 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TextIO
 
+TOGETHER = 200
+"""Lines in one write."""
 _SHOWN_CONTROLS = frozenset("\n\t")
 
 
@@ -49,10 +52,12 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def write_all(stream: TextIO, lines: Iterable[str]) -> None:
-    """Write many lines as they come, none of them held; only a terminal has to be kept from what would steer it."""
+    """Write any number of lines, few of them held; only a terminal has to be kept from what would steer it."""
     shown = printable if stream.isatty() else str
+    texts = (shown(text) + "\n" for text in lines)
     with until_left(stream):
-        stream.writelines(shown(text) + "\n" for text in lines)
+        while piece := "".join(islice(texts, TOGETHER)):
+            stream.write(piece)
 
 
 def out(text: str) -> None:

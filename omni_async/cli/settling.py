@@ -33,7 +33,7 @@ def settle(
     place: Annotated[
         Path, typer.Argument(metavar="DIR_OR_FILE", help="The batch's folder, or the journal's file or folder.")
     ],
-    key: Annotated[str, typer.Argument(metavar="ID", help="The row, as `omni-async journal` shows it.")],
+    key: Annotated[str, typer.Argument(metavar="ID", help="The row, as omni-async journal shows it.")],
     task_id: Annotated[
         str | None, typer.Option("--task-id", metavar="T", help="It was accepted: this is its task. Costs nothing.")
     ] = None,

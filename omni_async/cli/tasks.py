@@ -39,7 +39,7 @@ _HELP = "Task ids, as the gateway gave them"
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help=f"{_HELP}.")]
 MaybeIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID...]", help=f"{_HELP}; none goes on with what generate left unfinished."),
+    typer.Argument(metavar="ID...", help=f"{_HELP}; none goes on with what generate left unfinished."),
 ]
 
 
@@ -119,7 +119,6 @@ def wait(
     Examples:
 
       omni-async wait
-
       omni-async wait task_0123456789 -o cat.mp4
       omni-async wait task_0123456789 task_9876543210 -o videos/
     """

@@ -121,3 +121,15 @@ def test_python_m_is_the_same_program():
     )  # fmt: skip
     assert ran.returncode == 2
     assert ran.stderr == "error: No such command 'bogus'; see omni-async --help\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files(closed, tmp_path):
+    """A program started without stdin, stdout or stderr, as some schedulers do, works all the same."""
+    words = (
+        f"{sys.executable} -W error -m omni_async generate cat --emulator -o cat.mp4 -q --scenario quick.json {closed}"
+    )
+    (tmp_path / "quick.json").write_text('{"task_seconds": 0.1, "queue_seconds": 0}')
+    ran = subprocess.run(["sh", "-c", words], capture_output=True, text=True, env=environment(), timeout=20)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "cat.mp4").exists()

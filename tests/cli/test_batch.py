@@ -383,6 +383,18 @@ class TestEnded:
         assert err == "stopping; once more leaves at once\nleft; nothing was sent\n"
 
 
+def test_without_stdin(batch):
+    """Where there is none, rows cannot come from it, and nobody can be asked."""
+    batch.start()
+    words = ("batch", sheet(1), "--base-url", batch.url(), "--poll", "0.05")
+    closed = {"stdin": None, "preexec_fn": lambda: os.close(0), "env": environment(), "timeout": 20, "text": True}
+    ran = subprocess.run(command(*words), capture_output=True, **closed)
+    assert (ran.returncode, ran.stdout) == (0, "shots\n")
+    assert ran.stderr.endswith("1 done\n")
+    ran = subprocess.run(command("batch", "-", "-o", "x"), capture_output=True, **closed)
+    assert (ran.returncode, ran.stderr) == (2, "error: there is no stdin to read rows from\n")
+
+
 class Terminal:
     """The program on a pseudo terminal, which is its own."""
 
@@ -457,6 +469,14 @@ class TestTheQuestion:
             asked = Terminal("batch", "-", "--out", "many", "--base-url", batch.url(), stdin=rows)
             assert asked.until(self.QUESTION).type("n\n").ended() == 4
         assert self.QUESTION in asked.text
+
+    def test_rows_can_be_typed(self, batch):
+        """A terminal may be the sheet: that it is read is said, and Ctrl-D ends it."""
+        batch.start()
+        words = ("batch", "-", "-o", "typed", "--base-url", batch.url(), "--poll", "0.05", "--progress", "plain")
+        typed = Terminal(*words).until("end them with Ctrl-D\r\n")
+        assert typed.type('{"prompt": "a"}\n\x04').ended() == 0
+        assert "1 done" in typed.text
 
     @pytest.mark.parametrize("words", [["--yes"], ["--limit", "100"]])
     def test_not_asked(self, batch, words):
