@@ -1,9 +1,10 @@
 """A batch is killed again and again while it pays, and judged by the gateway's ledger.
 
-    python tests/crash/kill_loop.py --kills 1000 --rows 6000 --seed 1                  kill -9 at random moments
-    python tests/crash/kill_loop.py --signal TERM --kills 200 --rows 8000              the same with SIGTERM
-    python tests/crash/kill_loop.py --signal INT --kills 200 --rows 8000               with Ctrl-C
-    python tests/crash/kill_loop.py --signal INT2 --kills 50 --rows 4000               with a second Ctrl-C 50 ms later
+    python tests/crash/kill_loop.py --kills 1000 --rows 6000 --delay 0.1        kill -9 at random moments
+    python tests/crash/kill_loop.py --signal TERM --kills 200 --rows 3000       the same with SIGTERM
+    python tests/crash/kill_loop.py --signal INT --kills 200 --rows 3000        with Ctrl-C
+    python tests/crash/kill_loop.py --signal INT2 --kills 100 --rows 1500 --delay 0.5     a second Ctrl-C 50 ms later
+    python tests/crash/kill_loop.py --kills 60 --rows 1000 --video-bytes 3000000 --video-rate 6000000     amid downloads
 
 After KILL and INT2 the rows in flight may be uncertain; after TERM and INT none may. The exit code is 0 when no
 promise was broken; the table of figures is printed either way.

@@ -23,6 +23,8 @@ from rig import GatewayProcess, Life, add_rows, batch_words, row_id
 KINDS = {"sync": ("fdatasync,fsync", "EIO"), "write": ("pwrite64", "ENOSPC"), "video": ("write", "ENOSPC")}
 IN_ORDER = {0, 3}
 STOPPED = {1, 4}
+UNMET = 5
+"""So many batches in a row without a fault end the loop: they make fewer calls than that."""
 
 
 class Fault:
@@ -105,6 +107,20 @@ class Fault:
         self.faults.append(f"{self.kind} no. {self.number}{then}: {what}")
 
 
+def until_unmet(kind, given):
+    """One batch for each number, until no thread makes so many calls any more."""
+    unmet = 0
+    for number in range(given.first, given.last + 1, given.step):
+        with tempfile.TemporaryDirectory() as folder:
+            fault = Fault(folder, kind, number, rows=given.rows, from_then_on=given.from_then_on).run()
+        for told in fault.faults:
+            print("FAULT", told, flush=True)
+        yield fault
+        unmet = 0 if fault.hits else unmet + 1
+        if unmet == UNMET:
+            return
+
+
 def main(words=None):
     """The command; gives its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -117,17 +133,14 @@ def main(words=None):
     given = parser.parse_args(words)
     if shutil.which("strace") is None:
         sys.exit("strace is not installed")
-    began, hit, codes, uncertain, broken = time.monotonic(), 0, Counter(), 0, 0
+    began, done = time.monotonic(), []
     for kind in given.kinds:
-        for number in range(given.first, given.last + 1, given.step):
-            with tempfile.TemporaryDirectory() as folder:
-                fault = Fault(folder, kind, number, rows=given.rows, from_then_on=given.from_then_on).run()
-            hit, uncertain, broken = hit + bool(fault.hits), uncertain + fault.uncertain, broken + bool(fault.faults)
-            codes[fault.broken_code] += 1
-            for told in fault.faults:
-                print("FAULT", told, flush=True)
-    print(f"batches {sum(codes.values())}, of these met by the fault {hit}, uncertain rows {uncertain}")
-    print(f"exit codes {dict(codes)}")
+        done += list(until_unmet(kind, given))
+    broken = sum(bool(fault.faults) for fault in done)
+    codes = Counter(fault.broken_code for fault in done)
+    print(f"batches {len(done)}, of these met by the fault {sum(bool(fault.hits) for fault in done)}")
+    print(f"uncertain rows {sum(fault.uncertain for fault in done)}")
+    print(f"exit codes {dict(codes)} while it failed")
     print(f"broken promises in {broken}; seconds {time.monotonic() - began:.0f}")
     return 1 if broken else 0
 
