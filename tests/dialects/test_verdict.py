@@ -385,6 +385,46 @@ def test_the_advice_on_a_wrong_route_replaces_the_usual_one():
     assert CHAT_ROUTE in str(error_of(Refusal(K.BAD_REQUEST, "c", "invalid apitype: -1"), reply(400, {})))
 
 
+@pytest.mark.parametrize("where", ["usage", "data"])
+@pytest.mark.parametrize(
+    "name", ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens"]
+)
+def test_counted_tokens_tell_of_a_chat_route(name, where):
+    """By any of their names, at the top or under `data`; an empty account tells nothing."""
+    usage = {name: 3}
+    assert explain("", {"usage": usage} if where == "usage" else {"data": {"usage": usage}}) == CHAT_ROUTE
+    assert explain("", {"usage": {"other": 3}}) == explain("", {"data": {"usage": {}}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "host"),
+    [
+        ({}, "its own host"),
+        ({"location": "/elsewhere?sig=1"}, "its own host"),
+        ({"location": "https://[broken"}, "its own host"),
+        ({"location": "https://a.example/x?sig=1"}, "a.example"),
+        ({"location": f"https://{'a' * 150}/"}, "a" * 100),
+    ],
+)
+def test_a_redirect_is_told_by_its_host(headers, host):
+    """Nothing else of where it leads, and not endlessly."""
+    reason = judge_create(JIMMY, reply(302, body=b"", headers=headers)).reason
+    assert reason == f"HTTP 302, a redirect to {host}, which was not followed"
+
+
+def test_what_is_too_short_to_be_private_is_shown():
+    """Four letters are taken out; three would take half the text along."""
+    assert scrubbed("a cat, abcd", ("cat", "abcd")) == "a cat, …"
+
+
+def test_an_unreadable_answer_names_its_request():
+    """To quote to the gateway's support; its kind is told in so many letters."""
+    odd = unreadable(reply(502, body=b"abc", headers={"x-request-id": "req-1", "content-type": "x" * 99}))
+    assert odd.request_id == "req-1"
+    assert str(odd).startswith(f"no usable answer (HTTP 502, 3 bytes of {'x' * 60})")
+    assert "of unknown type)" in str(unreadable(reply(502, body=b"")))
+
+
 def test_an_unreadable_answer_is_an_error_by_its_size_and_type():
     """An answer that is neither result nor refusal is told by status, size and type only."""
     raised = unreadable(reply(502, body=b"<html>", headers={"content-type": "text/html; charset=x"}), gateway="jimmy")
