@@ -323,7 +323,7 @@ class Journals(RuleBasedStateMachine):
 TestJournals = Journals.TestCase
 TestJournals.settings = settings(
     max_examples=int(os.environ.get("JOURNAL_EXAMPLES", "500")),
-    stateful_step_count=25,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
