@@ -22,6 +22,8 @@ from .tally import Tally
 EMULATED = "emulator"
 """The note of a batch that was made of test videos."""
 DECLINED = "you said no"
+UNCLAIMED = "a create finished after its caller had gone"
+"""The warning of a drained create: the journal has it, and the next run follows it."""
 PATIENCE = 2.0
 """Seconds to end in good order while nothing was sent: a sheet may come from a pipe that never ends."""
 
@@ -75,6 +77,7 @@ class Job:
         """Plan, ask, run, and tell what came of it."""
         again = self.again(target)
         screen.leaves_with(Leaving(lost=("left; nothing was sent",), patience=PATIENCE))
+        screen.hushed = UNCLAIMED
         async with served(target) as settings:
             work = Batch(
                 self.source,
@@ -190,9 +193,13 @@ def told(summary: Summary, again: str) -> list[str]:
     if summary.failed:
         lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled")
     if summary.uncertain:
-        rows = "1 row" if summary.uncertain == 1 else f"{summary.uncertain:,} rows"
+        rows = (
+            "1 row may have been paid and has"
+            if summary.uncertain == 1
+            else (f"{summary.uncertain:,} rows may have been paid and have")
+        )
         lines.append(
-            f"{rows} may have been paid and have no task id: omni-async journal {folder} --state uncertain; look in "
+            f"{rows} no task id: omni-async journal {folder} --state uncertain; look in "
             f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
         )
     if summary.unsent or summary.under_way:

@@ -15,7 +15,7 @@ import attrs
 
 from ..batch import Progress
 from ..breaker import LIMIT, PAUSE
-from ..events import Downloaded, Event, Throttled
+from ..events import Downloaded, Event, Retried, Submitted, Throttled
 from ..journal import State
 from ..models import Stats
 
@@ -25,6 +25,9 @@ SAMPLE = 1.0
 """Seconds between two samples at least."""
 ENOUGH = 3.0
 """Seconds of run before a speed is worth telling."""
+TROUBLE = 60.0
+"""Seconds for which a create that did not get through is told of, unless one gets through."""
+REASONS = {"NotSentError": "the gateway cannot be reached", "GatewayError": "the gateway fails"}
 BREAKER = f"{LIMIT} creates in a row ended uncertain: none is sent for {PAUSE:.0f} s"
 
 
@@ -107,6 +110,7 @@ class Tally:
         self._unsent = self._to_pay = 0
         self._stored = 0
         self._pause, self._pause_ends = ("", ""), -math.inf
+        self._trouble, self._trouble_ends = ("", ""), -math.inf
         self._samples: deque[_Sample] = deque()
 
     def reading(self, count: int) -> None:
@@ -139,6 +143,11 @@ class Tally:
         """Take an event of the library."""
         if isinstance(event, Downloaded):
             self._stored += event.size
+        elif isinstance(event, Submitted):
+            self._trouble_ends = -math.inf
+        elif isinstance(event, Retried) and event.kind == "create":
+            words = f"creates do not get through ({REASONS.get(event.reason, event.reason)}): they are tried again"
+            self._trouble, self._trouble_ends = (f"retried {event.reason}", words), self.clock() + TROUBLE
         elif isinstance(event, Throttled) and event.pause > 0:
             words = f"the gateway refused a {event.kind} for now ({event.cause}): pausing {event.pause:.1f} s"
             self._pause = (f"{event.kind} {event.cause}", words)
@@ -197,6 +206,8 @@ class Tally:
             yield "breaker", BREAKER
         if now < self._pause_ends:
             yield self._pause
+        if now < self._trouble_ends:
+            yield self._trouble
 
 
 def _account(stats: Stats) -> Iterator[str]:

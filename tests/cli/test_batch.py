@@ -120,7 +120,7 @@ class TestTheWay:
         """Code 3, before that of failed ones, and the lines that show and settle them."""
         ran = batch(sheet(), faults=[{"kind": "html_200", "prompt": "about 1"}, {"kind": "fail", "prompt": "about 2"}])
         assert ran.code == 3
-        assert "1 row may have been paid and have no task id: omni-async journal shots --state uncertain" in ran.err
+        assert "1 row may have been paid and has no task id: omni-async journal shots --state uncertain" in ran.err
         assert "omni-async settle shots ID --task-id T | --not-charged | --pay-again\n" in ran.err
 
     def test_stdin(self, batch):
@@ -326,6 +326,15 @@ class TestEnded:
         assert "2 not sent · 1 still under way\nto go on: omni-async batch shots.csv --out shots" in ran.err
         assert batch("--out", "shots").code == 0
         assert len(batch.ledger().charges) == 3
+
+    def test_a_create_in_flight_is_waited_for(self, batch):
+        """Its task is under way for the next run, which is no matter for a warning."""
+        batch.start(faults=[{"kind": "hang", "seconds": 0.8, "charged": True}])
+        interrupt_in(0.8)
+        ran = batch(sheet(1))
+        assert ran.code == 130
+        assert "warning" not in ran.err
+        assert "\n1 still under way\nto go on: " in ran.err
 
     def test_with_nothing_left_it_is_no_interruption(self, monkeypatch, batch):
         """A signal that comes when all is done changes nothing."""

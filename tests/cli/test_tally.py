@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from omni_async import Downloaded, Submitted, Throttled
+from omni_async import Downloaded, Retried, Submitted, Throttled
 from omni_async.batch import Progress
 from omni_async.cli.live import LiveView
 from omni_async.cli.plain import SilentView
@@ -155,6 +155,24 @@ class TestNumbers:
         assert BREAKER == "5 creates in a row ended uncertain: none is sent for 60 s"
         book.clock.now += 3
         assert len(book.tally.look().causes) == 2
+
+    def test_creates_that_do_not_get_through(self):
+        """The cause is told until one gets through, or none was tried for a while; looks that fail hold nothing up."""
+        book = Book(PLANNED=1)
+
+        def retried(kind, reason):
+            book.tally.on_event(Retried(gateway="jimmy", kind=kind, reason=reason, attempt=1, delay=1.0))
+            return list(book.tally.look().causes.values())
+
+        unreachable = "creates do not get through (the gateway cannot be reached): they are tried again"
+        assert retried("poll", "NotSentError") == []
+        assert retried("create", "NotSentError") == [unreachable]
+        assert retried("create", "OddError") == ["creates do not get through (OddError): they are tried again"]
+        book.tally.on_event(Submitted(gateway="jimmy", task_id="t"))
+        assert not book.tally.look().causes
+        assert retried("create", "NotSentError") == [unreachable]
+        book.clock.now += 61
+        assert not book.tally.look().causes
 
     def test_the_accounts_limits_where_they_are_known(self):
         """Slots and paces, in units that need no zeros."""
