@@ -125,9 +125,7 @@ class Submitter:
             left = None if max_wait is None else max(max_wait - waited, 0.0)
             attempt = await self._owned(await self._leave(left, breaker), create)
             if attempt.hold is not None:
-                await self._hold(attempt.hold, left)
-                if attempt.hold.round is not None:
-                    create = self._prepared(create.request, attrs.evolve(create.intent, round=attempt.hold.round))
+                create = await self._held(attempt.hold, create, left)
                 continue
             if breaker is not None:
                 breaker.ended(uncertain=attempt.error is not None and attempt.error.may_have_charged)
@@ -148,13 +146,19 @@ class Submitter:
                 raise error
             await self._back_off(error, failures, create)
 
-    async def _hold(self, hold: NotNow, left: float | None) -> None:
-        """Somebody else is sending it, or the journal's processes together run as many tasks as they may."""
+    async def _held(self, hold: NotNow, create: Create, left: float | None) -> Create:
+        """Somebody else is sending it, or the journal's processes together run as many tasks as they may.
+
+        Gives the create to try again with, which is another if its row is to be paid anew.
+        """
         if left is not None and hold.seconds > left:
             raise RateLimitError(
                 f"nothing was sent: {hold.why}, and max_wait is over", retry_after=hold.seconds, may_have_charged=False
             )
         await self._waits.until(anyio.sleep, hold.seconds)
+        if hold.round is None:
+            return create
+        return self._prepared(create.request, attrs.evolve(create.intent, round=hold.round))
 
     async def _back_off(self, error: OmniError, failures: int, create: Create) -> None:
         delay = backoff(failures - 1, self._exchange.rng)
