@@ -3,7 +3,6 @@
 import asyncio
 import heapq
 import itertools
-import math
 
 import anyio
 
@@ -52,8 +51,7 @@ class Fetcher:
         """A task has a video: it is fetched when its turn comes."""
         if entry.key not in self._taken:
             self._taken.add(entry.key)
-            expires = entry.expires_at if entry.expires_at is not None else math.inf
-            heapq.heappush(self._waiting, (expires, next(self._order), entry))
+            heapq.heappush(self._waiting, (self._store.expiry(entry), next(self._order), entry))
             self._arrived.set()
 
     async def one(self) -> None:

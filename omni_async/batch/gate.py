@@ -1,7 +1,6 @@
 """Whether a batch may send the next create: held for a while, or closed for the rest of the run."""
 
 import asyncio
-import math
 import statistics
 import time
 from collections import deque
@@ -127,9 +126,7 @@ class Backlog:
 
     def too_long(self, waiting: int, soonest: float) -> bool:
         """Whether `waiting` videos would take more than half of what is left until the soonest expiry."""
-        if not waiting or soonest == math.inf:
-            return False
-        return waiting / self._at_once * self._typical() > SHARE * max(soonest - self._wall(), 0.0)
+        return bool(waiting) and waiting / self._at_once * self._typical() > SHARE * max(soonest - self._wall(), 0.0)
 
     def _typical(self) -> float:
         """Seconds a video takes; one that is under way counts once it has taken longer than the others."""

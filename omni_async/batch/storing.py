@@ -22,8 +22,6 @@ from .folder import Folder
 PIECE = 1024 * 1024
 CHUNK = 5000
 """Stored rows whose files are looked at in one go."""
-EARLY = 3600.0
-"""Seconds after its end in which a video that is not there may still come, where nobody tells how long URLs live."""
 
 Stored = tuple[int, str, str | None, int | None]
 """A stored row: its place, key, target and size."""
@@ -69,17 +67,17 @@ class Store:
         try:
             await self._fetch(entry, target)
         except ResultExpiredError as error:
-            if not self._is_past(entry):
+            if self.expiry(entry) > self.wall():
                 raise  # it may not have reached the store from which it is fetched
             why = str(error.args[0])
             return await self.journal.run(lambda ledger: ledger.unstored(entry.key, State.EXPIRED, why))
         return await self._done(entry, target)
 
-    def _is_past(self, entry: Entry) -> bool:
-        """Whether a video's time is over, as far as anybody told."""
+    def expiry(self, entry: Entry) -> float:
+        """When a video's URL dies, in seconds since 1970: as the gateway tells, or as its documents do."""
         if entry.expires_at is not None:
-            return entry.expires_at <= self.wall()
-        return entry.finished_at is None or entry.finished_at + EARLY <= self.wall()
+            return entry.expires_at
+        return (entry.finished_at or 0.0) + self.studio.exchange.dialect.abilities.url_lifetime
 
     async def _fetch(self, entry: Entry, target: Path) -> None:
         task = entry.video_task

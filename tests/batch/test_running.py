@@ -1,0 +1,488 @@
+"""What a run does when something goes wrong: outages, refusals, uncertain creates, full disks, slow downloads."""
+
+import asyncio
+import errno
+import sqlite3
+import time
+
+import anyio
+import attrs
+import pytest
+
+from omni_async import Jimmy, run_batch
+from omni_async.batch import fetching, sending
+from omni_async.emulator import Fault
+from omni_async.journal import State
+from omni_async.journal.ledger import Ledger
+from omni_async.partfile import PartFile
+from tests.batch.batches import KEY, cats, lab
+from tests.fault_server import Act, FaultServer, http
+
+
+async def later(seconds, function):
+    """Call a function after some time."""
+    await anyio.sleep(seconds)
+    result = function()
+    if asyncio.iscoroutine(result):
+        await result
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that is full while `full` is true; `tried` counts what it refused."""
+
+    class Disk:
+        full, tried, refused_at = False, 0, ()
+
+    write = PartFile._put
+
+    def put(part, data):
+        if Disk.full:
+            Disk.tried += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(part, data)
+
+    monkeypatch.setattr(PartFile, "_put", put)
+    return Disk
+
+
+# --- nothing gets through ----------------------------------------------------------------------------------------
+
+
+async def test_a_gateway_that_is_down_from_the_beginning(tmp_path):
+    """After a minute it is given up, with the reason; the next run sends everything."""
+    async with lab(tmp_path) as here:
+        await here.emulator.stop()
+        began = anyio.current_time()
+        summary = await here.run(cats(100), confirm=None)
+        assert 55 < anyio.current_time() - began < 150
+        assert (summary.unsent, summary.failed, summary.uncertain) == (100, 0, 0)
+        assert summary.stopped.startswith("nothing can be sent")
+        await here.emulator.start()
+        assert (await here.run(cats(100), limit=3)).done == 3
+
+
+async def test_a_gateway_that_comes_up_late(tmp_path):
+    """A minute without it costs nothing, and the view says what is the matter."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        await here.emulator.stop()
+        group.start_soon(later, 70, here.emulator.start)
+        async with here.batch(cats(10)) as batch:
+            await batch.plan(balance=False)
+            group.start_soon(later, 60, lambda: told.extend(batch.progress().reasons))
+            told = []
+            assert (await batch.run()).ok
+        assert told == ["no create gets through (NotSentError), trying again"]
+        assert here.charges == 10
+
+
+async def test_an_outage_in_the_middle(tmp_path):
+    """Ten minutes without the gateway: rows wait, one of them tries now and then, and the batch goes on."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 40, here.emulator.stop)
+        group.start_soon(later, 640, here.emulator.start)
+        batch = here.batch(cats(30), bounds=sending.Bounds(concurrency=5))
+        async with batch:
+            await batch.plan()
+            summary = await batch.run()
+        assert summary.ok
+        assert here.charges == 30
+
+
+async def test_only_one_row_tries_during_an_outage(tmp_path):
+    """64 submitters do not storm a gateway that is down."""
+    events = []
+    async with lab(tmp_path) as here:
+        await here.emulator.stop()
+        await here.run(cats(200), on_event=lambda event: events.append(event))
+        # One try each at first, then one row by itself, each with the client's own few tries.
+        assert len(events) < 64 * 3 + 60
+
+
+async def test_an_outage_is_counted_from_its_own_beginning(tmp_path):
+    """A create that waited ten minutes for its slot is not given up for one refused connection."""
+    async with lab(tmp_path, task_seconds=600) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 595, here.emulator.stop)
+        group.start_soon(later, 620, here.emulator.start)
+        assert (await here.run(cats(2), concurrency=1)).ok
+
+
+async def test_a_row_that_the_gateway_trips_over(tmp_path):
+    """500 in its own words for one row: tried a few times, left for the next run, and the reason is told."""
+    async with lab(tmp_path, faults=(Fault("internal_error", on="create", prompt="cat 3"),)) as here:
+        summary = await here.run(cats(10))
+        assert (summary.done, summary.unsent, summary.failed) == (9, 1, 0)
+        assert "could not be sent" in summary.stopped
+        assert here.rows["r3"]["detail"]
+        here.fault()
+        assert (await here.run(cats(10))).ok
+        assert here.charges == 10
+
+
+async def test_a_gateway_that_trips_over_everything(tmp_path):
+    """It is not asked for each of a thousand rows: a few rows in a row, and no more is sent."""
+    async with lab(tmp_path, faults=(Fault("internal_error", on="create"),)) as here:
+        summary = await here.run(cats(1000))
+        assert summary.unsent == 1000
+        assert summary.stopped.startswith("nothing can be sent")
+        assert here.asked("create") < 64 * 3 * 3 * 2
+
+
+async def test_a_storm_of_refusals(tmp_path):
+    """Nine minutes of 429 for everything: few requests, no row fails, and the batch goes on."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        here.fault(Fault("rate_limited", on="create"))
+        group.start_soon(later, 540, here.fault)
+        summary = await here.run(cats(20))
+        assert summary.ok
+        assert here.charges == 20
+        assert here.emulator.ledger.refused["create"] < 400
+
+
+async def test_an_account_that_allows_nothing(tmp_path):
+    """429 for ever: it ends with the reason, and every row is as it was."""
+    async with lab(tmp_path, faults=(Fault("rate_limited", on="create"),)) as here:
+        summary = await here.run(cats(20))
+        assert summary.unsent == 20
+        assert summary.stopped.startswith("nothing can be sent")
+
+
+# --- refusals that concern all rows ------------------------------------------------------------------------------
+
+
+async def test_a_refused_key(tmp_path):
+    """No more is sent, what was refused counts as not sent, tasks that run are followed, the next run sends again."""
+    async with lab(tmp_path, keys=(KEY,)) as here:
+        summary = await here.run(cats(30), api_key="wrong")
+        assert (summary.unsent, summary.failed, summary.uncertain) == (30, 0, 0)
+        assert summary.stopped.startswith("the key is refused")
+        assert here.asked("create") <= 64
+        assert here.lines == []
+        plan = await here.plan(cats(30))
+        assert plan.sentence() == "30 waiting to be sent"
+        assert (await here.run(cats(30))).ok
+
+
+async def test_the_last_row_refused_for_the_balance_counts_as_not_sent(tmp_path):
+    """Running rows finish; what could not be paid is sent again by the next run."""
+    async with lab(tmp_path, balance=4.0, price=1.0, latency=0.1) as here:
+        summary = await here.run(cats(5))
+        assert (summary.done, summary.unsent, summary.failed) == (4, 1, 0)
+        assert "balance or quota" in summary.stopped
+        here.emulator.scenario = type(here.emulator.scenario)(task_seconds=5)
+        assert (await here.run(cats(5))).ok
+
+
+async def test_rows_that_wait_for_a_slot_when_admission_closes_are_not_sent(tmp_path):
+    """A slot that becomes free afterwards is not used, and nobody waits for it."""
+    async with lab(tmp_path, task_seconds=100) as here:
+        async with (
+            here.batch(cats(20), bounds=sending.Bounds(concurrency=4)) as batch,
+            anyio.create_task_group() as group,
+        ):
+            await batch.plan()
+            group.start_soon(later, 50, lambda: batch._run.gate.close("enough"))
+            summary = await batch.run()
+        assert (summary.done, summary.unsent, here.charges) == (4, 16, 4)
+        assert summary.stopped == "enough"
+
+
+async def test_rows_that_wait_for_a_slot_wait_on_while_it_is_held(tmp_path):
+    """Held for a while, no row is sent although slots are free; then all are."""
+    async with lab(tmp_path, task_seconds=100) as here:
+        async with (
+            here.batch(cats(8), bounds=sending.Bounds(concurrency=4)) as batch,
+            anyio.create_task_group() as group,
+        ):
+            await batch.plan()
+            group.start_soon(later, 50, lambda: batch._run.gate.hold("x", "a reason"))
+            group.start_soon(later, 500, lambda: batch._run.gate.release("x"))
+            group.start_soon(later, 400, lambda: seen.append((here.charges, batch.progress().reasons)))
+            seen = []
+            assert (await batch.run()).ok
+        assert seen == [(4, ("a reason",))]
+
+
+# --- uncertain creates -------------------------------------------------------------------------------------------
+
+
+async def test_the_breaker(tmp_path):
+    """Five uncertain creates in a row: no create for a minute, one probe; polls and downloads go on, no row fails."""
+    async with lab(tmp_path, task_seconds=60) as here, anyio.create_task_group() as group:
+        here.fault(Fault("drop_after_accept", on="create"))
+        group.start_soon(later, 150, here.fault)
+        times = []
+        async with here.batch(cats(20), bounds=sending.Bounds(concurrency=8)) as batch:
+            await batch.plan()
+            group.start_soon(later, 30, lambda: times.append((here.charges, batch.progress().breaker_open)))
+            group.start_soon(later, 90, lambda: times.append((here.charges, batch.progress().breaker_open)))
+            summary = await batch.run()
+        assert times == [(5, True), (6, True)]
+        assert (summary.done, summary.uncertain, summary.failed, summary.unsent) == (13, 7, 0, 0)
+        assert here.charges == 20
+
+
+async def test_two_rows_answered_with_one_task_id(tmp_path):
+    """The second is uncertain; the first is followed as if nothing had happened (FAULTS row 26)."""
+    made = {"code": "20000", "data": {"task_id": "the-same-task", "status": "queued"}}
+    async with FaultServer([http(body=made)] * 2) as server:
+        server.charges.append("the-same-task")
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
+        summary = await run_batch(cats(2), out=tmp_path / "out", concurrency=1, timeout=30, **settings)
+        assert len(server.posts) == 2
+        assert summary.uncertain == 1
+        assert summary.failed == 1  # its video lies at an address that does not answer
+
+
+async def test_no_row_is_sent_twice_whatever_the_answer(tmp_path):
+    """Rubbish, resets, silence: one POST a row, and every charge is a row that is uncertain or has its task."""
+    acts = [Act(then="close"), Act(then="reset"), Act(raw=b"HTTP/1.1 200 OK\r\n\r\n<html>", then="close"), http(503)]
+    async with FaultServer(acts) as server:
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
+        summary = await run_batch(cats(4), out=tmp_path / "out", concurrency=1, timeout=30, **settings)
+        assert summary.uncertain == 4
+        for _ in range(2):
+            await run_batch(cats(4), out=tmp_path / "out", retry_failed=True, redo_edited=True, timeout=30, **settings)
+        assert len(server.posts) == 4
+
+
+# --- the disk, and slow downloads --------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_that_gets_space(tmp_path, disk):
+    """Downloads pause, nothing new is sent, tasks are followed; with space it all goes on."""
+    async with lab(tmp_path, task_seconds=60) as here, anyio.create_task_group() as group:
+        disk.full = True
+
+        def free():
+            seen.append((here.charges, list(here.states.values()).count(State.SUCCEEDED)))
+            disk.full = False
+
+        seen = []
+        here.fault(Fault("never_ends", prompt="cat 0"))
+        group.start_soon(later, 400, free)
+        summary = await here.run(cats(20), concurrency=4, timeout=5000)
+        assert (summary.done, summary.under_way, summary.unsent) == (19, 1, 0)
+        ((charges, waiting),) = seen
+        assert charges <= 5
+        assert waiting >= 3
+
+
+async def test_a_disk_that_stays_full(tmp_path, disk):
+    """It ends in good order: nothing was paid that cannot be stored later, and the next run stores it."""
+    async with lab(tmp_path) as here:
+        disk.full = True
+        summary = await here.run(cats(200), concurrency=20)
+        assert summary.done == 0
+        assert summary.failed == here.charges == 20
+        assert summary.unsent == 180
+        assert summary.under_way == 0
+        assert "no space left" in summary.stopped
+        assert set(here.statuses.values()) == {"succeeded"}
+        assert all(line["error"].startswith("not stored: ") for line in here.lines)
+        assert not [name for name in here.videos if name.endswith(".part")]
+        disk.full = False
+        assert (await here.run(cats(200), limit=0)).done == 20
+        assert all(line["error"] is None for line in here.lines)
+        assert here.charges == 20
+
+
+async def test_a_disk_hold_ends_with_its_row(tmp_path, disk):
+    """A row that failed for space, and then for another reason, holds nobody for ever."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        disk.full = True
+
+        def free():
+            disk.full = False
+            here.fault(Fault("html_video", prompt="cat 0"))
+
+        group.start_soon(later, 45, free)
+        with anyio.fail_after(10_000):
+            summary = await here.run(cats(6), concurrency=1)
+        assert summary.done >= 5
+        assert summary.unsent == 0
+
+
+async def test_a_backlog_of_downloads_holds_creates(tmp_path):
+    """While the videos that wait would take more than half of the time until the first URL dies, nothing is sent."""
+    hasty = Jimmy()
+    hasty = attrs.evolve(hasty, abilities=attrs.evolve(hasty.abilities, url_lifetime=1200.0))
+    wall, loop = time.time(), asyncio.get_running_loop()
+    began, seen = loop.time(), []
+    async with lab(tmp_path, hasty, task_seconds=20, video_bytes=400_000) as here:
+        here.fault(Fault("slow", on="file", seconds=80))
+        async with here.batch(cats(120), bounds=sending.Bounds(concurrency=15)) as batch:
+            batch._run.fetcher.backlog._wall = lambda: wall + loop.time() - began
+
+            async def watch():
+                while True:
+                    await anyio.sleep(5)
+                    seen.append((here.charges, batch.progress().reasons))
+
+            await batch.plan()
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                assert (await batch.run()).ok
+                group.cancel_scope.cancel()
+        held = [charges for charges, reasons in seen if any("wait to be fetched" in reason for reason in reasons)]
+        assert 30 <= held[0] < 120
+        assert here.charges == 120
+
+
+async def test_videos_that_die_first_are_fetched_first(tmp_path):
+    """Of those that wait, the soonest expiry goes first."""
+    async with lab(tmp_path) as here:
+        with anyio.move_on_after(32):
+            await here.run(cats(30), concurrency=30)
+        here.change("UPDATE item SET state = 'SUCCEEDED' WHERE state = 'DONE'")
+        for path in (here.out / "videos").iterdir():
+            path.unlink()
+        await here.run(cats(30))
+        here.change("UPDATE item SET state = 'SUCCEEDED', size = NULL, sha256 = NULL")
+        for path in (here.out / "videos").iterdir():
+            path.unlink()
+        for number in range(30):
+            here.change("UPDATE item SET expires_at = ? WHERE key = ?", 4e9 - number, f"r{number}")
+        order = []
+        await here.run(on_event=lambda event: order.append(event.custom_id))
+        assert set(order[:8]) <= {f"r{number}" for number in range(18, 30)}
+        assert order[-1] in {f"r{number}" for number in range(8)}
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+async def test_urls_that_died(tmp_path, renewed):
+    """A fresh URL is asked for; where there is none the row is expired, and paid again only when that is asked for."""
+    async with lab(tmp_path, renew_urls=renewed) as here:
+        await here.run(cats(1))
+        (here.out / "videos" / "r0.mp4").unlink()
+        here.emulator.skip(10 * 86_400)
+        here.change("UPDATE item SET expires_at = 1")
+        summary = await here.run(cats(1))
+        if renewed:
+            assert summary.ok
+            assert here.charges == 1
+            return
+        assert here.statuses == {"r0": "expired"}
+        assert summary.failed == 1
+        await here.run(cats(1))
+        assert here.charges == 1
+        assert (await here.run(cats(1), retry_failed=True)).ok
+        assert here.charges == 2
+
+
+async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
+    """Not found before its time is over: tried again, and left to the next run rather than expired."""
+    async with lab(tmp_path, renew_urls=False) as here:
+        await here.run(cats(1))
+        (here.out / "videos" / "r0.mp4").unlink()
+        here.emulator.skip(10 * 86_400)  # its store refuses the URL, which by the journal lives for days
+        summary = await here.run(cats(1))
+        assert here.states["r0"] is State.SUCCEEDED
+        assert (summary.failed, summary.under_way) == (1, 0)
+        here.fault(renew_urls=True)
+        assert (await here.run(cats(1))).ok
+        assert here.charges == 1
+
+
+async def test_a_download_cut_by_a_crash_goes_on(tmp_path):
+    """A `.part` that was left is gone on with (FAULTS row 59)."""
+    async with lab(tmp_path, video_bytes=3_000_000, faults=(Fault("truncated_video", first=3),)) as here:
+        await here.run(cats(1))
+        assert here.videos == ["r0.mp4"]
+        assert (here.out / "videos" / "r0.mp4").stat().st_size == 3_000_000
+
+
+async def test_a_crash_between_a_file_and_its_record(tmp_path):
+    """The finished file is known by its hash: not fetched again, not told as somebody else's; a link is not it."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(2))
+        here.change("UPDATE item SET state = 'SUCCEEDED'")
+        other = here.out / "videos" / "r1.mp4"
+        other.rename(tmp_path / "elsewhere.mp4")
+        other.symlink_to(tmp_path / "elsewhere.mp4")
+        asked = here.asked("file")
+        summary = await here.run()
+        assert (summary.done, summary.failed) == (1, 1)
+        assert here.asked("file") == asked
+        assert "exists already" in here.lines[1]["error"]
+
+
+async def test_what_the_disk_says_is_told_in_our_words(tmp_path):
+    """A file in the place of a video's folder: a row that could not be stored, no traceback."""
+    async with lab(tmp_path) as here:
+        with anyio.move_on_after(5):
+            await here.run([{"id": "a", "prompt": "a", "file": "EP/a"}, *cats(1)])
+        (here.out / "videos" / "EP").write_bytes(b"a file")
+        summary = await here.run()
+        assert (summary.done, summary.failed) == (1, 1)
+        assert here.lines[0]["error"].startswith("not stored: ")
+
+
+# --- the journal -------------------------------------------------------------------------------------------------
+
+
+async def test_a_journal_that_cannot_be_written(tmp_path, monkeypatch):
+    """Nothing is sent that cannot be written down; the run ends with the reason, and the next one goes on."""
+    async with lab(tmp_path, task_seconds=60) as here:
+        intend, broken = Ledger.intend, []
+
+        def failing(ledger, intent, **more):
+            if broken:
+                raise sqlite3.OperationalError("disk I/O error")
+            return intend(ledger, intent, **more)
+
+        monkeypatch.setattr(Ledger, "intend", failing)
+        async with anyio.create_task_group() as group:
+            group.start_soon(later, 30, lambda: broken.append(True))
+            summary = await here.run(cats(10), concurrency=3)
+        assert here.charges == 3
+        assert "cannot be used" in summary.stopped
+        assert (summary.unsent, summary.uncertain) == (7, 0)
+        broken.clear()
+        assert (await here.run(cats(10))).ok
+        assert here.charges == 10
+
+
+async def test_results_that_cannot_be_written(tmp_path, caplog):
+    """The journal has them: the run goes on, and says so once at its beginning and end."""
+    async with lab(tmp_path) as here:
+        (here.out / "results.jsonl.new").mkdir(parents=True)
+        assert (await here.run(cats(2))).ok
+        assert "the journal has them" in caplog.text
+        (here.out / "results.jsonl.new").rmdir()
+        await here.run()
+        assert len(here.lines) == 2
+
+
+async def test_a_dialect_that_trips_while_rows_are_sent(tmp_path, monkeypatch):
+    """A defect ends the run with its own exception, and what was sent is recorded."""
+    async with lab(tmp_path) as here:
+        sent = sending.Sender._accepted
+
+        def trip(sender, entry, task):
+            sent(sender, entry, task)
+            raise ArithmeticError("a defect")
+
+        monkeypatch.setattr(sending.Sender, "_accepted", trip)
+        with pytest.raises(ArithmeticError):
+            await here.run(cats(5))
+        assert State.UNCERTAIN not in here.states.values()
+        monkeypatch.undo()
+        assert (await here.run()).ok
+        assert here.charges == 5
+
+
+async def test_no_more_than_so_many_are_outstanding(tmp_path, monkeypatch):
+    """Tasks of an earlier run count, too, and room never leaks."""
+    monkeypatch.setattr(sending, "OUTSTANDING", 5)
+    async with lab(tmp_path) as here:
+        with anyio.move_on_after(5):
+            await here.run(cats(20))
+        assert here.charges == 5
+        assert (await here.run(cats(20))).ok
+        assert max(count for _, count in here.emulator.ledger.running) == 5
+
+
+def test_as_many_are_fetched_at_once_as_the_backlog_reckons():
+    """The estimate and the work agree."""
+    assert fetching.STORERS == 8
