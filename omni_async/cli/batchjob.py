@@ -22,8 +22,9 @@ from .tally import Tally
 EMULATED = "emulator"
 """The note of a batch that was made of test videos."""
 DECLINED = "you said no"
-UNCLAIMED = "a create finished after its caller had gone"
-"""The warning of a drained create: the journal has it, and the next run follows it."""
+HUSHED = ("a create finished after its caller had gone", "the journal cannot be searched for unfinished tasks")
+"""Warnings of the library that a batch tells better: of a drained create, which the journal has and the next run
+follows; and of a journal that cannot be opened, which ends the command."""
 PATIENCE = 2.0
 """Seconds to end in good order while nothing was sent: a sheet may come from a pipe that never ends."""
 
@@ -77,7 +78,7 @@ class Job:
         """Plan, ask, run, and tell what came of it."""
         again = self.again(target)
         screen.leaves_with(Leaving(lost=("left; nothing was sent",), patience=PATIENCE))
-        screen.hushed = UNCLAIMED
+        screen.hushed = HUSHED
         async with served(target) as settings:
             work = Batch(
                 self.source,

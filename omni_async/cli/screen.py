@@ -85,7 +85,7 @@ class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one, without its advice for programmers and without a traceback."""
         told = record.getMessage().removesuffix("; see client.unclaimed()")
-        if not (self._screen.hushed and told.startswith(self._screen.hushed)):
+        if not told.startswith(self._screen.hushed):
             self._screen.note(f"warning: {told}")
 
 
@@ -101,8 +101,8 @@ class Screen:
     def __init__(self, show: Show, *, title: str = "", view: View | None = None) -> None:
         self.show = show
         self.board = Board()
-        self.hushed = ""
-        """How a warning begins that says nothing here."""
+        self.hushed: tuple[str, ...] = ()
+        """How warnings begin that say nothing here."""
         self._view = view or _view(show, self.board, title)
         self._warnings = _Warnings(self)
         self._resume: str | None = None

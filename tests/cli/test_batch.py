@@ -273,7 +273,8 @@ class TestRefused:
         ran = batch("shots.csv", "--json")
         owner.release()
         assert ran.code == 1
-        assert "is in use by another process" in ran.err
+        assert ran.err.startswith("error: ")
+        assert ran.err.count("is in use by another process") == 1
         assert ran.json["error"]["type"] == "JournalError"
 
     def test_a_wrong_key(self, batch):
