@@ -28,6 +28,7 @@ STATUS: Mapping[State, str] = {
 NOT_STORED = "not stored: "
 """How the detail of a row begins whose video could not be stored."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_BREAKS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}  # some take these for the end of a line
 _TOLD = frozenset({"task_id", "video_url", "error"})  # in the gateway's words
 
 
@@ -151,7 +152,8 @@ class Results:
 
 
 def _line(result: dict[str, Any]) -> str:
-    return json.dumps(result, ensure_ascii=False) + "\n"
+    line = json.dumps(result, ensure_ascii=False)
+    return (line if line.isascii() else line.translate(_BREAKS)) + "\n"
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -1,0 +1,152 @@
+"""What a batch is about to do and to pay, in every constellation."""
+
+import json
+import random
+
+import pytest
+
+from omni_async import Balance, InvalidRequestError
+from omni_async.batch import Plan, Prices
+from omni_async.journal.ledger import Ledger
+from omni_async.journal.schema import open_journal
+from omni_async.journal.staging import Changes
+from omni_async.journal.states import State
+from tests.batch.batches import cats, lab
+
+
+def finish(path, *, left):
+    """Every row of a batch is done, but the last `left` ones."""
+    ledger = Ledger(open_journal(path))
+    ledger.begin()
+    query = (
+        "UPDATE item SET state = 'DONE', attempts = 1, size = 4, task_id = 'task_' || key, sha256 = 'x'"
+        " WHERE rowid <= (SELECT max(rowid) FROM item) - ?"
+    )
+    ledger.connection.execute(query, (left,))
+    ledger.commit()
+    ledger.connection.close()
+
+
+async def test_a_sheet_sorted_edited_and_added_to(tmp_path):
+    """The issue's sheet: the plan counts 3, 35, 150 and 12 right, and only what it says is paid for."""
+    rows = cats(5000, duration=6)
+    async with lab(tmp_path) as here:
+        await here.plan(rows)
+        finish(here.out / "journal.sqlite3", left=3)
+        for row in rows[:-3]:
+            (here.out / "videos" / f"{row['id']}.mp4").write_bytes(b"mp4!")
+        for row in [*rows[-3:], *rows[100:135]]:
+            row["prompt"] += ", edited"
+        sheet = [*rows[:20], *rows[32:], *cats(150, 5000, duration=6)]
+        random.Random(4).shuffle(sheet)
+        plan = await here.plan(sheet)
+        assert plan.sentence() == (
+            "4,985 done · 150 new · 3 edited before sending: updated · "
+            "35 edited after paying: kept (--redo-edited pays again) · 12 no longer in the file: kept"
+        )
+        assert list(plan.lines()) == [
+            plan.sentence(),
+            "to pay: 153 videos",
+            "  153 × text-to-video 6 s Gemini-Omini",
+            "balance: 1,000,000",
+        ]
+        summary = await here.run(sheet)
+        assert summary.ok
+        assert here.charges == 153
+        assert sum(prompt.endswith(", edited") for prompt in here.prompts) == 3
+        assert here.asked("file") == 153
+        assert len(here.statuses) == 5150
+        again = await here.plan(sheet)
+        assert again.sentence() == (
+            "5,138 done · 35 edited after paying: kept (--redo-edited pays again) · 12 no longer in the file: kept"
+        )
+        assert again.to_pay == 0
+
+
+def plan(states, changes=None, kinds=None, **more):
+    """A plan by its figures."""
+    changes = Changes(**(changes or {}))
+    return Plan(states=states, changes=changes, kinds=kinds or {}, **more)
+
+
+@pytest.mark.parametrize(
+    ("states", "changes", "more", "sentence"),
+    [
+        ({}, {}, {}, "nothing to do"),
+        ({State.PLANNED: 1200}, {"new": 1200}, {}, "1,200 new"),
+        ({State.PLANNED: 7}, {"new": 2, "same": 5}, {}, "2 new · 5 waiting to be sent"),
+        ({State.PLANNED: 3}, {"redone": 1, "retried": 2}, {}, "1 edited after paying: paid again · 2 tried again"),
+        ({State.SUBMITTED: 1, State.SUCCEEDED: 1, State.SUBMITTING: 1}, {"same": 3}, {}, "3 paid and under way"),
+        (
+            {State.FAILED: 1, State.EXPIRED: 1, State.CANCELED: 1, State.REJECTED: 4, State.UNCERTAIN: 2},
+            {"same": 9},
+            {},
+            "3 failed (--retry-failed pays again) · 4 rejected, not paid · 2 uncertain: settle them",
+        ),
+        ({}, {"missing": 12}, {"bad": 2}, "12 no longer in the file: kept · 2 with faults: left out"),
+    ],
+)  # fmt: skip
+def test_the_sentence(states, changes, more, sentence):
+    """One line, of what is there alone."""
+    assert plan(states, changes, **more).sentence() == sentence
+
+
+def test_the_lines_tell_costs():
+    """Kinds by their number, prices, the sum and where it stops."""
+    prices = Prices({"1080p": 0.9, "720p 10 s": 0.7, "*": 0.5}, "USD")
+    kinds = {"text-to-video 10 s 720p m": 2, "text-to-video 1080p m": 3}
+    told = plan(
+        {State.PLANNED: 5}, {"new": 5}, kinds, prices=prices, max_cost=2, limit=4, balance=Balance(available=12.5)
+    )
+    assert list(told.lines()) == [
+        "5 new",
+        "to pay: 4 of 5 (--limit) videos",
+        "  3 × text-to-video 1080p m at 0.9 USD",
+        "  2 × text-to-video 10 s 720p m at 0.7 USD",
+        "cost: 4.10 USD, stopping at 2",
+        "balance: 12.50",
+    ]  # fmt: skip
+    document = told.document()
+    assert json.loads(json.dumps(document)) == document
+    assert (document["rows"], document["to_pay"], document["cost"], document["new"]) == (5, 4, pytest.approx(4.1), 5)
+
+
+def test_without_a_price_for_everything_there_is_no_sum():
+    """A sum that leaves something out would be believed."""
+    assert plan({State.PLANNED: 1}, {"new": 1}, {"a": 1}).cost is None
+    assert plan({State.PLANNED: 1}, {"new": 1}, {"a": 1}, prices=Prices({"b": 1})).cost is None
+    assert plan({State.PLANNED: 1}, {"new": 1}, {"A b": 2}, prices=Prices({"a": 1})).cost == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.json", '{"1080p": 0.9, "*": 0.5, "currency": "USD"}'),
+        ("p.json", '{"currency": "USD", "prices": {"1080p": 0.9, "*": 0.5}}'),
+        ("p.csv", "kind,price\n1080p,0.9\n*,0.5\n"),
+    ],
+)
+def test_prices_from_a_file(tmp_path, name, text):
+    """As JSON or CSV; of the entries that fit, the one with most words counts."""
+    path = tmp_path / name
+    path.write_text(text, "utf-8-sig")
+    prices = Prices.load(path)
+    assert prices.of("text-to-video 1080P m") == 0.9
+    assert prices.of("other") == 0.5
+    assert prices.currency in ("USD", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "7", '{"a": "x"}', '{"a": NaN}', '{"a": -1}', '{"a": true}', '{"a": 1e400}']
+)
+def test_prices_that_are_none(tmp_path, text):
+    """Told as such, never taken for nought."""
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(InvalidRequestError, match="prices"):
+        Prices.load(path)
+    with pytest.raises(InvalidRequestError, match="prices"):
+        Prices.load(tmp_path / "missing.json")
+    (tmp_path / "p.csv").write_text("kind,price\na,inf\n")
+    with pytest.raises(InvalidRequestError, match="prices"):
+        Prices.load(tmp_path / "p.csv")
