@@ -30,6 +30,8 @@ CODES = {
 }  # -2: the second came when the first had led to the end
 ALL_DONE = {0, 3}
 LEAVES_WITHIN = 1.0
+SENT_TWICE = 1024 * 1024
+"""Bytes of videos that may be sent again for each kill."""
 
 
 @dataclass
@@ -188,6 +190,8 @@ class KillLoop:
         self.figures.faults += verdict.faults(self._bound())
         if code != (3 if verdict.uncertain else 0):
             self.figures.faults.append(f"exit code {code} at the end: {life.said()[-500:]}")
+        if self.bill.sent_twice()[0] > SENT_TWICE * self.figures.kills:
+            self.figures.faults.append(f"{self.bill.sent_twice()[0]} bytes of videos were sent twice")
         unfinished = set(verdict.states) - {"DONE", "UNCERTAIN"}
         if unfinished or sum(verdict.states.values()) != self.rows:
             self.figures.faults.append(f"{self.rows} rows came to {dict(verdict.states)}")
