@@ -412,6 +412,20 @@ def test_a_redirect_is_told_by_its_host(headers, host):
     assert reason == f"HTTP 302, a redirect to {host}, which was not followed"
 
 
+@pytest.mark.parametrize(("status", "redirect"), [(299, False), (300, True), (399, True), (451, False), (600, False)])
+def test_which_answers_are_redirects(status, redirect):
+    """The three hundreds, all of them."""
+    assert ("a redirect to" in judge_create(JIMMY, reply(status, {"odd": 1})).reason) is redirect
+
+
+@pytest.mark.parametrize("status", [429, 400])
+def test_a_refusal_by_status_keeps_what_was_said(status):
+    """The code and the words of an envelope that no table knows."""
+    refusal = refusal_of(JIMMY, reply(status, {"code": "20777", "msg": "half done", "data": None}))
+    assert (refusal.code, refusal.message) == ("20777", "half done")
+    assert refusal_of(JIMMY, reply(status, body=b"<html>")) == Refusal(refusal.kind)
+
+
 def test_what_is_too_short_to_be_private_is_shown():
     """Four letters are taken out; three would take half the text along."""
     assert scrubbed("a cat, abcd", ("cat", "abcd")) == "a cat, …"

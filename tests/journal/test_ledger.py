@@ -243,6 +243,7 @@ def test_row_26_a_task_that_is_another_rows(book):
     assert book.answered("b", accepted("t-1")) is State.UNCERTAIN
     row = book.entry("b")
     assert (row.task_id, row.candidate, row.detail) == (None, "t-1", "another row has this task id")
+    assert (row.again, row.attempts) == (0, 1)
     (record,) = book.records("b")
     assert (record.state, record.task_id, record.body) == ("UNCERTAIN", "t-1", b'{"ok": 1}')
     book.intend("c", gateway="toapis")
@@ -276,7 +277,7 @@ def test_an_answer_that_comes_after_all(book):
     """The row was taken for lost already: a task id is believed, nothing else changes it."""
     book.uncertain("k")
     for answer in (lost(), refused(), Answer(state="PLANNED")):
-        with pytest.raises(JournalError, match="is UNCERTAIN; it cannot become"):
+        with pytest.raises(JournalError, match="row 'k' is UNCERTAIN; it cannot become"):
             book.answered("k", answer)
     assert book.answered("k", accepted("t-1")) is State.SUBMITTED
 
@@ -641,3 +642,19 @@ def test_the_clock_is_the_systems_unless_told(tmp_path):
     assert abs(book.entry("k").sent_at - time.time()) < 60
     book.close()
     assert Clock()() > 1e9
+
+
+def test_an_intent_is_told_of_only_if_that_is_asked_for(book):
+    """By whoever enters it."""
+    with writing(book.ledger) as ledger:
+        ledger.intend(intent("k"), owner="me")
+    assert not book.entry("k").notify
+
+
+def test_a_row_to_be_paid_anew_says_so(book):
+    """With the round to ask again with."""
+    at(book, "FAILED")
+    book.anew("k", "retried")
+    with pytest.raises(NotNow) as caught:
+        book.intend("k")
+    assert (caught.value.why, caught.value.seconds, caught.value.round) == ("it is to be paid anew", 0.0, 1)
