@@ -145,7 +145,19 @@ def batch(
         return
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
     tally = Tally()
-    job = Job(source=file, folder=folder, wishes=wishes, bounds=bounds, yes=yes, tally=tally)
+    kept = _words(
+        encoding=encoding,
+        skip_bad=skip_bad,
+        limit=limit,
+        prices=prices,
+        max_cost=max_cost,
+        concurrency=concurrency,
+        stop_after_failures=stop_after_failures,
+        timeout=timeout,
+        poll=poll,
+        scenario=scenario,
+    )
+    job = Job(source=file, folder=folder, wishes=wishes, bounds=bounds, yes=yes, tally=tally, kept=kept)
     run(lambda screen: job.run(screen, target), Screen(show, view=view_of(tally, show)))
 
 
@@ -165,6 +177,16 @@ def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder
     if emulator and out_dir is None:
         return Folder(folder.path.with_name(f"{folder.path.name}-emulator"))
     return folder
+
+
+def _words(**given: Any) -> list[str]:
+    """Options as they are written; those that were not given are left out."""
+    words: list[str] = []
+    for name, value in given.items():
+        if value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else [f"{value:.12g}" if isinstance(value, float) else str(value)]
+    return words
 
 
 def _show_plan(

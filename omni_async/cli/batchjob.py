@@ -65,6 +65,7 @@ class Job:
         bounds: Where to stop.
         yes: Whether to begin without asking.
         tally: Counts for the view.
+        kept: Options that the command that goes on has, too: above all the bounds of what is paid.
     """
 
     source: str | None
@@ -73,6 +74,7 @@ class Job:
     bounds: Bounds
     yes: bool
     tally: Tally
+    kept: list[str]
 
     async def run(self, screen: Screen, target: Target) -> int:
         """Plan, ask, run, and tell what came of it."""
@@ -134,7 +136,7 @@ class Job:
         """The command that goes on."""
         source = [] if self.source in (None, "-") else [str(self.source)]
         emulator = ["--emulator"] if target.emulator else []
-        options = ["--out", os.fspath(self.folder.path), *target.words(), *emulator]
+        options = ["--out", os.fspath(self.folder.path), *target.words(), *emulator, *self.kept]
         return f"omni-async batch {shlex.join([*source, *options])}"
 
 

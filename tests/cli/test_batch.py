@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import termios
@@ -105,9 +106,21 @@ class TestTheWay:
         ran = batch(sheet(), "--limit", "1", "-o", "my shots")
         assert ran.code == 4
         assert "1 done · 2 not sent\nstopped: --limit 1 is reached\n" in ran.err
-        line = f"to go on: omni-async batch shots.csv --out 'my shots' --gateway jimmy --base-url {batch.url()}\n"
-        assert ran.err.endswith(line)
+        line = f"to go on: omni-async batch shots.csv --out 'my shots' --gateway jimmy --base-url {batch.url()}"
+        assert ran.err.endswith(f"{line} --limit 1 --poll 0.05\n")
         assert batch("--out", "my shots").code == 0
+
+    def test_the_line_that_goes_on_keeps_every_bound(self, batch):
+        """Pasted, it pays no more than was allowed, and reads the sheet as it was read."""
+        Path("my prices.json").write_text('{"*": 2}')
+        bounds = ["--encoding", "utf-8", "--skip-bad", "--limit", "9", "--prices", "my prices.json",
+                  "--max-cost", "2.5", "--concurrency", "2", "--stop-after-failures", "3", "--timeout", "60"]  # fmt: skip
+        ran = batch(sheet(), *bounds, "--retry-failed")
+        assert ran.code == 4
+        assert "stopped: --max-cost 2.5 is reached" in ran.err
+        line = ran.err.splitlines()[-1].partition("to go on: ")[2]
+        assert line.endswith(f"{shlex.join(bounds)} --poll 0.05")
+        assert batch(*shlex.split(line)[2:]).code == 4
 
     def test_failed_rows(self, batch):
         """Code 1, and where to read why."""
