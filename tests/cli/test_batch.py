@@ -113,8 +113,8 @@ class TestTheWay:
     def test_the_line_that_goes_on_keeps_every_bound(self, batch):
         """Pasted, it pays no more than was allowed, and reads the sheet as it was read."""
         Path("my prices.json").write_text('{"*": 2}')
-        bounds = ["--encoding", "utf-8", "--skip-bad", "--limit", "9", "--prices", "my prices.json",
-                  "--max-cost", "2.5", "--concurrency", "2", "--stop-after-failures", "3", "--timeout", "60"]  # fmt: skip
+        money = ["--limit", "9", "--prices", "my prices.json", "--max-cost", "2.5", "--concurrency", "2"]
+        bounds = ["--encoding", "utf-8", "--skip-bad", *money, "--stop-after-failures", "3", "--timeout", "60"]
         ran = batch(sheet(), *bounds, "--retry-failed")
         assert ran.code == 4
         assert "stopped: --max-cost 2.5 is reached" in ran.err
