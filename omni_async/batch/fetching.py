@@ -76,10 +76,10 @@ class Fetcher:
         """Store one video, in a few tries; while the disk is full, for as long as anything else goes on."""
         for tries in itertools.count(1):
             try:
-                stored = await self._store.store(entry)
-            except JournalError:
-                raise
+                stored = await self._store.store(entry, again=tries > 1)
             except OmniError as error:
+                if isinstance(error, JournalError) and not full(error):
+                    raise
                 if self._is_hopeless(entry, error, tries):
                     await self._not_stored(entry, error)
                     return

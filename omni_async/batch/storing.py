@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from ..disk import NO_SPACE, on_disk
-from ..errors import DownloadError, OmniError, ResultExpiredError, TargetExistsError
+from ..errors import DownloadError, JournalError, OmniError, ResultExpiredError, TargetExistsError
 from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry
@@ -52,12 +52,18 @@ class Store:
             place, gone = rows[-1][0], gone + len(keys)
         return gone
 
-    async def store(self, entry: Entry) -> Entry:
+    async def store(self, entry: Entry, *, again: bool = False) -> Entry:
         """Bring a finished task's video to disk. Gives its row: DONE, or EXPIRED if there is no video any more.
+
+        Args:
+            entry: The row.
+            again: Whether that was tried before: the journal may know more of it by now.
 
         Raises:
             DownloadError: It could not be stored; trying again costs nothing.
         """
+        if again:
+            entry = await self.journal.run(lambda ledger: ledger.entry(entry.key)) or entry
         target = place_of(self.folder, entry.key, entry.target)
         if await on_disk(target, _is, target, entry.size, entry.sha256):
             await on_disk(target, PartFile(target, overwrite=False).discard)  # left by a crash after it got its name
@@ -96,7 +102,9 @@ class Store:
 
 
 def full(error: OmniError) -> bool:
-    """Whether the disk is full."""
+    """Whether the disk is full, for the video or for the journal."""
+    if isinstance(error, JournalError):
+        return error.kind == "full"
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in NO_SPACE
 

@@ -9,7 +9,7 @@ import anyio
 import attrs
 import pytest
 
-from omni_async import Jimmy, run_batch
+from omni_async import Jimmy, JournalError, run_batch
 from omni_async.batch import fetching, sending
 from omni_async.emulator import Fault
 from omni_async.journal import State
@@ -161,6 +161,18 @@ async def test_a_refused_key(tmp_path):
         plan = await here.plan(cats(30))
         assert plan.sentence() == "30 waiting to be sent"
         assert (await here.run(cats(30))).ok
+
+
+async def test_a_key_that_is_revoked_while_tasks_run(tmp_path):
+    """Tasks that cannot be looked at are told as still under way; with a key again they are brought home."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 20, lambda: here.fault(keys=("another",)))
+        with anyio.fail_after(5000):
+            summary = await here.run(cats(6), concurrency=3)
+        assert (summary.done, summary.failed, summary.unsent, summary.under_way) == (0, 0, 3, 3)
+        assert summary.stopped.startswith("the key is refused")
+        assert (await here.run(cats(6), api_key="another")).ok
+        assert here.charges == 6
 
 
 async def test_the_last_row_refused_for_the_balance_counts_as_not_sent(tmp_path):
@@ -441,6 +453,22 @@ async def test_a_journal_that_cannot_be_written(tmp_path, monkeypatch):
         broken.clear()
         assert (await here.run(cats(10))).ok
         assert here.charges == 10
+
+
+async def test_a_journal_on_a_full_disk(tmp_path, monkeypatch):
+    """Where a stored video cannot be written down for want of space, that is waited for as for the video's own."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        stored, full = Ledger.stored, [True]
+
+        def failing(ledger, key, size):
+            if full:
+                raise JournalError("no space left for the journal: free some", kind="full")
+            return stored(ledger, key, size)
+
+        monkeypatch.setattr(Ledger, "stored", failing)
+        group.start_soon(later, 45, full.clear)
+        assert (await here.run(cats(3))).ok
+        assert here.asked("file") == 3
 
 
 async def test_results_that_cannot_be_written(tmp_path, caplog):
