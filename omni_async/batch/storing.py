@@ -63,7 +63,8 @@ class Store:
             DownloadError: It could not be stored; trying again costs nothing.
         """
         if again:
-            entry = await self.journal.run(lambda ledger: ledger.entry(entry.key)) or entry
+            known: Entry | None = await self.journal.run(lambda ledger: ledger.entry(entry.key))
+            entry = known or entry
         target = place_of(self.folder, entry.key, entry.target)
         if await on_disk(target, _is, target, entry.size, entry.sha256):
             await on_disk(target, PartFile(target, overwrite=False).discard)  # left by a crash after it got its name
