@@ -140,6 +140,8 @@ class Ownership:
             others = self._journal.parent.glob(f"{_literal(self._journal.name)}.owner-*")
             names = {path.name.rpartition("-")[2] for path in others}
             free = not any(self.alive(name) for name in names - {self.name})
+            for name in names - {self.name} if free else ():
+                self.bury(name)  # a name without a file is a dead one's, too
         elif free:
             self._batch.release()
         if not free:
@@ -160,7 +162,7 @@ class Ownership:
         return not free
 
     def bury(self, name: str) -> None:
-        """Remove what a dead instance left, once no row carries its name."""
+        """Remove what a dead instance left."""
         with contextlib.suppress(OSError):
             self._file(name).unlink()
 

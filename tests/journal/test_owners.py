@@ -319,3 +319,13 @@ def test_on_windows_no_posix_module_is_needed(tmp_path, monkeypatch):
     locked.clear()
     one.release(remove=True)
     assert names(tmp_path / "l") == []
+
+
+def test_a_batch_sweeps_away_what_dead_ones_left(journal):
+    """Killed before any row carried its name, an owner's file is nobody's any more."""
+    left = journal.with_name(f"{journal.name}.owner-0123456789abcdef")
+    left.touch()
+    Ownership(journal, exclusive=False).release()
+    assert left.exists(), "a client cannot tell it from one that is about to be locked"
+    Ownership(journal, exclusive=True).release()
+    assert not left.exists()
