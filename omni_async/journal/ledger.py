@@ -349,7 +349,8 @@ class Ledger:
         if self.note("batch") is not None:
             raise JournalError("a batch's journal is what keeps its rows from being paid again: it is not pruned")
         marks = ", ".join(f"'{state}'" for state in sorted(FINAL))
-        over = f"(state IN ({marks}) AND notify = 0 AND finished_at < ?) OR (state IN ('REJECTED', 'PLANNED') AND sent_at < ?)"
+        unpaid = "state IN ('REJECTED', 'PLANNED') AND sent_at < ?"
+        over = f"(state IN ({marks}) AND notify = 0 AND finished_at < ?) OR ({unpaid})"
         keys, times = f"SELECT key FROM item WHERE {over}", (before, before)  # noqa: S608
         self.connection.execute(f"DELETE FROM record WHERE key IN ({keys})", times)  # noqa: S608
         return self.connection.execute(f"DELETE FROM item WHERE {over}", times).rowcount  # noqa: S608
