@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ async def run_batch(
     redo_edited: bool = False,
     strict: bool = True,
     limit: int | None = None,
-    prices: Prices | str | os.PathLike[str] | None = None,
+    prices: Prices | Mapping[str, float] | str | os.PathLike[str] | None = None,
     max_cost: float | None = None,
     concurrency: int | None = None,
     stop_after_failures: int | None = None,
@@ -48,7 +48,7 @@ async def run_batch(
         redo_edited: Pay again for rows that were edited after they were paid.
         strict: Whether what breaks the documents' rules is a fault.
         limit: Videos to pay at most in this run.
-        prices: What videos cost, or a file that tells.
+        prices: What videos cost, by words of a kind as in `Prices`, or a file that tells.
         max_cost: What they may cost together; needs `prices`.
         concurrency: Tasks running at the gateway at most.
         stop_after_failures: Rows that may fail before no more is sent.
@@ -64,13 +64,12 @@ async def run_batch(
         JournalError: Another process has the batch, or the journal cannot be used.
         OmniError: Anything that kept it from beginning.
     """
-    table = Prices.load(Path(prices)) if isinstance(prices, str | os.PathLike) else prices
     wishes = Wishes(
         encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited, strict=strict
     )
     bounds = Bounds(
         limit=limit,
-        prices=table,
+        prices=_prices(prices),
         max_cost=max_cost,
         concurrency=concurrency,
         stop_after=stop_after_failures,
@@ -83,3 +82,9 @@ async def run_batch(
             if not (await agreed if inspect.isawaitable(agreed) else agreed):
                 return await batch.summary()
         return await batch.run()
+
+
+def _prices(given: Prices | Mapping[str, float] | str | os.PathLike[str] | None) -> Prices | None:
+    if isinstance(given, str | os.PathLike):
+        return Prices.load(Path(given))
+    return Prices.checked(given, "prices") if isinstance(given, Mapping) else given

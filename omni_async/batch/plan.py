@@ -44,15 +44,21 @@ class Prices:
             raise invalid([Fault("prices", f"{path}: {error.strerror}")]) from None
         except (ValueError, KeyError, TypeError, RecursionError):
             raise invalid([Fault("prices", f"{path}: neither a JSON object nor a CSV with kind and price")]) from None
-        return cls._checked(path, table)
+        return cls.checked(table, path)
 
     @classmethod
-    def _checked(cls, path: Path, table: Any) -> Self:
+    def checked(cls, table: Any, path: Path | str) -> Self:
+        """Prices as they were written down at `path`.
+
+        Raises:
+            InvalidRequestError: Something in it is no price.
+        """
         if isinstance(table, dict) and isinstance(table.get("prices"), dict):
             currency, table = str(table.get("currency") or ""), table["prices"]
         else:
-            currency = str(table.pop("currency", "")) if isinstance(table, dict) else ""
-        if not isinstance(table, dict) or not table:
+            table = dict(table) if isinstance(table, Mapping) else {}
+            currency = str(table.pop("currency", ""))
+        if not table:
             raise invalid([Fault("prices", f"{path}: it holds no prices")])
         for kind, price in table.items():
             if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:

@@ -231,10 +231,12 @@ async def test_refused_rows_do_not_count_for_the_limit(tmp_path):
 async def test_max_cost(tmp_path):
     """It stops before a row that would cost too much; sums of tenths are not taken for more than they are."""
     async with lab(tmp_path) as here:
-        prices = Prices({"*": 0.1, "10 s": 1.0})
+        prices = {"*": 0.1, "10 s": 1.0}
         summary = await here.run([*cats(3), *cats(2, 3, duration=10)], prices=prices, max_cost=0.3)
         assert (here.charges, summary.unsent) == (3, 2)
         assert summary.stopped == "--max-cost 0.3 is reached"
+        with pytest.raises(InvalidRequestError, match="is no price"):
+            await here.run(cats(1), prices={"*": -1}, max_cost=1)
 
 
 @pytest.mark.parametrize("prices", [None, Prices({"1080p": 1.0})])
