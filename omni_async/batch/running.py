@@ -48,6 +48,17 @@ class Run:
         self._over = asyncio.Event()
         self._failure: Exception | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether no create will be sent any more."""
+        return self.gate.closed is not None or self.sender.enough is not None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why no create is sent just now; empty if it is."""
+        enough = self.sender.enough
+        return (enough,) if enough is not None and self.gate.closed is None else self.gate.reasons
+
     def stopped(self, unsent: int, open_: int) -> str | None:
         """Why no more was sent, or nothing more was done.
 

@@ -242,8 +242,8 @@ class Batch:
         return Progress(
             states=+self._run.standing.states if self._run.begun else states,
             began=sum(count for state, count in states.items() if state is not State.PLANNED),
-            reasons=self._run.gate.reasons,
-            closed=self._run.gate.closed is not None,
+            reasons=self._run.reasons,
+            closed=self._run.closed,
             breaker_open=self._run.sender.breaker.open,
         )
 

@@ -211,7 +211,11 @@ async def test_a_new_attempt_overwrites_nobodys_file(tmp_path):
 async def test_limit(tmp_path):
     """So many are paid in a run, and why it ended is told; a limit reached with the last row is no stop."""
     async with lab(tmp_path) as here:
-        summary = await here.run(cats(7), limit=5)
+        async with here.batch(cats(7), bounds=Bounds(limit=5)) as batch:
+            await batch.plan()
+            summary = await batch.run()
+            assert batch.progress().reasons == ("--limit 5 is reached",)
+            assert batch.progress().closed
         assert (summary.done, summary.unsent) == (5, 2)
         assert summary.stopped == "--limit 5 is reached"
         summary = await here.run(cats(7), limit=2)
