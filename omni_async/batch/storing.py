@@ -145,7 +145,8 @@ def _size(path: Path) -> int | None:
 
 def _is(path: Path, size: int | None, sha256: str | None) -> bool:
     """Whether a file is the very one that was about to get this name."""
-    return size is not None and _size(path) == size and not path.is_symlink() and _measured(path)[1] == sha256
+    known = size is not None and _size(path) == size and path.is_file() and not path.is_symlink()
+    return known and _measured(path)[1] == sha256
 
 
 def _measured(path: Path) -> tuple[int, str]:

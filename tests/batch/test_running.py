@@ -11,8 +11,11 @@ import pytest
 
 from omni_async import Jimmy, JournalError, run_batch
 from omni_async.batch import fetching, sending
+from omni_async.batch.gate import Gate
+from omni_async.batch.standing import Standing
 from omni_async.emulator import Fault
 from omni_async.journal import State
+from omni_async.journal.entries import Entry
 from omni_async.journal.ledger import Ledger
 from omni_async.partfile import PartFile
 from tests.batch.batches import KEY, cats, lab
@@ -514,3 +517,46 @@ async def test_no_more_than_so_many_are_outstanding(tmp_path, monkeypatch):
 def test_as_many_are_fetched_at_once_as_the_backlog_reckons():
     """The estimate and the work agree."""
     assert fetching.STORERS == 8
+
+
+# --- the parts by themselves -------------------------------------------------------------------------------------
+
+
+class Lines(list):
+    """Results that are only remembered."""
+
+    def append(self, entry):
+        """One more."""
+        super().append(entry.key)
+
+
+def entry(key, state, run=1, **more):
+    """A row of the journal."""
+    return Entry(key=key, gateway="jimmy", fingerprint="f", state=state, run=run, **more)
+
+
+async def test_a_task_that_ends_before_its_create_returns_is_not_waited_for():
+    """The follower may be faster than the submitter; either order leaves nothing open."""
+    standing = Standing(Gate(), Lines())
+    assert not standing.ended("fast")
+    standing.began("fast")
+    standing.began("slow")
+    assert list(standing.open) == ["slow"]
+    assert standing.ended("slow")
+    assert not standing.open
+
+
+async def test_rows_of_earlier_sheets_are_not_counted_and_have_their_lines():
+    """The sums are of this sheet; the results are of everything that was paid."""
+    lines = Lines()
+    standing = Standing(Gate(), lines, stop_after=2)
+    standing.begins(2, {State.SUBMITTED: 1})
+    standing.moved(entry("new", State.FAILED, run=2), State.SUBMITTED)
+    standing.moved(entry("old", State.FAILED, run=1), State.SUBMITTED)
+    assert +standing.states == {State.FAILED: 1}
+    for row in (entry("old", State.DONE), entry("new", State.FAILED, run=2), entry("x", State.SUCCEEDED)):
+        standing.settled(row)
+    assert lines == ["old", "new"]
+    assert standing.gate.closed is None
+    standing.settled(entry("b", State.UNCERTAIN, run=2))
+    assert standing.gate.closed == "--stop-after-failures 2 is reached"
