@@ -51,7 +51,8 @@ async def test_a_create_is_charged_before_its_answer(talk):
     """The charge is written while the client still waits for the answer."""
     async with talk(latency=0.2, price=2.5) as client:
         waiting = asyncio.ensure_future(client.create(duration=8, resolution="4k"))
-        await asyncio.sleep(0.1)
+        while not client.emulator.ledger.charges:  # noqa: ASYNC110 - it has no event for it
+            await asyncio.sleep(0.001)
         (charge,) = client.emulator.ledger.charges
         assert not waiting.done()
         assert await waiting == charge.task_id
