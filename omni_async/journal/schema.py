@@ -9,6 +9,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ APPLICATION = 0x4F6D4E69
 """Marks the file as ours (SQLite's `application_id`)."""
 BUSY = 30.0
 """Seconds to wait for another process's commit."""
+AGAIN = 0.02
+"""Seconds before a journal that another process is just making is opened again."""
 CHECKED = 32 * 1024 * 1024
 """Bytes up to which a file is checked as a whole when it is opened."""
 CHECKPOINT = 4000
@@ -94,28 +97,42 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         JournalError: It cannot be opened, is damaged, newer, no journal, or lies where none can.
     """
     _check_place(path, read_only=read_only)
+    until = time.monotonic() + BUSY
+    while True:
+        try:
+            return _opened(path, read_only=read_only)
+        except (sqlite3.Error, OSError) as error:
+            if not _busy(error) or time.monotonic() >= until:
+                raise journal_error(error, path) from None
+        time.sleep(AGAIN)
+
+
+def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    with _making:  # SQLite's locks are dropped when its file is closed by other means
+        if not path.exists():
+            _make(path)
+    looking = _look(path)
     try:
-        with _making:  # SQLite's locks are dropped when its file is closed by other means
-            if not path.exists():
-                _make(path)
-        looking = _look(path)
-        try:
-            _check(looking, path)
-        except BaseException:
-            looking.close()
-            raise
-        if read_only:
-            return looking if _number(looking, "user_version") else _empty(looking)
-        connection = _connect(path, "rw")
+        _check(looking, path)
+    except BaseException:
         looking.close()
-        try:
-            _prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-    except (sqlite3.Error, OSError) as error:
-        raise journal_error(error, path) from None
+        raise
+    if read_only:
+        return looking if _number(looking, "user_version") else _empty(looking)
+    connection = _connect(path, "rw")
+    looking.close()
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _busy(error: Exception) -> bool:
+    """Whether another process is just making the journal: two of them cannot wait for each other, as SQLite sees it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _empty(looking: sqlite3.Connection) -> sqlite3.Connection:
@@ -183,8 +200,11 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     """Only look, until it is sure that the file is a journal that this library can keep."""
-    application, version = (_number(connection, name) for name in ("application_id", "user_version"))
-    tables = _number(connection, "schema_version")
+    connection.execute("BEGIN")  # what is read belongs together: another process may just be making it
+    application, version, tables = (
+        _number(connection, name) for name in ("application_id", "user_version", "schema_version")
+    )
+    connection.execute("COMMIT")
     if application != APPLICATION and (application or version or tables):
         raise JournalError(f"{path} is another program's database, not a journal", kind="damaged")
     if version > len(MIGRATIONS):

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -480,3 +481,24 @@ def test_a_file_whose_making_was_cut_short_reads_as_a_journal_without_rows(tmp_p
         looking.execute("DELETE FROM item")
     looking.close()
     assert path.read_bytes() == b""
+
+
+def test_many_that_open_it_at_once_all_get_it(tmp_path):
+    """As the workers of an app do when it starts: whoever comes second finds it made, or waits."""
+    problems = []
+
+    def opens(path, start):
+        start.wait()
+        try:
+            open_journal(path).close()
+        except JournalError as error:
+            problems.append(error)
+
+    for attempt in range(20):
+        start = threading.Barrier(4)
+        threads = [threading.Thread(target=opens, args=(tmp_path / f"j{attempt}", start)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not problems
