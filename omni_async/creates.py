@@ -11,6 +11,9 @@ from .journal import Answer, Intent, NotNow
 from .journal.entries import write_request
 from .models import VideoRequest, VideoTask
 
+REMEMBERED = 100_000
+"""Task ids remembered."""
+
 
 @attrs.frozen(kw_only=True)
 class Attempt:
@@ -38,6 +41,20 @@ class Create:
         """What its task and events are about."""
         request = self.request
         return {"gateway": self.intent.gateway, "custom_id": request.custom_id, "metadata": request.metadata}
+
+
+class Issued:
+    """Whose each task id is, to notice one that is given out twice."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+
+    def own(self, task_id: str, name: str) -> bool:
+        """Whether a task id is new, or was given out under this name."""
+        owner = self._owners.setdefault(task_id, name)
+        if len(self._owners) > REMEMBERED:
+            del self._owners[next(iter(self._owners))]
+        return owner == name
 
 
 def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool = True) -> Intent:

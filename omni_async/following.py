@@ -18,6 +18,7 @@ from .exchange import Exchange
 from .identity import idempotency_key_of
 from .journal import Entry, SqliteJournal, State
 from .journal.entries import request_of, uncertain_error
+from .lifetime import is_cancelled
 from .lookup import find_lost
 from .models import Outcome, VideoTask
 from .poller import Poller
@@ -73,7 +74,7 @@ class Follower:
         self._work: set[asyncio.Task[None]] = set()
         self._left: dict[str, Entry] = {}
         self._failures: dict[str, int] = {}
-        self._closed = False
+        self._closed = self._searched = False
 
     # --- starting, and taking over -----------------------------------------------------------------------------
 
@@ -97,15 +98,42 @@ class Follower:
                 return  # nobody else can leave anything
             await anyio.sleep(EVERY)
 
-    async def take_over(self) -> None:
-        """Take over what nobody follows; creates whose answer was lost are looked up where that can be done."""
+    async def take_over(self, *, search: bool = False) -> None:
+        """Take over what nobody follows; creates whose answer was lost are looked up where that can be done.
+
+        In a task of its own: what was claimed has an owner, and a caller who is cancelled must not leave it to nobody.
+
+        Args:
+            search: Whether rows that were found uncertain before are looked up once more.
+        """
+        taking = _background(self._take_over(search=search))
+        self._work.add(taking)
+        taking.add_done_callback(self._work.discard)
+        taking.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
+        await asyncio.shield(taking)
+
+    async def _take_over(self, *, search: bool) -> None:
         async with self._taking:  # who comes second finds what the first has taken
-            entries = await self.journal.claim()
+            entries = list(await self.journal.claim())
+            for entry in entries:
+                self._taken(entry)
+            if self._looks_up and (search or not self._searched):
+                self._searched, known = True, {entry.key for entry in entries}
+                entries += [entry for entry in await self.journal.uncertain() if entry.key not in known]
             found = await asyncio.gather(*(self._look_up(entry) for entry in entries))
             for entry in found:
-                self._left[entry.key] = entry
-                if self.journal.follow_others:
-                    self._adopt(entry)
+                if entry.state is State.SUBMITTED and entry not in entries:
+                    self._taken(entry)
+
+    def _taken(self, entry: Entry) -> None:
+        self._left[entry.key] = entry
+        if self.journal.follow_others:
+            self._adopt(entry)
+
+    @property
+    def _looks_up(self) -> bool:
+        """Whether the gateway knows creates by a key of ours."""
+        return bool(self._exchange.dialect.abilities.idempotency_field) and self.journal.follow_others
 
     async def _look_up(self, entry: Entry) -> Entry:
         """An uncertain row that the gateway knows by its idempotency key finds its task again."""
@@ -113,14 +141,16 @@ class Follower:
         if entry.state is not State.UNCERTAIN or not field:
             return entry
         name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
-        task_id = await find_lost(self._exchange, candidate=None, name=name)
-        if task_id is None:
-            return entry
         try:
-            return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id))
-        except JournalError as error:
-            logger.warning("the task of a lost create was found and could not be entered: %s", error)
-            return entry
+            task_id = await find_lost(self._exchange, candidate=None, name=name)
+            if task_id is None:
+                return entry
+            return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=self.journal.owner))
+        except OmniError as error:
+            logger.warning("a lost create could not be looked up, or its task could not be entered: %s", error)
+        except Exception:  # of a caller's own dialect: no reason to lose sight of the others
+            logger.exception("an unexpected error while a lost create was looked up")
+        return entry
 
     def _adopt(self, entry: Entry) -> None:
         task = entry.video_task
@@ -132,9 +162,12 @@ class Follower:
 
     async def left_over(self) -> list[Entry]:
         """What earlier runs left unfinished and nobody has been given yet, as it stands now; each once."""
-        await self.take_over()
-        keys, self._left = list(self._left), {}
-        return await self.journal.run(lambda ledger: [e for e in map(ledger.entry, keys) if e is not None])
+        await self.take_over(search=True)
+        keys = list(self._left)
+        entries = await self.journal.run(lambda ledger: [e for e in map(ledger.entry, keys) if e is not None])
+        for key in keys:  # only now: a caller may be cancelled while he waits
+            self._left.pop(key, None)
+        return entries
 
     async def settle(self, key: str, *, task_id: str | None, not_charged: bool, pay_again: bool) -> VideoTask | None:
         """Answer for an uncertain row; see `OmniClient.settle`."""
@@ -186,6 +219,10 @@ class Follower:
             try:
                 await self._told(task)
                 break
+            except asyncio.CancelledError:
+                if self._closed or is_cancelled():
+                    raise
+                logger.warning("on_finished was cancelled for task %s; it is called again", task.task_id)
             except Exception:
                 logger.exception("on_finished raised for task %s; it is called again in %.0f s", task.task_id, pause)
             await anyio.sleep(pause)
@@ -276,8 +313,9 @@ class Resumed:
         return self._ready.popleft()
 
     async def _begin(self) -> FinishedInbox:
-        entries = await self._follower.left_over()
+        await self._follower.take_over(search=True)
         uncertain = await self._follower.journal.uncertain()
+        entries = await self._follower.left_over()
         self._inbox = inbox = FinishedInbox(math.inf)
         self._ready.extend(_outcome(entry, None, uncertain_error(entry)) for entry in uncertain)
         self._take(entries)

@@ -18,19 +18,19 @@ from .creates import intent_of
 from .delivery import Delivery, OnWhole, Progress
 from .dialects import Checked
 from .dialects.rules import check_fields
-from .errors import Fault, JournalError, OmniError
+from .errors import Fault, JournalError, OmniError, RateLimitError
 from .exchange import Exchange
 from .files import Downloader, content_hash
 from .following import Follower
 from .identity import fingerprint_of
-from .journal import SqliteJournal
+from .journal import NotNow, SqliteJournal
 from .many import Many, Source, Steps
 from .models import Balance, Stats, VideoRequest, VideoTask, invalid
 from .poller import Poller
 from .references import References, check_references, local_references
 from .safety import file_name
 from .submit import Submitter
-from .waiting import Handle, own, video_or_error, wait_for
+from .waiting import Handle, deadline_after, own, video_or_error, wait_for
 
 logger = logging.getLogger("omni_async")
 
@@ -145,19 +145,41 @@ class Studio:
             breaker: See `Submitter.submit`.
             planned: The fingerprint of a row that is in the journal already, to be sent.
         """
-        caller = asyncio.current_task()
+        caller, ends = asyncio.current_task(), deadline_after(max_wait)
         self.callers.add(caller)
         try:
             print_ = planned or await self._fingerprint(asked)
-            if self.journal is not None and asked.custom_id and not planned and self._would_wait(asked):
-                known = await self.journal.known(asked.custom_id, print_)
-                if known is not None:
-                    return known
-            ready = await self.references.published(asked)
-            intent = intent_of(self.exchange.dialect, asked, print_, keep=self.keep and self.journal is not None)
-            return await self.submitter.submit(ready, intent, max_wait=max_wait, patience=patience, breaker=breaker)
+            look, keep = planned is None and self._would_wait(asked), self.keep and self.journal is not None
+            while True:
+                try:
+                    known = await self._known(asked, print_) if look else None
+                    if known is not None:
+                        return known
+                    ready = await self.references.published(asked)
+                    intent = intent_of(self.exchange.dialect, asked, print_, keep=keep)
+                    left = None if max_wait is None else max(ends - anyio.current_time(), 0.0)
+                    return await self.submitter.submit(ready, intent, max_wait=left, patience=patience, breaker=breaker)
+                except NotNow as hold:
+                    await self._sent_elsewhere(asked, hold, ends)
+                    look = True
         finally:
             self.callers.discard(caller)
+
+    async def _known(self, asked: VideoRequest, print_: str) -> VideoTask | None:
+        """The task that the journal knows by this custom id."""
+        if self.journal is None or asked.custom_id is None:
+            return None
+        return await self.journal.known(asked.custom_id, print_)
+
+    async def _sent_elsewhere(self, asked: VideoRequest, hold: NotNow, ends: float) -> None:
+        """Somebody else is just sending this id: wait a little for what comes of it. It may be paid already."""
+        try:
+            if anyio.current_time() + hold.seconds > ends:
+                raise RateLimitError(f"{hold.why}, and max_wait is over", retry_after=hold.seconds)
+            await self.submitter.waits.until(anyio.sleep, hold.seconds)
+        except OmniError as error:
+            error.may_have_charged = True
+            raise error.about(gateway=self.exchange.dialect.name, custom_id=asked.custom_id)  # noqa: B904 - the same one
 
     def _would_wait(self, asked: VideoRequest) -> bool:
         """Whether something comes before the create, which asks the journal itself."""

@@ -96,7 +96,7 @@ class Waits:
 
     def __init__(self) -> None:
         self._scopes: set[asyncio.Timeout] = set()
-        self._ended = False
+        self.ended = False
 
     async def until(self, wait: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
         """What `wait` gives.
@@ -107,7 +107,7 @@ class Waits:
         scope = asyncio.timeout(None)
         self._scopes.add(scope)
         try:
-            if not self._ended:
+            if not self.ended:
                 async with scope:
                     return await wait(*arguments, **options)
         except TimeoutError:
@@ -118,10 +118,16 @@ class Waits:
 
     def end(self) -> None:
         """End all waits, also those to come."""
-        self._ended = True
+        self.ended = True
         scopes, self._scopes = self._scopes, set()
         for scope in scopes:
             scope.reschedule(0.0)
+
+
+def is_cancelled() -> bool:
+    """Whether it is this task that is cancelled, and not something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -15,7 +15,7 @@ import attrs
 
 from .admission import Kind, Ticket
 from .breaker import Breaker
-from .creates import Attempt, Create, answer_of
+from .creates import Attempt, Create, Issued, answer_of
 from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .dialects.verdict import candidate_id
 from .errors import (
@@ -42,8 +42,6 @@ logger = logging.getLogger("omni_async")
 SAME_ID = "answered with the task id of another create"
 FOUND = "found by looking it up"
 GONE = "cancelled before it was sent"
-REMEMBERED = 100_000
-"""Task ids remembered to notice one that is given out twice."""
 
 
 class Submitter:
@@ -61,8 +59,8 @@ class Submitter:
         self._submitted = submitted
         self._posts: set[asyncio.Task[Attempt]] = set()
         self._callerless: set[asyncio.Task[Attempt]] = set()
-        self._issued: dict[str, str] = {}
-        self._waits = Waits()
+        self._issued = Issued()
+        self.waits = Waits()
         self.unclaimed: list[Outcome] = []
         self.uncertain = 0
 
@@ -85,6 +83,7 @@ class Submitter:
             breaker: Of the run this is a row of.
 
         Raises:
+            NotNow: Somebody else is sending it: what came of that is soon in the journal.
             OmniError: As the error tree says; `may_have_charged` tells whether money may have gone.
         """
         create = self._prepared(request, intent)
@@ -108,8 +107,8 @@ class Submitter:
         limiter = self._exchange.limiter
         while True:
             if breaker is not None:
-                await self._waits.until(breaker.wait)
-            ticket = await self._waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
+                await self.waits.until(breaker.wait)
+            ticket = await self.waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
             if breaker is None or breaker.lets_go():
                 return ticket
             limiter.unused(ticket)
@@ -147,15 +146,17 @@ class Submitter:
             await self._back_off(error, failures, create)
 
     async def _held(self, hold: NotNow, create: Create, left: float | None) -> Create:
-        """Somebody else is sending it, or the journal's processes together run as many tasks as they may.
+        """Somebody else is sending it, as many tasks run as may, or the row is to be paid anew.
 
         Gives the create to try again with, which is another if its row is to be paid anew.
         """
+        if hold.sent:
+            raise hold
         if left is not None and hold.seconds > left:
             raise RateLimitError(
                 f"nothing was sent: {hold.why}, and max_wait is over", retry_after=hold.seconds, may_have_charged=False
             )
-        await self._waits.until(anyio.sleep, hold.seconds)
+        await self.waits.until(anyio.sleep, hold.seconds)
         if hold.round is None:
             return create
         return self._prepared(create.request, attrs.evolve(create.intent, round=hold.round))
@@ -165,12 +166,15 @@ class Submitter:
         self._exchange.report(
             Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
         )
-        await self._waits.until(anyio.sleep, delay)
+        await self.waits.until(anyio.sleep, delay)
 
     # --- the client-owned task -----------------------------------------------------------------------------
 
     async def _owned(self, ticket: Ticket, create: Create) -> Attempt:
         """Run one POST in a task of the client's: it goes on when its caller is cancelled."""
+        if self.waits.ended:
+            self._exchange.limiter.unused(ticket)
+            raise OmniError("the client was closed: nothing was sent", may_have_charged=False)
         post = asyncio.get_running_loop().create_task(self._post(ticket, create), context=contextvars.Context())
         self._posts.add(post)
         post.add_done_callback(self._posts.discard)
@@ -189,7 +193,8 @@ class Submitter:
             return
         failure = post.exception()
         attempt = post.result() if failure is None else Attempt(error=_as_omni(failure))
-        if attempt.task is None and attempt.error is not None and not attempt.error.may_have_charged:
+        harmless = attempt.error is not None and not attempt.error.may_have_charged
+        if attempt.hold is not None or (attempt.task is None and harmless):
             return
         self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
         what = f"task {attempt.task.task_id} runs" if attempt.task else "it may have been charged"
@@ -200,7 +205,7 @@ class Submitter:
 
         Cancelled meanwhile, it goes on, and raises then.
         """
-        self._waits.end()
+        self.waits.end()
         while running := [post for post in self._posts if not post.done()]:
             await to_the_end(*running)
 
@@ -328,11 +333,7 @@ class Submitter:
 
     def _is_own(self, create: Create, task_id: str) -> bool:
         """Whether no other create was given this id. What goes by one idempotency key is the same create."""
-        name = self._name(create) or create.intent.key
-        owner = self._issued.setdefault(task_id, name)
-        if len(self._issued) > REMEMBERED:
-            del self._issued[next(iter(self._issued))]
-        return owner == name
+        return self._issued.own(task_id, self._name(create) or create.intent.key)
 
     def _decoded(self, reply: Reply | None, task_id: str) -> VideoTask:
         """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""

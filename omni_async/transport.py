@@ -1,7 +1,6 @@
 """A Call becomes a Reply over one aiohttp session, borrowed or owned; what goes wrong was not sent, or its answer lost.
 
-Foreign exceptions stop here. Ours are raised outside the `except` blocks, so that no aiohttp exception, whose frames
-hold the key, hangs in their context.
+Foreign exceptions stop here. Ours are raised outside the `except` blocks: the frames of aiohttp's hold the key.
 """
 
 import asyncio
@@ -21,6 +20,7 @@ from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, AuthenticationError, Fault, InvalidRequestError, NotSentError, TransportError
+from .lifetime import is_cancelled
 from .policies import Timeouts
 from .safety import proxy_for
 from .version import __version__
@@ -31,7 +31,6 @@ KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__version__}"
-
 KEY_TIMEOUT = 60.0
 """Seconds an api_key callable may take: a POST whose key never comes would keep its client from closing."""
 
@@ -80,7 +79,9 @@ class Key:
             async with asyncio.timeout(KEY_TIMEOUT):
                 given = source()
                 value = await given if inspect.isawaitable(given) else given
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
             problem = type(error).__name__
         else:
             return sound_key(value)

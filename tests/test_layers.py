@@ -54,7 +54,7 @@ TABLE = {
     "answers": Place(3),
     "disk": Place(3, ["lifetime"]),
     "lifetime": Place(3),
-    "transport": Place(3, ["safety"]),
+    "transport": Place(3, ["lifetime", "safety"]),
     "journal": Place(3),
     "limiter": Place(3, ["admission", "controllers"]),
     "admission": Place(3, ["controllers"], pure=True),

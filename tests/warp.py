@@ -50,6 +50,10 @@ class WarpLoop(asyncio.SelectorEventLoop):
         self._warp.loop = self
         self._clock_resolution = 1e-9
 
+    async def shutdown_default_executor(self, timeout=None):
+        """Its threads end in their own time: no clock that jumps may hurry them (Python 3.12 and later set one)."""
+        await super().shutdown_default_executor()
+
     def time(self):
         """Seconds, by the clock that jumps."""
         return self._warp.now

@@ -48,7 +48,7 @@ class ForeignError(OmniError):
         error: That.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__("the rows could not be read", may_have_charged=False)
         self.error = error
 
@@ -80,7 +80,7 @@ class Once:
         except OmniError as error:
             self._failure = error
             raise
-        except Exception as error:
+        except BaseException as error:  # of the caller's own iterable: it must not end the journal's thread
             self._failure = ForeignError(error)
             raise self._failure from None
 

@@ -144,7 +144,12 @@ class Batch:
         self.wishes, self.bounds = wishes or Wishes(), bounds or Bounds()
         self.dialect = dialect_of(gateway)
         self._source = opened(source)
-        self.journal = SqliteJournal(self.folder.journal, gateway=self.dialect.name, exclusive=True)
+        self.journal = SqliteJournal(
+            self.folder.journal,
+            gateway=self.dialect.name,
+            exclusive=True,
+            notify=options.get("on_finished") is not None,
+        )
         limits = limits or Limits()
         if self.bounds.concurrency is not None:
             limits = attrs.evolve(limits, max_running_tasks=self.bounds.concurrency)

@@ -123,7 +123,8 @@ def _why(dialect: Dialect, reply: Reply) -> str:
 def _host(reply: Reply) -> str:
     """Where a redirect leads, host only: the rest of the link can be signed."""
     try:
-        host = urlsplit(reply.headers.get("location", "")).hostname
+        link = reply.headers.get("location", "").encode("utf-8", "replace").decode()
+        host = urlsplit(link).hostname
     except ValueError:
         host = None
     return host[:100] if host else "its own host"

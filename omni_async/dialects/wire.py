@@ -84,7 +84,8 @@ class Reply:
     @property
     def request_id(self) -> str | None:
         """The gateway's id of this request, to quote to its support."""
-        return next((self.headers[name][:200] for name in REQUEST_ID_HEADERS if self.headers.get(name)), None)
+        told = next((self.headers[name][:200] for name in REQUEST_ID_HEADERS if self.headers.get(name)), None)
+        return None if told is None else told.encode("utf-8", "replace").decode()  # bytes of no text come as surrogates
 
 
 def _decoded(body: bytes) -> Any:

@@ -123,7 +123,8 @@ def write_task(task: VideoTask) -> str:
     kept = {name: getattr(task, name) for name in _KEPT}
     times = {name: getattr(task, name) for name in _TIMES}
     kept |= {name: time.isoformat() for name, time in times.items() if time is not None}
-    return json.dumps({name: value for name, value in kept.items() if value not in (None, "")}, ensure_ascii=False)
+    told = json.dumps({name: value for name, value in kept.items() if value not in (None, "")}, ensure_ascii=False)
+    return told.encode("utf-8", "replace").decode()
 
 
 def read_task(text: str) -> dict[str, Any]:

@@ -113,17 +113,15 @@ class Ledger:
         )  # fmt: skip
 
     def known(self, key: str, fingerprint: str) -> VideoTask | None:
-        """The task of an id, without sending anything; None if it may be sent, or is being sent.
+        """The task of an id, without sending anything; None if it may be sent.
 
         Raises:
+            NotNow: It is being sent.
             SubmissionUncertainError: It was sent before, and nobody knows what came of it.
             JournalError: It is known with other inputs.
         """
         entry = self.entry(key)
-        try:
-            return None if entry is None else _known(entry, fingerprint)
-        except NotNow:
-            return None
+        return None if entry is None else _known(entry, fingerprint)
 
     def answered(self, key: str, answer: Answer) -> State:
         """See `Journal.answered`."""
@@ -268,9 +266,10 @@ class Ledger:
         self.settle(key, state, what, task_id)
         return self._must(key)
 
-    def found(self, key: str, how: str, task_id: str) -> Entry:
-        """The task of a lost create was found; gives its row."""
+    def found(self, key: str, how: str, task_id: str, *, owner: str | None = None) -> Entry:
+        """The task of a lost create was found, by the owner who follows it from now on; gives its row."""
         self.settle(key, State.SUBMITTED, how, task_id)
+        self.connection.execute("UPDATE item SET owner = coalesce(?, owner) WHERE key = ?", (owner, key))
         return self._must(key)
 
     def anew(self, key: str, why: str) -> None:
@@ -384,7 +383,7 @@ def _known(entry: Entry, fingerprint: str) -> VideoTask | None:
             task_id=entry.task_id,
         )
     if entry.state is State.SUBMITTING:
-        raise NotNow("a create of this id is on its way", WAIT)
+        raise NotNow("a create of this id is on its way", WAIT, sent=True)
     if entry.state is State.UNCERTAIN:
         raise uncertain_error(entry)
     return entry.video_task

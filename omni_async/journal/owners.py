@@ -39,7 +39,7 @@ class FileLock:
                 raise
             return True
         try:
-            free = _locked(file)
+            free = _locked(file) and self._is_there(file)
         except BaseException:
             os.close(file)
             raise
@@ -49,6 +49,13 @@ class FileLock:
         self._file = file
         _held.add(self)
         return True
+
+    def _is_there(self, file: int) -> bool:
+        """Whether what was locked still bears the name: somebody may have removed it in between."""
+        try:
+            return os.path.samestat(os.fstat(file), self.path.stat())
+        except OSError:
+            return False
 
     def release(self, *, remove: bool = False) -> None:
         """Give it back."""

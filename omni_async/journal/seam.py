@@ -28,13 +28,22 @@ class NotNow(Exception):  # noqa: N818 - no error: somebody else is at it, or th
         why: In a few words.
         seconds: When to ask again.
         round: The round the row is in, if it is not the intent's: ask again with it.
+        sent: Whether it is on its way: it may be paid already.
     """
 
-    def __init__(self, why: str, seconds: float, *, round: int | None = None) -> None:  # noqa: A002 - the field's name
+    def __init__(
+        self,
+        why: str,
+        seconds: float,
+        *,
+        round: int | None = None,
+        sent: bool = False,  # noqa: A002 - the field's name
+    ) -> None:
         super().__init__(why)
         self.why = why
         self.seconds = seconds
         self.round = round
+        self.sent = sent
 
 
 @attrs.frozen(kw_only=True)

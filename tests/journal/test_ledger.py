@@ -175,7 +175,11 @@ def test_what_is_known_of_an_id_without_sending_anything(book, state):
     if state is State.UNCERTAIN:
         with pytest.raises(SubmissionUncertainError):
             book.known("k", "print")
-    elif state in ("PLANNED", "REJECTED", "SUBMITTING"):
+    elif state is State.SUBMITTING:
+        with pytest.raises(NotNow, match="on its way") as told:
+            book.known("k", "print")
+        assert told.value.sent
+    elif state in ("PLANNED", "REJECTED"):
         assert book.known("k", "print") is None
     else:
         assert book.known("k", "print").task_id == "task-k"

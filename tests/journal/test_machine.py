@@ -286,7 +286,7 @@ class Journals(RuleBasedStateMachine):
     @rule(place=st.sampled_from([0, 1]))
     def prune(self, place):
         """What is over and told is forgotten; never what may cost money."""
-        gone = {key for key, row in self.rows.items() if row.state is State.REJECTED}
+        gone = {key for key, row in self.rows.items() if row.state in (State.REJECTED, State.PLANNED)}
         gone |= {key for key, row in self.rows.items() if row.state in FINAL and not row.notify}
         assert self.alive[place].prune(1e12) == len(gone)
         for key in gone:
