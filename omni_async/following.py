@@ -145,7 +145,8 @@ class Follower:
             task_id = await find_lost(self._exchange, candidate=None, name=name)
             if task_id is None:
                 return entry
-            return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=self.journal.owner))
+            mine = self.journal.owner
+            return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=mine))
         except OmniError as error:
             logger.warning("a lost create could not be looked up, or its task could not be entered: %s", error)
         except Exception:  # of a caller's own dialect: no reason to lose sight of the others

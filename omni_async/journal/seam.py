@@ -36,8 +36,8 @@ class NotNow(Exception):  # noqa: N818 - no error: somebody else is at it, or th
         why: str,
         seconds: float,
         *,
-        round: int | None = None,
-        sent: bool = False,  # noqa: A002 - the field's name
+        round: int | None = None,  # noqa: A002 - the field's name
+        sent: bool = False,
     ) -> None:
         super().__init__(why)
         self.why = why
