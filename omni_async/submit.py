@@ -372,7 +372,7 @@ class Submitter:
             evidence |= {"status": reply.status, "body": reply.body}
         error = SubmissionUncertainError(
             f"the create may have been charged and was not sent again: {reason}. Look in the gateway's console or "
-            "bill: if the task is there, wait for its id; if it surely is not, submit again",
+            "bill: if the task is there, wait for its id; if it surely is not, submit again (with a journal, settle)",
             evidence=evidence,
             request_id=request_id,
             task_id=candidate,

@@ -9,8 +9,10 @@ import attrs
 
 from ..batch import Batch, Bounds, Plan, Summary, Wishes
 from ..batch.folder import Folder
+from ..dialects import DIALECTS
 from ..errors import OmniError
 from ..journal import Ledger, open_journal
+from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served
 from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError
@@ -21,6 +23,8 @@ from .tally import Tally
 
 EMULATED = "emulator"
 """The note of a batch that was made of test videos."""
+ADDRESS = "base_url"
+"""The note of where a batch's gateway was last."""
 DECLINED = "you said no"
 HUSHED = ("a create finished after its caller had gone", "the journal cannot be searched for unfinished tasks")
 """Warnings of the library that a batch tells better: of a drained create, which the journal has and the next run
@@ -110,7 +114,10 @@ class Job:
         return tell(screen, summary, again)
 
     async def _run(self, screen: Screen, target: Target, work: Batch, again: str) -> Summary:
-        await work.journal.run(lambda ledger: _write_served(ledger, emulator=target.emulator))
+        address = base_url_of(work.dialect, target.base_url)
+        before = await work.journal.run(lambda ledger: _write_served(ledger, emulator=target.emulator, address=address))
+        if before is not None and not screen.show.quiet:
+            screen.note(f"warning: this batch was at {before} before, and goes on at {address}")
         if self.source == "-" and at_terminal():
             screen.note("reading rows from this terminal: end them with Ctrl-D")
         plan = await work.plan(progress=self.tally.reading)
@@ -140,10 +147,23 @@ class Job:
         return f"omni-async batch {shlex.join([*source, *options])}"
 
 
-def _write_served(ledger: Ledger, *, emulator: bool) -> None:
-    """Note what a new batch is made with."""
+def _write_served(ledger: Ledger, *, emulator: bool, address: str) -> str | None:
+    """Note what a new batch is made with, and where its gateway is; gives where it was before."""
     if ledger.note("batch") is None:
         ledger.write_note(EMULATED, "1" if emulator else "0")
+    before = ledger.note(ADDRESS)
+    ledger.write_note(ADDRESS, address)
+    return None if emulator or before == address else before
+
+
+def options_of(ledger: Ledger) -> list[str]:
+    """The options with which the batch command reaches the gateway of a batch again."""
+    gateway, address = ledger.note("batch"), ledger.note(ADDRESS)
+    if gateway is None:
+        return []
+    own = gateway in DIALECTS and address == DIALECTS[gateway]().base_url
+    there = ["--emulator"] if ledger.note(EMULATED) == "1" else [] if own or not address else ["--base-url", address]
+    return ["--gateway", gateway, *there]
 
 
 def tell(screen: Screen, summary: Summary, again: str) -> int:

@@ -13,6 +13,7 @@ from ..batch.folder import Folder
 from ..batch.results import Results
 from ..errors import JournalError
 from ..journal import Entry, Ledger, SqliteJournal, State
+from .batchjob import options_of
 from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
 from .options import Json
@@ -80,7 +81,7 @@ class Settling:
     async def run(self, screen: Screen) -> int:
         """Settle it and tell what happens next."""
         with reading(self.path) as ledger:
-            batch, row = ledger.note("batch"), ledger.entry(self.key)
+            batch, row, options = ledger.note("batch"), ledger.entry(self.key), options_of(ledger)
         if row is None:
             raise JournalError(f"there is no row {self.key!r} in {self.path}", may_have_charged=False)
         journal = SqliteJournal(self.path, gateway=row.gateway, exclusive=batch is not None, follow_others=False)
@@ -91,7 +92,7 @@ class Settling:
                 await journal.run(self._rewritten())
         finally:
             await journal.aclose()
-        then = self._then(entry, batch)
+        then = self._then(entry, options)
         if screen.show.json:
             told = {"id": entry.key, "state": str(entry.state), "task_id": entry.task_id, "next": then}
             screen.result(as_json(told))
@@ -105,16 +106,17 @@ class Settling:
         results = Results(Folder(self.path.parent))
         return lambda ledger: results.rewrite(ledger.entries(), columns_of(ledger))
 
-    def _then(self, entry: Entry, batch: str | None) -> str:
+    def _then(self, entry: Entry, options: list[str]) -> str:
         """What happens next, and by which command."""
-        run = f"omni-async batch --out {shlex.quote(str(self.path.parent))} --gateway {batch}"
-        if entry.state is State.SUBMITTED and batch is None:
+        run = f"omni-async batch {shlex.join(['--out', str(self.path.parent), *options])}"
+        batch = bool(options)
+        if entry.state is State.SUBMITTED and not batch:
             own = f": omni-async wait --gateway {entry.gateway}" if self._own() else ""
             return f"the task is followed by the next client of this journal{own}"
         if entry.state is State.SUBMITTED:
             return f"the task is followed by the next run: {run}"
         pays = "which may pay a second time" if self.answer["pay_again"] else "which pays"
-        if batch is None:
+        if not batch:
             return f"submitting it again with this id sends it, {pays}"
         return f"it is sent by the next run, {pays}: {run}"
 

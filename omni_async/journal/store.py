@@ -248,7 +248,7 @@ def resolve(
     words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]
     if len(words) + (task_id is not None) != 1:
         raise invalid([Fault("settle", "say one of task_id, not_charged and pay_again")], may_have_charged=True)
-    if task_id is not None and not ident(task_id):
+    if task_id is not None and (not ident(task_id) or any(map(str.isspace, task_id))):
         raise invalid([Fault("task_id", "is no id of a task")], may_have_charged=True)
     if task_id is None:
         return ledger.resolve(key, State.PLANNED, words[0])

@@ -324,7 +324,9 @@ class TestSettle:
         assert "uncertain" in (folder / "results.jsonl").read_text()
         ran = omni("settle", folder, "c", "--task-id", "task_1")
         assert (ran.code, ran.out) == (0, "c: submitted\n")
-        assert ran.err == "the task is followed by the next run: omni-async batch --out shots --gateway jimmy\n"
+        assert (
+            ran.err == "the task is followed by the next run: omni-async batch --out shots --gateway jimmy --emulator\n"
+        )
         assert [json.loads(line)["id"] for line in (folder / "results.jsonl").read_text().splitlines()] == ["a", "b"]
         assert "uncertain" not in (folder / "results.csv").read_text()
         records = omni("journal", folder, "c", "--json").json["records"]
