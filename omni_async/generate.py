@@ -24,6 +24,7 @@ from .files import Downloader, content_hash
 from .following import Follower
 from .identity import fingerprint_of
 from .journal import NotNow, SqliteJournal
+from .journal.states import UNPAID
 from .many import Many, Source, Steps
 from .models import Balance, Stats, VideoRequest, VideoTask, invalid
 from .poller import Poller
@@ -299,11 +300,19 @@ class Studio:
     async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
         return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)
 
+    async def _is_paid(self, asked: VideoRequest) -> bool:
+        """Whether the journal knows a create of this custom id that may have been charged."""
+        if self.journal is None or not asked.custom_id:
+            return False
+        key = asked.custom_id
+        entry = await self.journal.run(lambda ledger: ledger.entry(key))
+        return entry is not None and entry.state not in UNPAID
+
     async def _refuse_existing(self, target: Path, asked: VideoRequest, *, overwrite: bool) -> None:
         try:
             await self.downloader.refuse_existing(target, overwrite=overwrite)
         except OmniError as error:
-            error.may_have_charged = False  # found before anything was sent
+            error.may_have_charged = await self._is_paid(asked)  # this call has sent nothing
             name, metadata = self.exchange.dialect.name, asked.metadata or None
             error.about(gateway=name, custom_id=asked.custom_id, metadata=metadata)
             raise

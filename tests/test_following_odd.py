@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from journalled import client_of, rows, states
 
-from omni_async import Limits
+from omni_async import Limits, TargetExistsError
 from tests.fault_server import ACCEPT, CREATED, DROP, HTML, Act, FaultServer, http, running
 from tests.warp import WarpLoop
 
@@ -120,3 +120,15 @@ async def test_toapis_looks_a_lost_create_up_again_at_the_next_start(tmp_path):
             assert [outcome.task.task_id for outcome in outcomes] == server.charges
         assert len(server.posts) == 1
     assert states(tmp_path) == {"order": "SUCCEEDED"}
+
+
+async def test_a_target_that_exists_does_not_make_a_paid_video_refundable(tmp_path):
+    """The id was paid before: the error of a file that is in the way says so; of a fresh id it proves the contrary."""
+    (tmp_path / "there.mp4").write_bytes(b"x")
+    async with FaultServer() as server, client_of(tmp_path, server) as client:
+        await client.submit(PROMPT, custom_id="order")
+        for custom_id, paid in (("order", True), ("fresh", False)):
+            with pytest.raises(TargetExistsError) as caught:
+                await client.generate(PROMPT, custom_id=custom_id, output=tmp_path / "there.mp4")
+            assert caught.value.may_have_charged is paid
+        assert len(server.posts) == 1
