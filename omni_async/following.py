@@ -20,6 +20,7 @@ from .journal import Entry, SqliteJournal, State
 from .journal.entries import request_of, uncertain_error
 from .lifetime import is_cancelled
 from .lookup import find_lost
+from .memory import Memory
 from .models import Outcome, VideoTask
 from .poller import Poller
 from .submit import FOUND
@@ -51,6 +52,8 @@ class Follower:
         poller: Looks at them.
         exchange: What look-ups of lost creates go through.
         on_finished: Awaited with each finished task until it returns.
+        learned: Gives what the poller has learned of the gateway, as text to be kept in the journal.
+        learn: Takes such a text of an earlier run.
     """
 
     deadline = math.inf
@@ -62,8 +65,11 @@ class Follower:
         exchange: Exchange,
         *,
         on_finished: OnFinished | None = None,
+        learned: Callable[[], str] | None = None,
+        learn: Callable[[str], None] | None = None,
     ) -> None:
         self.journal = journal
+        self._memory = Memory(journal, learned=learned, learn=learn) if learned and learn else None
         self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
         self.recorded: Callable[[Entry], None] | None = None
         self.lost: Callable[[str, OmniError], None] | None = None
@@ -80,6 +86,8 @@ class Follower:
 
     def start(self) -> None:
         """Begin to look for what others left; with the client's first call."""
+        if self._memory is not None and not self._closed:
+            self._memory.start()
         if self._watch is None and not self._closed and self.journal.follow_others:
             self._watch = _background(self._watching())
 
@@ -189,6 +197,8 @@ class Follower:
         if task.status.finished:
             self._failures.pop(task.task_id, None)
             self._spawn(self._record(task))
+            if self._memory is not None:
+                self._memory.finished()
 
     def failed(self, task_id: str, error: OmniError) -> None:
         """The poller: the task cannot be followed just now. It was paid for, so it is not given up."""
@@ -274,6 +284,8 @@ class Follower:
             task.cancel()
         if self._work:
             await asyncio.wait(self._work, timeout=LAST)
+        if self._memory is not None:
+            await self._memory.aclose()
 
 
 def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -1,6 +1,7 @@
 """A journal file as the client uses it: every call waits until what it says is on disk."""
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from .states import FINAL, UNPAID, State
 from .writer import Writer
 
 T = TypeVar("T")
+logger = logging.getLogger("omni_async")
 
 INSIST = 30.0
 """Seconds for which an answer that cannot be written is tried again: it may be all that is known of a payment."""
@@ -223,6 +225,25 @@ class SqliteJournal:
         """The rows of this gateway that wait to be settled."""
         rows = await self.run(lambda ledger: list(ledger.entries([State.UNCERTAIN])))
         return [entry for entry in rows if entry.gateway == self.gateway]
+
+    async def recall(self) -> str | None:
+        """What was learned of the gateway, as the last client that learned wrote it; None if nothing can be read."""
+        try:
+            return await self.run(lambda ledger: ledger.note(self._learned))
+        except JournalError as error:
+            logger.info("what was learned of %s cannot be read: %s", self.gateway, error)
+            return None
+
+    async def remember(self, text: str) -> None:
+        """Keep what was learned of the gateway. It is worth less than any row: what fails is logged and forgotten."""
+        try:
+            await self.run(lambda ledger: ledger.write_note(self._learned, text))
+        except JournalError as error:
+            logger.info("what was learned of %s cannot be kept: %s", self.gateway, error)
+
+    @property
+    def _learned(self) -> str:
+        return f"learned:{self.gateway}"
 
     def tells(self, entry: Entry) -> bool:
         """Whether `on_finished` is to be told of this row by this client."""

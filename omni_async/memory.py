@@ -1,0 +1,87 @@
+"""What a client has learned of its gateway, kept in its journal over restarts: worth less than any row of it."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+
+import anyio
+
+from .journal import SqliteJournal
+
+logger = logging.getLogger("omni_async")
+
+MANY = 50
+"""Finished tasks after which it is written again."""
+AT_LATEST = 300.0
+"""Seconds after the first finished task that is not in it yet."""
+LAST = 1.0
+"""Seconds for the last time, when the client closes."""
+
+
+class Memory:
+    """Learns again what an earlier run wrote, and writes what this one learns. Several clients: the last one's stands.
+
+    Args:
+        journal: Where it is kept.
+        learned: Gives it as text.
+        learn: Takes the text that an earlier run gave.
+    """
+
+    def __init__(self, journal: SqliteJournal, *, learned: Callable[[], str], learn: Callable[[str], None]) -> None:
+        self._journal, self._learned, self._learn = journal, learned, learn
+        self._fresh = 0
+        self._some, self._many = asyncio.Event(), asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, beside whatever else begins: nothing waits for it."""
+        if self._keeping is None:
+            loop = asyncio.get_running_loop()
+            self._keeping = loop.create_task(self._keep(), context=contextvars.Context())
+
+    def finished(self) -> None:
+        """A task has ended, and something was learned by it."""
+        self._fresh += 1
+        self._some.set()
+        if self._fresh >= MANY:
+            self._many.set()
+
+    async def aclose(self) -> None:
+        """Write it for the last time, if there is anything new; not written within a second, it is given up."""
+        if self._keeping is None:
+            return
+        self._keeping.cancel()
+        await asyncio.wait({self._keeping})
+        with anyio.move_on_after(LAST):
+            await self._write()
+
+    async def _keep(self) -> None:
+        await self._recall()
+        while True:
+            await self._some.wait()
+            with anyio.move_on_after(AT_LATEST):
+                await self._many.wait()
+            await self._write()
+
+    async def _recall(self) -> None:
+        text = await self._journal.recall()
+        try:
+            if text is not None:
+                self._learn(text)
+        except Exception:
+            logger.info("what an earlier run had learned cannot be used", exc_info=True)
+
+    async def _write(self) -> None:
+        """With nothing new nothing is written: an idle client does not undo what a busy one has learned."""
+        if not self._fresh:
+            return
+        self._fresh = 0
+        self._some.clear()
+        self._many.clear()
+        try:
+            text = self._learned()
+        except Exception:
+            logger.info("what was learned cannot be put into words", exc_info=True)
+        else:
+            await self._journal.remember(text)
