@@ -19,10 +19,10 @@ from .files import missing
 from .gateway import Gateway, Site
 from .ledger import Ledger, SeenRequest
 from .limits import Limits
+from .notices import Webhooks
 from .openapi import document
 from .scenario import Scenario
 from .uploads import read_upload
-from .webhooks import Webhooks
 
 LARGEST_JSON = 8 * 1024 * 1024
 SHUTDOWN_SECONDS = 0.2
