@@ -149,7 +149,7 @@ class Studio:
         caller, ends = asyncio.current_task(), deadline_after(max_wait)
         self.callers.add(caller)
         try:
-            print_ = planned or await self._fingerprint(asked)
+            print_ = planned or await self.fingerprint(asked)
             look, keep = planned is None and self._would_wait(asked), self.keep and self.journal is not None
             while True:
                 try:
@@ -186,8 +186,12 @@ class Studio:
         """Whether something comes before the create, which asks the journal itself."""
         return self.exchange.limiter.busy or any(local_references(asked))
 
-    async def _fingerprint(self, asked: VideoRequest) -> str:
-        """What makes it the same request again: local references count by their content."""
+    async def fingerprint(self, asked: VideoRequest) -> str:
+        """What makes it the same request again: local references count by their content.
+
+        Raises:
+            InvalidRequestError: One of them cannot be read.
+        """
         hashes = {path: await content_hash(Path(path)) for _, path in local_references(asked)}
         return fingerprint_of(self.exchange.dialect, asked, hashes)
 

@@ -84,12 +84,13 @@ async def content_hash(path: Path) -> str:
         InvalidRequestError: It cannot be read.
     """
     try:
-        return await in_thread(_digest, path)
+        return await in_thread(file_hash, path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 
-def _digest(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hex. Reads all of it; an OSError is the caller's."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

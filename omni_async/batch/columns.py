@@ -9,7 +9,6 @@ NAMES = frozenset({*FIELDS, "id", "file"})
 """What a column can mean; `id` and `custom_id` are the same."""
 LISTS = frozenset({"image_urls", "images", "video_urls"})
 OBJECTS = frozenset({"extra", "metadata"})
-TEXTS = NAMES - LISTS - OBJECTS - {"duration"}
 
 _SHORT = 4
 _APART = frozenset(

@@ -7,7 +7,6 @@ slow way, row by row; both give the same.
 """
 
 import hashlib
-import json
 import operator
 import secrets
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from ..errors import Fault, InvalidRequestError
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
 from ..references import check_references, local_references
-from ..uploads import is_local
+from ..uploads import file_hash, is_local
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, slip
 from .decoding import refused
@@ -70,11 +69,6 @@ class Row:
     carried: str | None
     kind: str
     warnings: tuple[Fault, ...]
-
-
-def request_of(inputs: str, *, custom_id: str, metadata: str | None) -> VideoRequest:
-    """The request behind the `inputs` and `metadata` of a stored row."""
-    return VideoRequest(**json.loads(inputs), custom_id=custom_id, metadata=json.loads(metadata) if metadata else {})
 
 
 @attrs.frozen
@@ -321,8 +315,7 @@ class Checker:
                 if key not in self._hashes:
                     if len(self._hashes) >= HASHES:
                         self._hashes.clear()
-                    with Path(path).open("rb") as file:
-                        self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+                    self._hashes[key] = file_hash(Path(path))
                 hashes[path] = self._hashes[key]
             except (OSError, ValueError) as error:
                 faults.append(Fault(field, f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"))

@@ -1,6 +1,5 @@
 """Videos of a batch to disk: those first whose URLs die first, and each once."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +16,9 @@ from ..journal.entries import Entry
 from ..journal.ledger import Ledger
 from ..journal.states import State
 from ..partfile import PartFile
+from ..uploads import file_hash
 from .folder import Folder
 
-PIECE = 1024 * 1024
 CHUNK = 5000
 """Stored rows whose files are looked at in one go."""
 
@@ -92,7 +91,7 @@ class Store:
             raise DownloadError("the row has no task", custom_id=entry.key)
 
         async def whole(part: Path) -> None:
-            size, digest = await on_disk(part, _measured, part)
+            size, digest = await on_disk(part, lambda: (part.stat().st_size, file_hash(part)))
             await self.journal.run(lambda ledger: ledger.arriving(entry.key, size, digest))
 
         await self.studio.download(task, target, overwrite=False, on_whole=whole)
@@ -146,22 +145,12 @@ def _size(path: Path) -> int | None:
 def _is(path: Path, size: int | None, sha256: str | None) -> bool:
     """Whether a file is the very one that was about to get this name."""
     known = size is not None and _size(path) == size and path.is_file() and not path.is_symlink()
-    return known and _measured(path)[1] == sha256
-
-
-def _measured(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-            size += len(piece)
-    return size, digest.hexdigest()
+    return known and file_hash(path) == sha256
 
 
 def _set_aside(path: Path, sha256: str) -> None:
     """A new attempt's video takes the name; the old one was paid for, too, and is kept beside it."""
-    if path.is_symlink() or not path.is_file() or _measured(path)[1] != sha256:
+    if path.is_symlink() or not path.is_file() or file_hash(path) != sha256:
         return
     number = 1
     while os.path.lexists(old := path.with_stem(f"{path.stem}.old-{number}")):

@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import attrs
 
 from ..client import OmniClient
-from ..dialects import Call, Dialect
-from ..identity import fingerprint, idempotency_key_of
+from ..dialects import Call
+from ..identity import idempotency_key_of
 from ..models import VideoRequest
 from ..references import FIELDS, local_references
 from ..settings import base_url_of
@@ -81,7 +82,8 @@ def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
     client = OmniClient(gateway, api_key="not-needed", base_url=base_url)
     checked, dialect = client.check(request), client.dialect
     uploads = tuple(dict.fromkeys(path for _, path in local_references(request)))
-    call = _call(dialect, _published(request, uploads))
+    key = _idempotency_key(client, request) if dialect.abilities.idempotency_field else None
+    call = dialect.create(_published(request, uploads), idempotency_key=key)
     where = checked_base_url(base_url_of(dialect, base_url))
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
     return Plan(
@@ -93,13 +95,10 @@ def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
     )
 
 
-def _call(dialect: Dialect, request: VideoRequest) -> Call:
-    """The create; an idempotency key follows from the custom id, and is made anew each time where there is none."""
-    if not dialect.abilities.idempotency_field:
-        return dialect.create(request)
+def _idempotency_key(client: OmniClient, request: VideoRequest) -> str:
+    """It follows from the custom id and the content of local files; without a custom id it is new each time."""
     made_of = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
-    key = idempotency_key_of(made_of, fingerprint(dialect.name, dialect.create(request)))
-    return dialect.create(request, idempotency_key=key)
+    return idempotency_key_of(made_of, anyio.run(client.studio.fingerprint, request))
 
 
 def _stand_in(path: str) -> str:

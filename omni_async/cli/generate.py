@@ -12,11 +12,8 @@ import typer
 
 from ..client import OmniClient
 from ..errors import JournalError, OmniError, SubmissionUncertainError
-from ..files import content_hash
-from ..identity import fingerprint_of
 from ..journal import State as RowState
 from ..models import VideoRequest, VideoTask
-from ..references import local_references
 from ..safety import file_name
 from ..settings import base_url_of, dialect_of
 from .board import ROW, Row, State
@@ -251,8 +248,7 @@ class Job:
             raise JournalError(f"{key!r} is known from {base}: give this one an id of its own", may_have_charged=False)
         if entry.state is RowState.SUBMITTING:  # of a command that was killed, unless it is just being sent
             await client.studio.followed().take_over()
-        hashes = {path: await content_hash(Path(path)) for _, path in local_references(self.request)}
-        return await journal.known(key, fingerprint_of(client.dialect, self.request, hashes))
+        return await journal.known(key, await client.studio.fingerprint(self.request))
 
     async def _again(self, screen: Screen, client: OmniClient, row: Row, known: VideoTask) -> VideoTask:
         """What was paid for before: waited for and fetched, unless its file is there."""

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from omni_async.batch import rows
 from omni_async.batch.record import BadRecord, Record
-from omni_async.batch.rows import Checker, Row, request_of
+from omni_async.batch.rows import Checker, Row
 from omni_async.dialects import Abilities, Checked, Dialect, GeminiOmni, Jimmy, ToApis
 from omni_async.errors import Fault, InvalidRequestError
 from omni_async.identity import fingerprint, fingerprint_of
+from omni_async.journal.entries import Entry, request_of
 from omni_async.models import VideoRequest
 
 HERE = Path("/videos")
@@ -30,6 +31,12 @@ def faults(values, **options):
     found = check(values, **options)
     assert isinstance(found, BadRecord), found
     return [str(fault) for fault in found.faults]
+
+
+def asked_by(row):
+    """The request that is read back from a row in the journal."""
+    kept = {"custom_id": row.custom_id, "inputs": row.inputs, "metadata": row.metadata}
+    return request_of(Entry(key="x", gateway="jimmy", fingerprint=row.fingerprint, state="PLANNED", **kept))
 
 
 def test_a_row_knows_what_its_request_is():
@@ -48,8 +55,7 @@ def test_a_row_knows_what_its_request_is():
         kind="text-to-video 6 s Gemini-Omini",
         warnings=(),
     )
-    asked = request_of(row.inputs, custom_id="b1", metadata=row.metadata)
-    assert asked == attrs.evolve(request, custom_id="b1", metadata={"a": [1]})
+    assert asked_by(row) == attrs.evolve(request, custom_id="b1", metadata={"a": [1]})
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,7 @@ def test_a_local_file_is_found_beside_the_sheet_and_counts_by_its_content(tmp_pa
 
     row = of("a.png")
     assert json.loads(row.inputs)["image_urls"] == [str(tmp_path / "a.png"), link, link]
-    request = request_of(row.inputs, custom_id="x", metadata=None)
+    request = asked_by(row)
     digest = hashlib.sha256(b"picture").hexdigest()
     assert row.fingerprint == fingerprint_of(Jimmy(), request, {str(tmp_path / "a.png"): digest})
     assert row.fingerprint == of("one/b.png").fingerprint == of(str(tmp_path / "a.png")).fingerprint
@@ -294,7 +300,7 @@ def test_the_fingerprint_is_that_of_the_request(prompt):
     """Batch and client know a create by the same hash."""
     checker = Checker(ToApis(), folder=HERE)
     row = checker.check(Record(1, {"prompt": prompt, "duration": 6, "extra": {"z": prompt}}))
-    request = request_of(row.inputs, custom_id="x", metadata=None)
+    request = asked_by(row)
     assert request.prompt == prompt
     assert row.fingerprint == fingerprint_of(ToApis(), request, {})
 
@@ -315,7 +321,7 @@ def test_records_of_any_kind_raise_nothing_of_others(records, cells, strict):
         assert isinstance(found, Row | BadRecord)
         if isinstance(found, Row):
             "".join(text for text in attrs.astuple(found, recurse=False) if isinstance(text, str)).encode()
-            request_of(found.inputs, custom_id=found.custom_id or "x", metadata=found.metadata)
+            asked_by(found)
         else:
             assert found.faults
 

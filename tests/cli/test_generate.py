@@ -279,6 +279,18 @@ class TestDryRun:
         sent = next(seen for seen in running.emulator.ledger.last_requests if seen.method == "POST")
         assert shown == sent.json
 
+    def test_the_idempotency_key_follows_from_the_content_of_local_files(self, omni, gateway, monkeypatch):
+        """Although the body shown has a stand-in where the real one has the uploaded file's URL."""
+        monkeypatch.setenv("TOAPIS_API_KEY", "any")
+        Path("lake.png").write_bytes(b"x")
+        running = gateway()
+        words = ("generate", PROMPT, "-g", "toapis", "-i", "lake.png", "--base-url", running.url, "--custom-id", "7")
+        shown = omni(*words, "--dry-run", "--json").json["body"]
+        omni(*words, "--poll", "0.05", "-q")
+        sent = next(seen.json for seen in running.emulator.ledger.last_requests if seen.json)
+        assert shown["client_business_id"] == sent["client_business_id"]
+        assert shown != sent
+
     def test_without_custom_id_the_idempotency_key_is_new_each_time(self, omni):
         """Two pastes of two dry runs must not be one video."""
         words = ("generate", PROMPT, "-g", "toapis", "--dry-run", "--json")
