@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+from omni_async.journal import store, writer
+from tests.failing_disk import Disk
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_home(tmp_path_factory):
@@ -20,3 +23,18 @@ def no_home(tmp_path_factory):
 def anyio_backend(request):
     """The event loop that tests of coroutines run on."""
     return request.param
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Under every journal that is opened."""
+    disk = Disk()
+    monkeypatch.setattr(store, "Ledger", disk.ledger)
+    yield disk
+    disk.gate.set()
+
+
+@pytest.fixture
+def let_go(monkeypatch):
+    """Writers notice at once that their loop has ended."""
+    monkeypatch.setattr(writer, "IDLE", 0.005)

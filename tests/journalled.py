@@ -68,6 +68,18 @@ def abandoned(server, main):
     return rest
 
 
+def sending(folder, gateway="jimmy", **fields):
+    """A `main` for `abandoned`: a create of `mine` is on its way when the process ends."""
+
+    async def main(server):
+        client = client_of(folder, server, gateway)
+        create = asyncio.ensure_future(client.submit(PROMPT, custom_id="mine", **fields))
+        await asyncio.sleep(1)
+        return client, create
+
+    return main
+
+
 async def _given_up(client, server):
     """What the end of a process does: tasks go no further, sockets are closed."""
     for task in asyncio.all_tasks() - {asyncio.current_task()}:

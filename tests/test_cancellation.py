@@ -14,7 +14,7 @@ import pytest
 
 from omni_async import Limiter, Limits, NotSentError, OmniClient, OmniError, Submitted, Uncertain
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, RecordingJournal, envelope, http, scene
-from tests.warp import WarpLoop
+from tests.warp import SteppedLoop, WarpLoop
 
 STEPS = 120
 """More than a submit takes: the last ones are never reached, which the tests check."""
@@ -24,22 +24,6 @@ STEPS = 120
 def anyio_backend():
     """An event loop whose time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-class SteppedLoop(WarpLoop):
-    """Calls `at_step` when so many rounds of the loop have passed since `count` was set."""
-
-    count = None
-    at_step = None
-
-    def _run_once(self):
-        if self.count is not None:
-            if self.count == 0:
-                self.count = None
-                self.at_step()
-            else:
-                self.count -= 1
-        super()._run_once()
 
 
 class Trial:

@@ -22,10 +22,9 @@ from omni_async import (
     SubmissionUncertainError,
     Submitted,
 )
-from omni_async.journal import State, store, writer
+from omni_async.journal import State
 from omni_async.journal.fallback import fallback_of
 from omni_async.journal.owners import Ownership
-from tests.failing_disk import Disk
 from tests.fault_server import ACCEPT, DROP, HANG, HTML, KEY, Act, FaultServer, cut, envelope, http, running
 from tests.journalled import (
     PROMPT,
@@ -37,10 +36,10 @@ from tests.journalled import (
     on_warp,
     records,
     rows,
+    sending,
     states,
     written,
 )
-from tests.test_cancellation import SteppedLoop
 from tests.test_faults_create import ENDS, FRESH, INSERTED, PHASES, RATE, REUSED, _cut_after_the_id
 from tests.warp import WarpLoop
 
@@ -49,21 +48,6 @@ from tests.warp import WarpLoop
 def anyio_backend():
     """An event loop whose time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-@pytest.fixture
-def disk(monkeypatch):
-    """Under every journal that is opened."""
-    disk = Disk()
-    monkeypatch.setattr(store, "Ledger", disk.ledger)
-    yield disk
-    disk.gate.set()
-
-
-@pytest.fixture
-def let_go(monkeypatch):
-    """Writers notice at once that their loop has ended."""
-    monkeypatch.setattr(writer, "IDLE", 0.005)
 
 
 def now():
@@ -172,38 +156,6 @@ async def test_row_27_cancelled_while_it_waits_for_leave_there_is_no_row(tmp_pat
         assert set(rows(tmp_path)) == {"first"}
 
 
-@pytest.mark.parametrize(("act", "state"), [(ACCEPT, "SUBMITTED"), (DROP, "UNCERTAIN")], ids=["accepted", "lost"])
-def test_rows_27_and_28_cancelled_after_any_step_the_file_tells_what_was_sent(tmp_path, act, state):
-    """Rows 27 and 28: no row or a planned one if nothing was sent, else what it came to; nothing stays in between."""
-    sent = 0
-    for step in range(0, 120, 3):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        with asyncio.Runner(loop_factory=SteppedLoop) as runner:
-            reached, posts = runner.run(_cancelled_after(step, folder, act))
-        assert states(folder).get("mine") in ((state,) if posts else (None, "PLANNED"))
-        assert posts <= 1
-        sent += posts and reached
-    assert not reached, "the last steps must lie behind the end"
-    assert sent
-
-
-async def _cancelled_after(step, folder, act):
-    async with FaultServer([act]) as server:
-        server.always["GET"] = HANG
-        client, loop = client_of(folder, server), asyncio.get_running_loop()
-        await client.studio.journal.open()
-        caller = loop.create_task(client.submit(PROMPT, custom_id="mine"))
-        loop.at_step, loop.count = caller.cancel, step
-        await asyncio.wait({caller})
-        reached, loop.count = loop.count is None, None
-        if not caller.cancelled():
-            caller.exception()
-        await client.aclose()
-        assert client.limiter.load().in_flight == 0
-        return reached, len(server.posts)
-
-
 @pytest.mark.parametrize(
     ("act", "state"), [(slow(30.0), "SUBMITTED"), (HANG, "UNCERTAIN"), (slow(9, REFUSED), "REJECTED")]
 )
@@ -225,13 +177,7 @@ def test_row_28b_a_loop_that_ends_without_aclose_leaves_it_uncertain_at_resume(t
     """Row 28b: and after that it is settled by a person, or never."""
     server = FaultServer([HANG])
 
-    async def first(server):
-        client = client_of(tmp_path, server)
-        create = asyncio.ensure_future(client.submit(PROMPT, custom_id="mine"))
-        await asyncio.sleep(1)
-        return client, create
-
-    abandoned(server, first)
+    abandoned(server, sending(tmp_path))
     assert states(tmp_path) == {"mine": "SUBMITTING"}
 
     async def second():
@@ -299,12 +245,6 @@ def test_row_31_gone_before_the_answer_it_is_uncertain_or_found(tmp_path, gatewa
     """Row 31: never sent again; where the gateway knows the create by a name, it is looked up at the next start."""
     server, told = FaultServer([HANG]), []
 
-    async def first(server):
-        client = client_of(tmp_path, server, gateway)
-        create = asyncio.ensure_future(client.submit(PROMPT, custom_id="mine", metadata={"n": 1}))
-        await asyncio.sleep(1)
-        return client, create
-
     async def on_finished(task):
         told.append(task)
 
@@ -319,7 +259,7 @@ def test_row_31_gone_before_the_answer_it_is_uncertain_or_found(tmp_path, gatewa
                     await client.submit(PROMPT, custom_id="mine")
             await asyncio.sleep(10)
 
-    abandoned(server, first)
+    abandoned(server, sending(tmp_path, gateway, metadata={"n": 1}))
     on_warp(second)
     assert states(tmp_path) == {"mine": "SUCCEEDED" if found else "UNCERTAIN"}
     assert len(server.posts) == len(server.charges) == 1

@@ -25,8 +25,7 @@ from omni_async import (
     VideoRequest,
     VideoTask,
 )
-from omni_async.journal import SqliteJournal, store, writer
-from tests.failing_disk import Disk
+from omni_async.journal import SqliteJournal
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
 from tests.journal.children import child, kill
 from tests.journalled import (
@@ -38,6 +37,7 @@ from tests.journalled import (
     on_warp,
     records,
     rows,
+    sending,
     states,
 )
 from tests.warp import WarpLoop
@@ -47,12 +47,6 @@ from tests.warp import WarpLoop
 def anyio_backend():
     """An event loop whose time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-@pytest.fixture
-def let_go(monkeypatch):
-    """Writers notice at once that their loop has ended."""
-    monkeypatch.setattr(writer, "IDLE", 0.005)
 
 
 class Told:
@@ -382,10 +376,8 @@ async def test_a_client_that_tells_nobody_keeps_nothing_from_being_told(tmp_path
     assert told.ids == ["mine"]
 
 
-async def test_a_journal_that_cannot_be_searched_is_complained_of_once(tmp_path, monkeypatch, caplog):
+async def test_a_journal_that_cannot_be_searched_is_complained_of_once(tmp_path, disk, caplog):
     """And searched again, when it can be."""
-    disk = Disk()
-    monkeypatch.setattr(store, "Ledger", disk.ledger)
     async with booked(tmp_path) as here:
         await here.client.studio.journal.claim()
         disk.fail("full")
@@ -407,18 +399,12 @@ def test_a_dialect_that_trips_when_it_looks_something_up_ends_nothing(tmp_path, 
     odd.abilities = type(odd.abilities)(idempotency_field="name")
     server = FaultServer([HANG])
 
-    async def first(server):
-        client = client_of(tmp_path, server, odd)
-        create = asyncio.ensure_future(client.submit(PROMPT, custom_id="mine"))
-        await asyncio.sleep(1)
-        return client, create
-
     async def second():
         async with server, client_of(tmp_path, server, odd) as client:
             await asyncio.sleep(20)
             assert not client.studio.follower._watch.done()
 
-    abandoned(server, first)
+    abandoned(server, sending(tmp_path, odd))
     on_warp(second)
     assert "an unexpected error while a lost create was looked up" in caplog.text
     assert states(tmp_path) == {"mine": "UNCERTAIN"}
@@ -600,19 +586,13 @@ def test_what_a_dead_process_was_sending_can_be_settled_at_once(tmp_path):
     """Also before the client has looked for it by itself."""
     server = FaultServer([HANG])
 
-    async def first(server):
-        client = client_of(tmp_path, server)
-        create = asyncio.ensure_future(client.submit(PROMPT, custom_id="mine"))
-        await asyncio.sleep(1)
-        return client, create
-
     async def second():
         async with server:
             client = client_of(tmp_path, server)
             assert await client.settle("mine", not_charged=True) is None
             await client.aclose()
 
-    abandoned(server, first)
+    abandoned(server, sending(tmp_path))
     on_warp(second)
     assert states(tmp_path) == {"mine": "PLANNED"}
 

@@ -8,7 +8,6 @@ import pytest
 from omni_async.following import Follower
 from omni_async.journal import SqliteJournal
 from omni_async.memory import Memory
-from tests.failing_disk import Disk
 from tests.journalled import booked, rows
 from tests.warp import WarpLoop
 
@@ -204,11 +203,9 @@ async def test_the_journal_keeps_what_was_learned_of_each_gateway(tmp_path):
         await journal.aclose()
 
 
-async def test_a_journal_in_trouble_only_forgets(tmp_path, caplog, monkeypatch):
+async def test_a_journal_in_trouble_only_forgets(tmp_path, caplog, disk):
     """Nothing is raised to anybody; the log has it at INFO."""
     caplog.set_level(logging.INFO, "omni_async")
-    disk = Disk()
-    monkeypatch.setattr("omni_async.journal.store.Ledger", disk.ledger)
     journal = SqliteJournal(tmp_path / "j", gateway="jimmy")
     await journal.remember("kept")
     disk.fail("full")

@@ -38,7 +38,7 @@ class _WarpSelector(selectors.DefaultSelector):
             queue = getattr(thread, "queue", None)
             if type(thread).__name__ == "WorkerThread" and queue is not None and queue.unfinished_tasks:
                 return True
-        return any(writer.busy and writer.belongs_to(self.loop) for writer in tuple(writers))
+        return any(writer.busy and writer._loop is self.loop for writer in tuple(writers))
 
 
 class WarpLoop(asyncio.SelectorEventLoop):
@@ -57,6 +57,22 @@ class WarpLoop(asyncio.SelectorEventLoop):
     def time(self):
         """Seconds, by the clock that jumps."""
         return self._warp.now
+
+
+class SteppedLoop(WarpLoop):
+    """Calls `at_step` when so many rounds of the loop have passed since `count` was set."""
+
+    count = None
+    at_step = None
+
+    def _run_once(self):
+        if self.count is not None:
+            if self.count == 0:
+                self.count = None
+                self.at_step()
+            else:
+                self.count -= 1
+        super()._run_once()
 
 
 def run(main):

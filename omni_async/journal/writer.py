@@ -91,10 +91,6 @@ class Writer:
         """Whether something is on its way: the opening, work that was not delivered yet, the closing."""
         return self._thread.is_alive() and (self._ended or self._waiting > 0 or not self._opened.done())
 
-    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether it delivers to this loop."""
-        return self._loop is loop
-
     async def open(self) -> None:
         """Start the thread and open the journal in it.
 

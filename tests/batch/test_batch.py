@@ -17,7 +17,7 @@ from omni_async.emulator import Emulator, Fault
 from omni_async.journal import State
 from tests.batch.batches import KEY, cats, lab
 from tests.foreign import Foreign
-from tests.warp import WarpLoop
+from tests.warp import SteppedLoop
 
 
 async def test_a_sheet_becomes_videos(tmp_path):
@@ -598,22 +598,6 @@ async def test_a_file_sheet_names_its_folder(tmp_path):
     first = json.loads((out / "results.jsonl").read_text().splitlines()[0])
     assert (first["id"], first["file"], first["sheet_status"]) == ("007", "videos/EP01/SC03.mp4", "old")
     assert (out / "results.csv").read_bytes().startswith(b"\xef\xbb\xbfid,status,")
-
-
-class SteppedLoop(WarpLoop):
-    """Calls `at_step` when so many rounds of the loop have passed since `count` was set."""
-
-    count = None
-    at_step = None
-
-    def _run_once(self):
-        if self.count is not None:
-            if self.count == 0:
-                self.count = None
-                self.at_step()
-            else:
-                self.count -= 1
-        super()._run_once()
 
 
 STEPS = 620

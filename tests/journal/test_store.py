@@ -12,7 +12,6 @@ from children import child, kill
 from omni_async.errors import Fault, InvalidRequestError, JournalError, OmniError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, SqliteJournal, State, fallback, store
 from omni_async.models import TaskStatus
-from tests.failing_disk import Disk
 from tests.warp import WarpLoop
 
 
@@ -20,14 +19,6 @@ from tests.warp import WarpLoop
 def anyio_backend():
     """An event loop whose time jumps."""
     return "asyncio", {"loop_factory": WarpLoop}
-
-
-@pytest.fixture
-def disk(monkeypatch):
-    """Under every journal that is opened."""
-    disk = Disk()
-    monkeypatch.setattr(store, "Ledger", disk.ledger)
-    return disk
 
 
 @pytest.fixture
