@@ -17,6 +17,7 @@ from .files import Downloader
 from .following import Follower, OnFinished, Resumed
 from .generate import Studio
 from .journal import Journal, SqliteJournal
+from .keys import Key, KeySource
 from .lifetime import Lifetime
 from .limiter import Limiter
 from .many import Many
@@ -27,7 +28,7 @@ from .references import References
 from .safety import origins
 from .settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
 from .submit import Submitter
-from .transport import Key, KeySource, Transport
+from .transport import Transport
 from .waiting import Completed, Handle, Watch, failure_of, id_of, own
 
 Asked = VideoRequest | str | Mapping[str, Any]

@@ -5,10 +5,10 @@ import os
 from .dialects import DIALECTS, Dialect
 from .errors import AuthenticationError, Fault
 from .journal import Journal, NoJournal, SqliteJournal
+from .keys import KeySource, sound_key
 from .models import invalid
 from .policies import PollPolicy
 from .schedule import Schedule
-from .transport import KeySource, sound_key
 
 
 def dialect_of(gateway: str | Dialect) -> Dialect:

@@ -4,132 +4,34 @@ Foreign exceptions stop here. Ours are raised outside the `except` blocks: the f
 """
 
 import asyncio
-import inspect
 import json
 import re
 import sys
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
-from .errors import AnswerLostError, AuthenticationError, Fault, InvalidRequestError, NotSentError, TransportError
-from .lifetime import is_cancelled
+from .errors import AnswerLostError, Fault, InvalidRequestError, NotSentError, TransportError
+from .flights import Connector, Flight, Flights
+from .keys import Key
 from .policies import Timeouts
 from .safety import proxy_for
 from .version import __version__
 
 BODY_LIMIT: Mapping[CallKind, int] = {CallKind.CREATE: 64 * 1024}
 OTHER_BODY_LIMIT = 1024 * 1024
+_WATCHED = frozenset({CallKind.QUERY, CallKind.BALANCE})
+"""Calls whose time the flights watch; a paid call's and a file's are aiohttp's own."""
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__version__}"
-KEY_TIMEOUT = 60.0
-"""Seconds an api_key callable may take: a POST whose key never comes would keep its client from closing."""
-
-KeySource = str | Callable[[], str | Awaitable[str]]
-
-
-class Key:
-    """The API key, or the callable that knows it; never shown.
-
-    Args:
-        source: The key, or a plain or async function that gives it.
-    """
-
-    __slots__ = ("_asking", "_source", "_value")
-
-    def __init__(self, source: KeySource) -> None:
-        self._source = source
-        self._asking = asyncio.Lock()
-        self._value: str | None = source if isinstance(source, str) else None
-
-    @property
-    def renewable(self) -> bool:
-        """Whether asking again can give another key."""
-        return callable(self._source)
-
-    def renew(self) -> None:
-        """Ask again before the next call: the gateway did not take the key."""
-        if self.renewable:
-            self._value = None
-
-    async def get(self) -> str:
-        """The key.
-
-        Raises:
-            AuthenticationError: The callable failed or gave no text; nothing was sent.
-        """
-        if self._value is None:
-            async with self._asking:  # many calls refused at once ask for one new key
-                if self._value is None and callable(self._source):
-                    self._value = await self._ask(self._source)
-                return self._value or sound_key(None)
-        return self._value
-
-    async def _ask(self, source: Callable[[], str | Awaitable[str]]) -> str:
-        try:
-            async with asyncio.timeout(KEY_TIMEOUT):
-                given = source()
-                value = await given if inspect.isawaitable(given) else given
-        except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled():
-                raise
-            problem = type(error).__name__
-        else:
-            return sound_key(value)
-        raise AuthenticationError(f"nothing was sent: the api_key callable raised {problem}", may_have_charged=False)
-
-    def __repr__(self) -> str:
-        return "<Key>"
-
-
-def sound_key(value: Any) -> str:
-    """A key that can be sent as a header.
-
-    Raises:
-        AuthenticationError: Empty, no text, or with characters a header cannot carry (a line break from a file, say).
-    """
-    if isinstance(value, str) and value.strip() and value.strip().isascii() and value.strip().isprintable():
-        return value.strip()
-    raise AuthenticationError(
-        "the API key is empty or holds characters that a header cannot carry; copy it again", may_have_charged=False
-    )
-
-
-@attrs.define(eq=False)
-class _Progress:
-    """How far a request came, told by trace hooks: before a connection was obtained, nothing was sent."""
-
-    resent: Callable[[], object] | None = None
-    begun: bool = False
-    connected: bool = False
-
-    def obtained(self) -> None:
-        """A connection is there. A second one is aiohttp's own repeat of a free call after a disconnect."""
-        if self.connected and self.resent is not None:
-            self.resent()
-        self.connected = True
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    """Hooks that mark the moment a connection is obtained; through a proxy that is after its CONNECT."""
-
-    async def obtained(_session: Any, context: Any, _params: Any) -> None:
-        if isinstance(context.trace_request_ctx, _Progress):
-            context.trace_request_ctx.obtained()
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(obtained)
-    config.on_connection_reuseconn.append(obtained)
-    return config
 
 
 class Transport:
@@ -157,6 +59,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.base_url = checked_base_url(base_url)
+        self._url = f"{self.base_url}/"
         self.key = key
         self._dialect = dialect
         self._borrowed = session
@@ -168,13 +71,14 @@ class Transport:
         usual = {"user-agent": USER_AGENT, "accept": "application/json"}
         self._headers = {**usual, **checked_headers(headers), "accept-encoding": "gzip"}  # what we unpack ourselves
         self._head: _Head | None = None
+        self._flights = Flights()
         self._budgets = {kind: self._budget(kind) for kind in CallKind}
 
     def _budget(self, kind: CallKind) -> aiohttp.ClientTimeout:
         limits = self._timeouts
         if kind is CallKind.UPLOAD:
             return aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_read=limits.create)
-        total = limits.create if kind is CallKind.CREATE else limits.query
+        total = limits.create if kind is CallKind.CREATE else None
         return aiohttp.ClientTimeout(total=total, connect=limits.connect)
 
     def _session(self) -> aiohttp.ClientSession | None:
@@ -186,10 +90,8 @@ class Transport:
             return self._borrowed
         if self._own is None:
             # The limiter says how many may be in flight: a second limit here would only make them wait unseen.
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
-            self._own = aiohttp.ClientSession(
-                connector=connector, trace_configs=[_tracing()], cookie_jar=aiohttp.DummyCookieJar()
-            )
+            connector = Connector(self._flights, limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
+            self._own = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._own
 
     async def send(
@@ -206,19 +108,25 @@ class Transport:
             NotSentError: It is proved that nothing was sent.
             AnswerLostError: It was sent and no usable answer came.
         """
-        progress = _Progress(resent)
+        flight = self._flights.begin(resent)
+        outcome: Reply | Exception = TimeoutError()
+        cancelled: asyncio.CancelledError | None = None
         try:
-            outcome = await self._exchange(call, progress, data() if data is not None else None)
+            outcome = await self._exchange(call, flight, data() if data is not None else None)
         except asyncio.CancelledError as error:
-            raise error.with_traceback(None)  # noqa: B904 - the same exception, without the frames that hold the key
+            cancelled = error.with_traceback(None)
+        finally:
+            late = self._flights.end(flight)
+        if cancelled is not None and not late:
+            raise cancelled  # the same exception, without the frames that hold the key
         if isinstance(outcome, Reply):
             return outcome
         # Neither the key nor the foreign exception may stay in a frame of the traceback.
-        failure = self._translate(outcome, progress)
+        failure = self._translate(outcome, flight)
         del outcome
         raise failure
 
-    async def _exchange(self, call: Call, progress: _Progress, data: Any) -> "Reply | Exception":
+    async def _exchange(self, call: Call, flight: Flight, data: Any) -> "Reply | Exception":
         """The reply, or the foreign exception as a value."""
         key = await self.key.get()
         session = self._session()
@@ -230,8 +138,10 @@ class Transport:
             if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
                 headers = _merged(headers, {"content-type": "application/json"})
                 data = json.dumps(call.body, allow_nan=False).encode()
-            progress.begun = True
-            async with session.request(
+            flight.begun = True
+            if call.kind in _WATCHED:
+                self._flights.watch(flight, self._timeouts.query)
+            response = await session.request(
                 call.method,
                 URL(self.base_url + call.path, encoded=True),
                 params=call.params or None,
@@ -243,17 +153,16 @@ class Transport:
                 auto_decompress=False,
                 raise_for_status=False,
                 middlewares=(),
-                trace_request_ctx=progress,
-            ) as response:
-                progress.connected = True
-                body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
-                return Reply(
-                    status=response.status,
-                    headers=head.headers_without_key(response.headers),
-                    body=head.body_without_key(body),
-                    complete=complete,
-                    url=f"{self.base_url}/",
-                )
+            )
+            flight.connected = True
+            body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
+            return Reply(
+                status=response.status,
+                headers=head.headers_without_key(response.headers),
+                body=head.body_without_key(body),
+                complete=complete,
+                url=self._url,
+            )
         except Exception as error:  # whatever it is: raised from here it would show the key in its frames
             return error
 
@@ -262,14 +171,14 @@ class Transport:
         self._head = _Head(key, auth, _merged(self._headers, auth))
         return self._head
 
-    def _translate(self, error: Exception, progress: _Progress) -> TransportError:
+    def _translate(self, error: Exception, flight: Flight) -> TransportError:
         """The one table from foreign exceptions to ours. Order counts: a certificate error is a connector error too."""
         host = urlsplit(self.base_url).hostname
         for kinds, words, configuration in _NEVER_SENT:
             if isinstance(error, kinds):
                 return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
         traced = self._borrowed is None
-        if not progress.begun or (traced and not progress.connected):
+        if not flight.begun or (traced and not flight.connected):
             configuration = not isinstance(error, aiohttp.ClientError | OSError | AssertionError)  # the last: a proxy's
             words = f"no connection was obtained ({type(error).__name__})"
             return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
@@ -280,6 +189,7 @@ class Transport:
     async def aclose(self) -> None:
         """Send no more, and close the session if it is our own."""
         self._closed = True
+        self._flights.clear()
         if self._own is not None:
             own, self._own = self._own, None
             await own.close()
@@ -306,21 +216,23 @@ _NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, boo
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
     """At most `limit` bytes of a body, and whether that is all of it. Never `read()`: that has no bound."""
-    body = bytearray()
+    content, body = response.content, b""
     try:
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                response.close()
-                return _unpacked(response, bytes(body[:limit]), limit)[0], False
+        while not content.at_eof() and len(body) <= limit:
+            body += content.read_nowait() if content.is_eof() else await content.readany()
+        whole = content.exception() is None and len(body) <= limit
     except Exception:  # whatever broke: what came before it can hold the task's id
-        return _unpacked(response, bytes(body), limit)[0], False
-    return _unpacked(response, bytes(body), limit)
+        whole = False
+    finally:
+        response.close()  # lets go of the connection; nothing to do after a whole body
+    plain, sound = _unpacked(response, body[:limit], limit)
+    return plain, whole and sound
 
 
 def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tuple[bytes, bool]:
     """At most `limit` bytes of what is packed in a body. aiohttp 3.12 unpacks a bomb whole before it shows a byte."""
-    if response.headers.get("content-encoding", "identity").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+    packing = response.headers.get("content-encoding")
+    if packing is None or packing.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body, True
     unpacking = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its head
     try:
@@ -348,10 +260,11 @@ class _Head:
                 body = body.replace(spelling, b"***")
         return body
 
-    def headers_without_key(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers by lower-case name, the key taken out."""
-        quoted = self._spellings and any(self.key in value for value in headers.values())
-        return {name.lower(): value.replace(self.key, "***") if quoted else value for name, value in headers.items()}
+    def headers_without_key(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers, whatever the case of their names, the key taken out."""
+        if not self._spellings or not any(self.key in value for value in headers.values()):
+            return headers
+        return CIMultiDict({name: value.replace(self.key, "***") for name, value in headers.items()})
 
     def __repr__(self) -> str:
         return "<_Head>"

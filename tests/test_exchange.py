@@ -22,8 +22,9 @@ from omni_async import (
 from omni_async.admission import Kind
 from omni_async.dialects import Jimmy
 from omni_async.exchange import Exchange, Reporter
+from omni_async.keys import Key
 from omni_async.retry import Budget
-from omni_async.transport import Key, Transport
+from omni_async.transport import Transport
 from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http
 from tests.warp import WarpLoop
 

@@ -1,0 +1,117 @@
+"""The calls in flight: how far each came, and one timer for all their deadlines.
+
+What runs for every look at every task is kept to a few dictionary operations: trace hooks cost a tenth of a call, and
+so does a timer of its own for each (`benchmarks/tracking.py`).
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+
+class Flight:
+    """How far one call came: before a connection was obtained, nothing was sent.
+
+    Args:
+        task: The task that makes it.
+        resent: Told when aiohttp repeats a free call by itself after a disconnect.
+    """
+
+    __slots__ = ("begun", "cancelling", "connected", "due", "late", "resent", "task")
+
+    def __init__(self, task: "asyncio.Task[Any]", resent: Callable[[], object] | None) -> None:
+        self.task, self.resent = task, resent
+        self.due = math.inf  # loop time at which it has taken too long
+        self.cancelling = task.cancelling()
+        self.begun = self.connected = self.late = False
+
+    def obtained(self) -> None:
+        """A connection is there; a second one is for a repeat."""
+        if self.connected and self.resent is not None:
+            self.resent()
+        self.connected = True
+
+
+class Flights:
+    """All calls in flight of one transport, by the task that makes each."""
+
+    __slots__ = ("_armed_for", "_flights", "_timer")
+
+    def __init__(self) -> None:
+        self._flights: dict[asyncio.Task[Any], Flight] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = math.inf
+
+    def begin(self, resent: Callable[[], object] | None) -> Flight:
+        """The current task makes a call."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call is made by a task")
+        flight = self._flights[task] = Flight(task, resent)
+        return flight
+
+    def watch(self, flight: Flight, seconds: float) -> None:
+        """Cancel the call if it takes longer than so many seconds from now."""
+        loop = flight.task.get_loop()
+        flight.due = loop.time() + seconds
+        if flight.due < self._armed_for:
+            self._arm(loop, flight.due)
+
+    def end(self, flight: Flight) -> bool:
+        """The call is over; True if it was cancelled for having taken too long, and by nobody else besides."""
+        self._flights.pop(flight.task, None)
+        return flight.late and flight.task.uncancel() <= flight.cancelling
+
+    def of(self, task: "asyncio.Task[Any] | None") -> Flight | None:
+        """The call that a task makes."""
+        return self._flights.get(task) if task is not None else None
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for, self._timer = due, loop.call_at(due, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what is overdue; wake up again for what is due next."""
+        self._timer, self._armed_for = None, math.inf
+        now = loop.time()
+        for flight in self._flights.values():
+            if flight.due <= now:
+                flight.late, flight.due = True, math.inf
+                flight.task.cancel()
+        due = min((flight.due for flight in self._flights.values()), default=math.inf)
+        if due < math.inf:
+            self._arm(loop, due)
+
+    def clear(self) -> None:
+        """No timer is left behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._armed_for = None, math.inf
+
+    def __repr__(self) -> str:
+        return f"<Flights {len(self._flights)} in flight>"
+
+
+class Connector(aiohttp.TCPConnector):
+    """Tells a flight that it has a connection: through a proxy, after its CONNECT.
+
+    Args:
+        flights: Where the flights are found.
+        options: As for aiohttp's own.
+    """
+
+    def __init__(self, flights: Flights, **options: Any) -> None:
+        super().__init__(**options)
+        self._flights = flights
+
+    async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+        """As aiohttp's own."""
+        connection = await super().connect(*arguments, **options)
+        flight = self._flights.of(asyncio.current_task())
+        if flight is not None:
+            flight.obtained()
+        return connection
