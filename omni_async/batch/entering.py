@@ -64,7 +64,11 @@ class Entering:
         """
         self._check_gateway(ledger, resumed=source is None)
         staging = Staging(
-            ledger, self.dialect.name, redo_edited=self.redo_edited, occupied=self._occupied() if source else None
+            ledger,
+            self.dialect.name,
+            redo_edited=self.redo_edited,
+            occupied=self._occupied() if source else None,
+            moderated=self._moderated,
         )
         with all_or_none(ledger.connection):
             bad: list[BadRecord] = []
@@ -74,7 +78,7 @@ class Entering:
                 bad = self._read(staging, source)
                 self._check_faults(bad, entered=staging.changes)
             if self.retry_failed:
-                staging.retry(self._moderated)
+                staging.retry()
             staged = staging.finish()
         return Entered(staged=staged, bad=tuple(bad))
 

@@ -2,16 +2,19 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
 
 from ..errors import Fault
-from ..journal.staging import Changes
-from ..journal.states import State
+from ..journal.staging import FAILED, Changes
+from ..journal.states import FINAL, State
 from ..models import Balance, invalid
+
+UNDER_WAY = frozenset({State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED})
+"""Paid, and without a file or an end yet."""
 
 
 @attrs.frozen
@@ -81,6 +84,8 @@ class Plan:
         states: How many rows of the sheet stand where, before anything is sent.
         changes: What the sheet changed.
         kinds: How many videos of each kind are to be paid.
+        edited: How many of its rows were edited after they were paid, and kept, by where they stand.
+        moderated: How many of the others failed because of their content.
         limit: At most so many of them.
         prices: What they cost, if that was told.
         max_cost: At most so much.
@@ -92,6 +97,8 @@ class Plan:
     states: Mapping[State, int]
     changes: Changes
     kinds: Mapping[str, int]
+    edited: Mapping[State, int] = attrs.field(factory=dict)
+    moderated: int = 0
     limit: int | None = None
     prices: Prices | None = None
     max_cost: float | None = None
@@ -123,27 +130,34 @@ class Plan:
         return sum((price or 0.0) * count for price, count in zip(prices, self.kinds.values(), strict=True))
 
     def sentence(self) -> str:
-        """The plan in one line."""
-        states, changes = self.states, self.changes
+        """The plan in one line: no row is told twice, and no option of rows that it does not help."""
+        changes = self.changes
         waiting = self.unsent - changes.new - changes.updated - changes.redone - changes.retried
-        running = sum(states.get(state, 0) for state in (State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED))
-        failed = sum(states.get(state, 0) for state in (State.FAILED, State.EXPIRED, State.CANCELED))
         parts = (
-            (states.get(State.DONE, 0), "done"),
+            (self._as_asked(State.DONE), "done"),
             (changes.new, "new"),
             (waiting, "waiting to be sent"),
-            (running, "paid and under way"),
+            (self._as_asked(*UNDER_WAY), "paid and under way"),
             (changes.updated, "edited before sending: updated"),
-            (changes.kept, "edited after paying: kept (--redo-edited pays again)"),
+            (self._edited(FINAL), "edited after paying: kept (--redo-edited pays again)"),
+            (self._edited(UNDER_WAY - FINAL), "edited while under way: kept"),
             (changes.redone, "edited after paying: paid again"),
             (changes.retried, "tried again"),
-            (failed, "failed (--retry-failed pays again)"),
-            (states.get(State.REJECTED, 0), "rejected, not paid"),
-            (states.get(State.UNCERTAIN, 0), "uncertain: settle them"),
+            (self._as_asked(*FAILED) - self.moderated, "failed (--retry-failed pays again)"),
+            (self.moderated, "refused for their content"),
+            (self.states.get(State.REJECTED, 0), "rejected, not paid"),
+            (self.states.get(State.UNCERTAIN, 0), "uncertain: settle them"),
             (changes.missing, "no longer in the file: kept"),
             (self.bad, "with faults: left out"),
         )
         return " · ".join(f"{count:,} {words}" for count, words in parts if count) or "nothing to do"
+
+    def _as_asked(self, *states: State) -> int:
+        """Rows in these states that stand as the sheet has them."""
+        return sum(self.states.get(state, 0) - self.edited.get(state, 0) for state in states)
+
+    def _edited(self, states: Iterable[State]) -> int:
+        return sum(self.edited.get(state, 0) for state in states)
 
     def lines(self) -> Iterator[str]:
         """The plan for a person."""

@@ -106,9 +106,7 @@ def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None,
         InvalidRequestError: A price is missing where the cost is bounded.
     """
     plan = Plan(
-        states=entered.staged.states,
-        changes=entered.staged.changes,
-        kinds=entered.staged.kinds,
+        **attrs.asdict(entered.staged, recurse=False),
         limit=bounds.limit,
         prices=bounds.prices,
         max_cost=bounds.max_cost,

@@ -20,6 +20,8 @@ from .states import FINAL, UNPAID, State
 
 PREFIX = 12
 """Hex digits of the fingerprint that make the id of a row without one."""
+FAILED = (State.FAILED, State.CANCELED, State.EXPIRED)
+"""What `retry` is for."""
 SENT_AGAIN = 2
 """Of a rejected row: the next run sends it again, for what was refused was not the row."""
 CACHE = 64 * 1024
@@ -87,11 +89,21 @@ class Changes:
 
 @attrs.frozen
 class Staged:
-    """What a sheet changed, how many of its rows stand where, and those that are to be sent, by kind."""
+    """What a sheet changed, and what it comes to.
+
+    Args:
+        changes: What it changed.
+        states: How many of its rows stand where.
+        kinds: Those that are to be sent, by kind.
+        edited: Those whose edit came after they were paid, and was not taken, by where they stand.
+        moderated: Those, not edited, whose tasks were refused for their content: trying again would not help.
+    """
 
     changes: Changes
     states: dict[State, int]
     kinds: dict[str, int]
+    edited: dict[State, int] = attrs.field(factory=dict)
+    moderated: int = 0
 
 
 class Staging:
@@ -103,6 +115,7 @@ class Staging:
         redo_edited: Whether rows edited after paying are paid again.
         clock: Wall time, in seconds since 1970.
         occupied: Tells whether something is in the place of a file to be made; None if nothing can be.
+        moderated: Tells whether a row's task was refused for its content.
     """
 
     def __init__(
@@ -113,9 +126,10 @@ class Staging:
         redo_edited: bool = False,
         clock: Callable[[], float] = time.time,
         occupied: Callable[[str], bool] | None = None,
+        moderated: Callable[[Entry], bool] = lambda _: False,
     ) -> None:
         self._ledger, self._gateway, self._redo, self._occupied = ledger, gateway, redo_edited, occupied
-        self._execute = ledger.connection.execute
+        self._execute, self._moderated = ledger.connection.execute, moderated
         self._now = clock()
         self.run = int(ledger.note("run") or 0) + 1
         self.changes = Changes()
@@ -123,6 +137,8 @@ class Staging:
         self._folders: set[str] = set()
         self._left_out: set[str] = set()
         self._execute("DROP TABLE IF EXISTS temp.repeat")
+        self._execute("DROP TABLE IF EXISTS temp.edited")
+        self._execute("CREATE TEMP TABLE edited (key TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, row: SheetRow) -> Fault | None:
         """Enter one row; a fault, and nothing entered, if its id or its file is another row's or the file is there."""
@@ -232,6 +248,7 @@ class Staging:
             self._replace(row, entry.key)
         else:
             changes.kept += 1
+            self._execute("INSERT INTO edited VALUES (?)", (entry.key,))
         self._execute(
             "UPDATE item SET run = ?, position = ?, carried = ?, metadata = ?, kind = coalesce(kind, ?) WHERE key = ?",
             (self.run, row.line, row.carried, row.metadata, row.kind, entry.key),
@@ -254,11 +271,11 @@ class Staging:
         self._ledger.anew(key, why)
         self._execute("UPDATE item SET size = NULL WHERE key = ?", (key,))
 
-    def retry(self, moderated: Callable[[Entry], bool]) -> None:
+    def retry(self) -> None:
         """Make a new attempt for what failed, was cancelled or expired, and was not refused for its content."""
-        for entry in list(self._ledger.entries([State.FAILED, State.CANCELED, State.EXPIRED, State.REJECTED])):
+        for entry in list(self._ledger.entries([*FAILED, State.REJECTED])):
             refused = entry.state is State.REJECTED and entry.again != 1
-            if entry.run == self.run and not refused and not moderated(entry):
+            if entry.run == self.run and not refused and not self._moderated(entry):
                 self.changes.retried += 1
                 self._again(entry.key, "retried")
 
@@ -274,7 +291,7 @@ class Staging:
         )
         missing = self._execute("SELECT count(*) FROM item WHERE run < ?", (self.run,)).fetchone()[0]
         self.changes.missing = missing - sum(self._is_old(key) for key in self._left_out)
-        return Staged(self.changes, *self._counted())
+        return Staged(self.changes, *self._counted(), self._edited(), self._refused())
 
     def _is_old(self, key: str) -> bool:
         """Whether a row stands as an earlier sheet left it."""
@@ -290,6 +307,18 @@ class Staging:
             if state == State.PLANNED:
                 kinds[kind or ""] = count
         return states, kinds
+
+    def _edited(self) -> dict[State, int]:
+        query = "SELECT state, count(*) FROM item JOIN edited USING (key) GROUP BY state"
+        return {State(state): count for state, count in self._execute(query)}
+
+    def _refused(self) -> int:
+        """Failed rows, not edited, that trying again would not help."""
+        edited = "SELECT 1 FROM edited WHERE key = ?"
+        return sum(
+            entry.run == self.run and self._moderated(entry) and not self._execute(edited, (entry.key,)).fetchone()
+            for entry in self._ledger.entries(FAILED)
+        )
 
     def write_columns(self, names: list[str]) -> None:
         """Note the carried columns, those of earlier sheets behind them."""

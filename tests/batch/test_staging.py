@@ -45,13 +45,13 @@ class Sheets:
         self.ledger = Ledger(open_journal(path / "journal.sqlite3"), clock=Clock())
         self.occupied = occupied
 
-    def enter(self, *lines, keep=True, moderated=None, **options):
+    def enter(self, *lines, keep=True, retry=False, **options):
         """Enter a sheet; gives what it changed and the faults."""
         self.ledger.begin()
         staging = Staging(self.ledger, "jimmy", clock=Clock(), occupied=self.occupied, **options)
         faults = [fault for line in lines if (fault := staging.add(line)) is not None]
-        if moderated is not None:
-            staging.retry(moderated)
+        if retry:
+            staging.retry()
         staged = staging.finish()
         self.ledger.commit() if keep else self.ledger.rollback()
         return staged, [str(fault) for fault in faults]
@@ -157,6 +157,22 @@ def test_a_row_as_it_was(sheets, state):
     assert (entry.state, entry.position, entry.carried, entry.metadata) == (state, 7, row.carried, row.metadata)
 
 
+def test_what_is_told_of_rows_that_failed_and_of_rows_that_were_edited(sheets):
+    """Edited ones by where they stand, tried again no more; those refused for their content only if they were not."""
+    states = {"f": State.FAILED, "m": State.FAILED, "em": State.FAILED, "ef": State.FAILED, "ed": State.DONE}
+    sheets.enter(*(Line(line, key, key) for line, key in enumerate([*states, "eu", "old"])))
+    for key, state in (states | {"eu": State.UNCERTAIN, "old": State.FAILED}).items():
+        sheets.set(key, state)
+    rows = [Line(line, key, key * (1 + key.startswith("e"))) for line, key in enumerate([*states, "eu"])]
+    options = {"moderated": lambda entry: entry.key in ("m", "em", "old")}
+    staged, _ = sheets.enter(*rows, **options)
+    assert staged.edited == {State.FAILED: 2, State.DONE: 1, State.UNCERTAIN: 1}
+    assert (staged.moderated, staged.changes.kept) == (1, 4)
+    staged, _ = sheets.enter(*rows, retry=True, **options)
+    assert staged.edited == {State.PLANNED: 1, State.FAILED: 1, State.DONE: 1, State.UNCERTAIN: 1}
+    assert (staged.moderated, staged.changes.retried, staged.states[State.FAILED]) == (1, 2, 2)
+
+
 def test_retry(sheets):
     """Failed, cancelled and expired rows, and refused ones that may be sent again; not moderated or uncertain ones."""
     states = {"f": State.FAILED, "c": State.CANCELED, "e": State.EXPIRED, "m": State.FAILED, "u": State.UNCERTAIN}
@@ -167,7 +183,7 @@ def test_retry(sheets):
     sheets.set("r0", State.REJECTED, again=0)
     sheets.set("r1", State.REJECTED, again=1)
     sheets.set("old", State.FAILED)
-    changes = sheets.changes(*rows[:-1], moderated=lambda entry: entry.key == "m")
+    changes = sheets.changes(*rows[:-1], retry=True, moderated=lambda entry: entry.key == "m")
     assert changes == {"same": 7, "retried": 4, "missing": 1}
     again = {key for key in sheets.keys if sheets.entry(key).state is State.PLANNED}
     assert again == {"f", "c", "e", "r1"}
