@@ -1,5 +1,6 @@
 """A create: its row in the journal, its call, and what sending it came to."""
 
+import json
 import secrets
 from typing import Any
 
@@ -11,6 +12,8 @@ from .journal import Answer, Intent, NotNow
 from .journal.entries import write_request
 from .models import VideoRequest, VideoTask
 
+SHORTEST = 4
+"""Letters of a prompt that is looked for in answers."""
 REMEMBERED = 100_000
 """Task ids remembered."""
 
@@ -76,16 +79,28 @@ def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool 
     )
 
 
-def answer_of(reply: Reply | None, verdict: Verdict, refused: Attempt | None) -> Answer:
-    """What is kept of an answer."""
+def answer_of(create: Create, reply: Reply | None, verdict: Verdict, refused: Attempt | None) -> Answer:
+    """What is kept of an answer: where inputs are not kept, without the prompt that it may quote."""
     told: dict[str, Any] = {}
     if reply is not None:
-        told = {"status": reply.status, "request_id": reply.request_id, "body": reply.body}
+        body = reply.body if create.intent.inputs is not None else _unquoted(reply.body, create.request.prompt)
+        told = {"status": reply.status, "request_id": reply.request_id, "body": body}
     if refused is not None:
         return Answer(state=refused.state, detail=refused.detail, again=_again(refused.error), **told)
     if verdict.task_id is not None:
         return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
+
+
+def _unquoted(body: bytes, prompt: str) -> bytes:
+    """An answer without a prompt, however JSON spells it; one of three letters stands in any answer by chance."""
+    if len(prompt) < SHORTEST:
+        return body
+    plain, ascii_ = (json.dumps(prompt, ensure_ascii=only)[1:-1] for only in (False, True))
+    spellings = {prompt, plain, ascii_, plain.replace("/", "\\/"), ascii_.replace("/", "\\/")}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        body = body.replace(spelling.encode("utf-8", "surrogatepass"), "…".encode())
+    return body
 
 
 def _again(error: OmniError | None) -> int:

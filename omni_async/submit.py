@@ -305,7 +305,7 @@ class Submitter:
         if reply is None and refused is not None:
             await self._journal.settle(create.intent, refused.state, refused.detail)
             return refused
-        answer = answer_of(reply, verdict, refused)
+        answer = answer_of(create, reply, verdict, refused)
         if answer.task_id is not None and not self._is_own(create, answer.task_id):
             answer = attrs.evolve(answer, state="UNCERTAIN", task_id=None, candidate=answer.task_id, detail=SAME_ID)
         state = await self._journal.answered(create.intent, answer)

@@ -614,19 +614,34 @@ async def test_row_62_the_key_is_in_no_byte_on_disk(tmp_path, keep, disk):
         assert (b"CANARY-PROMPT" in data) is keep
 
 
-async def test_row_62_an_answer_that_quotes_the_prompt_is_kept_as_it_is(tmp_path):
-    """Row 62: it is evidence; so `keep_requests=False` keeps out what this library would write, not what came back."""
-    prompt = "CANARY-PROMPT a heron"
-    said = http(400, {"error": {"code": "bad", "message": f"cannot draw {prompt}"}})
-    async with booked(tmp_path, said, keep_requests=False) as here:
+QUOTING = 'CANARY/PROMPT "a heron"\n一只鹭'
+SPELT = [json.dumps(QUOTING), json.dumps(QUOTING, ensure_ascii=False), json.dumps(QUOTING).replace("/", "\\/")]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("spelt", SPELT, ids=["ascii", "plain", "slashes"])
+async def test_row_62_an_answer_that_quotes_the_prompt_is_kept_without_it(tmp_path, keep, spelt):
+    """Row 62: where inputs are not kept; all else of it is evidence, and where they are kept it is as it came."""
+    body = f'{{"error": {{"code": "bad", "message": "cannot draw {spelt[1:-1]}", "request": "req-7"}}}}'
+    async with booked(tmp_path, http(400, body), keep_requests=keep) as here:
         with pytest.raises(RejectedError) as caught:
-            await here.submit(prompt)
-        assert prompt not in str(caught.value)
+            await here.submit(QUOTING)
+        assert QUOTING not in str(caught.value)
     row = rows(tmp_path)["mine"]
-    assert row.inputs is None
-    assert prompt not in row.detail
+    assert (row.inputs is not None) is keep
+    assert "CANARY" not in row.detail
     (record,) = records(tmp_path, "mine")
-    assert prompt.encode() in record.body
+    assert record.body.decode() == (body if keep else body.replace(spelt[1:-1], "…"))
+    assert (b"CANARY" in all_bytes(tmp_path)) is keep
+
+
+async def test_row_62_a_prompt_of_three_letters_spoils_no_answer(tmp_path):
+    """Row 62: it stands in the names of fields, too."""
+    async with booked(tmp_path, keep_requests=False) as here:
+        task = await here.submit("id")
+        (record,) = records(tmp_path, "mine")
+        assert task.task_id.encode() in record.body
+        assert b'"task_id"' in record.body
 
 
 async def test_an_anonymous_row_can_be_settled(tmp_path):
