@@ -13,9 +13,12 @@ from typing import Any
 
 import attrs
 
-from .controllers import LADDER, Controller, Evidence, Pace, Slots, Window, attribute
+from .controllers import LADDER, Controller, Evidence, attribute
+from .pace import Pace
 from .policies import Limits
 from .retry import backoff
+from .slots import Slots
+from .window import Window
 
 BLINK = 0.1
 """First pause after a refused poll, in seconds; doubles while the pause's only request is refused too."""
@@ -38,21 +41,32 @@ class Kind(enum.StrEnum):
     """A file up or down: it takes minutes and mostly goes to another host, so only its number is limited."""
 
 
-@attrs.define(eq=False)
-class Ticket:
-    """Leave to send one request; given back by exactly one of the endings."""
+POLL, CREATE, TRANSFER = Kind.POLL, Kind.CREATE, Kind.TRANSFER
 
-    kind: Kind
-    granted: bool = False
-    sent_at: float = 0.0
-    in_flight: int = 0
-    on_trial: bool = False
-    key: str = ""
-    """Of its slot, for a create."""
-    future: Any = None
-    """Of the async door, to wake its owner."""
-    owner: Any = None
-    """Of the async door: the task that waits."""
+
+class Ticket:
+    """Leave to send one request, or a place in the queue for it; given back by exactly one of the endings.
+
+    Args:
+        kind: What wants to go.
+        now: When it goes.
+        in_flight: Requests in flight then, itself included; 0 while it waits.
+    """
+
+    __slots__ = ("in_flight", "key", "kind", "owner", "sent_at", "waiter")
+
+    def __init__(self, kind: Kind, now: float = 0.0, in_flight: int = 0) -> None:
+        self.kind = kind
+        self.sent_at = now
+        self.in_flight = in_flight
+        self.key = ""  # of its slot, for a create
+        self.waiter: Any = None  # of the async door, to wake its owner
+        self.owner: Any = None  # the task that waits
+
+    @property
+    def granted(self) -> bool:
+        """Whether it may be sent."""
+        return self.in_flight > 0
 
 
 @attrs.define
@@ -67,8 +81,8 @@ class Trial:
     refusals: int = 0
     finished: int = 0
     polls_refused: bool = False
-    busy: bool = False
-    """Whether its create is in flight."""
+    ticket: Ticket | None = None
+    """Its create in flight."""
 
 
 @attrs.frozen
@@ -95,7 +109,8 @@ class Admission:
         self.slots = Slots(limits.max_running_tasks)
         self.trial: Trial | None = None
         self.in_flight = 0
-        self.queues: dict[Kind, deque[Ticket]] = {kind: deque() for kind in Kind}
+        self.polls, self.creates, self.transfers = deque[Ticket](), deque[Ticket](), deque[Ticket]()
+        self.queues = {POLL: self.polls, CREATE: self.creates, TRANSFER: self.transfers}
         self.pause_until = self.creates_pause_until = -math.inf
         self._transfers = 0
         self._most_transfers = max(limits.max_connections // 4, 1)
@@ -108,6 +123,21 @@ class Admission:
         self._rng = rng
         self._keys = itertools.count()
 
+    def try_take(self, kind: Kind, now: float) -> Ticket | None:
+        """Leave for one, if nobody of its kind waits and it may go now."""
+        if kind is POLL:
+            if self.polls or not self._poll_may_go(now):
+                return None
+            if self.creates and self._turn >= POLLS_PER_CREATE and self._create_may_go(now):
+                return None
+            self.in_flight = in_flight = self.in_flight + 1
+            self.pace.take(now)
+            return Ticket(POLL, now, in_flight)
+        if self.queues[kind] or (kind is CREATE and self.polls):
+            return None
+        ticket = Ticket(kind)
+        return self._let_go(ticket, now) if self._may_go(kind, now) else None
+
     def admit(self, now: float) -> list[Ticket]:
         """Everybody who may go now, taken off the queues."""
         granted: list[Ticket] = []
@@ -118,88 +148,111 @@ class Admission:
     @property
     def idle(self) -> bool:
         """Whether nobody waits."""
-        queues = self.queues
-        return not (queues[Kind.POLL] or queues[Kind.CREATE] or queues[Kind.TRANSFER])
+        return not (self.polls or self.creates or self.transfers)
 
     def _next(self, now: float) -> Ticket | None:
-        creates = bool(self.queues[Kind.CREATE]) and self._may_go(Kind.CREATE, now)
-        polls = bool(self.queues[Kind.POLL]) and self._may_go(Kind.POLL, now)
+        polls = bool(self.polls) and self._poll_may_go(now)
+        creates = bool(self.creates) and self._create_may_go(now)
         if polls and (not creates or self._turn < POLLS_PER_CREATE):
             self._turn += creates
-            return self._take(Kind.POLL, now)
+            return self._let_go(self.polls.popleft(), now)
         if creates:
             self._turn = 0
-            return self._take(Kind.CREATE, now)
-        if self.queues[Kind.TRANSFER] and self._transfers < self._most_transfers:
-            return self._take(Kind.TRANSFER, now)
+            return self._let_go(self.creates.popleft(), now)
+        if self.transfers and self._transfers < self._most_transfers:
+            return self._let_go(self.transfers.popleft(), now)
         return None
 
     def _may_go(self, kind: Kind, now: float) -> bool:
-        if self.in_flight >= (1 if self._one_at_a_time else self.window.size):
+        if kind is TRANSFER:
+            return self._transfers < self._most_transfers
+        return self._create_may_go(now) if kind is CREATE else self._poll_may_go(now)
+
+    def _poll_may_go(self, now: float) -> bool:
+        return (
+            self.in_flight < (1 if self._one_at_a_time else self.window.size)
+            and now >= self.pace.next_at
+            and now >= self.pause_until
+        )
+
+    def _create_may_go(self, now: float) -> bool:
+        if not self._poll_may_go(now) or (self.trial is not None and self.trial.ticket is not None):
             return False
-        if kind is Kind.CREATE and self.trial is not None and self.trial.busy:
-            return False
-        return self.ready_at(kind, now) <= now
+        return self.ready_at(CREATE, now) <= now
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
-        ready = max(self.pause_until, self.pace.ready_at())
-        if kind is Kind.CREATE:
-            ready = max(ready, self.creates_pause_until, self.create_pace.ready_at(), self.slots.ready_at(now))
+        ready = max(self.pause_until, self.pace.next_at)
+        if kind is CREATE:
+            ready = max(ready, self.creates_pause_until, self.create_pace.next_at, self.slots.ready_at(now))
         return ready
 
-    def _take(self, kind: Kind, now: float) -> Ticket:
-        ticket = self.queues[kind].popleft()
-        ticket.granted, ticket.sent_at = True, now
-        if kind is Kind.TRANSFER:
+    def _let_go(self, ticket: Ticket, now: float) -> Ticket:
+        ticket.sent_at, ticket.in_flight = now, 1
+        if ticket.kind is TRANSFER:
             self._transfers += 1
             return ticket
         self.in_flight += 1
         ticket.in_flight = self.in_flight
         self.pace.take(now)
-        if kind is Kind.CREATE:
+        if ticket.kind is CREATE:
             self.create_pace.take(now)
             ticket.key = f"create-{next(self._keys)}"
             self.slots.hold(ticket.key, now)
             if self.trial is not None:
-                ticket.on_trial = self.trial.busy = True
+                self.trial.ticket = ticket
         return ticket
 
     def next_time(self, now: float) -> float | None:
         """When `admit` is worth asking again; None if only an ending can change anything."""
-        times = (self.ready_at(kind, now) for kind in (Kind.POLL, Kind.CREATE) if self.queues[kind])
-        return min((time for time in times if now < time < math.inf), default=None)
+        if self.in_flight >= (1 if self._one_at_a_time else self.window.size):
+            return None
+        polls = self.ready_at(POLL, now) if self.polls else math.inf
+        creates = self.ready_at(CREATE, now) if self.creates else math.inf
+        if creates <= now:  # an experiment is under way
+            creates = math.inf
+        time = min(polls, creates)
+        return time if now < time < math.inf else None
 
     def starving(self) -> bool:
         """Whether a create waits for a task to finish, or to learn whether it has to."""
-        return bool(self.queues[Kind.CREATE]) and (self.slots.full() or self.trial is not None)
+        return bool(self.creates) and (self.slots.full() or self.trial is not None)
 
     # --- endings ---------------------------------------------------------------------------------------------
 
     def _end(self, ticket: Ticket) -> Trial | None:
         """Take the ticket back; gives the experiment it was sent for, if that is still open."""
-        if ticket.kind is Kind.TRANSFER:
+        if ticket.kind is TRANSFER:
             self._transfers -= 1
             return None
         self.in_flight -= 1
-        if not ticket.on_trial or self.trial is None:
+        trial = self.trial
+        if trial is None or trial.ticket is not ticket:
             return None
-        self.trial.busy = False
-        return self.trial
+        trial.ticket = None
+        return trial
 
     def passed(self, ticket: Ticket, now: float) -> None:
         """The gateway did what was asked, or refused for a reason of the request's own."""
-        self._end(ticket)
-        if ticket.kind is not Kind.TRANSFER:
-            self.window.passed(ticket.in_flight, now)
-            self.pace.passed()
-            self._pause_step = self._failures = 0
-            self._one_at_a_time = False
+        if ticket.kind is not POLL:
+            self._end(ticket)
+            if ticket.kind is TRANSFER:
+                return
+        else:
+            self.in_flight -= 1
+        window, in_flight = self.window, ticket.in_flight
+        if in_flight > window.safe:
+            window.safe = in_flight
+        if in_flight >= window.grows_from:
+            window.grow(now)
+        self.pace.got_through += 1
+        self._pause_step = self._failures = 0
+        self._one_at_a_time = False
 
     def accepted(self, ticket: Ticket, task_id: str, now: float) -> None:
         """A create was accepted: its slot goes to the task, and what was on trial is decided."""
         self.slots.rename(ticket.key, task_id)
-        trial = self.trial if ticket.on_trial else None
+        trial = self.trial if self.trial is not None and self.trial.ticket is ticket else None
         self.passed(ticket, now)
         if trial is not None:
             self.trial = None
@@ -209,7 +262,7 @@ class Admission:
                 self.create_pace.cut(trial.began, now)
         if self.slots.admitted(now):
             self.create_pace.cut(now, now)
-        self.create_pace.passed()
+        self.create_pace.got_through += 1
 
     def refused(
         self, ticket: Ticket, now: float, *, wait: float | None = None, named: Controller | None = None
@@ -224,7 +277,7 @@ class Admission:
         """
         trial = self._end(ticket)
         self._failures = 0
-        if ticket.kind is Kind.CREATE:
+        if ticket.kind is CREATE:
             self.slots.free(ticket.key, now)
             return self._create_refused(ticket, trial, now, wait, named)
         return self._poll_refused(ticket, now, wait, named)
@@ -299,7 +352,7 @@ class Admission:
     def failed(self, ticket: Ticket, now: float, *, timeout: bool = False) -> None:
         """No usable answer came; many of these in a row pause everything, and one request at a time tries again."""
         self._end(ticket)
-        if ticket.kind is Kind.TRANSFER:
+        if ticket.kind is TRANSFER:
             return
         if timeout:
             self.window.timed_out(now)

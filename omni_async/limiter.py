@@ -44,7 +44,19 @@ class Limiter:
         self._state = Admission(limits or Limits(), rng or random.Random())
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._now: Callable[[], float] = lambda: 0.0
         self._on_starved: list[Callable[[], None]] = []
+        self._starving = False
+
+    def try_acquire(self, kind: Kind) -> Ticket | None:
+        """Leave to send one request, if nobody of that kind waits and it may go now.
+
+        Args:
+            kind: What it is.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            self._bind()
+        return self._state.try_take(kind, self._now())
 
     async def acquire(self, kind: Kind, *, max_wait: float | None = None) -> Ticket:
         """Wait for leave to send one request.
@@ -56,18 +68,20 @@ class Limiter:
         Raises:
             RateLimitError: `max_wait` is over, or surely will be; nothing was sent. With an estimated `retry_after`.
         """
-        loop = self._bind()
+        ticket = self.try_acquire(kind)
+        if ticket is not None:
+            return ticket
         ticket = Ticket(kind)
         self._state.queues[kind].append(ticket)
         self._pump()
         if ticket.granted:
             return ticket
-        ticket.future, ticket.owner = loop.create_future(), asyncio.current_task()
+        ticket.waiter, ticket.owner = asyncio.get_running_loop().create_future(), asyncio.current_task()
         try:
             if max_wait is not None and self.estimate(kind) > max_wait:
                 raise self._too_long(kind, max_wait)
             async with asyncio.timeout(max_wait):
-                await ticket.future
+                await ticket.waiter
         except TimeoutError:
             if not ticket.granted:
                 error = self._too_long(kind, max_wait or 0.0)
@@ -78,12 +92,13 @@ class Limiter:
             raise
         return ticket
 
-    def _bind(self) -> asyncio.AbstractEventLoop:
+    def _bind(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise OmniError("this limiter belongs to another event loop; make one per loop", may_have_charged=False)
-        self._loop = loop
-        return loop
+        self._loop, self._now = loop, loop.time
+        if self._timer is not None:  # of a loop that is gone
+            self._timer = None
 
     def _give_back(self, ticket: Ticket) -> None:
         """Its owner is gone: out of the queue, or unused if leave had just been given."""
@@ -91,12 +106,13 @@ class Limiter:
             self.unused(ticket)
         else:
             self._state.queues[ticket.kind].remove(ticket)
+            self._starving = self._state.starving()
 
     def dismiss(self, tasks: "Container[asyncio.Task[Any] | None]", why: str) -> None:
         """Whoever of these tasks waits for leave gets an error instead."""
         for ticket in itertools.chain(*self._state.queues.values()):
-            if ticket.owner in tasks and not ticket.future.done():
-                ticket.future.set_exception(OmniError(why, may_have_charged=False))
+            if ticket.owner in tasks and not ticket.waiter.done():
+                ticket.waiter.set_exception(OmniError(why, may_have_charged=False))
 
     def _too_long(self, kind: Kind, max_wait: float) -> RateLimitError:
         estimate = self.estimate(kind)
@@ -118,8 +134,10 @@ class Limiter:
 
     def passed(self, ticket: Ticket) -> None:
         """The gateway did what was asked, or refused for a reason of the request's own."""
-        self._state.passed(ticket, self._now())
-        self._pump()
+        state = self._state
+        state.passed(ticket, self._now())
+        if state.polls or state.creates or state.transfers:
+            self._pump()
 
     def accepted(self, ticket: Ticket, task_id: str) -> None:
         """A create was accepted: its slot goes to the task."""
@@ -180,8 +198,8 @@ class Limiter:
             slots=min(caps, default=None),
             pace=paces[0],
             create_pace=paces[1],
-            waiting_creates=len(state.queues[Kind.CREATE]),
-            waiting_polls=len(state.queues[Kind.POLL]),
+            waiting_creates=len(state.creates),
+            waiting_polls=len(state.polls),
             paused_for=max(state.pause_until - now, state.creates_pause_until - now, 0.0),
         )
 
@@ -193,7 +211,7 @@ class Limiter:
     def busy(self) -> bool:
         """Whether a create would have to wait for leave."""
         state = self._state
-        return bool(state.queues[Kind.CREATE]) or state.in_flight >= state.window.size or self.estimate() > 0
+        return bool(state.creates) or state.in_flight >= state.window.size or self.estimate() > 0
 
     @property
     def starving(self) -> bool:
@@ -210,29 +228,33 @@ class Limiter:
         self._on_starved.append(listener)
         return lambda: self._on_starved.remove(listener)
 
-    def _now(self) -> float:
-        return self._loop.time() if self._loop is not None else 0.0
-
     def _pump(self) -> None:
         """Let go whom `admit` names, and wake up again when time alone lets others go."""
-        if self._state.idle:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            return
-        now = self._now()
-        for ticket in self._state.admit(now):
-            if ticket.future is not None and not ticket.future.done():
-                ticket.future.set_result(None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        again = self._state.next_time(now)
-        if again is not None and self._loop is not None:
-            self._timer = self._loop.call_at(again, self._pump)
-        if self._on_starved and self._state.starving():
+        state, now = self._state, self._now()
+        if not state.idle:
+            for ticket in state.admit(now):
+                if ticket.waiter is not None and not ticket.waiter.done():
+                    ticket.waiter.set_result(None)
+            self._wake_at(state.next_time(now))
+        starving, before = state.starving(), self._starving
+        self._starving = starving
+        if starving and not before:
             for listener in self._on_starved:
                 listener()
+
+    def _wake_at(self, when: float | None) -> None:
+        """Pump again then, or before: a timer that is due earlier is left alone, since it will look again."""
+        if when is None or self._loop is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._pump()
 
     def __repr__(self) -> str:
         state = self._state

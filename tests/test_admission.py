@@ -38,9 +38,9 @@ def send(state, kind, now):
 def picture(state):
     """What each controller knows."""
     return {
-        Controller.PACE: (state.pace._top, state.pace._floor, state.pace._cut_at),
-        "create pace": (state.create_pace._top, state.create_pace._floor, state.create_pace._cut_at),
-        Controller.WINDOW: (state.window._size, state.window._cut_at),
+        Controller.PACE: (state.pace._level, state.pace._refused_at),
+        "create pace": (state.create_pace._level, state.create_pace._refused_at),
+        Controller.WINDOW: (state.window.size, state.window._cut_at),
         Controller.SLOTS: (state.slots.cap, state.slots.known),
     }
 
@@ -128,9 +128,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def a_trial_has_one_create_in_flight(self):
         """An experiment has one create on its way at a time."""
-        on_trial = sum(ticket.on_trial for ticket in self.open)
-        assert on_trial <= 1
-        assert on_trial == bool(self.state.trial is not None and self.state.trial.busy)
+        trial = self.state.trial
+        assert trial is None or trial.ticket is None or trial.ticket in self.open
 
     @invariant()
     def nobody_waits_for_ever(self):
@@ -344,7 +343,7 @@ def test_admitted_although_none_finished_was_pace():
     state.refused(ticket, now)
     before = picture(state)
     ticket, now = send(state, Kind.CREATE, now)
-    assert ticket.on_trial
+    assert state.trial.ticket is ticket
     state.accepted(ticket, "task_9", now)
     assert changed(state, before) == {"create pace"}
     assert state.trial is None
@@ -430,4 +429,4 @@ def test_a_create_never_sent_leaves_no_trace():
     state.refused(ticket, now)
     ticket, now = send(state, Kind.CREATE, now)
     state.unused(ticket, now)
-    assert (state.in_flight, state.slots.running, state.trial.busy) == (0, 1, False)
+    assert (state.in_flight, state.slots.running, state.trial.ticket) == (0, 1, None)

@@ -42,6 +42,39 @@ async def test_leave_is_given_at_once_where_there_is_room():
     assert idle(limiter)
 
 
+async def test_leave_without_waiting():
+    """Asked without waiting, there is leave where there is room and nobody waits, and None else."""
+    limiter = Limiter(Limits(max_connections=1, max_running_tasks=1))
+    for kind in (Kind.POLL, Kind.CREATE, Kind.TRANSFER):
+        ticket = limiter.try_acquire(kind)
+        assert ticket.granted
+        again = limiter.try_acquire(kind)
+        assert again is None
+        limiter.unused(ticket)
+        await anyio.sleep(1)
+    ticket = limiter.try_acquire(Kind.POLL)
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.POLL))
+    await anyio.sleep(1)
+    limiter.passed(ticket)
+    assert limiter.try_acquire(Kind.POLL) is None
+    limiter.unused(await waiting)
+    assert idle(limiter)
+
+
+async def test_a_stream_of_polls_without_waiting_lets_creates_go():
+    """A create that waits for its turn is not overtaken for ever by polls that never wait."""
+    limiter = Limiter(Limits(requests_per_second=10.0))
+    limiter.passed(limiter.try_acquire(Kind.POLL))
+    create = asyncio.ensure_future(limiter.acquire(Kind.CREATE))
+    for _ in range(20):
+        await anyio.sleep(0.1)
+        ticket = limiter.try_acquire(Kind.POLL)
+        if ticket is not None:
+            limiter.passed(ticket)
+    assert create.done()
+    limiter.unused(await create)
+
+
 async def test_cancelled_while_it_waits():
     """Who is cancelled in the queue leaves it."""
     limiter = Limiter(Limits(max_connections=1))

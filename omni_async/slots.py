@@ -1,0 +1,118 @@
+"""Tasks running at one account, and how many may. Plain arithmetic: times are passed in."""
+
+import math
+
+PROBE = 0.9
+"""How many task times apart the number of running tasks is tried beyond what is known."""
+GIVE_UP = 1800.0
+"""Seconds after which a task nobody saw finish no longer counts as running (docs: give up after about 30 min)."""
+
+
+class Slots:
+    """Tasks running at the gateway, held from submit until they are seen finished.
+
+    Args:
+        ceiling: Tasks that may run at most, as far as the caller knows.
+    """
+
+    __slots__ = ("_first_end", "_leases", "_probe_at", "_run_time", "_suspected", "cap", "ceiling", "known")
+
+    def __init__(self, ceiling: int | None = None) -> None:
+        self.ceiling = ceiling
+        self.cap: int | None = None  # at so many a create was refused
+        self.known = False  # and that was for their number
+        self._leases: dict[str, tuple[float, float]] = {}
+        self._first_end = math.inf  # no lease ends before this
+        self._run_time: float | None = None
+        self._suspected = 0
+        self._probe_at = math.inf
+
+    @property
+    def running(self) -> int:
+        """Tasks of ours that hold a slot, creates in flight included."""
+        return len(self._leases)
+
+    @property
+    def run_time(self) -> float:
+        """What a task takes, as far as seen: seconds."""
+        return self._run_time if self._run_time is not None else 60.0
+
+    def holds(self, key: str) -> bool:
+        """Whether the task is one of ours and not yet seen finished."""
+        return key in self._leases
+
+    def full(self) -> bool:
+        """Whether the next create waits for a task to finish."""
+        running = len(self._leases)
+        return (self.cap is not None and running >= self.cap) or (self.ceiling is not None and running >= self.ceiling)
+
+    def ready_at(self, now: float) -> float:
+        """When the next create may go: now, at the next probe of the cap, or when a lease ends."""
+        if not self.full():
+            return now
+        if now >= self._first_end:
+            self._end_leases(now)
+            if not self.full():
+                return now
+        if self.ceiling is not None and len(self._leases) >= self.ceiling:
+            return self._first_end
+        return max(min(self._probe_at, self._first_end), now)
+
+    def _end_leases(self, now: float) -> None:
+        self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
+        self._first_end = min((end for _, end in self._leases.values()), default=math.inf)
+
+    def hold(self, key: str, now: float, *, seconds: float = GIVE_UP) -> None:
+        """A create goes, and its task runs for at most so long. Beyond the cap it is a probe: the next one waits."""
+        if self.cap is not None and len(self._leases) >= self.cap:
+            self._probe_at = now + PROBE * self.run_time
+        self._leases[key] = (now, now + seconds)
+        self._first_end = min(self._first_end, now + seconds)
+
+    def rename(self, key: str, task_id: str) -> None:
+        """A create was accepted: its slot goes to the task."""
+        lease = self._leases.pop(key, None)
+        if lease is not None:
+            self._leases[task_id] = lease
+
+    def shorten(self, key: str, now: float) -> None:
+        """Nobody will ever see this one finish: it keeps its slot for the usual run time."""
+        if key in self._leases:
+            self._leases[key] = (now, now + 2.0 * self.run_time)
+            self._first_end = min(self._first_end, now + 2.0 * self.run_time)
+
+    def free(self, key: str, now: float, *, finished: bool = False) -> bool:
+        """A task gives its slot back; True if it held one."""
+        lease = self._leases.pop(key, None)
+        if lease is not None and finished:
+            took = max(now - lease[0], 0.0)
+            self._run_time = took if self._run_time is None else 0.8 * self._run_time + 0.2 * took
+            self._probe_at = min(self._probe_at, now + PROBE * self.run_time)
+        return lease is not None
+
+    def suspect(self, count: int, now: float) -> None:
+        """A create was refused at so many and went through after one had finished: look whether more can run."""
+        self.cap, self.known, self._probe_at = max(count, 1), False, now
+        self._suspected = self.cap
+
+    def refused(self, now: float) -> None:
+        """A create was refused because so many run: from now on the next one waits for a finish."""
+        self.cap, self.known = max(len(self._leases), 1), True
+        self._probe_at = now + PROBE * self.run_time
+
+    def admitted(self, now: float) -> bool:
+        """A create got through. Beyond the cap, the cap is one higher and the next one is tried.
+
+        True if a cap that was only suspected has turned out to be none.
+        """
+        if self.cap is None or len(self._leases) <= self.cap:
+            return False
+        self.cap, self._probe_at = len(self._leases), now
+        if self.known or self.cap <= 1.25 * self._suspected + 1:  # finishes are seen late: the count is no exact one
+            return False
+        self.cap, self._probe_at = None, math.inf
+        return True
+
+    def __repr__(self) -> str:
+        limit = self.cap if self.cap is not None else self.ceiling
+        return f"<Slots {self.running} of {limit if limit is not None else 'any number'} running>"
