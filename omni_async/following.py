@@ -18,9 +18,9 @@ from .exchange import Exchange
 from .identity import idempotency_key_of
 from .journal import Entry, SqliteJournal, State
 from .journal.entries import request_of, uncertain_error
+from .learned import Memory
 from .lifetime import is_cancelled
 from .lookup import find_lost
-from .memory import Memory
 from .models import Outcome, VideoTask
 from .poller import Poller
 from .submit import FOUND

@@ -7,7 +7,7 @@ import pytest
 
 from omni_async.following import Follower
 from omni_async.journal import SqliteJournal
-from omni_async.memory import Memory
+from omni_async.learned import Memory
 from tests.journalled import booked, rows
 from tests.warp import WarpLoop
 
