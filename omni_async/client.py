@@ -110,8 +110,11 @@ class OmniClient:
         self._journal = book if isinstance(book, SqliteJournal) else None
         follower = None
         if self._journal is not None:
-            follower = Follower(self._journal, self._poller, self._exchange, on_finished=on_finished)
-        self._submitter = Submitter(self._exchange, book, lambda task: self.studio.accepted(task))
+            given, taken = schedule.to_json, schedule.load
+            follower = Follower(
+                self._journal, self._poller, self._exchange, on_finished=on_finished, learned=given, learn=taken
+            )
+        self._submitter = Submitter(self._exchange, book, lambda task, request: self.studio.accepted(task, request))
         self._references = References(self._exchange)
         where = self._transport.base_url
         self._downloader = Downloader(allowed=origins(where, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry)

@@ -17,22 +17,21 @@ class Flight:
 
     Args:
         task: The task that makes it.
-        resent: Told when aiohttp repeats a free call by itself after a disconnect.
+        resend: Asked when aiohttp repeats a free call by itself after a disconnect, which it does once.
     """
 
-    __slots__ = ("begun", "cancelling", "connected", "due", "late", "resent", "task")
+    __slots__ = ("begun", "cancelling", "connected", "due", "late", "resend", "task")
 
-    def __init__(self, task: "asyncio.Task[Any]", resent: Callable[[], object] | None) -> None:
-        self.task, self.resent = task, resent
+    def __init__(self, task: "asyncio.Task[Any]", resend: Callable[[], bool] | None) -> None:
+        self.task, self.resend = task, resend
         self.due = math.inf  # loop time at which it has taken too long
         self.cancelling = task.cancelling()
         self.begun = self.connected = self.late = False
 
-    def obtained(self) -> None:
-        """A connection is there; a second one is for a repeat."""
-        if self.connected and self.resent is not None:
-            self.resent()
-        self.connected = True
+    def obtained(self) -> bool:
+        """A connection is there; a second one is for a repeat. Returns whether it may be used."""
+        again, self.connected = self.connected, True
+        return not again or self.resend is None or self.resend()
 
 
 class Flights:
@@ -45,12 +44,12 @@ class Flights:
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = math.inf
 
-    def begin(self, resent: Callable[[], object] | None) -> Flight:
+    def begin(self, resend: Callable[[], bool] | None) -> Flight:
         """The current task makes a call."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call is made by a task")
-        flight = self._flights[task] = Flight(task, resent)
+        flight = self._flights[task] = Flight(task, resend)
         return flight
 
     def watch(self, flight: Flight, seconds: float) -> None:
@@ -109,9 +108,14 @@ class Connector(aiohttp.TCPConnector):
         self._flights = flights
 
     async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
-        """As aiohttp's own."""
+        """As aiohttp's own.
+
+        Raises:
+            aiohttp.ServerDisconnectedError: It is for a repeat that may not be.
+        """
         connection = await super().connect(*arguments, **options)
         flight = self._flights.of(asyncio.current_task())
-        if flight is not None:
-            flight.obtained()
+        if flight is not None and not flight.obtained():
+            connection.release()
+            raise aiohttp.ServerDisconnectedError
         return connection

@@ -15,6 +15,7 @@ import anyio
 
 from .errors import JournalError, OmniError
 from .exchange import Exchange
+from .followed import traits_of
 from .identity import idempotency_key_of
 from .journal import Entry, SqliteJournal, State
 from .journal.entries import request_of, uncertain_error
@@ -57,6 +58,7 @@ class Follower:
     """
 
     deadline = math.inf
+    every = False
 
     def __init__(
         self,
@@ -165,9 +167,16 @@ class Follower:
         task = entry.video_task
         if task is not None and entry.state is State.SUBMITTED:
             self._exchange.limiter.occupy(task.task_id)
-            self.follow(task)
+            self._follow_on(entry, task)
         elif self.journal.tells(entry):
             self._spawn(self._tell(entry))
+
+    def _follow_on(self, entry: Entry, task: VideoTask) -> None:
+        """Follow a task of an earlier run: how long it has run tells when it may end."""
+        if not self._closed:
+            age = max(self._exchange.wall().timestamp() - entry.sent_at, 0.0) if entry.sent_at is not None else None
+            traits = traits_of(task, request_of(entry))
+            self._poller.follow(task.task_id, self, origin=task, traits=traits, age=age)
 
     async def left_over(self) -> list[Entry]:
         """What earlier runs left unfinished and nobody has been given yet, as it stands now; each once."""

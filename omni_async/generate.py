@@ -21,6 +21,7 @@ from .dialects.rules import check_fields
 from .errors import Fault, JournalError, OmniError, RateLimitError
 from .exchange import Exchange
 from .files import Downloader, content_hash
+from .followed import traits_of
 from .following import Follower
 from .identity import fingerprint_of
 from .journal import NotNow, SqliteJournal
@@ -85,9 +86,9 @@ class Studio:
             raise JournalError("this client keeps no journal: OmniClient(journal=PATH) does", may_have_charged=False)
         return self.follower
 
-    def accepted(self, task: VideoTask) -> None:
+    def accepted(self, task: VideoTask, request: VideoRequest) -> None:
         """A create went through: its task holds a slot, and a journalled one is followed to its end."""
-        self.poller.submitted(task)
+        self.poller.submitted(task, traits_of(task, request))
         if self.follower is not None:
             self.follower.follow(task)
 

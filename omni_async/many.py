@@ -41,7 +41,7 @@ class Steps:
 
     submit: Callable[[Any], Awaitable[tuple[VideoRequest, VideoTask]]]
     follow: Callable[[VideoTask, Any], None]
-    let_go: Callable[[str, Any], None]
+    let_go: Callable[[str, Any], VideoTask | None]
     finished: Callable[[VideoTask], VideoTask]
     closed: Callable[[], bool]
     download: Callable[[VideoTask, VideoRequest], Awaitable[Path]] | None = None
@@ -51,6 +51,7 @@ class _Row:
     """One submitted request, waiting at the poller for its task's end."""
 
     __slots__ = ("deadline", "last", "request", "run", "since")
+    every = False
 
     def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
         self.run = run
@@ -190,7 +191,7 @@ class _Run:
             if row in self.open:
                 await anyio.sleep(max(row.deadline - anyio.current_time(), 0.0))
             if row in self.open:
-                self.steps.let_go(row.last.task_id, row)
+                row.last = self.steps.let_go(row.last.task_id, row) or row.last
                 self.ended(row, timed_out(row.last.task_id, row.last, anyio.current_time() - row.since))
 
     async def _store(self) -> None:

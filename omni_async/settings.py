@@ -55,7 +55,8 @@ def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
     longest = max(poll.max_interval or advice.max_interval, shortest)
     first = shortest if poll.min_interval else min(advice.first_look, longest)
     strict = poll.min_interval is not None
-    return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed, strict=strict)
+    bounded = poll.max_interval is not None
+    return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed, strict=strict, bounded=bounded)
 
 
 def journal_of(

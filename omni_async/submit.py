@@ -50,10 +50,12 @@ class Submitter:
     Args:
         exchange: What calls go through.
         journal: Where they are written down.
-        submitted: Told of each accepted task.
+        submitted: Told of each accepted task, with its request.
     """
 
-    def __init__(self, exchange: Exchange, journal: Journal, submitted: Callable[[VideoTask], None]) -> None:
+    def __init__(
+        self, exchange: Exchange, journal: Journal, submitted: Callable[[VideoTask, VideoRequest], None]
+    ) -> None:
         self._exchange = exchange
         self._journal = Book(journal)
         self._submitted = submitted
@@ -319,7 +321,7 @@ class Submitter:
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
         task = attrs.evolve(self._decoded(reply, task_id), **create.whose)
-        self._submitted(task)
+        self._submitted(task, create.request)
         self._exchange.report(
             Submitted(**create.whose, task_id=task_id, model=task.model, request_id=task.request_id, seconds=seconds)
         )

@@ -8,8 +8,8 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,14 +24,31 @@ from .policies import Timeouts
 from .safety import proxy_for
 from .version import __version__
 
-BODY_LIMIT: Mapping[CallKind, int] = {CallKind.CREATE: 64 * 1024}
-OTHER_BODY_LIMIT = 1024 * 1024
-_WATCHED = frozenset({CallKind.QUERY, CallKind.BALANCE})
-"""Calls whose time the flights watch; a paid call's and a file's are aiohttp's own."""
+CREATE_LIMIT, OTHER_LIMIT = 64 * 1024, 1024 * 1024
+"""Bytes of an answer's body that are read."""
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__version__}"
+
+
+class _Bounds(NamedTuple):
+    """What bounds a call: aiohttp's timeout, the seconds that the flights watch instead, the bytes of its answer."""
+
+    timeout: aiohttp.ClientTimeout
+    watched: float | None
+    size: int
+
+
+def _bounds(kind: CallKind, limits: Timeouts) -> _Bounds:
+    """A paid call's time and a file's silence are aiohttp's to watch; the other calls are many."""
+    connect = limits.connect
+    if kind is CallKind.CREATE:
+        return _Bounds(aiohttp.ClientTimeout(total=limits.create, connect=connect), None, CREATE_LIMIT)
+    if kind is CallKind.UPLOAD:
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=limits.create)
+        return _Bounds(timeout, None, OTHER_LIMIT)
+    return _Bounds(aiohttp.ClientTimeout(total=None, connect=connect), limits.query, OTHER_LIMIT)
 
 
 class Transport:
@@ -72,14 +89,7 @@ class Transport:
         self._headers = {**usual, **checked_headers(headers), "accept-encoding": "gzip"}  # what we unpack ourselves
         self._head: _Head | None = None
         self._flights = Flights()
-        self._budgets = {kind: self._budget(kind) for kind in CallKind}
-
-    def _budget(self, kind: CallKind) -> aiohttp.ClientTimeout:
-        limits = self._timeouts
-        if kind is CallKind.UPLOAD:
-            return aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_read=limits.create)
-        total = limits.create if kind is CallKind.CREATE else None
-        return aiohttp.ClientTimeout(total=total, connect=limits.connect)
+        self._bounds = {kind: _bounds(kind, self._timeouts) for kind in CallKind}
 
     def _session(self) -> aiohttp.ClientSession | None:
         if self._closed:  # a call that waited meanwhile must not open another
@@ -95,20 +105,20 @@ class Transport:
         return self._own
 
     async def send(
-        self, call: Call, *, data: Callable[[], Any] | None = None, resent: Callable[[], object] | None = None
+        self, call: Call, *, data: Callable[[], Any] | None = None, resend: Callable[[], bool] | None = None
     ) -> Reply:
         """Send a call once and read its answer under a cap.
 
         Args:
             call: What to send.
             data: Makes the body of an upload.
-            resent: Told when aiohttp repeats a free call by itself, which it does once after a disconnect.
+            resend: Asked whether aiohttp may repeat a free call by itself, which it does once after a disconnect.
 
         Raises:
             NotSentError: It is proved that nothing was sent.
             AnswerLostError: It was sent and no usable answer came.
         """
-        flight = self._flights.begin(resent)
+        flight = self._flights.begin(resend)
         outcome: Reply | Exception = TimeoutError()
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -139,15 +149,16 @@ class Transport:
                 headers = _merged(headers, {"content-type": "application/json"})
                 data = json.dumps(call.body, allow_nan=False).encode()
             flight.begun = True
-            if call.kind in _WATCHED:
-                self._flights.watch(flight, self._timeouts.query)
+            bounds = self._bounds[call.kind]
+            if bounds.watched is not None:
+                self._flights.watch(flight, bounds.watched)
             response = await session.request(
                 call.method,
                 URL(self.base_url + call.path, encoded=True),
                 params=call.params or None,
                 data=data,
                 headers=headers,
-                timeout=self._budgets[call.kind],
+                timeout=bounds.timeout,
                 proxy=self._proxy_url,
                 allow_redirects=False,
                 auto_decompress=False,
@@ -155,10 +166,10 @@ class Transport:
                 middlewares=(),
             )
             flight.connected = True
-            body, complete = await _read(response, BODY_LIMIT.get(call.kind, OTHER_BODY_LIMIT))
+            body, complete = await _read(response, bounds.size)
             return Reply(
                 status=response.status,
-                headers=head.headers_without_key(response.headers),
+                headers=_Keyless(response.headers, key),
                 body=head.body_without_key(body),
                 complete=complete,
                 url=self._url,
@@ -216,7 +227,7 @@ _NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, boo
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
     """At most `limit` bytes of a body, and whether that is all of it. Never `read()`: that has no bound."""
-    content, body = response.content, b""
+    content, body, whole = response.content, b"", False
     try:
         while not content.at_eof() and len(body) <= limit:
             body += content.read_nowait() if content.is_eof() else await content.readany()
@@ -224,8 +235,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
     except Exception:  # whatever broke: what came before it can hold the task's id
         whole = False
     finally:
-        response.close()  # lets go of the connection; nothing to do after a whole body
-    plain, sound = _unpacked(response, body[:limit], limit)
+        if not whole:  # a whole body has let go of its connection
+            response.close()
+    plain, sound = _unpacked(response, body if whole else body[:limit], limit)
     return plain, whole and sound
 
 
@@ -260,14 +272,31 @@ class _Head:
                 body = body.replace(spelling, b"***")
         return body
 
-    def headers_without_key(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """The headers, whatever the case of their names, the key taken out."""
-        if not self._spellings or not any(self.key in value for value in headers.values()):
-            return headers
-        return CIMultiDict({name: value.replace(self.key, "***") for name, value in headers.items()})
-
     def __repr__(self) -> str:
         return "<_Head>"
+
+
+class _Keyless(Mapping[str, str]):
+    """An answer's headers, whatever the case of their names, the key taken out when one is read: few ever are."""
+
+    __slots__ = ("_given", "_key")
+
+    def __init__(self, given: Mapping[str, str], key: str) -> None:
+        self._given = given
+        self._key = key
+
+    def __getitem__(self, name: str) -> str:
+        value = self._given[name]
+        return value.replace(self._key, "***") if len(self._key) >= 4 else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name.lower(): None for name in self._given})
+
+    def __len__(self) -> int:
+        return len({name.lower() for name in self._given})
+
+    def __repr__(self) -> str:
+        return f"<_Keyless {sorted(self)}>"
 
 
 def _merged(*layers: Mapping[str, str]) -> CIMultiDict[str]:

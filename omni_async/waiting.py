@@ -104,15 +104,14 @@ def failure_of(task: VideoTask, *, moderated: Callable[[str | None, str | None],
 class _One:
     """Waits for the end of one id."""
 
-    __slots__ = ("deadline", "future", "last")
+    __slots__ = ("deadline", "future")
+    every = False
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.future: asyncio.Future[VideoTask] = asyncio.get_running_loop().create_future()
-        self.last: VideoTask | None = None
 
     def changed(self, task: VideoTask) -> None:
-        self.last = task
         if task.status.finished and not self.future.done():
             self.future.set_result(task)
 
@@ -131,19 +130,21 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
     began, task_id = anyio.current_time(), id_of(task)
     waiter = _One(deadline_after(timeout))
     poller.follow(task_id, waiter, origin=task if isinstance(task, VideoTask) else None)
+    known: VideoTask | None = None
     try:
         async with asyncio.timeout_at(None if waiter.deadline == math.inf else waiter.deadline):
             return await waiter.future
     except TimeoutError:
         pass
     finally:
-        poller.let_go(task_id, waiter)
-    known = waiter.last or (task if isinstance(task, VideoTask) else None)
+        known = poller.let_go(task_id, waiter)
     raise timed_out(task_id, known, anyio.current_time() - began, gateway=poller.gateway)
 
 
 class _Inbox:
     """Collects what happens to ids until somebody asks."""
+
+    every = True
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -178,10 +179,7 @@ class _Inbox:
 class FinishedInbox(_Inbox):
     """An inbox that only finished tasks enter."""
 
-    def changed(self, task: VideoTask) -> None:
-        """The poller: the task changed."""
-        if task.status.finished:
-            self._put(task)
+    every = False
 
 
 class Watch:

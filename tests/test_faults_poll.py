@@ -271,20 +271,20 @@ async def test_row_48_retry_after_is_clamped(value, least, most):
     async with scene(polls=[refusal]) as here:
         task, began = await here.submit(), now()
         await here.client.wait(task)
-        assert least <= now() - began - 5 <= most
+        assert least <= now() - began - 4.7 <= most + 0.5  # the first look comes after about 5 s
         assert 0 <= here.told(Throttled)[0].pause <= 120
 
 
-async def _outage(seconds, rows=30, act=DROP):
-    """All requests of a run, with the GETs failing for so long after the submits."""
+async def _outage(seconds, rows=30, act=DROP, takes=400):
+    """All requests of a run whose tasks take so long, with the GETs failing for so long after the submits."""
     async with scene(limits=Limits(requests_per_second=50.0)) as here:
         server, client = here.server, here.client
-        began = {}
+        began = now()
         usual = server._usual
 
         def slow(seen):
             task_id = seen.path.rpartition("/")[2]
-            if seen.method == "GET" and now() - began.setdefault(task_id, now()) < 400:
+            if seen.method == "GET" and now() - began < takes:
                 return running(task_id)
             return usual(seen)
 
@@ -299,11 +299,12 @@ async def _outage(seconds, rows=30, act=DROP):
         return server.started.count("GET"), len(here.told(Retried)), len(server.charges)
 
 
+@pytest.mark.parametrize("takes", [400, 900])
 @pytest.mark.parametrize("act", [DROP, http(503, HTML), HANG], ids=["drop", "503", "hang"])
-async def test_row_49_an_outage_of_ten_minutes_ends_well(act):
+async def test_row_49_an_outage_of_ten_minutes_ends_well(act, takes):
     """Row 49: all tasks complete; requests stay within those of a run without it, a tenth more, and the reserve."""
-    without, _, _ = await _outage(0)
-    with_it, _, charges = await _outage(600, act=act)
+    without, _, _ = await _outage(0, takes=takes)
+    with_it, _, charges = await _outage(600, act=act, takes=takes)
     assert charges == 30
     assert with_it <= 1.10 * without + 10
 
@@ -317,10 +318,7 @@ async def test_the_budget_bounds_the_repeats_of_free_calls(act):
         for _ in range(first):
             with pytest.raises(OmniError):
                 await here.client.balance()
-        if act is DROP:  # aiohttp repeats each by itself: counted as far as the budget goes, not prevented
-            assert len(here.server.started) <= 2 * first + 20
-        else:
-            assert len(here.server.started) <= 1.10 * first + 10
+        assert len(here.server.started) <= 1.10 * first + 10  # those that aiohttp makes by itself included
         assert len(here.told(Retried)) <= 0.1 * first + 10
 
 
@@ -340,7 +338,7 @@ async def test_row_63b_an_unexpected_exception_in_a_look_delays_that_id_alone(ca
     """Row 63b: the id backs off and is looked at again."""
     async with scene() as here:
         exchange = type(here.client._exchange)
-        usual, failed = exchange.look, []
+        usual, failed = exchange.glance, []
 
         async def look(self, ticket, task_id):
             if len(failed) < 3:
@@ -349,7 +347,7 @@ async def test_row_63b_an_unexpected_exception_in_a_look_delays_that_id_alone(ca
                 raise ZeroDivisionError
             return await usual(self, ticket, task_id)
 
-        monkeypatch.setattr(exchange, "look", look)
+        monkeypatch.setattr(exchange, "glance", look)
         assert (await here.client.wait(await here.submit())).video_url
         assert len(failed) == 3
     assert "an unexpected error while looking" in caplog.text

@@ -72,6 +72,8 @@ class Clockwork(Exchange):
             raise found
         return found
 
+    glance = look
+
 
 def task(task_id, status=TaskStatus.SUCCEEDED, **fields):
     """A task as a look finds it."""

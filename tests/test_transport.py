@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from omni_async import (
+    AnswerLostError,
     AuthenticationError,
     InvalidRequestError,
     NotSentError,
@@ -221,10 +222,11 @@ def test_timeouts_are_the_callers():
     """Each kind of call has its own."""
     limits = Timeouts(connect=1, create=2, query=3, read=4)
     transport = Transport(dialect=Jimmy(), base_url="https://a.example", key=Key(KEY), timeouts=limits)
-    budgets = transport._budgets
-    assert (budgets[CallKind.CREATE].total, budgets[CallKind.CREATE].connect) == (2, 1)
-    assert budgets[CallKind.QUERY].connect == budgets[CallKind.UPLOAD].connect == 1
-    assert budgets[CallKind.UPLOAD].total is None
+    bounds = transport._bounds
+    assert (bounds[CallKind.CREATE].timeout.total, bounds[CallKind.CREATE].watched) == (2, None)
+    assert bounds[CallKind.QUERY].watched == bounds[CallKind.BALANCE].watched == 3
+    assert bounds[CallKind.UPLOAD].timeout.total is bounds[CallKind.UPLOAD].watched is None
+    assert {bound.timeout.connect for bound in bounds.values()} == {1}
 
 
 async def test_a_query_is_given_up_after_its_time():
@@ -296,16 +298,25 @@ async def test_what_cannot_be_put_together_was_not_sent(lent):
         assert not server.started
 
 
-async def test_a_resend_of_aiohttps_own_is_told():
-    """A GET dropped once is repeated by aiohttp itself: the budget hears of it."""
+async def test_a_resend_of_aiohttps_own_is_asked_for():
+    """A GET dropped once is repeated by aiohttp itself, if the budget has something left; else it is lost."""
     async with FaultServer(polls=[Act(then="close")]) as server:
         transport = Transport(dialect=Jimmy(), base_url=server.url, key=Key(KEY), proxy=None)
-        told = []
-        reply = await transport.send(Jimmy().query("t"), resent=lambda: told.append(1))
-        await transport.aclose()
+        asked = []
+
+        def resend():
+            asked.append(len(server.gets))
+            return len(asked) == 1
+
+        reply = await transport.send(Jimmy().query("t"), resend=resend)
         assert reply.status == 200
         assert len(server.gets) == 2
-        assert told == [1]
+        server.always["GET"] = Act(then="close")
+        with pytest.raises(AnswerLostError):
+            await transport.send(Jimmy().query("t"), resend=resend)
+        await transport.aclose()
+        assert len(server.gets) == 3
+        assert asked == [1, 3]
 
 
 async def test_only_so_much_of_any_answer_is_read():

@@ -14,7 +14,7 @@ from .gemini_omni import GeminiOmni, ToApis
 from .jimmy import Jimmy
 from .rules import ModelSpec
 from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
-from .wire import Call, CallKind, Reply
+from .wire import Call, CallKind, Glance, Reply
 
 DIALECTS: dict[str, type[Jimmy] | type[GeminiOmni] | type[ToApis]] = {
     "gemini_omni": GeminiOmni,
@@ -31,6 +31,7 @@ __all__ = [
     "Checked",
     "Dialect",
     "GeminiOmni",
+    "Glance",
     "Jimmy",
     "Meaning",
     "ModelSpec",

@@ -15,7 +15,7 @@ import attrs
 
 from ..errors import DecodeError, Fault
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
-from .wire import Call, CallKind, Reply, code_text, dig, ident, text
+from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
 
 
 class RefusalKind(enum.StrEnum):
@@ -213,6 +213,22 @@ class Dialect(abc.ABC):
     @abc.abstractmethod
     def read_query(self, reply: Reply) -> VideoTask:
         """The task in a query's answer; DecodeError if it is not in the expected shape, or succeeded without a URL."""
+
+    def glance(self, reply: Reply) -> Glance | None:
+        """What a query's answer says of a task that surely runs; None leaves any other answer to `read_query`.
+
+        It must agree with `read_query`, and only spares it: most looks find a task that runs, and need no `VideoTask`.
+        """
+        return None
+
+    def running(self, body: Any) -> Glance | None:
+        """A glance at the object that tells of a task, if its `status` is a known word for one that runs."""
+        word = body.get("status") if isinstance(body, dict) else None
+        if not isinstance(word, str):
+            return None
+        status = self.status(word)
+        runs = status is TaskStatus.RUNNING or status is TaskStatus.QUEUED
+        return Glance(status, word, percent(body.get("progress"))) if status and runs else None
 
     def find_task_id(self, document: Any) -> str | None:
         """The task id where this gateway puts it, whatever else the document says; None if it is not there."""

@@ -39,6 +39,7 @@ from .wire import (
     CONVERTER,
     Call,
     CallKind,
+    Glance,
     Reply,
     amount,
     code_text,
@@ -182,6 +183,10 @@ class _OmniDialect(Dialect):
         """The task in either shape; a success must have its URL."""
         body = _task_in(reply)
         return self._task(reply, body, structure(body, _Answer).status)
+
+    def glance(self, reply: Reply) -> Glance | None:
+        """At the answer itself."""
+        return self.running(reply.document)
 
     def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING

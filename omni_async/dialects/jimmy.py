@@ -25,6 +25,7 @@ from .wire import (
     CONVERTER,
     Call,
     CallKind,
+    Glance,
     Reply,
     amount,
     dig,
@@ -187,6 +188,12 @@ class Jimmy(Dialect):
         data = _payload(reply)
         queried = structure(data, _Queried, path="$.data")
         return self._task(reply, data, text(data.get("task_id")) or "", queried.status)
+
+    def glance(self, reply: Reply) -> Glance | None:
+        """At `data` of the envelope."""
+        document = reply.document
+        sound = isinstance(document, dict) and document.get("code") == SUCCESS
+        return self.running(document.get("data")) if sound else None
 
     def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING

@@ -1,0 +1,137 @@
+"""One followed id: what is known of it, who waits, and what its failed looks come to. Plain state, kept small."""
+
+import copy
+import math
+from typing import Any, Protocol
+
+import attrs
+
+from .dialects import Glance
+from .errors import DecodeError, NotFoundError, OmniError, RejectedError
+from .exchange import is_unauthorized
+from .models import VideoRequest, VideoTask
+
+GRACE = 60.0
+"""Seconds in which a gateway may not know a task yet that it has just accepted."""
+CONFIRMATIONS = 3
+"""How often a definite bad answer must come in a row before it is believed."""
+
+
+class Waiter(Protocol):
+    """Somebody interested in an id."""
+
+    deadline: float
+    """Loop time at which the interest ends; infinite for none."""
+    every: bool
+    """Whether it is told of each change; else of the finished task alone."""
+
+    def changed(self, task: VideoTask) -> None:
+        """Status or progress is new; called with the finished task too."""
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        """The id cannot be followed."""
+
+
+@attrs.define(eq=False)
+class Trouble:
+    """Looks that gave no status, one after the other."""
+
+    failures: int = 0
+    bad_answers: int = 0
+    missing_since: float | None = None
+
+    def confirmed(self, error: OmniError, now: float) -> bool:
+        """Count one more; True if by now it is definite that the id cannot be followed."""
+        self.bad_answers = self.bad_answers + 1 if _definite(error) else 0
+        if isinstance(error, NotFoundError):
+            self.missing_since = now if self.missing_since is None else self.missing_since
+            return now - self.missing_since >= GRACE
+        return self.bad_answers >= CONFIRMATIONS
+
+
+def _definite(error: OmniError) -> bool:
+    """Whether the gateway said something about this id that time will hardly change."""
+    refused = isinstance(error, RejectedError) or is_unauthorized(error)
+    return refused or (isinstance(error, DecodeError) and error.terminal)
+
+
+@attrs.define(eq=False)
+class Followed:
+    """One id: what is known of it, when it is due, and who waits.
+
+    Args:
+        task_id: The id.
+        started: Loop time of its submit, or of the first interest if that is not known.
+        course: What tasks of its kind take.
+        aged: Whether `started` is the time of its submit.
+        due: Loop time of the next look.
+        looked: Loop time of the last look.
+        seen: Age at which it was last seen running.
+        mark: What the schedule keeps of its progress.
+        watchers: Waiters that want to be told of every change.
+        busy: Whether it is being looked at, or waits for a worker.
+        origin: The task as it was submitted or asked for: whose it is.
+    """
+
+    task_id: str
+    started: float
+    course: Any
+    aged: bool = False
+    origin: VideoTask | None = None
+    due: float = math.inf
+    looked: float | None = None
+    seen: float = 0.0
+    glance: Glance | None = None
+    mark: Any = None
+    waiters: list[Waiter] = attrs.field(factory=list)
+    watchers: int = 0
+    busy: bool = False
+    trouble: Trouble | None = None
+
+    def join(self, waiter: Waiter) -> None:
+        """One more waits."""
+        self.waiters.append(waiter)
+        self.watchers += waiter.every
+
+    def leave(self, waiter: Waiter) -> bool:
+        """One waits no more; True if he was the last."""
+        if waiter not in self.waiters:
+            return False
+        self.waiters.remove(waiter)
+        self.watchers -= waiter.every
+        return not self.waiters
+
+    def task(self, gateway: str) -> VideoTask | None:
+        """The task as it was seen last, in so far as that is kept; None if it was never seen."""
+        if self.glance is None:
+            return self.origin
+        known = self.origin or VideoTask(task_id=self.task_id, gateway=gateway)
+        status, word, progress = self.glance
+        return attrs.evolve(known, status=status, raw_status=word, progress=progress)
+
+    def owned(self, task: VideoTask) -> VideoTask:
+        """A task from an answer, with what is the caller's own."""
+        origin = self.origin
+        if origin is None or (origin.custom_id is None and not origin.metadata):
+            return task
+        return attrs.evolve(task, custom_id=origin.custom_id, metadata=origin.metadata)
+
+    def error(self, error: OmniError) -> OmniError:
+        """The error with the ids of this task; a copy of its own for each who raises it."""
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        own.may_have_charged = True  # the task was accepted once, as far as anybody knows
+        origin = self.origin
+        return own.about(
+            task_id=self.task_id,
+            custom_id=origin.custom_id if origin else None,
+            metadata=(origin.metadata or None) if origin else None,
+        )
+
+
+def traits_of(task: VideoTask, request: VideoRequest | None) -> tuple[str, ...]:
+    """What a task's run time may depend on, from general to special; shorter if nothing is known of its request."""
+    if request is None:
+        return (task.gateway,) if not task.model else (task.gateway, task.model)
+    told = (task.model or request.model, task.mode, request.duration, request.resolution)
+    return (task.gateway, *(str(value or "") for value in told))
