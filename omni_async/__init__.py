@@ -1,9 +1,8 @@
 """asyncio-native client for Gemini Omni video generation: nothing paid is lost, nothing is paid twice."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .client import OmniClient
-from .dialects import Dialect, GeminiOmni, Jimmy, ModelSpec, ToApis
 from .errors import (
     AnswerLostError,
     ApiError,
@@ -29,14 +28,16 @@ from .errors import (
     UnsafeURLError,
     WaitTimeoutError,
 )
-from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
-from .limiter import Limiter
+from .lazy import lazily
 from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
-from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
 from .version import __version__
 
 if TYPE_CHECKING:
     from .batch import run_batch
+    from .dialects import Dialect, GeminiOmni, Jimmy, ModelSpec, ToApis
+    from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
+    from .limiter import Limiter
+    from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
 
 __all__ = [
     "AnswerLostError",
@@ -91,11 +92,15 @@ __all__ = [
     "run_batch",
 ]
 
+_HOMES = {
+    ".batch": "run_batch",
+    ".dialects": "Dialect GeminiOmni Jimmy ModelSpec ToApis",
+    ".events": "Downloaded Event Finished Polled Retried Submitted Throttled Uncertain",
+    ".limiter": "Limiter",
+    ".policies": "Limits PollPolicy RetryPolicy Timeouts",
+}
+__getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})
 
-def __getattr__(name: str) -> Any:
-    """`run_batch`, imported when it is first asked for: an app that submits one by one does not pay for it."""
-    if name == "run_batch":
-        from .batch import run_batch
 
-        return run_batch
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

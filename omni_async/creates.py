@@ -9,7 +9,7 @@ import attrs
 from .dialects import Call, Dialect, Reply, Verdict
 from .errors import AuthenticationError, OmniError, QuotaError, RejectedError
 from .journal import Answer, Intent, NotNow
-from .journal.entries import write_request
+from .journal.seam import write_request
 from .models import VideoRequest, VideoTask
 
 SHORTEST = 4

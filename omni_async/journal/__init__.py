@@ -4,12 +4,29 @@
 thread that writes, `owners` who may; `store` puts them together.
 """
 
-from .entries import Entry
-from .ledger import Ledger, Record
-from .schema import open_journal
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
 from .seam import Answer, Book, Intent, Journal, NoJournal, NotNow
 from .states import State
-from .store import SqliteJournal, resolve
+
+if TYPE_CHECKING:
+    from .entries import Entry
+    from .ledger import Ledger, Record
+    from .schema import open_journal
+    from .store import SqliteJournal, resolve
+
+__getattr__ = lazily(  # what only a journal's file needs
+    __name__,
+    {
+        "Entry": ".entries",
+        "Ledger": ".ledger",
+        "Record": ".ledger",
+        "SqliteJournal": ".store",
+        "open_journal": ".schema",
+        "resolve": ".store",
+    },
+)
 
 __all__ = [
     "Answer",

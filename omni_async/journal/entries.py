@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from ..errors import SubmissionUncertainError
-from ..models import FIELDS, TaskStatus, VideoRequest, VideoTask
+from ..models import TaskStatus, VideoRequest, VideoTask
 from .states import State
 
 
@@ -101,14 +101,6 @@ _TASK_OF: Mapping[State, dict[str, Any]] = {
 }
 _TIMES = ("created_at", "completed_at", "expires_at")
 _KEPT = ("status", "raw_status", "progress", "model", "mode", "video_url", "error_message", "error_code", "request_id")
-
-
-def write_request(request: VideoRequest) -> str:
-    """What was asked, as JSON text; `custom_id` and `metadata` stand in columns of their own."""
-    given = {name: getattr(request, name) for name in FIELDS if name not in ("custom_id", "metadata")}
-    return json.dumps(
-        {name: value for name, value in given.items() if value not in (None, (), {})}, ensure_ascii=False, default=dict
-    )
 
 
 def request_of(entry: Entry) -> VideoRequest | None:

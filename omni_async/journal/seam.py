@@ -4,6 +4,7 @@ Five async calls, and nothing of how they are kept. Without a journal a create i
 that has not reached the caller does not survive a crash.
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from ..errors import JournalError, OmniError
-from ..models import VideoTask
+from ..models import FIELDS, VideoRequest, VideoTask
 from .states import UNPAID
 
 T = TypeVar("T")
@@ -92,6 +93,14 @@ class Answer:
     candidate: str | None = None
     detail: str = ""
     again: int = 0
+
+
+def write_request(request: VideoRequest) -> str:
+    """What was asked, as JSON text; `custom_id` and `metadata` stand in columns of their own."""
+    given = {name: getattr(request, name) for name in FIELDS if name not in ("custom_id", "metadata")}
+    return json.dumps(
+        {name: value for name, value in given.items() if value not in (None, (), {})}, ensure_ascii=False, default=dict
+    )
 
 
 class Journal(Protocol):

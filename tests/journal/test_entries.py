@@ -16,10 +16,10 @@ from omni_async.journal.entries import (
     seconds_of,
     shown_time,
     uncertain_error,
-    write_request,
     write_task,
 )
 from omni_async.journal.schema import MIGRATIONS
+from omni_async.journal.seam import write_request
 from omni_async.journal.states import State
 from omni_async.models import FIELDS, TaskStatus, VideoTask
 

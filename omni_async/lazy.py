@@ -1,0 +1,26 @@
+"""Names of a package that are imported when they are first asked for: who does not use them does not pay for them."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package (PEP 562).
+
+    Beside it the same names are imported for type checkers, so that they are seen where they come from.
+
+    Args:
+        package: Its `__name__`.
+        homes: The module of each name, as in `.batch`.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807 - what it is
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = getattr(import_module(homes[name], package), name)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return __getattr__
