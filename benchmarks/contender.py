@@ -1,0 +1,106 @@
+"""One contender in a process of its own: does one run and prints what it took as a line of JSON.
+
+Started by `arena.py`: `python contender.py '{"client": "ours", "task": "create", "port": …, "tasks": …}'`. CPU and wall
+time are counted after the imports, from the making of the client to the end of its last waiter.
+"""
+
+import asyncio
+import gc
+import importlib
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from runs import Run, peak, quantile, resident
+
+IDLE = 0.02
+"""CPU seconds within a second below which everything has been looked at."""
+
+Job = Coroutine[Any, Any, None]
+
+
+def floors() -> dict[tuple[str, str], Callable[[Run], Job]]:
+    """What the floors can do."""
+    floor = importlib.import_module("floor")
+    jobs: dict[tuple[str, str], Callable[[Run], Job]] = {("bare", "submit"): floor.posts}
+    for task in ("create", "follow", "each"):
+        jobs["bare", task] = lambda run: floor.one_heap(run, floor.as_dicts)
+        jobs["attrs", task] = lambda run: floor.one_heap(run, floor.as_attrs)
+    for task in ("create", "follow"):
+        jobs["coroutines", task] = lambda run: floor.coroutines(run, floor.as_dicts)
+        jobs["protocol", task] = floor.protocol
+    return jobs
+
+
+def job_of(client: str, task: str, run: Run) -> Job:
+    """The coroutine that does a run; imports what it needs."""
+    if client == "ours":
+        job: Job = getattr(importlib.import_module("ours"), task)(run)
+        return job
+    if client in ("bare", "attrs", "coroutines", "protocol"):
+        return floors()[client, task](run)
+    peers = importlib.import_module("peers")
+    importlib.import_module(peers.PACKAGES[client.partition("-")[0]])
+
+    async def peer() -> None:  # made inside the loop, and inside what is measured
+        await getattr(peers, task)(run, peers.peer_of(client, run))
+
+    return peer()
+
+
+async def still_following(job: Job) -> float:
+    """Bytes of memory once every id has been looked at and none is due."""
+    following = asyncio.create_task(job)
+    used = -1.0
+    while time.process_time() - used > IDLE:
+        used = time.process_time()
+        await asyncio.sleep(1.0)
+    gc.collect()
+    bytes_now = resident()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    return bytes_now
+
+
+async def done(run: Run, job: Job) -> None:
+    """The job, broken off when patience ends."""
+    try:
+        async with asyncio.timeout(run.patience):
+            await job
+    except TimeoutError:
+        run.errors["unfinished"] = run.tasks - len(run.lags) - run.errors.total()
+
+
+def main() -> None:
+    """Do the run that is described by the one argument."""
+    warnings.simplefilter("ignore")  # a peer calls its own videos deprecated
+    given = json.loads(sys.argv[1])
+    client, task, holding = given.pop("client"), given.pop("task"), given.pop("holding", False)
+    client, _, loop = client.partition("+")
+    factory = importlib.import_module("uvloop").new_event_loop if loop else asyncio.new_event_loop
+    run = Run(**given)
+    if task in ("follow", "each"):
+        run.prepare()
+    job = job_of(client, task, run)
+    gc.collect()
+    before, began, cpu = resident(), time.perf_counter(), time.process_time()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        held = runner.run(still_following(job)) if holding else runner.run(done(run, job))
+    figures = {
+        "cpu": time.process_time() - cpu,
+        "wall": time.perf_counter() - began,
+        "grown": held - before if held is not None else max(peak() - before, 0.0),
+        "peak": peak(),
+        "finished": len(run.lags),
+        "errors": dict(run.errors),
+        "lag_p50": quantile(run.lags, 0.5),
+        "lag_p99": quantile(run.lags, 0.99),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
