@@ -1,58 +1,124 @@
 """When to look at a running task again."""
 
+import heapq
+import json
+import math
 import random
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_async import PollPolicy
-from omni_async.schedule import GROWTH, JITTER, SHORTEST_EAGER, Schedule
+from omni_async.schedule import BRIEF_EAGER, JITTER, LONGEST_EVER, MOST_KINDS, SHORTEST_EAGER, Schedule
 
 RNG = random.Random(1)
+KIND = ("gateway", "model", "mode", "6", "720p")
+AGES = st.one_of(st.floats(0, 1e7), st.floats(allow_nan=False))
+MARKS = st.one_of(st.none(), st.integers(1, 99), st.integers(129, 227))
 
 
-@given(st.floats(0, 1e7), st.floats(0.1, 60), st.floats(0, 600))
-def test_intervals_stay_within_the_range(waited, shortest, more):
-    """However long a task was waited for, never below the shortest, nor above the longest where there is room."""
-    schedule = Schedule(first=shortest, shortest=shortest, longest=shortest + more)
+def simulated(course, durations, *, progress=None, at_once=100, seed=1):
+    """Looks and lag of tasks that come one by one, `at_once` of them running, followed by one course."""
+    rng, pause = random.Random(seed), fmean(durations) / at_once
+    open_ = [(number * pause, number, 0.0, None, 0) for number in range(len(durations))]
+    followed = [None] * len(durations)
+    while open_:
+        now, number, last, mark, looks = heapq.heappop(open_)
+        age, duration = now - number * pause, durations[number]
+        if age >= duration:
+            course.finished(last, age, mark)
+            followed[number] = looks, age - duration
+            continue
+        if looks:
+            mark = course.running(last, age, progress and progress(age, duration), mark)
+        heapq.heappush(open_, (now + course.interval(age, mark, rng), number, age, mark, looks + 1))
+    return followed
+
+
+def lognormal(median, sigma, count=400, seed=2):
+    rng = random.Random(seed)
+    return [median * math.exp(sigma * rng.gauss(0, 1)) for _ in range(count)]
+
+
+def cost(followed, price=0.25):
+    return fmean(price * looks + lag for looks, lag in followed)
+
+
+def taught(course, duration, count=50):
+    """What `count` tasks of one duration teach that are looked at every 2 s."""
+    for _ in range(count):
+        for since in range(0, int(duration) - 1, 2):
+            course.running(since, since + 2, None, None)
+        course.finished(int(duration) - 1, duration, None)
+    return course
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------
+
+
+@given(AGES, st.floats(0.1, 60), st.floats(0, 600), MARKS, st.sampled_from([0, 3, 80]))
+def test_the_callers_own_bounds_hold(age, shortest, more, mark, duration):
+    """Whatever was learned or is reported, never below his shortest, nor above his longest where there is room."""
+    schedule = Schedule(first=shortest, shortest=shortest, longest=shortest + more, strict=True, bounded=True)
+    course = taught(schedule.course(KIND), duration, 5 if duration else 0)
     most = max(shortest + more, shortest * (1 + JITTER))
-    assert shortest <= schedule.interval(waited, RNG) <= most * (1 + 1e-9)
+    assert shortest <= course.interval(age, mark, RNG) <= most * (1 + 1e-9)
+    assert shortest <= course.interval(age, mark, RNG, awaited=30.0) <= most * (1 + 1e-9)
 
 
-@given(st.floats(0, 1e7), st.floats(0.01, 1e4), st.floats(0.1, 60), st.booleans())
-def test_a_waiting_create_only_looks_sooner(waited, awaited, shortest, strict):
+@given(AGES, MARKS, st.sampled_from([None, 3.0, 900.0]))
+def test_advice_may_be_left_but_not_far(age, mark, awaited):
+    """Advice is gone below by half at most for tasks of a minute, and no id is ever left alone for over 11 minutes."""
+    course = taught(Schedule().course(KIND), 60, 20)
+    least = 2.5 if awaited is None else SHORTEST_EAGER
+    assert least <= course.interval(age, mark, RNG, awaited=awaited) <= LONGEST_EVER * (1 + JITTER)
+
+
+@given(st.floats(0, 300))
+def test_with_nothing_learned_the_advice_holds(age):
+    """First as advised, then ever more slowly, within the advised range."""
+    course = Schedule().course(KIND)
+    wait = course.interval(age, None, random.Random(3))
+    assert 4.7 <= wait <= 15
+    assert course.interval(age + 10, None, random.Random(3)) >= wait
+
+
+@given(st.floats(0, 1e7), st.floats(0.01, 1e4), st.floats(0.1, 60), st.booleans(), st.booleans())
+def test_a_waiting_create_only_looks_sooner(age, awaited, shortest, strict, learned):
     """With a create that waits, looks come no later than without, and never below the caller's own minimum."""
     schedule = Schedule(first=shortest, shortest=shortest, longest=60 + shortest, strict=strict)
-    eager = schedule.interval(waited, random.Random(3), awaited=awaited)
-    assert eager <= schedule.interval(waited, random.Random(3))
-    assert eager >= (shortest if strict else min(SHORTEST_EAGER, shortest))
-
-
-def test_intervals_grow_in_proportion():
-    """Between the bounds the interval is a fixed share of the time waited, jitter aside."""
-    schedule = Schedule(first=1, shortest=1, longest=1000)
-    for waited in (20, 100, 1000):
-        assert 1 <= schedule.interval(waited, RNG) / (waited * GROWTH) <= 1 + JITTER
+    course = taught(schedule.course(KIND), 30, 15 if learned else 0)
+    eager = course.interval(age, None, random.Random(3), awaited=awaited)
+    assert eager <= course.interval(age, None, random.Random(3))
+    assert eager >= (shortest if strict else min(BRIEF_EAGER, shortest / 2))
 
 
 def test_the_first_look():
-    """A new task is looked at after `first`; after half the usual time if its slot is waited for."""
-    schedule = Schedule(first=8, shortest=5, longest=15)
-    assert 8 <= schedule.interval(0, RNG) <= 8 * (1 + JITTER)
-    assert 3 <= schedule.interval(0, RNG, awaited=6) <= 3 * (1 + JITTER)
+    """A new task is looked at after about `first`; after a third of the usual time if its slot is waited for."""
+    course = Schedule(first=8, shortest=5, longest=15).course()
+    assert course.interval(0, None, RNG) == pytest.approx(8, rel=JITTER)
+    assert course.interval(0, None, RNG, awaited=6) == pytest.approx(2, rel=JITTER)
 
 
 def test_jitter_spreads():
-    """Thousands of ids submitted together do not fall due together."""
-    schedule = Schedule()
-    assert len({schedule.interval(60, RNG) for _ in range(100)}) == 100
+    """Thousands of ids submitted together do not fall due together, the first time and later."""
+    course = taught(Schedule().course(KIND), 60)
+    for age in (0, 60):
+        waits = [course.interval(age, None, RNG) for _ in range(100)]
+        assert len(set(waits)) == 100
+        assert max(waits) - min(waits) > 0.8 * JITTER * min(waits)
 
 
 def test_fixed_is_exact():
-    """With `fixed` there is that interval and nothing else."""
-    schedule = Schedule(fixed=2.5)
-    assert {schedule.interval(waited, RNG, awaited=awaited) for waited in (0, 1, 900) for awaited in (None, 3)} == {2.5}
+    """With `fixed` there is that interval and nothing else, whatever is told."""
+    course = taught(Schedule(fixed=2.5).course(KIND), 90)
+    ages, marks = (0, 1, 900), (None, 50)
+    assert {
+        course.interval(age, mark, RNG, awaited=awaited) for age in ages for mark in marks for awaited in (None, 3)
+    } == {2.5}
+    assert course.running(0, 10, 50, None) is None
 
 
 @given(st.integers(0, 10**6))
@@ -72,3 +138,181 @@ def test_policies_are_checked():
     """Bounds that leave no room are refused where they are set."""
     with pytest.raises(ValueError, match="min_interval"):
         PollPolicy(min_interval=10, max_interval=5)
+
+
+# --- what is learned -------------------------------------------------------------------------------------------
+
+
+def test_tasks_of_a_minute_are_left_alone_for_most_of_it():
+    """After many tasks of 60 s a new one is not looked at in its first 30 s, and then often enough."""
+    course = taught(Schedule().course(KIND), 60, 200)
+    assert 30 < course.interval(0.0, None, RNG) < 60
+    assert course.interval(58.0, None, RNG) < 5
+
+
+def test_half_the_looks_for_the_same_lag():
+    """Once learned, tasks of about 90 s take at most 0.6 of the looks of a fixed 5 s, and are found about as soon."""
+    looks, lags = zip(*simulated(Schedule().course(KIND), lognormal(90, 0.35))[150:], strict=True)
+    fixed = fmean(math.ceil(duration / 5) for duration in lognormal(90, 0.35)[150:])
+    assert fmean(looks) < 0.6 * fixed
+    assert fmean(lags) < 2.8
+
+
+@pytest.mark.parametrize(("median", "sigma"), [(90, 0.35), (90, 0.8), (20, 0.3), (600, 0.2)])
+def test_a_cold_start_costs_no_more_than_a_fixed_interval(median, sigma):
+    """The first fifty tasks cost, in looks and lag, at most what 5 s fixed would."""
+    fixed, ours = [], []
+    for seed in range(4):
+        durations = lognormal(median, sigma, 50, seed)
+        ours.append(cost(simulated(Schedule().course(KIND), durations, at_once=40, seed=seed)))
+        fixed.append(cost([(math.ceil(one / 5), math.ceil(one / 5) * 5 - one) for one in durations]))
+    assert fmean(ours) < 1.05 * fmean(fixed)
+
+
+def test_two_humps():
+    """Between 60 s and 180 s, when nothing finishes, there is hardly a look."""
+    rng = random.Random(4)
+    durations = [rng.choice([60, 180]) * math.exp(0.08 * rng.gauss(0, 1)) for _ in range(400)]
+    course = Schedule().course(KIND)
+    simulated(course, durations)
+    assert course.interval(85.0, None, RNG) > 30
+    assert course.interval(60.0, None, RNG) < 6
+
+
+@pytest.mark.parametrize(("before", "after"), [(60, 180), (180, 60)])
+def test_a_gateway_that_changes_is_followed(before, after):
+    """Three times slower or faster, after two hundred tasks looks and lag cost little more than if it was always so."""
+    always = cost(simulated(Schedule().course(KIND), lognormal(after, 0.2, 300))[200:])
+    changed = lognormal(before, 0.2, 200) + lognormal(after, 0.2, 300)
+    assert cost(simulated(Schedule().course(KIND), changed)[400:]) < 1.35 * always
+
+
+def test_a_kind_that_never_finishes():
+    """What runs for ever is asked ever more rarely: in a day about a thousand times, in the end every two minutes."""
+    course, age, looks = Schedule().course(KIND), 0.0, 0
+    while age < 86_000 and looks < 2000:
+        since, age = age, age + course.interval(age, None, RNG)
+        course.running(since, age, None, None)
+        looks += 1
+    assert looks < 1300
+    assert course.interval(age, None, RNG) > 100
+
+
+def test_hardly_any_lag_while_a_create_waits():
+    """Slots that creates wait for are found free within 2.5 % of the task time."""
+    course, durations = taught(Schedule().course(KIND), 90, 2), lognormal(90, 0.3)
+    simulated(course, durations)
+    lags = []
+    for duration in durations:
+        age = course.interval(0.0, None, RNG, awaited=90.0)
+        while age < duration:
+            age += course.interval(age, None, RNG, awaited=90.0)
+        lags.append(age - duration)
+    assert fmean(lags) < 0.025 * fmean(durations)
+
+
+# --- progress --------------------------------------------------------------------------------------------------
+
+
+def test_honest_progress_saves_looks_and_lag():
+    """With progress that tells the truth a task takes half the looks again."""
+    durations = lognormal(90, 0.35)
+    without = simulated(Schedule().course(KIND), durations)[150:]
+    told = simulated(Schedule().course(KIND), durations, progress=lambda age, lasts: int(100 * age / lasts))[150:]
+    assert cost(told) < 0.7 * cost(without)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [lambda *_: 99, lambda *_: 0, lambda *_: RNG.randrange(100), lambda age, _: max(1, 90 - int(age)), lambda *_: -5],
+    ids=["at 99", "at 0", "at random", "downward", "senseless"],
+)
+def test_progress_that_lies_costs_nothing(progress):
+    """Bars that jump, stand, fall or mean nothing leave the schedule as it is without them, to within a tenth."""
+    durations = lognormal(90, 0.35)
+    without = simulated(Schedule().course(KIND), durations)[150:]
+    assert cost(simulated(Schedule().course(KIND), durations, progress=progress)[150:]) < 1.1 * cost(without)
+
+
+# --- kinds, and what is kept -----------------------------------------------------------------------------------
+
+
+def test_one_course_a_kind():
+    """All tasks of a kind share one object; what one kind learned serves a new one that knows nothing."""
+    schedule = Schedule()
+    course = taught(schedule.course(KIND), 60)
+    assert schedule.course(KIND) is course
+    for other in ((*KIND[:4], "1080p"), ("another",)):
+        assert schedule.course(other) is not course
+        assert schedule.course(other).interval(0.0, None, RNG) > 12
+
+
+def test_kinds_are_bounded():
+    """However many kinds there are, past a bound new ones share the more general course."""
+    schedule = Schedule()
+    courses = {id(schedule.course(("gateway", "model", str(number)))) for number in range(3 * MOST_KINDS)}
+    assert len(courses) <= MOST_KINDS + 2
+    fixed = Schedule(fixed=1.0)
+    assert len({id(fixed.course((str(number),))) for number in range(1000)}) == 1
+
+
+def test_what_was_learned_is_kept():
+    """A new process goes on with what the last one learned, and forgets it as fast as fifty tasks teach otherwise."""
+    before, after = Schedule(), Schedule()
+    taught(before.course(KIND), 60, 200)
+    course = after.course(KIND)
+    after.load(before.to_json())
+    assert course.interval(0.0, None, RNG) > 20
+    assert after.course((*KIND[:2], "other")).interval(0.0, None, RNG) > 12
+    taught(course, 20, 60)
+    assert course.interval(0.0, None, RNG) < 20
+
+
+def test_it_is_small():
+    """With all kinds full, what is kept stays under 32 KiB, and holds the best known ones."""
+    schedule = Schedule()
+    for number in range(MOST_KINDS):
+        simulated(schedule.course((*KIND[:4], str(number))), lognormal(90, 0.8, 20, number))
+    text = schedule.to_json()
+    assert len(text) <= 32 * 1024
+    assert len(json.loads(text)["kinds"]) > 20
+    assert Schedule().to_json() == '{"version":1,"kinds":[]}'
+
+
+DAMAGED = ["", "{}", "[]", "null", "1", '{"version":1}', '{"version":1,"kinds":7}', '{"version":1,"kinds":[[1,2,3]]}',
+           '{"version":1,"kinds":[[["g"],[0,[1],[1,2]]]]}', '{"version":1,"kinds":[[["g"],[0,[NaN],[1]]]]}',
+           '{"version":1,"kinds":[[7,[0,[1],[1]]]]}', '{"version":2,"kinds":[[["g"],[0,[9],[9]]]]}',
+           '{"version":1,"kinds":{"a":1}}', "[" * 100_000]  # fmt: skip
+
+
+@given(st.one_of(st.sampled_from(DAMAGED), st.text()))
+def test_damaged_or_newer_texts_change_nothing(text):
+    """What cannot be read is as if nothing had been kept."""
+    schedule = Schedule()
+    schedule.load(text)
+    assert schedule.to_json() == Schedule().to_json()
+
+
+# --- whatever comes --------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(AGES, AGES, st.one_of(st.none(), st.integers()), MARKS, st.booleans()), max_size=30))
+def test_whatever_is_told_intervals_stay_intervals(looks):
+    """Clocks that jump, ages of zero or years and any progress leave a positive, finite interval."""
+    course = Schedule().course(KIND)
+    for since, age, progress, mark, ended in looks:
+        if ended:
+            course.finished(since, age, mark, told=since)
+        else:
+            mark = course.running(since, age, progress, mark)
+        assert 0.25 <= course.interval(age, mark, RNG) <= LONGEST_EVER * (1 + JITTER)
+
+
+def test_very_many_looks():
+    """After two hundred thousand looks it still follows."""
+    course = Schedule().course(KIND)
+    for _ in range(4000):
+        for since in range(0, 100, 2):
+            course.running(since, since + 2, None, None)
+        course.finished(100, 102, None)
+    assert 60 < course.interval(0.0, None, RNG) < 105
