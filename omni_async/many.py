@@ -56,7 +56,7 @@ class _Row:
     def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
         self.run = run
         self.request = request
-        self.last = task
+        self.last = attrs.evolve(task, raw=None)
         self.since = anyio.current_time()
         self.deadline = deadline_after(run.timeout)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
+import attrs
 
 from .admission import Kind, Ticket
 from .agenda import Agenda
@@ -74,7 +75,8 @@ class Poller:
         """
         if task.task_id not in self._followed:
             course = self._schedule.course(tuple(traits))
-            followed = Followed(task.task_id, _now(), course, aged=True, origin=task)
+            origin = attrs.evolve(task, raw=None)  # nobody may hold the answer but this
+            followed = Followed(task.task_id, _now(), course, aged=True, origin=origin)
             self._followed[task.task_id] = self._parked[task.task_id] = followed
         if self._exchange.limiter.starving:
             self._starved()
