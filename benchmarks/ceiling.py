@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from arena import HERE, Server, child, machine
+from arena import HERE, Server, child
 from runs import KEY
 from tables import parser_of, save, shown, table
 
@@ -73,11 +73,10 @@ def main() -> None:
     if given.load:
         print(json.dumps(load(*json.loads(given.load))))
         return
-    on = machine()
     rows = [measure(name, given) for name in PATHS]
     print(f"the loopback server's ceiling, {given.connections} connections, one request in flight on each")
     print(table(COLUMNS, rows))
-    save(given.json, on=on, rows=rows)
+    save(given.json, rows=rows)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from typing import Any
 
 from runs import Run, peak, quantile, resident
 
-IDLE = 0.02
-"""CPU seconds within a second below which everything has been looked at."""
+IDLE = 0.005
+"""CPU seconds within a quarter of a second below which everything has been looked at."""
 
 Job = Coroutine[Any, Any, None]
 
@@ -57,7 +57,7 @@ async def still_following(job: Job) -> float:
     used = -1.0
     while time.process_time() - used > IDLE:
         used = time.process_time()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.25)
     gc.collect()
     bytes_now = resident()
     following.cancel()

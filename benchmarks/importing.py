@@ -1,6 +1,6 @@
 """Import time: this package beside what it is built on, and beside the peers.
 
-    python benchmarks/importing.py [--turns 15] [--json FILE] [--plot FILE.png]
+    python benchmarks/importing.py [--turns 15] [--only …] [--json FILE] [--plot FILE.png]
 
 Each import runs in a fresh interpreter (`-I`: nothing of the environment's); what an empty interpreter takes is
 subtracted within each turn, and imports take turns. CPU is user and system time of that process. The goal: at most
@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from arena import LABELS, machine, missing
+from arena import LABELS, missing
 from tables import bars, parser_of, save, shown, table
 
 BELOW = "import aiohttp, attrs, cattrs, anyio"
@@ -47,12 +47,11 @@ def timed(statement: str) -> tuple[float, float]:
 
 def main() -> None:
     """Run all in turns and print the table."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, names=tuple(IMPORTS)[1:])
     parser.add_argument("--turns", type=int, default=15)
     given = parser.parse_args()
-    on = machine()
-    absent = {name: why for name in IMPORTS if name in LABELS and (why := missing(name))}
-    able = [name for name in IMPORTS if name not in absent]
+    absent = {name: why for name in given.only if name in LABELS and (why := missing(name))}
+    able = ["floor", *(name for name in given.only if name not in absent)]
     for name in able:  # once before: what is not compiled yet is compiled
         timed(IMPORTS[name][1])
     turns: list[dict[str, tuple[float, float]]] = []
@@ -70,7 +69,7 @@ def main() -> None:
     rows += [{"client": name, "label": IMPORTS[name][0], "skipped": why} for name, why in absent.items()]
     print(f"import time, medians of {given.turns} turns; ÷ floor by wall time within a turn")
     print(table(COLUMNS, rows))
-    save(given.json, on=on, rows=rows, turns=turns)
+    save(given.json, rows=rows, turns=turns)
     bars(given.plot, rows, key="wall", scale=1e3, title="Import time, milliseconds (less is better)", log=False)
 
 

@@ -1,6 +1,6 @@
 """One create whose answer is lost: how many POSTs, that is how many possible charges, the client makes of it.
 
-    python benchmarks/losing.py [--json FILE] [--plot FILE.png]
+    python benchmarks/losing.py [--only …] [--json FILE] [--plot FILE.png]
 
 One call of each client's own create against a server that takes the POST and drops the connection, and against one that
 takes it and never answers. Each POST after the first may be a second charge. Clients wait one second for an answer,
@@ -10,7 +10,7 @@ unfinished after a minute is broken off (replicate's create has no limit of its 
 
 from typing import Any
 
-from arena import contest, label, machine, missing
+from arena import contest, label, missing
 from peers import NAMES
 from tables import bars, parser_of, save, shown, table
 
@@ -35,14 +35,13 @@ def measure(client: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run all, one after the other, and print the table."""
-    given = parser_of(__doc__).parse_args()
-    on = machine()
+    given = parser_of(__doc__, names=("ours", *NAMES)).parse_args()
     rows: list[dict[str, Any]] = []
-    for client in ("ours", *NAMES):
+    for client in given.only:
         why = missing(client)
         rows.append({"client": client, "label": label(client), "skipped": why} if why else measure(client))
     print(table(COLUMNS, rows))
-    save(given.json, on=on, rows=rows)
+    save(given.json, rows=rows)
     title = "POSTs sent for one create whose connection is dropped (each may be charged)"
     bars(given.plot, rows, key="drop", title=title, log=False)
 

@@ -19,7 +19,7 @@ Busy is the share of the time in which the server's core worked.
 import math
 from typing import Any
 
-from arena import contest, label, machine
+from arena import contest, label
 from tables import bars, parser_of, save, shown, table
 
 COLUMNS = (
@@ -35,21 +35,19 @@ COLUMNS = (
     ("took", shown("wall", ",.0f", unit=" s")),
     ("busy", shown("busy", ".0%")),
 )
-MEDIAN, SIGMA = 3.0, 0.4
-LOOKS = 1.5 + MEDIAN * math.exp(SIGMA**2 / 2)
-"""Looks at one of the first tasks in the mean: at once, then each second until half a second past its end."""
+SIGMA = 0.4
 
 
-def staggered(client: str, tasks: int, requests: float) -> dict[str, Any]:
+def staggered(client: str, tasks: int, requests: float, *, median: float) -> dict[str, Any]:
     """Tasks that appear one after the other."""
-    rate = requests / LOOKS
-    row = contest(client, "each", tasks=tasks, rate=rate, seconds=MEDIAN, sigma=SIGMA, told=1e6)
+    looks = 1.5 + median * math.exp(SIGMA**2 / 2)  # in the mean: at once, then each second until past the end
+    row = contest(client, "each", tasks=tasks, rate=requests / looks, seconds=median, sigma=SIGMA, told=1e6)
     return {**row, "label": f"{label(client)}: each second", "pace": row["requests"] / row["wall"]}
 
 
-def all_at_once(ids: int, allowed: float, *, told: bool) -> dict[str, Any]:
+def all_at_once(ids: int, allowed: float, *, median: float, told: bool) -> dict[str, Any]:
     """Ids that are followed from the beginning."""
-    options: dict[str, Any] = {"interval": None, "seconds": 40.0, "sigma": 0.2, "patience": 900.0}
+    options: dict[str, Any] = {"interval": None, "seconds": median, "sigma": 0.2, "patience": 900.0}
     if told:
         options["told"] = 0.98 * allowed
     row = contest("ours", "follow", server={"allowed": allowed}, tasks=ids, **options)
@@ -61,20 +59,24 @@ def main() -> None:
     """Run and print the table."""
     parser = parser_of(__doc__)
     parser.add_argument("--staggered", type=int, default=20_000, help="tasks that appear one after the other; 0: none")
+    parser.add_argument("--median", type=float, default=3.0, help="their run time, seconds")
     parser.add_argument("--requests", type=float, default=3000.0, help="looks a second at them")
     parser.add_argument("--ids", type=int, default=100_000, help="ids followed at once; 0: none")
     parser.add_argument("--allowed", type=float, default=3000.0, help="requests a second that their server allows")
+    parser.add_argument("--ids-median", type=float, default=40.0, help="their run time, seconds")
     given = parser.parse_args()
-    on, rows = machine(), []
+    rows: list[dict[str, Any]] = []
     if given.staggered:
-        rows += [staggered(client, given.staggered, given.requests) for client in ("attrs", "ours")]
+        rows += [
+            staggered(client, given.staggered, given.requests, median=given.median) for client in ("attrs", "ours")
+        ]
     if given.ids:
-        rows += [all_at_once(given.ids, given.allowed, told=told) for told in (True, False)]
+        rows += [all_at_once(given.ids, given.allowed, median=given.ids_median, told=told) for told in (True, False)]
     print(table(COLUMNS, rows))
     for row in rows:
         if row["errors"]:
             print(f"{row['label']}: {row['errors']}")
-    save(given.json, on=on, rows=rows)
+    save(given.json, rows=rows)
     bars(given.plot, rows, key="lag_p99", title="Detection lag, 99 of 100 within, seconds", form=".2f")
 
 

@@ -10,7 +10,7 @@ has a caller's coroutine and future for each id besides.
 
 from typing import Any
 
-from arena import contest, label, machine
+from arena import contest, label
 from tables import bars, parser_of, save, shown, table
 
 COLUMNS = (
@@ -41,11 +41,10 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--tasks", type=int, default=20_000)
     given = parser.parse_args()
-    on = machine()
     rows = [measure(client, task, given.tasks) for client, task in CONTENDERS]
     print(f"memory for each followed task, from {given.tasks:,} to {2 * given.tasks:,}")
     print(table(COLUMNS, rows))
-    save(given.json, on=on, rows=rows)
+    save(given.json, rows=rows)
     bars(given.plot, rows, key="task_kb", title="Memory for each followed task, kB (less is better)", form=".2f")
 
 

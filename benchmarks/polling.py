@@ -20,7 +20,7 @@ import shutil
 import statistics
 from typing import Any
 
-from arena import contest, label, machine, missing
+from arena import contest, label, missing
 from tables import bars, median_of, parser_of, save, shown, table
 
 COLUMNS = (
@@ -89,7 +89,6 @@ def main() -> None:
         parser.exit(2, "--instructions needs valgrind, and there is none\n")
     given.tasks = given.tasks or (100 if given.instructions else 1000)
     given.looks = given.looks or (24 if given.instructions else 8)
-    on = machine()
     if given.instructions:
         turns = [{client: counted(client, given.tasks, given.looks) for client in clients[1:]}]
         rows = compared(dict(turns[0]), turns, "instructions")
@@ -99,7 +98,7 @@ def main() -> None:
     print(f"following {given.tasks:,} tasks for {given.looks} looks each; medians of {len(turns)} turns")
     print(table(COLUMNS, rows))
     print(f"CPU per poll, ours / floor: {rows[-1]['ratio']:.3f}")
-    save(given.json, on=on, rows=rows, turns=turns)
+    save(given.json, rows=rows, turns=turns)
     bars(
         given.plot,
         rows,

@@ -1,7 +1,7 @@
 """Submits a second: this client with and without its journal, a bare aiohttp loop, and the peers' creates.
 
     python benchmarks/submitting.py [--submits 3000] [--peers-submits 300] [--in-flight 64] [--rounds 3]
-                                    [--json FILE] [--plot FILE.png]
+                                    [--only …] [--json FILE] [--plot FILE.png]
 
 So many creates, 64 in flight, against a loopback server on another core that answers at once. With the journal each
 intent is on disk before its POST and each answer before its caller has it. CPU is the client process's, user and
@@ -11,7 +11,7 @@ its rows it is not, and raises its pace by itself. Contenders take turns; median
 
 from typing import Any
 
-from arena import contest, label, machine, missing
+from arena import contest, label, missing
 from peers import NAMES
 from tables import bars, median_of, parser_of, save, shown, table
 
@@ -32,7 +32,7 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def measure(name: str, submits: int, in_flight: int) -> dict[str, Any]:
     """One run of one contender."""
-    title, options = OURS.get(name, (label(name) if name not in OURS else "", {}))
+    title, options = OURS[name] if name in OURS else (label(name), {})
     client = "ours" if name in OURS else name
     row = contest(client, "submit", tasks=submits, connections=in_flight, **options)
     return {**row, "label": title, "rate": row["finished"] / row["wall"]}
@@ -40,24 +40,21 @@ def measure(name: str, submits: int, in_flight: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run all in turns and print the table."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, names=("bare", *OURS, *NAMES))
     parser.add_argument("--submits", type=int, default=3000, help="of this client and the floor")
-    parser.add_argument("--peers-submits", type=int, default=300, help="of each peer; 0 leaves them out")
+    parser.add_argument("--peers-submits", type=int, default=300, help="of each peer")
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    submits = dict.fromkeys(("bare", *OURS), given.submits)
-    if given.peers_submits:
-        submits |= dict.fromkeys(NAMES, given.peers_submits)
+    submits = {name: given.peers_submits if name in NAMES else given.submits for name in given.only}
     absent = {name: why for name in submits if name not in OURS and (why := missing(name))}
     able = [name for name in submits if name not in absent]
-    on = machine()
     turns = [{name: measure(name, submits[name], given.in_flight) for name in able} for _ in range(given.rounds)]
     rows: list[dict[str, Any]] = [median_of([turn[name] for turn in turns]) for name in able]
     rows += [{"client": name, "label": label(name), "skipped": why} for name, why in absent.items()]
     print(f"creates, {given.in_flight} in flight, medians of {given.rounds} turns")
     print(table(COLUMNS, rows))
-    save(given.json, on=on, rows=rows, turns=turns)
+    save(given.json, rows=rows, turns=turns)
     bars(given.plot, rows, key="rate", title="Submits a second (more is better)")
 
 

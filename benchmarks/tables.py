@@ -12,15 +12,20 @@ from arena import machine
 
 OURS, FLOOR, PEER = "#0b6e4f", "#9aa5b1", "#d9822b"
 
+STARTED_ON = machine()
+"""Taken now: later its load would be our own."""
+
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 """A heading, and what stands below it for a row."""
 
 
-def parser_of(doc: str | None) -> argparse.ArgumentParser:
-    """Options that every command has: --json and --plot."""
+def parser_of(doc: str | None, *, names: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Options that every command has: --json and --plot, and --only if there are contenders to choose from."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--plot", type=Path, help="draw the table's main column into this file (needs matplotlib)")
+    if names:
+        parser.add_argument("--only", nargs="+", choices=names, default=list(names), help="contenders to run")
     return parser
 
 
@@ -58,7 +63,7 @@ def median_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def save(path: Path | None, **told: Any) -> None:
     """Write what was measured, and on what."""
     if path is not None:
-        path.write_text(json.dumps({"machine": machine(), **told}, indent=1), encoding="utf-8")
+        path.write_text(json.dumps({"machine": STARTED_ON, **told}, indent=1), encoding="utf-8")
 
 
 def bars(
@@ -94,7 +99,8 @@ def bars(
     axes.bar_label(made, labels=[f"{value:{form}}" for value in values], padding=4)
     if log:
         axes.set_xscale("log")
-        axes.set_xlim(min(values) / 2, max(values) * 3)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.set_xlim(min(filter(None, values), default=1) / 2, max(values, default=1) * 3)
     else:
         axes.set_xlim(0, max(values) * 1.15)
     for tick, row in zip(axes.get_yticklabels(), drawn, strict=True):

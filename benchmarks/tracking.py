@@ -1,6 +1,7 @@
 """Creating and following many tasks: this client beside floors and the peers' SDKs.
 
-    python benchmarks/tracking.py [--tasks 1000] [--peers-tasks 200] [--rounds 1] [--json FILE] [--plot FILE.png]
+    python benchmarks/tracking.py [--tasks 1000] [--peers-tasks 200] [--rounds 1] [--only …]
+                                  [--json FILE] [--plot FILE.png]
 
 Each contender creates so many tasks at once on a loopback server that speaks its service's shape, looks at each once a
 second, and gets each result to its waiter. Run times are lognormal (median 3 s, sigma 0.4, seeded) and begin with the
@@ -17,7 +18,7 @@ as `--rounds` says; medians are shown. The peers get fewer tasks: more would onl
 import argparse
 from typing import Any
 
-from arena import contest, label, machine, missing
+from arena import contest, label, missing
 from peers import NAMES
 from tables import bars, median_of, parser_of, save, shown, table
 
@@ -39,7 +40,7 @@ COLUMNS = (
 def measure(client: str, tasks: int, given: argparse.Namespace) -> dict[str, Any]:
     """One run of one contender."""
     server = {"median": given.median, "sigma": given.sigma, "seed": given.seed}
-    row = contest(client, "create", server=server, tasks=tasks, patience=given.patience)
+    row = contest(client, "create", server=server, tasks=tasks, interval=given.interval, patience=given.patience)
     each = row["finished"] or None
     row["task_ms"] = 1e3 * row["cpu"] / each if each else None
     row["task_kb"] = row["grown"] / 1e3 / tasks
@@ -48,28 +49,26 @@ def measure(client: str, tasks: int, given: argparse.Namespace) -> dict[str, Any
 
 def main() -> None:
     """Run all in turns and print the table."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, names=(*MINE, *NAMES))
     parser.add_argument("--tasks", type=int, default=1000, help="for this client and the floors")
-    parser.add_argument("--peers-tasks", type=int, default=200, help="for the peers; 0 leaves them out")
+    parser.add_argument("--peers-tasks", type=int, default=200, help="for the peers")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--median", type=float, default=3.0, help="run time of a task, seconds")
     parser.add_argument("--sigma", type=float, default=0.4)
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between looks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a run is broken off")
     given = parser.parse_args()
-    tasks = dict.fromkeys(MINE, given.tasks)
-    if given.peers_tasks:
-        tasks |= dict.fromkeys(NAMES, given.peers_tasks)
+    tasks = {client: given.peers_tasks if client in NAMES else given.tasks for client in given.only}
     absent = {client: why for client in tasks if (why := missing(client))}
     able = [client for client in tasks if client not in absent]
-    on = machine()
     runs = [{client: measure(client, tasks[client], given) for client in able} for _ in range(given.rounds)]
     rows: list[dict[str, Any]] = [
         {**median_of([turn[client] for turn in runs]), "label": label(client), "tasks": tasks[client]}
         for client in able
     ]
     rows += [{"client": client, "label": label(client), "skipped": why} for client, why in absent.items()]
-    print(f"create and follow, a look a second, run times of {given.median:g} s in the median; {on['cores']} cores")
+    print(f"create and follow, a look every {given.interval:g} s, run times of {given.median:g} s in the median")
     print(table(COLUMNS, rows))
     for row in rows:
         if row.get("errors"):

@@ -1,14 +1,16 @@
 """Many waiters on one task: how many looks that costs.
 
-    python benchmarks/waiters.py [--waiters 50] [--seconds 5] [--json FILE] [--plot FILE.png]
+    python benchmarks/waiters.py [--waiters 50] [--seconds 5] [--interval 1] [--only …]
+                                 [--json FILE] [--plot FILE.png]
 
 One task runs for so many seconds. First one coroutine waits for it, then so many at once, each by the client's own call
-for that, with a look a second. Counted are the GETs the server received.
+for that, with a look a second (`--interval`). Counted are the GETs the server received.
 """
 
+import argparse
 from typing import Any
 
-from arena import contest, label, machine, missing
+from arena import contest, label, missing
 from peers import NAMES
 from tables import bars, parser_of, save, shown, table
 
@@ -22,30 +24,30 @@ COLUMNS = (
 )
 
 
-def measure(client: str, waiters: int, seconds: float) -> dict[str, Any]:
+def measure(client: str, given: argparse.Namespace) -> dict[str, Any]:
     """One waiter, then many."""
-    server = {"median": seconds, "sigma": 0}
-    one = contest(client, "share", server=server, tasks=1, waiters=1)
-    many = contest(client, "share", server=server, tasks=1, waiters=waiters)
+    server = {"median": given.seconds, "sigma": 0}
+    one = contest(client, "share", server=server, tasks=1, interval=given.interval)
+    many = contest(client, "share", server=server, tasks=1, interval=given.interval, waiters=given.waiters)
     counts = {"one": one["gets"], "many": many["gets"], "times": many["gets"] / one["gets"]}
     return {"label": label(client), **many, **counts}
 
 
 def main() -> None:
     """Run all, one after the other, and print the table."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, names=("ours", *NAMES))
     parser.add_argument("--waiters", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long the task runs")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between looks")
     given = parser.parse_args()
-    on = machine()
     rows: list[dict[str, Any]] = []
-    for client in ("ours", *NAMES):
+    for client in given.only:
         why = missing(client)
         skipped = {"client": client, "label": label(client), "skipped": why}
-        rows.append(skipped if why else measure(client, given.waiters, given.seconds))
-    print(f"{given.waiters} waiters on one task that runs {given.seconds:g} s, a look a second")
+        rows.append(skipped if why else measure(client, given))
+    print(f"{given.waiters} waiters on one task that runs {given.seconds:g} s, a look every {given.interval:g} s")
     print(table(COLUMNS, rows))
-    save(given.json, on=on, rows=rows)
+    save(given.json, rows=rows)
     title = f"GETs sent for {given.waiters} waiters on one task of {given.seconds:g} s (fewer is better)"
     bars(given.plot, rows, key="many", title=title)
 
