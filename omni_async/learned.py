@@ -13,6 +13,8 @@ logger = logging.getLogger("omni_async")
 
 MANY = 50
 """Finished tasks after which it is written again."""
+APART = 10.0
+"""Seconds between two writings at least: where tasks end by the hundred, what they teach is soon the same."""
 AT_LATEST = 300.0
 """Seconds after the first finished task that is not in it yet."""
 LAST = 1.0
@@ -63,6 +65,7 @@ class Memory:
             with anyio.move_on_after(AT_LATEST):
                 await self._many.wait()
             await self._write()
+            await anyio.sleep(APART)
 
     async def _recall(self) -> None:
         text = await self._journal.recall()

@@ -116,16 +116,29 @@ async def test_what_cannot_be_read_is_passed_over_and_written_anew(caplog):
 
 
 async def test_it_is_written_with_every_fifty_finished_tasks():
-    """At once, however fast they come."""
+    """At once, and when it is closed."""
     notebook, learner = Notebook(), Learner()
     memory = started(notebook, learner)
-    await asyncio.sleep(1)
     for _ in range(120):
+        await asyncio.sleep(1)
         finish(memory, learner)
-        await asyncio.sleep(0.01)
+    await asyncio.sleep(1)
     assert [text for _, text in notebook.written] == ["50", "100"]
     await memory.aclose()
     assert notebook.text == "120"
+
+
+async def test_it_is_not_written_more_often_than_every_ten_seconds():
+    """However fast tasks end."""
+    notebook, learner = Notebook(), Learner()
+    memory = started(notebook, learner)
+    for _ in range(3000):
+        await asyncio.sleep(0.01)
+        finish(memory, learner)
+    first = notebook.times[0]
+    assert notebook.times == [pytest.approx(first + 10 * turn) for turn in range(3)]
+    await memory.aclose()
+    assert notebook.text == "3000"
 
 
 async def test_it_is_written_five_minutes_after_the_first_that_is_new():
