@@ -23,6 +23,9 @@ class Item(Protocol):
 
 T = TypeVar("T", bound=Item)
 
+AT_ONCE = 1000
+"""Items dealt with before others on the loop have their turn."""
+
 
 class Agenda(Generic[T]):
     """Items by the time they are due.
@@ -58,7 +61,9 @@ class Agenda(Generic[T]):
     def _tick(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        while self._heap and self._heap[0][0] <= now:
+        for _ in range(AT_ONCE):  # a hundred thousand that fall due together must not hold up the loop
+            if not self._heap or self._heap[0][0] > now:
+                break
             due, _, item = heapq.heappop(self._heap)
             if due == item.due and not item.busy and self._wanted(item):
                 item.busy = True

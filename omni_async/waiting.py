@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 import anyio
+import anyio.lowlevel
 
+from .agenda import AT_ONCE
 from .dialects import explain, scrubbed
 from .dialects.wire import ident
 from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
@@ -264,6 +266,7 @@ class Completed:
         self._done = deque(task for task in self._open.values() if task and task.status.finished)
         for task in self._done:
             del self._open[task.task_id]
+        self._unfollowed: deque[str] = deque()
         self._errors: list[OmniError] = []
         self._timeout = timeout
         self._began = 0.0
@@ -280,6 +283,8 @@ class Completed:
         if self._done:
             return self._done.popleft()
         inbox = self._inbox or self._begin()
+        while self._unfollowed:
+            await self._follow_some(inbox)
         while self._open:
             item = await inbox.next()
             if item is None:
@@ -300,9 +305,16 @@ class Completed:
     def _begin(self) -> FinishedInbox:
         self._began = anyio.current_time()
         self._inbox = FinishedInbox(deadline_after(self._timeout))
-        for task_id, origin in self._open.items():
-            self._poller.follow(task_id, self._inbox, origin=origin)
+        self._unfollowed = deque(self._open)
         return self._inbox
+
+    async def _follow_some(self, inbox: FinishedInbox) -> None:
+        """Register interest; in a hundred thousand ids it must not hold up the loop."""
+        for _ in range(min(len(self._unfollowed), AT_ONCE)):
+            task_id = self._unfollowed.popleft()
+            self._poller.follow(task_id, inbox, origin=self._open[task_id])
+        if self._unfollowed:
+            await anyio.lowlevel.checkpoint()
 
     def _give_up(self) -> None:
         waited = anyio.current_time() - self._began
@@ -315,6 +327,7 @@ class Completed:
             for task_id in self._open:
                 self._poller.let_go(task_id, self._inbox)
         self._open = {}
+        self._unfollowed.clear()
 
     async def aclose(self) -> None:
         """Let go of all ids; the tasks go on at the gateway."""

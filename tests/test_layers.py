@@ -36,7 +36,7 @@ TABLE = {
     "following": Place(5, ["followed", "learned", "poller", "waiting"]),
     "learned": Place(5),
     "many": Place(5, ["waiting"]),
-    "waiting": Place(5, ["poller"]),
+    "waiting": Place(5, ["agenda", "poller"]),
     "poller": Place(5, ["agenda", "followed"]),
     "followed": Place(5),
     "agenda": Place(5),

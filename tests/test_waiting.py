@@ -1,6 +1,7 @@
 """One id waited for, its changes watched, many ids in order of finishing; and what is left when one walks away."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import math
@@ -148,7 +149,7 @@ async def test_no_time_to_wait(timeout):
         task = await client.submit("a cat")
         with pytest.raises(WaitTimeoutError) as caught:
             await client.wait(task, timeout=timeout)
-        assert caught.value.task is task
+        assert caught.value.task == task
 
 
 async def test_other_gateways_tasks_are_refused_by_each_call():
@@ -422,3 +423,22 @@ async def test_calls_of_a_closed_client_are_clear_errors():
         for call in (client.watch, lambda one: client.as_completed([one])):
             with pytest.raises(OmniError, match="closed"):
                 call(task)
+
+
+async def test_a_great_many_ids_do_not_hold_up_the_loop():
+    """Others have their turn after each thousand, and every id is followed; a break in between leaves none behind."""
+    async with pair() as (_, client):
+        client.limiter._state.pause_until = asyncio.get_running_loop().time() + 1000
+        many = client.as_completed([f"task_{number}" for number in range(5500)], timeout=900)
+        seen = []
+        asking = asyncio.ensure_future(anext(many))
+        while client.stats().following < 5500:
+            await asyncio.sleep(0)
+            seen.append(client.stats().following)
+        assert {1000, 2000, 3000, 4000, 5000} <= set(seen)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        await many.aclose()
+        await asyncio.sleep(1001)
+        assert client.stats().following == 0
