@@ -24,8 +24,13 @@ BLINK = 0.1
 """First pause after a refused poll, in seconds; doubles while the pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice: full speed is back soon after an outage or storm ends."""
+MANY, SHORT_TRIAL = 10.0, 0.25
+"""Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
+found so far: a second would be too dear."""
 OUTAGE = 5
 """Failures in a row, of whatever request, from which everything pauses."""
+DOUBT = 10.0
+"""Seconds in which cuts of the pace that were no help are taken back if it turns out to be the window."""
 POLLS_PER_CREATE = 4
 START, CREATES_START = 40.0, 10.0
 """Untested requests and creates per second: accounts allow few, and each in flight beyond that is a refusal."""
@@ -118,6 +123,7 @@ class Admission:
         self._pause_step = 0
         self._one_at_a_time = False
         self._cut_at = self._create_cut_at = -math.inf
+        self._in_doubt_until = -math.inf
         self._failures = 0
         self._refused_with = -1
         self._rng = rng
@@ -245,9 +251,11 @@ class Admission:
             window.safe = in_flight
         if in_flight >= window.grows_from:
             window.grow(now)
-        self.pace.got_through += 1
-        self._pause_step = self._failures = 0
-        self._one_at_a_time = False
+        self._failures = 0
+        if ticket.sent_at >= self._cut_at:  # what was sent before the last refusal proves nothing about what is now
+            self.pace.got_through += 1
+            self._pause_step = 0
+            self._one_at_a_time = False
 
     def accepted(self, ticket: Ticket, task_id: str, now: float) -> None:
         """A create was accepted: its slot goes to the task, and what was on trial is decided."""
@@ -256,7 +264,8 @@ class Admission:
         self.passed(ticket, now)
         if trial is not None:
             self.trial = None
-            if trial.finished and (trial.same_count or not self.create_pace.known):
+            number = trial.same_count and trial.refusals > 1 if self.slots.known else trial.same_count
+            if trial.finished and (number or not self.create_pace.known):
                 self.slots.suspect(trial.count, now)
             else:
                 self.create_pace.cut(trial.began, now)
@@ -292,12 +301,24 @@ class Admission:
         pause = wait if wait is not None else self._blink(cause)
         if ticket.sent_at >= self._cut_at:
             if cause is Controller.PACE:
-                self.pace.cut(now, now + pause)
+                self._cut_pace(ticket, now, now + pause)
             else:
-                self.window.refused(ticket.in_flight, now)
+                if now < self._in_doubt_until:
+                    self.pace.undo()
+                rate = self.pace.per_second(now)
+                self.window.refused(ticket.in_flight, now, pause=pause, per_second=rate)
         self._cut_at = now
         self._pause(pause, now)
         return Decision(cause, pause)
+
+    def _cut_pace(self, ticket: Ticket, now: float, resumes: float) -> None:
+        if self._one_at_a_time:
+            self.pace.prolong(resumes)
+            return
+        self.window.doubt(ticket.in_flight)
+        if self.pace.cut(now, resumes):  # the last one was no help: how many were in flight has to be learned anew
+            self.window.safe = 1
+            self._in_doubt_until = resumes + DOUBT
 
     def _pause(self, seconds: float, now: float) -> None:
         """Nothing goes for a while, and then one request at a time until one gets through."""
@@ -324,13 +345,17 @@ class Admission:
         cause = attribute(self._evidence(trial, named))
         pause = wait if wait is not None else 0.0
         if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
-            pause = backoff(trial.refusals - 1, self._rng, cap=LONGEST_PAUSE)
+            many = self.create_pace.known and not self.slots.known and self.create_pace.rate >= MANY
+            first = SHORT_TRIAL if many else 1.0
+            pause = backoff(trial.refusals - 1, self._rng, first=first, cap=LONGEST_PAUSE)
+            if self.create_pace.known:  # before that a second refusal would prove nothing
+                pause = max(pause, min(1.1 / self.create_pace.rate, LONGEST_PAUSE))
         self.creates_pause_until = max(self.creates_pause_until, now + pause)
         self._create_cut_at = now
         self.trial = trial if cause is Controller.TRIAL else None
         trial.count, trial.finished = min(trial.count, running), 0
         if cause is Controller.SLOTS:
-            self.slots.refused(now)
+            self.slots.refused(now, pause=pause)
         elif cause is Controller.PACE:
             self.create_pace.cut(now, now + pause)
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
@@ -342,7 +367,7 @@ class Admission:
             create=True,
             named=named,
             slots_known=self.slots.known,
-            at_cap=cap is not None and running >= cap - 1,  # finishes are seen late
+            at_cap=cap is not None and running >= self.slots.sure,
             trials=trial.refusals,
             finished=trial.finished,
             polls_refused=trial.polls_refused,

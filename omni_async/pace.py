@@ -12,19 +12,25 @@ then it is a bucket, and whether it still is one is tried more and more rarely.
 import math
 from collections import deque
 
-DOUBLING = 0.5
+DOUBLING = 0.6
 """Seconds of use in which an untested pace doubles."""
-CLIMB = 8.0
-"""Seconds of climbing after which a pace has doubled."""
-HOLD, RARE = 10.0, 60.0
+GENTLE, CLIMB = 0.01, 9.0
+"""A climb's first growth per second, so that a refusal comes close to the limit; seconds in which it doubles."""
+HOLD, RARE = 10.0, 85.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
-PER_PAUSE = 30.0
+PER_PAUSE = 45.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
-BELOW_WINDOW, BELOW_BUCKET = 0.985, 0.995
-AGAIN = 2.5
-"""A refusal so many seconds after sending went on means that the last cut was not enough."""
-MOST_PATIENCE = 16
+BELOW_WINDOW, BELOW_BUCKET = 0.986, 0.99
+AGAIN = 1.2, 4.0
+"""A refusal sooner after sending went on shows that the last cut was not enough; one between the two, that so little
+too much is saved up: a second's window would have forgotten it."""
+FAR = 1.15
+"""A bucket refuses closer than this to what it allows, unless it has saved up for long or was enlarged."""
+CHEAP = 40.0
+"""Requests per second at which a refusal more costs next to nothing."""
+PATIENCE = 80.0
+"""Where fewer requests go, whether a bucket still is one is tried the more rarely: each try costs a refusal."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 STEP = 0.1
@@ -40,9 +46,12 @@ class Pace:
     """
 
     __slots__ = (
+        "_again",
         "_as_bucket",
+        "_before",
         "_gap",
         "_hold",
+        "_known_since",
         "_level",
         "_patience",
         "_refused_at",
@@ -69,9 +78,11 @@ class Pace:
         self._refused_with = 0  # how many had got through at the last refusal
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
         self._hold = self._used = 0.0
-        self._refused_at = self._resumed_at = self._stepped_at = self._step_at = -math.inf
-        self._taken = 0
-        self._trail: deque[tuple[float, int]] = deque(maxlen=12)
+        self._refused_at = self._resumed_at = self._known_since = -math.inf
+        self._stepped_at = self._step_at = -math.inf
+        self._taken = self._again = 0
+        self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
+        self._trail: deque[tuple[float, int, float]] = deque(maxlen=12)
         self._as_bucket, self._patience, self._was_window = 0, 1, False
         self.set(ceiling or start)
 
@@ -99,68 +110,105 @@ class Pace:
         if 2.0 * self._taken >= elapsed * self.rate and elapsed > 0.0:
             self._used += elapsed
             self.set(self._grown(elapsed))
-        self._trail.append((now, self.got_through))
+        self._trail.append((now, self.got_through, self.rate))
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
             return self.rate * 2.0 ** (elapsed / DOUBLING)
-        climbed = max(self._used - self._hold, 0.0) / CLIMB
-        return self._level * (1.0 + climbed * climbed)
+        haste = min(max(self._hold / HOLD, 0.3), 1.0)  # a young estimate is no good one
+        climbed = max(self._used - self._hold, 0.0) / haste
+        return self._level * (1.0 + GENTLE * climbed + (climbed / CLIMB) ** 4)
 
-    def cut(self, now: float, resumes: float) -> None:
-        """A refusal of a request sent at this pace.
+    def per_second(self, now: float) -> float:
+        """How many got through in the last second."""
+        return self._last_second(now)[0]
+
+    def cut(self, now: float, resumes: float) -> bool:
+        """A refusal of a request sent at this pace; True if it comes so soon that the last cut was no help.
 
         Args:
             now: Time of the refusal.
             resumes: When sending goes on.
         """
         through = self.got_through - self._refused_with
-        self.next_at = max(self.next_at, resumes)
-        if self._level is not None and not through:  # the same refusal still: nothing was allowed yet
-            self._resumed_at = resumes
-            return
-        level = self._allowed(through, now)
+        if self._level is not None and not through:
+            self.prolong(resumes)
+            return False
+        level = max(self._allowed(through, now), 0.02)
         # As long as an estimate is young it is tested soon, then ever more rarely.
         lasting = max(HOLD, min(RARE / level, RARE), PER_PAUSE * (resumes - now))
-        self._hold = min(max(3.0 * (now - self._refused_at), 1.0) if self.known else 1.0, lasting, LONGEST_HOLD)
+        if not self._again:
+            self._before = (self._level, self._hold, self.rate)
+        if self._level is None or not 0.8 <= level / self._level <= 1.25:
+            self._known_since = now
+        young = max(3.0 * (now - self._known_since), 1.0, 8.0 * (resumes - now))
+        self._hold = min(young, lasting, LONGEST_HOLD)
         self._level, self._used = level, 0.0
+        resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
+        self.next_at = max(self.next_at, resumes)
         self._refused_at, self._resumed_at, self._refused_with = now, resumes, self.got_through
         self._stepped_at, self._taken, self._step_at = resumes, 0, resumes + max(STEP, 2.0 / level)
         self.set(level)
+        return self._again > 0
+
+    def prolong(self, resumes: float) -> None:
+        """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""
+        self._resumed_at = self.next_at = max(self.next_at, resumes)
+
+    def undo(self) -> None:
+        """The last cuts were somebody else's fault."""
+        if self._before is not None:
+            self._level, self._hold, rate = self._before
+            self._used = 0.0
+            self.set(rate)
+            self._before = None
 
     def _allowed(self, through: int, now: float) -> float:
         """Where to go on: just below what the account allows, by what is known of it now."""
-        last = self._last_second(now)
+        counted, rate = self._last_second(now)
         if self._level is None:
-            return min(max(last, self.rate / 4.0), BELOW_WINDOW * self.rate)
+            return min(max(counted, self.rate / 4.0), BELOW_WINDOW * self.rate)
+        soon, late = max(AGAIN[0], 2.5 / self.rate), max(AGAIN[1], 8.0 / self.rate)
         whole, used = now - self._refused_at, max(now - self._resumed_at, 1e-3)
-        if used < AGAIN and through < AGAIN * self.rate:
+        holding = self._used <= self._hold
+        self._again = self._again + 1 if used < soon and holding else 0
+        if used < soon and holding:
+            measured = through / max(used, min(whole, 1.0))
+            return min(max(measured, self.rate / 3.0), self.rate) * BELOW_WINDOW ** (2 ** min(self._again - 1, 4))
+        below = BELOW_WINDOW * min(rate, counted + math.sqrt(counted) + 1.0)
+        if used < late and holding and not self._as_bucket:
             self._take_for_bucket()
-            # A gateway may have saved up allowance during the pause or not: the mean of both readings.
-            measured = (through + 0.5) / math.sqrt(whole * used)
-            return min(max(measured, self.rate / 3.0), 0.97 * self.rate)
+            spent = whole if whole - used < 0.5 else math.sqrt(whole * used)
+            return self._between((through - 0.5) / spent, below)
         if self._as_bucket:
             self._as_bucket -= 1
             self._was_window = False
-            return min(BELOW_BUCKET * through / used, self.rate)
+            return self._between(BELOW_BUCKET * (through - 1) / used, below)
         if self._was_window:
             self._patience = 1
         self._was_window = True
-        return BELOW_WINDOW * min(self.rate, last + math.sqrt(last) + 1.0)
+        return below
+
+    def _between(self, measured: float, below: float) -> float:
+        """For a bucket: what it was seen to allow, and the more above that the cheaper a refusal is."""
+        measured = max(measured, self.rate / 3.0)
+        part = 0.5 if below > FAR * measured else min(self.rate / CHEAP, 0.5)
+        return min(measured ** (1.0 - part) * below**part, self.rate)
 
     def _take_for_bucket(self) -> None:
         if self._was_window:
-            self._patience = min(2 * self._patience, MOST_PATIENCE)
+            most = max(min(PATIENCE / self.rate, 16.0), 1.0)
+            self._patience = int(min(2 * self._patience, most))
         self._as_bucket, self._was_window = self._patience, False
 
-    def _last_second(self, now: float) -> float:
-        """How many got through in the last second, or so long as is remembered."""
-        for at, count in self._trail:
+    def _last_second(self, now: float) -> tuple[float, float]:
+        """How many got through in the last second, and the mean pace in it, or so long as is remembered."""
+        for at, count, rate in self._trail:
             if at >= now - 1.0 - STEP:
-                return (self.got_through - count) / max(now - at, 1.0)
-        return 0.0 if self._trail else float(self.got_through)
+                return (self.got_through - count) / max(now - at, 1.0), (rate + self.rate) / 2.0
+        return 0.0 if self._trail else float(self.got_through), self.rate
 
     def __repr__(self) -> str:
         return f"<Pace {self.rate:.3g} requests/s{'' if self.known else ', no limit met'}>"

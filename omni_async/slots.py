@@ -2,8 +2,12 @@
 
 import math
 
-PROBE = 0.9
-"""How many task times apart the number of running tasks is tried beyond what is known."""
+PROBE = 1.02
+"""How many task times apart the number of running tasks is tried beyond what is known: a refused try each."""
+PER_PAUSE = 40.0
+"""Slots that empty during a pause cost throughput: the next try comes after so many times that at the soonest."""
+PAUSE_AFTER_LUCK = 0.1
+"""Part of a task time between a first try that got through and the second: finishes are seen late."""
 GIVE_UP = 1800.0
 """Seconds after which a task nobody saw finish no longer counts as running (docs: give up after about 30 min)."""
 
@@ -15,16 +19,30 @@ class Slots:
         ceiling: Tasks that may run at most, as far as the caller knows.
     """
 
-    __slots__ = ("_first_end", "_leases", "_probe_at", "_run_time", "_suspected", "cap", "ceiling", "known")
+    __slots__ = (
+        "_first_end",
+        "_leases",
+        "_pause",
+        "_probe_at",
+        "_run_time",
+        "_streak",
+        "_suspected",
+        "cap",
+        "ceiling",
+        "known",
+        "sure",
+    )
 
     def __init__(self, ceiling: int | None = None) -> None:
         self.ceiling = ceiling
         self.cap: int | None = None  # at so many a create was refused
         self.known = False  # and that was for their number
+        self.sure = 0  # what it was at the last refusal: more got through only because a finish was not yet seen
         self._leases: dict[str, tuple[float, float]] = {}
         self._first_end = math.inf  # no lease ends before this
         self._run_time: float | None = None
-        self._suspected = 0
+        self._suspected = self._streak = 0
+        self._pause = 0.0  # what the last refusal cost
         self._probe_at = math.inf
 
     @property
@@ -65,7 +83,7 @@ class Slots:
     def hold(self, key: str, now: float, *, seconds: float = GIVE_UP) -> None:
         """A create goes, and its task runs for at most so long. Beyond the cap it is a probe: the next one waits."""
         if self.cap is not None and len(self._leases) >= self.cap:
-            self._probe_at = now + PROBE * self.run_time
+            self._probe_at = now + self._rest()
         self._leases[key] = (now, now + seconds)
         self._first_end = min(self._first_end, now + seconds)
 
@@ -87,18 +105,33 @@ class Slots:
         if lease is not None and finished:
             took = max(now - lease[0], 0.0)
             self._run_time = took if self._run_time is None else 0.8 * self._run_time + 0.2 * took
-            self._probe_at = min(self._probe_at, now + PROBE * self.run_time)
+            self._probe_at = min(self._probe_at, now + self._rest())
         return lease is not None
 
     def suspect(self, count: int, now: float) -> None:
         """A create was refused at so many and went through after one had finished: look whether more can run."""
         self.cap, self.known, self._probe_at = max(count, 1), False, now
-        self._suspected = self.cap
+        self._suspected = self.sure = self.cap
 
-    def refused(self, now: float) -> None:
-        """A create was refused because so many run: from now on the next one waits for a finish."""
-        self.cap, self.known = max(len(self._leases), 1), True
-        self._probe_at = now + PROBE * self.run_time
+    def refused(self, now: float, *, pause: float = 0.0) -> None:
+        """A create was refused because so many run: from now on the next one waits for a finish.
+
+        Args:
+            now: When.
+            pause: Seconds that the refusal keeps all creates waiting.
+        """
+        running = len(self._leases)
+        met = self.cap is None or (running >= self.cap and not self._streak)
+        # What got through beyond the cap was luck: a finish not yet seen. A large number comes down by some at once.
+        self.cap, self.known = max(running if met else running - running // 50, 1), True
+        self.sure = self.cap
+        self._streak, self._pause = 0, pause
+        self._probe_at = now + self._rest()
+
+    def _rest(self) -> float:
+        """Seconds between two tries."""
+        emptied = min(self._pause / (2.0 * max(self.run_time, 0.1)), 1.0)
+        return max(PROBE * self.run_time, PER_PAUSE * self._pause * emptied)
 
     def admitted(self, now: float) -> bool:
         """A create got through. Beyond the cap, the cap is one higher and the next one is tried.
@@ -107,7 +140,10 @@ class Slots:
         """
         if self.cap is None or len(self._leases) <= self.cap:
             return False
-        self.cap, self._probe_at = len(self._leases), now
+        self._streak += 1
+        more = min(max(self._streak - 2, 0), self.cap // 8)
+        self.cap = len(self._leases) + more
+        self._probe_at = now if not self.known or self._streak > 1 else now + PAUSE_AFTER_LUCK * self.run_time
         if self.known or self.cap <= 1.25 * self._suspected + 1:  # finishes are seen late: the count is no exact one
             return False
         self.cap, self._probe_at = None, math.inf

@@ -4,57 +4,80 @@ import math
 
 START = 16
 AGAIN = 1.5
-"""A refusal so many seconds after the last means that the last cut was not enough."""
-REST = 5.0
-"""Seconds between two tries of one more."""
+"""Timeouts so close together are one event."""
+REST, RARE, LONGEST_REST = 10.0, 75.0, 60.0
+"""Seconds between two tries of one more, or as long as so many requests take: their refusal is the price of a try."""
+PER_PAUSE = 45.0
+"""A pause costs throughput: more is tried after so many times as long at the soonest."""
+STEP = 0.5
+"""Seconds between the steps of a try that gets through."""
 NEVER = 1 << 60
 
 
 class Window:
-    """Requests in flight: additive increase while at least half used, multiplicative decrease.
+    """Requests in flight: as many as lately got through, and now and then one more.
 
     Args:
         ceiling: The most in flight, ever.
     """
 
-    __slots__ = ("_cut_at", "_grow_at", "_tested", "ceiling", "grows_from", "safe", "size")
+    __slots__ = ("_before", "_cut_at", "_grow_at", "_step", "_tested", "ceiling", "grows_from", "safe", "size")
 
     def __init__(self, ceiling: int = 64) -> None:
         self.ceiling = ceiling
         self._tested = False
-        self._grow_at = 0.0
+        self._grow_at, self._step = 0.0, 1
         self._cut_at = -math.inf
+        self._before: int | None = None  # its size before a refusal that may not have been its fault
         self.safe = 1
         """The most in flight that lately got through."""
         self._resize(min(ceiling, START))
 
     def _resize(self, size: int) -> None:
         self.size = max(min(size, self.ceiling), 1)
-        self.grows_from = NEVER if self.size >= self.ceiling else (self.size + 1) // 2
+        if self.size >= self.ceiling:
+            self.grows_from = NEVER
+        else:  # less than half used proves nothing; once tested, only all of it does
+            self.grows_from = self.size if self._tested else (self.size + 1) // 2
 
     def grow(self, now: float) -> None:
         """A request got through that was sent with at least `grows_from` in flight."""
         if not self._tested:
             self._resize(self.size + 1)
         elif now >= self._grow_at:
-            self._resize(self.size + 1)
-            self._grow_at = now + REST
+            self._resize(self.size + self._step)
+            self._step *= 2
+            self._grow_at = now + STEP
 
-    def refused(self, in_flight: int, now: float) -> None:
-        """A request that was sent with so many in flight was refused: one fewer, or far fewer if that did not help."""
-        again = now - self._cut_at < AGAIN
-        self._settle(min(self.size, int((in_flight - 1) * (0.75 if again else 1.0))), now)
+    def refused(self, in_flight: int, now: float, *, pause: float = 0.0, per_second: float = math.inf) -> None:
+        """A request that was sent with so many in flight was refused: from now on one fewer.
+
+        Args:
+            in_flight: How many, itself included.
+            now: When.
+            pause: Seconds that the refusal costs.
+            per_second: Requests that get through per second.
+        """
+        self._before = self.size
+        rest = max(REST, PER_PAUSE * pause, min(RARE / max(per_second, 0.1), LONGEST_REST))
+        self._settle(min(self.size, in_flight - 1), now, rest)
+
+    def doubt(self, in_flight: int) -> None:
+        """A refusal at no more than the window allows: if it was just cut, that was no help, and is taken back."""
+        if self._before is not None and in_flight <= self.size:
+            self._resize(self._before)
+            self._before = None
 
     def timed_out(self, now: float) -> None:
         """A request got no answer in time: half."""
         if now - self._cut_at >= AGAIN:
-            self._settle(self.size // 2, now)
+            self._settle(self.size // 2, now, REST)
 
-    def _settle(self, size: int, now: float) -> None:
-        self._resize(size)
+    def _settle(self, size: int, now: float, rest: float) -> None:
         self._tested = True
-        self._cut_at = now
-        self._grow_at = now + REST
+        self._resize(size)
+        self._step = 1
+        self._cut_at, self._grow_at = now, now + rest
         self.safe = min(self.safe, self.size)
 
     def __repr__(self) -> str:

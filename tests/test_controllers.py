@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omni_async.controllers import LADDER, SHORT_LADDER, Controller, Evidence, attribute
 from omni_async.pace import SLACK, Pace
 from omni_async.slots import GIVE_UP, PROBE, Slots
-from omni_async.window import Window
+from omni_async.window import REST, STEP, Window
 
 PACE, WINDOW, SLOTS, TRIAL = Controller.PACE, Controller.WINDOW, Controller.SLOTS, Controller.TRIAL
 
@@ -130,9 +130,9 @@ def test_a_ceiling_is_never_exceeded():
 
 
 def test_an_untested_pace_doubles_only_while_used():
-    """Used, it doubles in half a second; used less than half, it stays."""
+    """Used, it doubles in 0.6 s; used less than half, it stays."""
     used, idle = Pace(start=10.0), Pace(start=10.0)
-    drive(used, 1.0)
+    drive(used, 1.2)
     drive(idle, 10.0, demand=2.0)
     assert used.rate == pytest.approx(40, rel=0.15)
     assert idle.rate == 10.0
@@ -200,16 +200,38 @@ def test_window_grows_only_while_half_used():
 
 
 def test_window_after_a_refusal():
-    """One fewer, far fewer if that did not help, and back by one every few seconds."""
+    """One fewer, for a while; then one more at a time, faster while that gets through."""
     window = Window(64)
     window.refused(10, 0.0)
     assert window.size == 9
-    window.refused(9, 1.0)
-    assert window.size == 6
-    passed(window, 6, 2.0)
-    assert window.size == 6
-    passed(window, 6, 10.0)
-    assert window.size == 7
+    passed(window, 9, REST - 1.0)
+    assert window.size == 9
+    sizes = []
+    for tick in range(4):
+        passed(window, window.size, REST + STEP * tick)
+        sizes.append(window.size)
+    assert sizes == [10, 12, 16, 24]
+
+
+def test_a_window_tries_the_more_rarely_the_dearer_a_refusal_is():
+    """A long pause, or few requests in all, make a refused try dear: it is put off."""
+    for cost in ({"pause": 2.0, "per_second": 100.0}, {"per_second": 2.0}):
+        window = Window(64)
+        window.refused(10, 0.0, **cost)
+        passed(window, 9, REST + 1.0)
+        assert window.size == 9
+        passed(window, 9, 100.0)
+        assert window.size == 10
+
+
+def test_a_window_that_was_no_help_is_taken_back():
+    """Refused within what it was just cut to: it was not its fault."""
+    window = Window(64)
+    window.refused(10, 0.0)
+    window.doubt(9)
+    assert window.size == 16
+    window.doubt(9)
+    assert window.size == 16
 
 
 def test_window_halves_on_a_timeout_once():
