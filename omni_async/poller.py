@@ -204,13 +204,14 @@ class Poller:
         agenda, limiter = self._agenda, self._exchange.limiter
         while True:
             followed = await agenda.take()
-            ticket = await limiter.acquire(Kind.POLL)
             if followed.waiters or self._starves(followed):
-                await self._look(followed, ticket)
-            else:  # whoever waited has gone meanwhile
+                ticket = limiter.try_acquire(Kind.POLL) or await limiter.acquire(Kind.POLL)
+                if followed.waiters or self._starves(followed):
+                    await self._look(followed, ticket)
+                    continue
                 limiter.unused(ticket)
-                followed.busy = False
-                self._park(followed)
+            followed.busy = False  # whoever waited has gone meanwhile
+            self._park(followed)
 
     async def _look(self, followed: Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""

@@ -476,11 +476,11 @@ async def test_a_crashed_background_task_is_told_with_its_exception(monkeypatch)
         waiting = asyncio.ensure_future(client.wait(task))
         await anyio.sleep(1)
 
-        async def broken(kind, **options):
+        def broken(kind):
             raise RuntimeError("the limiter broke")
 
         with monkeypatch.context() as patch:
-            patch.setattr(client.limiter, "acquire", broken)
+            patch.setattr(client.limiter, "try_acquire", broken)
             with pytest.raises(OmniError, match="poller ended") as caught:
                 await waiting
         assert isinstance(caught.value.__cause__, ExceptionGroup)
