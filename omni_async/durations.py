@@ -22,13 +22,14 @@ DENSITY = tuple(math.exp(-(number + 0.5) * WIDTH) / WIDTH for number in range(BI
 """Hazard per second, in the middle of a bin, of a hazard of one per bin."""
 MEMORY = 250.0
 """Finished tasks in which the weight of older ones falls to a third."""
-LEAN, LEAN_AT_FIRST, SOON = 1.0, 6.0, 10.0
+LEAN, LEAN_AT_FIRST, SOON = 0.5, 6.0, 10.0
 """What stands above counts as so many tasks; as more until about so many were seen finished, for few leave holes."""
 GROUP = 6
 EXPECTED, BROAD = 8.0, 10.0
 """A squared deviation that chance gives; how much more than that lets what is known fade to a third."""
 FRESH, FEWEST_NEWS, MOST_NEWS = 0.1, 8, 512
 """What is new is taken into account when it is a tenth of what is known, in finished tasks or in looks."""
+NEVER = 1e-12
 FEW = 0.5
 """Finished tasks of other kinds below which those are not asked."""
 LEAST_KEPT, MOST_KEPT = 0.05, 1e9
@@ -118,7 +119,19 @@ class Durations:
         above: The more general kind, or the hazard per bin to start from.
     """
 
-    __slots__ = ("_due", "_entered", "_left", "_news", "_part", "_worth", "above", "counts", "cumulative", "hazard")
+    __slots__ = (
+        "_due",
+        "_endings",
+        "_entered",
+        "_left",
+        "_news",
+        "_part",
+        "_worth",
+        "above",
+        "counts",
+        "cumulative",
+        "hazard",
+    )
 
     def __init__(self, above: "Durations | list[float]") -> None:
         self.above = above
@@ -127,7 +140,7 @@ class Durations:
         self._refresh()
 
     def _forget_news(self) -> None:
-        """Of each bin: who ended in it, who entered less who ended before, and what part of it those missed."""
+        """Of each bin: who ended in it, who came into it less who was last seen in it, and what part those missed."""
         self._left, self._entered, self._part = [0.0] * BINS, [0.0] * BINS, [0.0] * BINS
         self._news = 0
 
@@ -162,24 +175,29 @@ class Durations:
 
     def _spread(self, low: float, high: float) -> None:
         """One finished task over the bins in which it may have ended, by the chance of each."""
-        pieces, alive = [], 1.0
-        for number in range(int(low), min(int(high), BINS - 1) + 1):
-            begin, end = max(low - number, 0.0), min(high - number, 1.0)
-            chance = -alive * math.expm1(-self.hazard[number] * (end - begin))
-            alive -= chance
-            pieces.append((number, 0.5 * (begin + end), chance))
-        total = sum(chance for _, _, chance in pieces) or 1.0
-        for number, middle, chance in pieces:
-            share = chance / total
-            self._left[number] += share
-            self._entered[number] -= share
-            self._part[number] += share * middle
+        first, last = int(low), min(int(high), BINS - 1)
+        shares = self._endings[first : last + 1]
+        shares[0] *= first + 1 - low
+        shares[-1] *= high - last
+        total = sum(shares)
+        if first == last or total < NEVER:
+            shares, total, high = [1.0], 1.0, min(high, first + 1)
+        left = self._left
+        for number, share in enumerate(shares, first):
+            left[number] += share / total
+        # Where `settle` takes the middle of a bin, here only a part of it was possible.
+        self._part[first] += 0.5 * (low - first) * shares[0] / total
+        self._part[first + len(shares) - 1] -= 0.5 * (first + len(shares) - high) * shares[-1] / total
 
     # --- what is known -----------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Count what is new, here and in all kinds above, and take the quotients again."""
-        passed = [max(whole + part, 0.0) for whole, part in zip(accumulate(self._entered), self._part, strict=True)]
+        through = accumulate(map(sub, self._entered, self._left))
+        passed = [
+            max(whole + part + 0.5 * left, 0.0)
+            for whole, part, left in zip(through, self._part, self._left, strict=True)
+        ]
         new = Counts(self._left, passed)
         self._forget_news()
         excess = max(self.counts.surprise(new, self.hazard) - EXPECTED, 0.0)
@@ -201,6 +219,9 @@ class Durations:
     def _refresh(self) -> None:
         self.hazard = self.counts.hazard(self.guessed())
         self.cumulative = list(accumulate(self.hazard, initial=0.0))
+        self._endings = [
+            chance * math.exp(-before) for chance, before in zip(self.hazard, self.cumulative, strict=False)
+        ]
         self._due = min(max(FRESH * sum(self.counts.passed), FEWEST_NEWS), MOST_NEWS)
         self._worth = self._due / max(FRESH * self.finishes, 1.0)
 
@@ -251,37 +272,39 @@ def _smooth(counts: Sequence[float]) -> list[float]:
     ]
 
 
-def goals(hazard: Sequence[float], price: float) -> list[float]:
-    """Of each bin, the cumulative hazard since the last look at which the next one is worth its price.
+def _goal(chance: float, density: float, price: float) -> float:
+    """The cumulative hazard since the last look at which the next one is worth its price, by the hazard there.
 
     For a steady hazard h and a price c the best distance g / h solves exp(g) - 1 - g = c h (Barlow and Proschan's
-    condition for inspections of a memoryless task); sqrt(2 c h) / (1 + sqrt(2 c h) / 6) is within 3 % of it for c h
-    below 10. Taken with the hazard at the next look it came within 1 % of the best schedule for smooth hazards.
+    condition for inspections, of a memoryless task); sqrt(2 c h) / (1 + sqrt(2 c h) / 6) is within 3 % of it for c h
+    below 10. Taken with the hazard at the next look it comes within 1 % of the best schedule for smooth hazards.
     """
-    roots = [math.sqrt(2.0 * price * chance * density) for chance, density in zip(hazard, DENSITY, strict=True)]
-    return [root / (1.0 + root / 6.0) for root in roots]
+    root = math.sqrt(2.0 * price * chance * density)
+    return root / (1.0 + root / 6.0)
 
 
 def reach(durations: Durations, price: float) -> list[float]:
     """For a task last looked at at each of EDGES, seconds until the next look is worth its price in seconds of lag."""
-    hazard, cumulative, wanted = durations.hazard, durations.cumulative, goals(durations.hazard, price)
+    hazard, cumulative = durations.hazard, durations.cumulative
+    goals = [_goal(chance, density, price) for chance, density in zip(hazard, DENSITY, strict=True)]
     distances, last = [], 0
     for number, before in enumerate(cumulative):
         last = max(last, number)
-        while last < BINS and cumulative[last + 1] - before < wanted[last]:
+        while last < BINS and cumulative[last + 1] - before < goals[last]:
             last += 1
         if last == BINS:
             distances.append(math.inf)
         else:
-            place = max(last + (before + wanted[last] - cumulative[last]) / hazard[last], last)
+            place = max(last + (before + goals[last] - cumulative[last]) / hazard[last], last)
             distances.append(math.expm1(place * WIDTH) - EDGES[number])
     return distances
 
 
 def first_reach(durations: Durations, price: float) -> float:
     """The first of `reach` alone."""
-    hazard, cumulative = durations.hazard, durations.cumulative
-    for number, wanted in enumerate(goals(hazard, price)):
-        if cumulative[number + 1] >= wanted:
-            return math.expm1(max(number + (wanted - cumulative[number]) / hazard[number], number) * WIDTH)
+    cumulative = durations.cumulative
+    for number, chance in enumerate(durations.hazard):
+        goal = _goal(chance, DENSITY[number], price)
+        if cumulative[number + 1] >= goal:
+            return math.expm1(max(number + (goal - cumulative[number]) / chance, number) * WIDTH)
     return math.inf

@@ -39,7 +39,7 @@ def marked(since: float, age: float, progress: int | None, mark: int | None) -> 
 def foretold(age: float, mark: int) -> float:
     """Seconds that a task of this age still takes if its progress tells the truth."""
     done = mark % MOVED_OTHERWISE
-    return max(age * (99.5 - done) / (done + 0.5), SOONEST)
+    return min(max(age * (99.5 - done) / (done + 0.5), SOONEST), EDGES[-1])
 
 
 def _stage(mark: int) -> int:
