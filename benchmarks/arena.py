@@ -15,6 +15,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 LABELS = {
     "ours": "omni_async",
+    "ours-told": "omni_async, rate told",
+    "ours-journal": "omni_async, rate told, journal",
     "protocol": "floor: hand-written protocol",
     "bare": "floor: aiohttp, one heap",
     "attrs": "floor: aiohttp, one heap, cattrs",

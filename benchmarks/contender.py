@@ -19,6 +19,9 @@ from runs import Run, peak, quantile, resident
 IDLE = 0.005
 """CPU seconds within a quarter of a second below which everything has been looked at."""
 
+UNLIMITED = 1e6
+"""Requests a second that a client is told it may send, where floors and peers take it for granted."""
+
 Job = Coroutine[Any, Any, None]
 
 
@@ -37,7 +40,7 @@ def floors() -> dict[tuple[str, str], Callable[[Run], Job]]:
 
 def job_of(client: str, task: str, run: Run) -> Job:
     """The coroutine that does a run; imports what it needs."""
-    if client == "ours":
+    if client.startswith("ours"):
         job: Job = getattr(importlib.import_module("ours"), task)(run)
         return job
     if client in ("bare", "attrs", "coroutines", "protocol"):
@@ -82,6 +85,8 @@ def main() -> None:
     client, _, loop = client.partition("+")
     factory = importlib.import_module("uvloop").new_event_loop if loop else asyncio.new_event_loop
     run = Run(**given)
+    if client in ("ours-told", "ours-journal"):
+        run.told, run.journal = UNLIMITED, client == "ours-journal"
     if task in ("follow", "each"):
         run.prepare()
     job = job_of(client, task, run)

@@ -34,7 +34,6 @@ COLUMNS = (
     ("server busy", shown("busy", ".0%")),
 )
 FLOOR = "attrs"
-UNTOLD = 1e6
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 FEW = 4
 """Looks of the run that is subtracted."""
@@ -42,7 +41,7 @@ FEW = 4
 
 def look(client: str, tasks: int, looks: int, *, under: tuple[str, ...] = ()) -> dict[str, Any]:
     """One run of one contender."""
-    return contest(client, "follow", under=under, tasks=tasks, looks=looks, interval=0.25, told=UNTOLD)
+    return contest(client, "follow", under=under, tasks=tasks, looks=looks, interval=0.25)
 
 
 def pairs(clients: tuple[str, ...], given: argparse.Namespace) -> list[dict[str, dict[str, Any]]]:
@@ -82,7 +81,7 @@ def main() -> None:
     parser.add_argument("--instructions", action="store_true", help="count instructions under valgrind")
     given = parser.parse_args()
     loop = "+uvloop" if given.uvloop else ""
-    clients = tuple(f"{name}{loop}" for name in ("protocol", "bare", FLOOR, "ours"))
+    clients = tuple(f"{name}{loop}" for name in ("protocol", "bare", FLOOR, "ours-told"))
     if loop and (why := missing(clients[0])):
         parser.exit(2, f"{why}\n")
     if given.instructions and shutil.which("valgrind") is None:

@@ -1,12 +1,14 @@
 """Creating and following many tasks: this client beside floors and the peers' SDKs.
 
-    python benchmarks/tracking.py [--tasks 1000] [--peers-tasks 200] [--rounds 1] [--only …]
+    python benchmarks/tracking.py [--tasks 1000 …] [--peers-tasks 200] [--rounds 1] [--only …]
                                   [--json FILE] [--plot FILE.png]
 
 Each contender creates so many tasks at once on a loopback server that speaks its service's shape, looks at each once a
 second, and gets each result to its waiter. Run times are lognormal (median 3 s, sigma 0.4, seeded) and begin with the
 create. Client and server are processes of their own, each on its own core where there are two. All take turns, as often
 as `--rounds` says; medians are shown. The peers get fewer tasks: more would only show them waiting for their CPU.
+"Rate told": the client is told that a million requests a second are allowed, which floors and peers take for granted;
+the row without finds its pace, as it comes.
 
 - CPU/request: the client process's CPU, user and system, for each POST and GET; imports are not in it.
 - CPU/task: the same for each finished task.
@@ -22,7 +24,8 @@ from arena import contest, label, missing
 from peers import NAMES
 from tables import bars, median_of, parser_of, save, shown, table
 
-MINE = ("protocol", "bare", "attrs", "coroutines", "ours", "attrs+uvloop", "ours+uvloop")
+MINE = ("protocol", "bare", "attrs", "attrs+uvloop", "coroutines", "ours-told", "ours-told+uvloop", "ours")
+AS_INSTALLED = ("openai", "runway", "fal", "replicate")
 COLUMNS = (
     ("", lambda row: str(row["label"])),
     ("tasks", shown("tasks", ",")),
@@ -41,16 +44,28 @@ def measure(client: str, tasks: int, given: argparse.Namespace) -> dict[str, Any
     """One run of one contender."""
     server = {"median": given.median, "sigma": given.sigma, "seed": given.seed}
     row = contest(client, "create", server=server, tasks=tasks, interval=given.interval, patience=given.patience)
-    each = row["finished"] or None
-    row["task_ms"] = 1e3 * row["cpu"] / each if each else None
-    row["task_kb"] = row["grown"] / 1e3 / tasks
-    return row
+    row["task_ms"] = 1e3 * row["cpu"] / row["finished"] if row["finished"] else None
+    return {**row, "label": label(client), "tasks": tasks, "task_kb": row["grown"] / 1e3 / tasks}
+
+
+def sizes(client: str, given: argparse.Namespace) -> list[int]:
+    """How many tasks a contender gets, one run for each."""
+    return [given.peers_tasks] if client in NAMES else list(given.tasks)
+
+
+def verdict(rows: list[dict[str, Any]]) -> str:
+    """What a finished task costs with us, beside the best peer as it is installed."""
+    costs = {row["client"]: row["task_ms"] for row in rows if row["task_ms"]}
+    peers = [costs[client] for client in AS_INSTALLED if client in costs]
+    if not peers or "ours-told" not in costs:
+        return ""
+    return f"CPU per finished task: the best peer as installed takes {min(peers) / costs['ours-told']:.1f} × ours"
 
 
 def main() -> None:
     """Run all in turns and print the table."""
     parser = parser_of(__doc__, names=(*MINE, *NAMES))
-    parser.add_argument("--tasks", type=int, default=1000, help="for this client and the floors")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1000], help="for this client and the floors")
     parser.add_argument("--peers-tasks", type=int, default=200, help="for the peers")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--median", type=float, default=3.0, help="run time of a task, seconds")
@@ -59,21 +74,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a run is broken off")
     given = parser.parse_args()
-    tasks = {client: given.peers_tasks if client in NAMES else given.tasks for client in given.only}
-    absent = {client: why for client in tasks if (why := missing(client))}
-    able = [client for client in tasks if client not in absent]
-    runs = [{client: measure(client, tasks[client], given) for client in able} for _ in range(given.rounds)]
-    rows: list[dict[str, Any]] = [
-        {**median_of([turn[client] for turn in runs]), "label": label(client), "tasks": tasks[client]}
-        for client in able
-    ]
-    rows += [{"client": client, "label": label(client), "skipped": why} for client, why in absent.items()]
+    asked = [(client, size) for client in given.only for size in sizes(client, given)]
+    absent = {client: why for client in given.only if (why := missing(client))}
+    able = [(client, size) for client, size in asked if client not in absent]
+    turns = [[measure(client, size, given) for client, size in able] for _ in range(given.rounds)]
+    rows = [median_of(runs) for runs in zip(*turns, strict=True)]
+    skipped = [{"client": client, "label": label(client), "skipped": why} for client, why in absent.items()]
     print(f"create and follow, a look every {given.interval:g} s, run times of {given.median:g} s in the median")
-    print(table(COLUMNS, rows))
+    print(table(COLUMNS, rows + skipped))
+    print(verdict(rows))
     for row in rows:
-        if row.get("errors"):
+        if row["errors"]:
             print(f"{row['label']}: {row['errors']}")
-    save(given.json, rows=rows, runs=runs)
+    save(given.json, rows=rows + skipped, turns=turns)
     bars(given.plot, rows, key="us", title="CPU of the client for each request, microseconds (less is better)")
 
 

@@ -44,7 +44,9 @@ TRACKING = ("--median", 0.2, "--interval", 0.1)
 
 def test_tracking_finishes_all_and_counts_each_request(run):
     """Every contender finishes its tasks with one POST each, and its requests are what the server counted."""
-    rows, _ = run("tracking.py", "--tasks", 5, "--only", "protocol", "bare", "attrs", "coroutines", "ours", *TRACKING)
+    rows, _ = run(
+        "tracking.py", "--tasks", 5, "--only", "protocol", "bare", "attrs", "coroutines", "ours-told", *TRACKING
+    )
     for row in rows:
         assert row["finished"] == row["posts"] == row["tasks"] == 5, row
         assert row["requests"] == row["gets"] + row["posts"]
@@ -74,7 +76,7 @@ def test_a_peer_that_is_not_installed_is_skipped_visibly(run):
 def test_polling_asks_as_often_with_every_contender(run):
     """Ours and the floors send the same number of requests, and the ratio is told."""
     rows, printed = run("polling.py", "--pairs", 1, "--tasks", 20, "--looks", 3)
-    assert {row["client"]: row["gets"] for row in rows} == dict.fromkeys(("protocol", "bare", "attrs", "ours"), 60)
+    assert {row["client"]: row["gets"] for row in rows} == dict.fromkeys(("protocol", "bare", "attrs", "ours-told"), 60)
     assert by_client(rows)["attrs"]["ratio"] == 1
     assert "CPU per poll, ours / floor" in printed
 
@@ -98,7 +100,7 @@ def test_many_waiters_cost_the_looks_of_one(run):
 def test_memory_is_told_for_each_task(run):
     """The table has the floor, a coroutine per task, and this client in both its ways."""
     rows, _ = run("memory.py", "--tasks", 30)
-    assert [row["client"] for row in rows] == ["attrs", "coroutines", "ours", "ours"]
+    assert [row["client"] for row in rows] == ["attrs", "coroutines", "ours-told", "ours-told"]
     assert all(row["gets"] == 60 for row in rows), "every id was looked at once"
 
 
@@ -117,7 +119,7 @@ def test_few_requests_a_second_are_enough(run):
 
 def test_each_submit_is_one_post(run):
     """The floor's and ours, journalled or not, send one POST a submit."""
-    own = ("bare", "ours", "ours, journal", "ours, untold")
+    own = ("bare", "ours-told", "ours-journal", "ours")
     rows, _ = run("submitting.py", "--submits", 12, "--in-flight", 4, "--rounds", 1, "--only", *own)
     assert [(row["finished"], row["posts"]) for row in rows] == [(12, 12)] * 4
 
