@@ -18,6 +18,7 @@ from .forecast import Forecast, marked
 
 Traits = tuple[str, ...]
 """What may tell how long a task takes, from general to special: gateway, model, mode, duration, resolution."""
+AGELESS: Traits = ("", "age unknown")
 Mark = int | None
 """What the schedule keeps of one task between looks: None where the gateway reports no progress."""
 
@@ -237,6 +238,14 @@ class Schedule:
             course = self._courses[traits] = self._new_course(traits)
         return course
 
+    def ageless(self) -> Course:
+        """The looks at tasks whose submit nobody saw, counted from the first: by the advice, for nothing tells when."""
+        course = self._courses.get(AGELESS)
+        if course is None:
+            untold = Learned(self, Durations(self._guess()), Forecast())
+            course = self._courses[AGELESS] = Steady(self.fixed) if self.fixed is not None else untold
+        return course
+
     def _new_course(self, traits: Traits) -> Course:
         if self.fixed is not None:
             return Steady(self.fixed)
@@ -247,10 +256,12 @@ class Schedule:
         """What is known of a kind, leaning on the more general ones."""
         durations = self._durations.get(traits)
         if durations is None:
-            # For this guess the first look is worth its price just at `first`.
-            above = self._known(traits[:-1]) if traits else guess(self.first**2 / self.price)
-            durations = self._durations[traits] = Durations(above)
+            durations = self._durations[traits] = Durations(self._known(traits[:-1]) if traits else self._guess())
         return durations
+
+    def _guess(self) -> list[float]:
+        """For this guess the first look is worth its price just at `first`."""
+        return guess(self.first**2 / self.price)
 
     def least(self, usual: float) -> float:
         """The shortest interval, in seconds, for tasks that usually take `usual`."""
@@ -274,10 +285,6 @@ class Schedule:
             return (advice,) * len(EDGES)
         shares = (LONGEST_EVER if known and age < 1.0 else age if known else SHARE_OF_AGE * age for age in EDGES)
         return tuple(max(advice, min(share, LONGEST_EVER)) for share in shares)
-
-    def interval(self, waited: float, rng: random.Random, *, awaited: float | None = None) -> float:
-        """Seconds until the next look at a task of which nothing is known but how long it was waited for."""
-        return self.course().interval(waited, None, rng, awaited=awaited)
 
     def after_error(self, failures: int, rng: random.Random) -> float:
         """Seconds until an id whose looks fail is looked at again: doubling, up to four times the longest."""

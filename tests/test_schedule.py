@@ -247,6 +247,16 @@ def test_one_course_a_kind():
         assert schedule.course(other).interval(0.0, None, RNG) > 12
 
 
+def test_a_task_of_unknown_age_is_looked_at_as_advised():
+    """What was learned of ages does not hold for an id that came from elsewhere: it may be near its end."""
+    schedule = Schedule()
+    taught(schedule.course(KIND), 60)
+    assert schedule.ageless().interval(0.0, None, RNG) == pytest.approx(5, rel=JITTER)
+    assert schedule.ageless() is schedule.ageless()
+    assert Schedule(fixed=2.0).ageless().interval(50.0, None, RNG) == 2.0
+    assert json.loads(schedule.to_json())["kinds"][0][0] == list(KIND)
+
+
 def test_kinds_are_bounded():
     """However many kinds there are, past a bound new ones share the more general course."""
     schedule = Schedule()
