@@ -27,8 +27,8 @@ PRICE = 0.25
 JITTER = 0.1
 """Part of an interval over which ids submitted together are spread."""
 CENTRE = 1.0 + JITTER / 2.0
-LONGEST_EVER = 600.0
-"""No id is left alone for longer, in seconds."""
+LONGEST_EVER, A_MINUTE = 600.0, 60.0
+"""No id is left alone for longer, in seconds; after the first look for no longer than its age and a minute."""
 SHARE_OF_AGE = 0.05
 """Before anything is learned an id is not left alone for longer than the advice, or this part of its age."""
 ENOUGH = 3.0
@@ -42,7 +42,7 @@ EAGER_PRICE = 0.0012
 """What a look is worth then, as a part of the usual run time: a slot is found free within 2.5 % of it."""
 SHORTEST_EAGER, BRIEF_EAGER, BRIEF = 0.5, 0.25, 10.0
 """Seconds between such looks at least, and for tasks of less than BRIEF seconds."""
-MOST_KINDS = 128
+MOST_KINDS, DEEPEST = 128, 8
 VERSION = 1
 MOST_TEXT = 32_000
 LEAST_KEPT = 0.5
@@ -249,8 +249,9 @@ class Schedule:
     def _new_course(self, traits: Traits) -> Course:
         if self.fixed is not None:
             return Steady(self.fixed)
-        forecast = self._forecasts.setdefault(traits[:2], Forecast())
-        return Learned(self, self._known(traits), forecast)
+        if traits[:2] not in self._forecasts:
+            self._forecasts[traits[:2]] = Forecast()
+        return Learned(self, self._known(traits), self._forecasts[traits[:2]])
 
     def _known(self, traits: Traits) -> Durations:
         """What is known of a kind, leaning on the more general ones."""
@@ -283,8 +284,9 @@ class Schedule:
         advice = max(self.longest / (1.0 + JITTER), self.shortest)
         if self.bounded:
             return (advice,) * len(EDGES)
-        shares = (LONGEST_EVER if known and age < 1.0 else age if known else SHARE_OF_AGE * age for age in EDGES)
-        return tuple(max(advice, min(share, LONGEST_EVER)) for share in shares)
+        if not known:
+            return tuple(max(advice, min(SHARE_OF_AGE * age, LONGEST_EVER)) for age in EDGES)
+        return tuple(max(advice, min(A_MINUTE + age if age > 1.0 else LONGEST_EVER, LONGEST_EVER)) for age in EDGES)
 
     def after_error(self, failures: int, rng: random.Random) -> float:
         """Seconds until an id whose looks fail is looked at again: doubling, up to four times the longest."""
@@ -313,7 +315,9 @@ class Schedule:
         try:
             document = json.loads(text)
             kinds = document["kinds"][:MOST_KINDS] if document["version"] == VERSION else []
-            read = [(tuple(map(str, traits)), Counts.from_plain(plain, most=LOADED)) for traits, plain in kinds]
+            read = [
+                (tuple(map(str, traits[:DEEPEST])), Counts.from_plain(plain, most=LOADED)) for traits, plain in kinds
+            ]
         except (ValueError, TypeError, KeyError, RecursionError):
             return
         if self.fixed is None:

@@ -289,10 +289,14 @@ def test_it_is_small():
     assert Schedule().to_json() == '{"version":1,"kinds":[]}'
 
 
-DAMAGED = ["", "{}", "[]", "null", "1", '{"version":1}', '{"version":1,"kinds":7}', '{"version":1,"kinds":[[1,2,3]]}',
-           '{"version":1,"kinds":[[["g"],[0,[1],[1,2]]]]}', '{"version":1,"kinds":[[["g"],[0,[NaN],[1]]]]}',
-           '{"version":1,"kinds":[[7,[0,[1],[1]]]]}', '{"version":2,"kinds":[[["g"],[0,[9],[9]]]]}',
-           '{"version":1,"kinds":{"a":1}}', "[" * 100_000]  # fmt: skip
+KINDS_LIKE = (
+    *("7", "[[1,2,3]]", '[[["g"],[0,[1],[1,2]]]]', '[[["g"],[0,[NaN],[1]]]]', "[[7,[0,[1],[1]]]]", '{"a":1}'),
+    '[["' + "g" * 9999 + '",[0,[0],[0]]]]',
+)
+DAMAGED = (
+    *("", "{}", "[]", "null", "1", '{"version":1}', '{"version":2,"kinds":[[["g"],[0,[9],[9]]]]}', "[" * 100_000),
+    *(f'{{"version":1,"kinds":{kinds}}}' for kinds in KINDS_LIKE),
+)
 
 
 @given(st.one_of(st.sampled_from(DAMAGED), st.text()))
