@@ -5,6 +5,7 @@ Several clients may share one limiter, given that they run on one event loop.
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Callable, Container
 from typing import Any
@@ -42,7 +43,8 @@ class Limiter:
 
     def __init__(self, limits: Limits | None = None, *, rng: random.Random | None = None) -> None:
         self._state = Admission(limits or Limits(), rng or random.Random())
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
         self._on_starved: list[Callable[[], None]] = []
@@ -247,10 +249,10 @@ class Limiter:
         if when is None or self._loop is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._woken)
+        self._timer_at, self._timer = when, self._loop.call_at(when, self._woken)
 
     def _woken(self) -> None:
         self._timer = None

@@ -25,6 +25,7 @@ from omni_async import (
     VideoRequest,
     VideoTask,
 )
+from omni_async.emulator import Emulator
 from omni_async.journal import SqliteJournal
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
 from tests.journal.children import child, kill
@@ -807,3 +808,22 @@ async def test_what_is_logged_of_it_is_nothing_private(tmp_path, caplog):
     assert told.ids == ["mine"]
     assert "CANARY" not in caplog.text
     assert "video.example" not in caplog.text
+
+
+async def test_what_a_client_learned_the_next_one_knows(tmp_path):
+    """The journal keeps how long tasks take: a new client's first task costs fewer looks than without."""
+
+    async def looks(emulator, videos, journal):
+        before = emulator.ledger.requests["query"]
+        limits = Limits(max_running_tasks=20)
+        async with OmniClient(api_key="key", base_url=emulator.url, journal=journal, limits=limits) as client:
+            await client.balance()
+            await asyncio.sleep(1)
+            async for one in client.generate_many(f"{journal} cat {number}" for number in range(videos)):
+                assert one.ok
+        return (emulator.ledger.requests["query"] - before) / videos
+
+    async with Emulator(task_seconds=90, task_sigma=0.1, progress=False) as emulator:
+        await looks(emulator, 60, tmp_path / "kept.sqlite3")
+        knowing = await looks(emulator, 1, tmp_path / "kept.sqlite3")
+        assert 0 < knowing <= 0.7 * await looks(emulator, 1, tmp_path / "new.sqlite3")
