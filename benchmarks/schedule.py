@@ -34,10 +34,10 @@ from tables import Column, parser_of, save, shown, table
 
 from omni_async.schedule import PRICE, Course, Mark, Schedule
 
-COLD = 50
+COLD, FEWEST = 50, 400
 UNKNOWN = 60.0
 SLOT_MEDIANS, SLOT_SIGMAS = (6.0, 30.0, 90.0, 600.0), (0.0, 0.1, 0.2, 0.4)
-TICKS = (1, 1.25, 1.5, 2, 3, 5)
+TICKS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3)
 LABELS = {"ours": "ours, no progress", "honest": "ours, honest progress", "lying": "ours, lying progress"}
 MARKS = (
     ("fixed 5 s", "#d9822b", "o"),
@@ -292,7 +292,7 @@ def plot(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
     matplotlib.use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
     shown_rows = rows[::-1]
-    figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.34 * len(rows)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 1.8 + 0.34 * len(rows)), layout="constrained")
     places = range(len(rows))
     for name, colour, marker in MARKS:
         values = [row["ratio"][name] for row in shown_rows]
@@ -306,7 +306,7 @@ def plot(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     axes.set_title("Cost of looks and lag, as a multiple of the best schedule for the known distribution", loc="left")
-    figure.legend(loc="outside lower left", ncols=len(MARKS), frameon=False)
+    figure.legend(loc="outside lower left", ncols=len(MARKS) // 2, frameon=False)
     figure.savefig(path, dpi=130)
 
 
@@ -318,6 +318,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="runs of each kind")
     parser.add_argument("--tasks", type=int, default=600, help="tasks of each run")
     given = parser.parse_args()
+    if given.tasks < FEWEST:
+        parser.error(f"--tasks must be {FEWEST} at least: 200 may run before {COLD} are finished")
     size = {"runs": given.runs, "tasks": given.tasks, "seed": given.seed}
     known = [measured(kind, **size) for kind in known_cases()]
     rows = [measured(kind, **size) for kind in islice(drawn(random.Random(given.seed)), given.kinds)]

@@ -33,7 +33,7 @@ SHARE_OF_AGE = 0.05
 """Before anything is learned an id is not left alone for longer than the advice, or this part of its age."""
 ENOUGH = 3.0
 """Finished tasks from which on what was learned may go beyond the advice."""
-FINEST = 0.1
+FINEST = 0.05
 """Part of a usual run time between looks at least, where that is less than half of the advice."""
 EAGER_ENOUGH = 10.0
 EAGER, FIRST_EAGER = 0.07, 1.0 / 3.0
