@@ -1,5 +1,6 @@
 """When to look at a running task again."""
 
+import functools
 import heapq
 import json
 import math
@@ -55,6 +56,12 @@ def taught(course, duration, count=50):
     return course
 
 
+@functools.cache
+def after_a_minute():
+    """A course that knows tasks of 60 s; not to be told anything."""
+    return taught(Schedule().course(KIND), 60, 20)
+
+
 # --- bounds ----------------------------------------------------------------------------------------------------
 
 
@@ -71,7 +78,7 @@ def test_the_callers_own_bounds_hold(age, shortest, more, mark, duration):
 @given(AGES, MARKS, st.sampled_from([None, 3.0, 900.0]))
 def test_advice_may_be_left_but_not_far(age, mark, awaited):
     """Advice is gone below by half at most for tasks of a minute, and no id is ever left alone for over 11 minutes."""
-    course = taught(Schedule().course(KIND), 60, 20)
+    course = after_a_minute()
     least = 2.5 if awaited is None else SHORTEST_EAGER
     assert least <= course.interval(age, mark, RNG, awaited=awaited) <= LONGEST_EVER * (1 + JITTER)
 
