@@ -168,6 +168,10 @@ class Seen:
         bins = self.refused if refused else self.let_in
         return sum(bins.get(second, 0) for second in range(int(start), int(end)))
 
+    def count_creates(self, start: float, end: float) -> int:
+        """How many creates were let in."""
+        return sum(start <= at < end for at in self.let_in_creates)
+
     def mean_running(self, start: float, end: float) -> float:
         """Mean number of tasks running."""
         total, last, count = 0.0, start, 0
@@ -186,11 +190,14 @@ class Simulation:
 
     Args:
         scenario: What to run.
-        policy: Makes the policy of a client from its source of jitter.
+        policy: Makes the policy of a client from its source of jitter; by default the limiter's.
+        patient: Whether a refused create waits with the policy; else each refused request backs off by itself.
     """
 
-    def __init__(self, scenario: Scenario, policy: Callable[[random.Random], Policy] | None = None) -> None:
-        self.scenario, self.seen = scenario, Seen()
+    def __init__(
+        self, scenario: Scenario, policy: Callable[[random.Random], Policy] | None = None, *, patient: bool = True
+    ) -> None:
+        self.scenario, self.seen, self._patient = scenario, Seen(), patient
         self._rng = random.Random(scenario.seed)
         make = policy or (lambda rng: Admission(Limits(), rng))
         self.clients: list[Policy] = [make(random.Random(scenario.seed + i)) for i in range(scenario.clients)]
@@ -332,12 +339,13 @@ class Simulation:
     def _refuses(self, client: int, ticket: Ticket) -> None:
         policy, task = self.clients[client], ticket.owner
         decision = policy.refused(ticket, self.now, wait=self.scenario.retry_after)
-        if ticket.kind is CREATE:
-            self._at(self.now + getattr(decision, "again", 0.0), self._ask, client, CREATE, task)
-        else:
+        wait = 0.0
+        if not self._patient:
+            wait = max(self.scenario.retry_after or 0.0, backoff(task.refusals, self._rng, first=0.5, cap=8.0))
+        elif ticket.kind is POLL:
             wait = max(decision.pause, backoff(task.refusals, self._rng, cap=8.0))
-            task.refusals += 1
-            self._at(self.now + wait, self._ask, client, POLL, task)
+        task.refusals += 1
+        self._at(self.now + wait, self._ask, client, ticket.kind, task)
         self._pump(client)
 
     def _fails(self, client: int, ticket: Ticket) -> None:

@@ -4,26 +4,27 @@ A refusal adjusts exactly one controller (`controllers.attribute`). Polls get fo
 when both wait: running work drains, and neither starves.
 """
 
-import enum
 import itertools
 import math
 import random
 from collections import deque
-from typing import Any
-
-import attrs
 
 from .controllers import LADDER, Controller, Evidence, attribute
 from .pace import Pace
 from .policies import Limits
 from .retry import backoff
 from .slots import Slots
+from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket, Trial
 from .window import Window
+
+__all__ = ["Admission", "Decision", "Kind", "Ticket"]
 
 BLINK = 0.1
 """First pause after a refused poll, in seconds; doubles while the pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
-"""Longest pause of our own choice: full speed is back soon after an outage or storm ends."""
+"""Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
+LONGEST_OUTAGE = 30.0
+"""The same after failures: an outage of ten minutes costs some twenty requests."""
 MANY, SHORT_TRIAL = 10.0, 0.25
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear."""
@@ -34,69 +35,6 @@ DOUBT = 10.0
 POLLS_PER_CREATE = 4
 START, CREATES_START = 40.0, 10.0
 """Untested requests and creates per second: accounts allow few, and each in flight beyond that is a refusal."""
-
-
-class Kind(enum.StrEnum):
-    """What wants to go."""
-
-    POLL = "poll"
-    """Any free call to the gateway."""
-    CREATE = "create"
-    TRANSFER = "transfer"
-    """A file up or down: it takes minutes and mostly goes to another host, so only its number is limited."""
-
-
-POLL, CREATE, TRANSFER = Kind.POLL, Kind.CREATE, Kind.TRANSFER
-
-
-class Ticket:
-    """Leave to send one request, or a place in the queue for it; given back by exactly one of the endings.
-
-    Args:
-        kind: What wants to go.
-        now: When it goes.
-        in_flight: Requests in flight then, itself included; 0 while it waits.
-    """
-
-    __slots__ = ("in_flight", "key", "kind", "owner", "sent_at", "waiter")
-
-    def __init__(self, kind: Kind, now: float = 0.0, in_flight: int = 0) -> None:
-        self.kind = kind
-        self.sent_at = now
-        self.in_flight = in_flight
-        self.key = ""  # of its slot, for a create
-        self.waiter: Any = None  # of the async door, to wake its owner
-        self.owner: Any = None  # the task that waits
-
-    @property
-    def granted(self) -> bool:
-        """Whether it may be sent."""
-        return self.in_flight > 0
-
-
-@attrs.define
-class Trial:
-    """The experiment that a refused create begins: back off, try one create, see."""
-
-    count: int
-    """Tasks of ours running at the refusal."""
-    began: float
-    same_count: bool
-    """Whether about as many ran at the refusal before."""
-    refusals: int = 0
-    finished: int = 0
-    polls_refused: bool = False
-    ticket: Ticket | None = None
-    """Its create in flight."""
-
-
-@attrs.frozen
-class Decision:
-    """What a refusal led to: who was adjusted, the pause in seconds, and whether a lone create should give up."""
-
-    cause: Controller
-    pause: float
-    hopeless: bool = False
 
 
 class Admission:
@@ -255,7 +193,9 @@ class Admission:
         if ticket.sent_at >= self._cut_at:  # what was sent before the last refusal proves nothing about what is now
             self.pace.got_through += 1
             self._pause_step = 0
-            self._one_at_a_time = False
+            if self._one_at_a_time:
+                self._one_at_a_time = False
+                self.pace.resumed(now)
 
     def accepted(self, ticket: Ticket, task_id: str, now: float) -> None:
         """A create was accepted: its slot goes to the task, and what was on trial is decided."""
@@ -307,6 +247,8 @@ class Admission:
                     self.pace.undo()
                 rate = self.pace.per_second(now)
                 self.window.refused(ticket.in_flight, now, pause=pause, per_second=rate)
+                if pause:
+                    self.pace.rest(now + pause)
         self._cut_at = now
         self._pause(pause, now)
         return Decision(cause, pause)
@@ -316,7 +258,10 @@ class Admission:
             self.pace.prolong(resumes)
             return
         self.window.doubt(ticket.in_flight)
-        if self.pace.cut(now, resumes):  # the last one was no help: how many were in flight has to be learned anew
+        ahead = ticket.in_flight - 1
+        if self.pace.cut(
+            now, resumes, sent=ticket.sent_at, ahead=ahead
+        ):  # the last one was no help: how many were in flight has to be learned anew
             self.window.safe = 1
             self._in_doubt_until = resumes + DOUBT
 
@@ -383,7 +328,7 @@ class Admission:
             self.window.timed_out(now)
         self._failures += 1
         if self._failures >= OUTAGE:
-            self._pause(backoff(self._failures - OUTAGE, self._rng, cap=LONGEST_PAUSE), now)
+            self._pause(backoff(self._failures - OUTAGE, self._rng, cap=LONGEST_OUTAGE), now)
 
     def unused(self, ticket: Ticket, now: float) -> None:
         """Nothing was sent after all."""

@@ -21,10 +21,10 @@ HOLD, RARE = 10.0, 85.0
 LONGEST_HOLD = 600.0
 PER_PAUSE = 45.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
-BELOW_WINDOW, BELOW_BUCKET = 0.986, 0.99
-AGAIN = 1.2, 4.0
-"""A refusal sooner after sending went on shows that the last cut was not enough; one between the two, that so little
-too much is saved up: a second's window would have forgotten it."""
+BELOW_WINDOW, BELOW_BUCKET, ONE_OF_FEW = 0.986, 0.99, 0.4
+AGAIN = 2.1
+"""A refusal sooner after sending went on shows that the last cut was not enough; a later one, though the pace has not
+climbed, that so little too much is saved up: a second's window would have forgotten it."""
 FAR = 1.15
 """A bucket refuses closer than this to what it allows, unless it has saved up for long or was enlarged."""
 CHEAP = 40.0
@@ -49,6 +49,7 @@ class Pace:
         "_again",
         "_as_bucket",
         "_before",
+        "_climbed",
         "_gap",
         "_hold",
         "_known_since",
@@ -81,6 +82,7 @@ class Pace:
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken = self._again = 0
+        self._climbed: float | None = None  # what got through per second before the last refusal, if that ended a climb
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
         self._trail: deque[tuple[float, int, float]] = deque(maxlen=12)
         self._as_bucket, self._patience, self._was_window = 0, 1, False
@@ -116,7 +118,7 @@ class Pace:
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
-            return self.rate * 2.0 ** (elapsed / DOUBLING)
+            return self.rate * math.pow(2.0, elapsed / DOUBLING)
         haste = min(max(self._hold / HOLD, 0.3), 1.0)  # a young estimate is no good one
         climbed = max(self._used - self._hold, 0.0) / haste
         return self._level * (1.0 + GENTLE * climbed + (climbed / CLIMB) ** 4)
@@ -125,30 +127,33 @@ class Pace:
         """How many got through in the last second."""
         return self._last_second(now)[0]
 
-    def cut(self, now: float, resumes: float) -> bool:
+    def cut(self, now: float, resumes: float, *, sent: float | None = None, ahead: int = 0) -> bool:
         """A refusal of a request sent at this pace; True if it comes so soon that the last cut was no help.
 
         Args:
             now: Time of the refusal.
             resumes: When sending goes on.
+            sent: When the request went.
+            ahead: Requests in flight then: some are not answered yet and were let in before it.
         """
+        sent = now if sent is None else sent
         through = self.got_through - self._refused_with
         if self._level is not None and not through:
             self.prolong(resumes)
             return False
-        level = max(self._allowed(through, now), 0.02)
+        level = max(self._allowed(through, now, sent, ahead), 0.02)
         # As long as an estimate is young it is tested soon, then ever more rarely.
         lasting = max(HOLD, min(RARE / level, RARE), PER_PAUSE * (resumes - now))
         if not self._again:
             self._before = (self._level, self._hold, self.rate)
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
-            self._known_since = now
-        young = max(3.0 * (now - self._known_since), 1.0, 8.0 * (resumes - now))
+            self._known_since = sent
+        young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * (resumes - now))
         self._hold = min(young, lasting, LONGEST_HOLD)
         self._level, self._used = level, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
-        self._refused_at, self._resumed_at, self._refused_with = now, resumes, self.got_through
+        self._refused_at, self._resumed_at, self._refused_with = sent, resumes, self.got_through
         self._stepped_at, self._taken, self._step_at = resumes, 0, resumes + max(STEP, 2.0 / level)
         self.set(level)
         return self._again > 0
@@ -156,6 +161,15 @@ class Pace:
     def prolong(self, resumes: float) -> None:
         """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""
         self._resumed_at = self.next_at = max(self.next_at, resumes)
+
+    def rest(self, resumes: float) -> None:
+        """Nothing goes for a while, for somebody else's fault: what is counted begins anew."""
+        self._trail.clear()
+        self._resumed_at = self.next_at = max(self.next_at, resumes)
+
+    def resumed(self, now: float) -> None:
+        """What went first after a pause got through: now the others follow."""
+        self._resumed_at = max(self._resumed_at, now)
 
     def undo(self) -> None:
         """The last cuts were somebody else's fault."""
@@ -165,20 +179,22 @@ class Pace:
             self.set(rate)
             self._before = None
 
-    def _allowed(self, through: int, now: float) -> float:
+    def _allowed(self, through: float, now: float, sent: float, ahead: int) -> float:
         """Where to go on: just below what the account allows, by what is known of it now."""
         counted, rate = self._last_second(now)
         if self._level is None:
-            return min(max(counted, self.rate / 4.0), BELOW_WINDOW * self.rate)
-        soon, late = max(AGAIN[0], 2.5 / self.rate), max(AGAIN[1], 8.0 / self.rate)
-        whole, used = now - self._refused_at, max(now - self._resumed_at, 1e-3)
+            return min(max(counted + ahead, self.rate / 4.0), self._margin() * self.rate)
+        soon = max(AGAIN, 2.5 / self.rate)
+        whole, used = sent - self._refused_at, max(sent - self._resumed_at, 1e-3)
         holding = self._used <= self._hold
         self._again = self._again + 1 if used < soon and holding else 0
+        climbed, self._climbed = self._climbed, None if holding else through / used
+        if holding:
+            through = max(through, min(through + ahead, self.rate * used))
         if used < soon and holding:
-            measured = through / max(used, min(whole, 1.0))
-            return min(max(measured, self.rate / 3.0), self.rate) * BELOW_WINDOW ** (2 ** min(self._again - 1, 4))
-        below = BELOW_WINDOW * min(rate, counted + math.sqrt(counted) + 1.0)
-        if used < late and holding and not self._as_bucket:
+            return self._no_help(through / max(used, min(whole, 1.0)), climbed)
+        below = self._margin() * min(rate, counted + math.sqrt(counted) + 1.0)
+        if holding and not self._as_bucket:
             self._take_for_bucket()
             spent = whole if whole - used < 0.5 else math.sqrt(whole * used)
             return self._between((through - 0.5) / spent, below)
@@ -191,11 +207,22 @@ class Pace:
         self._was_window = True
         return below
 
+    def _no_help(self, measured: float, climbed: float | None) -> float:
+        """The last cut was too small; one after the other they grow."""
+        if climbed is not None and FAR * climbed < self.rate:  # a bucket, emptied by the climb before
+            self._take_for_bucket()
+            measured = climbed
+        return min(max(measured, self.rate / 3.0), self.rate) * math.pow(self._margin(), 2 ** min(self._again - 1, 4))
+
     def _between(self, measured: float, below: float) -> float:
         """For a bucket: what it was seen to allow, and the more above that the cheaper a refusal is."""
         measured = max(measured, self.rate / 3.0)
         part = 0.5 if below > FAR * measured else min(self.rate / CHEAP, 0.5)
-        return min(measured ** (1.0 - part) * below**part, self.rate)
+        return min(measured * math.pow(below / measured, part), self.rate)
+
+    def _margin(self) -> float:
+        """How far below a window's count to stay: of few requests, one more or less is much."""
+        return min(BELOW_WINDOW, 1.0 - min(ONE_OF_FEW / self.rate, 0.04))
 
     def _take_for_bucket(self) -> None:
         if self._was_window:

@@ -1,0 +1,266 @@
+"""Families of accounts with hidden limits, drawn by a seed, and what is asked of whoever runs behind them. Pure."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+
+import attrs
+from account import Changing, Scenario, Seen, over
+
+WARM = 30
+"""Seconds until a rate must have been found."""
+SOON = 20
+"""Seconds in which a changed rate must have been found."""
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """How a run went; None for what does not apply.
+
+    Args:
+        share: Let in, of what was allowed, in the worst window of 30 s.
+        refused: Refused part of the requests after the first 30 s.
+        running: Mean running of what was allowed, from two task times on.
+        refused_creates: Refused creates per task time then, or per fiftieth of the creates where that is more.
+        adapted: Seconds (rate) or task times (running) until a changed limit was used to nine tenths.
+        fair: The smallest client's part of what its fair share is.
+        requests: Requests against the same run without an outage.
+        unfinished: Tasks that did not finish in time.
+        good: Whether all that was asked holds.
+    """
+
+    share: float | None = None
+    refused: float | None = None
+    running: float | None = None
+    refused_creates: float | None = None
+    adapted: float | None = None
+    fair: float | None = None
+    requests: float | None = None
+    unfinished: int = 0
+    good: bool = False
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def between(rng: random.Random, low: float, high: float) -> float:
+    """Drawn evenly on a logarithmic scale."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def rate(rng: random.Random, *, retry_after: float | None = None, factor: float | None = None) -> Scenario:
+    """Ids looked at more often than a hidden rate allows; it may change at some moment."""
+    allowed = round(between(rng, 5, 500))
+    style = rng.choice(["bucket", "bucket", "fixed", "sliding"])
+    changes: Changing = ((0.0, allowed),)
+    if factor is not None:
+        changes += ((rng.uniform(60, 75), allowed * factor),)
+    most = max(value for _, value in changes)
+    return Scenario(
+        name=f"{style}, {allowed}/s",
+        rate=changes,
+        style=style,
+        burst=between(rng, 0.2, 5.0),
+        retry_after=retry_after,
+        latency=(min(between(rng, 0.02, 0.2), 24.0 / most), 0.2, 0.2),  # 64 connections must do
+        followed=int(2.2 * most) + 8,
+        interval=1.0,
+        until=150.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
+def concurrency(rng: random.Random, *, retry_after: float | None = None, factor: float | None = None) -> Scenario:
+    """The same with a hidden number of requests at once."""
+    allowed = round(between(rng, 1 if factor is None else 4, 50 if factor is None else 30))
+    took = between(rng, 0.05, 1.0)
+    changes: Changing = ((0.0, allowed),)
+    if factor is not None:
+        changes += ((rng.uniform(60, 75), round(allowed * factor)),)
+    return Scenario(
+        name=f"{allowed} at once, {took:.2f} s each",
+        concurrency=changes,
+        retry_after=retry_after,
+        latency=(took, 0.2, 0.0),
+        followed=int(3 * max(value for _, value in changes) / took) + 10,
+        interval=1.0,
+        until=150.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
+def running(
+    rng: random.Random,
+    *,
+    seconds: tuple[float, float] = (20.0, 120.0),
+    retry_after: float | None = None,
+    factor: float | None = None,
+) -> Scenario:
+    """More tasks than a hidden number may run at once."""
+    allowed = round(between(rng, 1 if factor is None else 4, 200 if factor is None else 100))
+    median = between(rng, *seconds)
+    changes: Changing = ((0.0, allowed),)
+    if factor is not None:
+        changes += ((6.3 * median, round(allowed * factor)),)
+    return Scenario(
+        name=f"{allowed} running, {median:.0f} s",
+        running=changes,
+        retry_after=retry_after,
+        tasks=(int(max(value for _, value in changes) * 16 + 5), median, rng.choice([0.0, 0.35])),
+        until=12 * median + 60,
+        seed=rng.randrange(1 << 30),
+    )
+
+
+def both(rng: random.Random) -> Scenario:
+    """A number of tasks, and a rate that creates and looks share: a tenth more than both need."""
+    scenario = running(rng, seconds=(20.0, 60.0))
+    count, median = scenario.running[0][1], scenario.tasks[1]
+    allowed = max(4.0, round(1.1 * (count / (0.025 * median) + count / median)))
+    return attrs.evolve(scenario, rate=((0.0, allowed),), name=f"{scenario.name}, {allowed:.0f}/s")
+
+
+def apart(rng: random.Random) -> Scenario:
+    """Creates per second counted apart, and requests at once."""
+    allowed = between(rng, 5, 40)
+    return Scenario(
+        name=f"{allowed:.0f} creates/s, 8 at once",
+        creates=((0.0, allowed),),
+        concurrency=((0.0, 8),),
+        style=rng.choice(["bucket", "fixed", "sliding"]),
+        latency=(0.05, 0.2, 0.0),
+        tasks=(int(allowed * 200), 40.0, 0.35),
+        interval=20.0,
+        until=150.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
+def outage(rng: random.Random) -> Scenario:
+    """Ten minutes in which nothing answers as it should, in the middle of the work."""
+    scenario = running(rng, seconds=(30.0, 120.0))
+    begins = 4 * scenario.tasks[1]
+    count = int(scenario.running[0][1] * 10)
+    return attrs.evolve(
+        scenario, tasks=(count, *scenario.tasks[1:]), outage=(begins, begins + 600.0), until=1e6, lag=0.1
+    )
+
+
+def several(rng: random.Random) -> Scenario:
+    """Two to four processes that know nothing of each other, the later ones joining later."""
+    clients = rng.randint(2, 4)
+    scenario = attrs.evolve(rate(rng), clients=clients, joins=rng.choice([0.0, 20.0]), until=360.0)
+    allowed = max(scenario.rate[0][1], 20.0)
+    return attrs.evolve(
+        scenario, rate=((0.0, allowed),), followed=int(2.2 * allowed * clients), name=f"{clients} x {scenario.name}"
+    )
+
+
+FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
+    "rate": rate,
+    "rate, Retry-After 1 s": lambda rng: rate(rng, retry_after=1.0),
+    "rate halves": lambda rng: rate(rng, factor=0.5),
+    "rate doubles": lambda rng: rate(rng, factor=2.0),
+    "rate doubles, Retry-After 1 s": lambda rng: rate(rng, retry_after=1.0, factor=2.0),
+    "requests at once": concurrency,
+    "requests at once, Retry-After 1 s": lambda rng: concurrency(rng, retry_after=1.0),
+    "requests at once halve": lambda rng: concurrency(rng, factor=0.5),
+    "requests at once double": lambda rng: concurrency(rng, factor=2.0),
+    "running tasks": running,
+    "running tasks, Retry-After 1 s": lambda rng: running(rng, retry_after=1.0),
+    "running tasks, Retry-After 20 s": lambda rng: running(rng, seconds=(60.0, 180.0), retry_after=20.0),
+    "running tasks of 3-20 s": lambda rng: running(rng, seconds=(3.0, 20.0)),
+    "running tasks halve": lambda rng: running(rng, factor=0.5),
+    "running tasks double": lambda rng: running(rng, factor=2.0),
+    "rate and running tasks": both,
+    "creates/s and requests at once": apart,
+    "outage of 10 min": outage,
+    "several processes": several,
+}
+
+
+def draw(family: str, seed: int, count: int) -> Iterator[Scenario]:
+    """So many scenarios of a family."""
+    for i in range(count):
+        yield attrs.evolve(FAMILIES[family](random.Random(f"{family}/{seed}/{i}")), family=family)
+
+
+# --- judging ---------------------------------------------------------------------------------------------------------
+
+
+def allowance(scenario: Scenario) -> Callable[[float, float], float]:
+    """How many requests may be let in between two moments."""
+    if scenario.rate:
+        return lambda start, end: over(scenario.rate, start, end)
+    if scenario.concurrency and not scenario.creates:
+        median, sigma, way = scenario.latency
+        serving = median * math.exp(sigma * sigma / 2.0) * (1.0 - way)
+        return lambda start, end: over(scenario.concurrency, start, end) / serving
+    return lambda start, end: over(scenario.creates, start, end)
+
+
+def judge(scenario: Scenario, seen: Seen, *, plain: Seen | None = None) -> Verdict:
+    """What is asked of the run, and whether it holds.
+
+    Args:
+        scenario: What was run.
+        seen: What the account saw.
+        plain: The same without its outage.
+    """
+    left = scenario.tasks[0] + scenario.followed - seen.finished
+    if plain is not None:
+        ratio = seen.sent / plain.sent
+        return Verdict(requests=ratio, unfinished=left, good=ratio <= 1.1 and not left)
+    if scenario.running:
+        return _judge_running(scenario, seen)
+    if scenario.clients > 1:
+        return _judge_shares(scenario, seen)
+    return _judge_rate(scenario, seen)
+
+
+def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
+    allowed, end = allowance(scenario), int(scenario.until)
+    refused = seen.count(WARM, end, refused=True)
+    part = refused / max(refused + seen.count(WARM, end), 1)
+    changes = (scenario.rate or scenario.concurrency)[1:]
+    if changes:
+        begins = int(changes[0][0]) + 1
+        share = seen.count(begins + SOON, begins + SOON + 30) / allowed(begins + SOON, begins + SOON + 30)
+        spans = range(begins, end - 5)
+        adapted = next((at - begins for at in spans if seen.count(at, at + 5) >= 0.9 * allowed(at, at + 5)), math.inf)
+        return Verdict(share=share, refused=part, adapted=adapted, good=share >= 0.9)
+    count = seen.count_creates if scenario.creates else seen.count
+    share = min(count(at, at + 30) / allowed(at, at + 30) for at in range(WARM, end - 29, 10))
+    return Verdict(share=share, refused=part, good=share >= 0.95 and part <= 0.02)
+
+
+def _judge_shares(scenario: Scenario, seen: Seen) -> Verdict:
+    begins, end = 120, int(scenario.until)
+    allowed = allowance(scenario)(begins, end)
+    shares = [sum(bins.get(second, 0) for second in range(begins, end)) for bins in seen.by_client.values()]
+    share, fair = sum(shares) / allowed, min(shares) * scenario.clients / sum(shares)
+    refused = seen.count(begins, end, refused=True)
+    part = refused / (refused + sum(shares))
+    return Verdict(share=share, fair=fair, refused=part, good=share >= 0.9 and fair >= 1 / 3)
+
+
+def _judge_running(scenario: Scenario, seen: Seen) -> Verdict:
+    median = scenario.tasks[1]
+    begins, end = 2 * median, min(12 * median + 60, seen.let_in_creates[-1])
+    if scenario.running[1:]:
+        changed = scenario.running[1][0]
+        step = median / 10
+
+        def part(start: float, stop: float) -> float:
+            return seen.mean_running(start, stop) / (over(scenario.running, start, stop) / (stop - start))
+
+        adapted = next(
+            (i / 10 for i in range(50) if 0.9 <= part(changed + i * step, changed + (i + 1) * step) < 1.1), 9.9
+        )
+        share = part(changed + median, changed + 2 * median)
+        return Verdict(running=share, adapted=adapted, good=share >= 0.9)
+    share = seen.mean_running(begins, end) / (over(scenario.running, begins, end) / (end - begins))
+    refused = sum(begins <= at < end for at in seen.refused_creates)
+    may = max((end - begins) / median, 0.02 * sum(begins <= at < end for at in seen.let_in_creates))
+    good = share >= 0.95 and refused <= math.ceil(may)
+    return Verdict(running=share, refused_creates=refused / may, good=good)
