@@ -16,10 +16,12 @@ HERE = Path(__file__).resolve().parent
 LABELS = {
     "ours": "omni_async",
     "ours-told": "omni_async, rate told",
+    "ours-schedule": "omni_async, rate told, own schedule",
     "ours-journal": "omni_async, rate told, journal",
     "protocol": "floor: hand-written protocol",
     "bare": "floor: aiohttp, one heap",
     "attrs": "floor: aiohttp, one heap, cattrs",
+    "lean": "the same without a total timeout",
     "coroutines": "aiohttp, a coroutine per task",
     "openai": "openai, as installed",
     "openai-aiohttp": "openai, its aiohttp transport",

@@ -32,6 +32,7 @@ def floors() -> dict[tuple[str, str], Callable[[Run], Job]]:
     for task in ("create", "follow", "each"):
         jobs["bare", task] = lambda run: floor.one_heap(run, floor.as_dicts)
         jobs["attrs", task] = lambda run: floor.one_heap(run, floor.as_attrs)
+        jobs["lean", task] = lambda run: floor.one_heap(run, floor.as_attrs, timeout=floor.UNTIMED)
     for task in ("create", "follow"):
         jobs["coroutines", task] = lambda run: floor.coroutines(run, floor.as_dicts)
         jobs["protocol", task] = floor.protocol
@@ -43,7 +44,7 @@ def job_of(client: str, task: str, run: Run) -> Job:
     if client.startswith("ours"):
         job: Job = getattr(importlib.import_module("ours"), task)(run)
         return job
-    if client in ("bare", "attrs", "coroutines", "protocol"):
+    if client in ("bare", "attrs", "lean", "coroutines", "protocol"):
         return floors()[client, task](run)
     peers = importlib.import_module("peers")
     importlib.import_module(peers.PACKAGES[client.partition("-")[0]])
@@ -85,8 +86,10 @@ def main() -> None:
     client, _, loop = client.partition("+")
     factory = importlib.import_module("uvloop").new_event_loop if loop else asyncio.new_event_loop
     run = Run(**given)
-    if client in ("ours-told", "ours-journal"):
+    if client.startswith("ours-"):
         run.told, run.journal = UNLIMITED, client == "ours-journal"
+    if client == "ours-schedule":
+        run.interval, run.least = None, (run.interval or 1.0) / 2
     if task in ("follow", "each"):
         run.prepare()
     job = job_of(client, task, run)

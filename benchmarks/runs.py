@@ -23,6 +23,7 @@ class Run:
         port: Where the server is, on loopback.
         tasks: How many tasks.
         interval: Seconds between two looks at a task; None leaves it to the client.
+        least: For a client that plans its looks: seconds between two at the least.
         connections: Requests in flight at most, for clients that take a bound.
         told: Requests a second the client is told it may send; None lets it find out.
         waiters: For sharing: how many wait for the one task.
@@ -42,6 +43,7 @@ class Run:
     port: int
     tasks: int
     interval: float | None = 1.0
+    least: float | None = None
     connections: int = 64
     told: float | None = None
     waiters: int = 1

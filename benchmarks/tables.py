@@ -115,4 +115,4 @@ def _colour(client: str) -> str:
     name = client.partition("+")[0]
     if name.startswith("ours"):
         return OURS
-    return FLOOR if name in ("protocol", "bare", "attrs", "coroutines") else PEER
+    return FLOOR if name in ("protocol", "bare", "attrs", "lean", "coroutines") else PEER
