@@ -8,10 +8,9 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
-GRID = 900
+GRID = 2500
 NEGLIGIBLE = 1e-4
 Draw = Callable[[random.Random], float]
 Survival = Callable[[float], float]
@@ -123,11 +122,12 @@ def optimum(shape: Shape, price: float) -> tuple[float, float]:
     top = 1.0
     while shape.survival(top) > NEGLIGIBLE:
         top *= 1.05
-    ages = [top * number / GRID for number in range(GRID + 1)]
+    ages = [top * (number / GRID) ** 2 for number in range(GRID + 1)]
     alive = [shape.survival(age) for age in ages]
     area = [0.0]
-    for before, after in pairwise(alive):
-        area.append(area[-1] + 0.5 * (before + after) * top / GRID)
+    for number in range(GRID):
+        mean = 0.5 * (alive[number] + alive[number + 1])
+        area.append(area[-1] + mean * (ages[number + 1] - ages[number]))
     cost, following = [0.0] * (GRID + 1), [GRID] * (GRID + 1)
     for here in range(GRID - 1, -1, -1):
         reachable = range(here + 1, following[min(here + 1, GRID - 1)] + 1)

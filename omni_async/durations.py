@@ -101,12 +101,11 @@ class Counts:
     def surprise(self, new: "Counts", hazard: Sequence[float]) -> float:
         """How far what is new is from what was expected of it: about 1 for each group of bins if nothing changed."""
         expected = list(map(mul, new.passed, hazard))
-        return sum(
-            (seen - foreseen) ** 2 / (1.0 + foreseen * (1.0 + more / (1.0 + old)))
-            for seen, foreseen, more, old in zip(
-                *map(_groups, (new.ended, expected, new.passed, self.passed)), strict=True
-            )
-        )
+        groups = zip(*map(_groups, (new.ended, expected, new.passed, self.passed)), strict=True)
+        total = 0.0
+        for seen, foreseen, more, old in groups:
+            total += (seen - foreseen) ** 2 / (1.0 + foreseen * (1.0 + more / (1.0 + old)))
+        return total
 
 
 NOTHING = Counts([0.0] * BINS, [0.0] * BINS)
@@ -142,7 +141,7 @@ class Durations:
     def _forget_news(self) -> None:
         """Of each bin: who ended in it, who came into it less who was last seen in it, and what part those missed."""
         self._left, self._entered, self._part = [0.0] * BINS, [0.0] * BINS, [0.0] * BINS
-        self._news = 0
+        self._news = 0.0
 
     # --- what looks tell ---------------------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class Durations:
             part[first] += first - low
             entered[last] -= 1.0
             part[last] += high - last
-            self._news += 1
+            self._news += 1.0
         return self._news >= self._due
 
     def ended(self, since: float, age: float, *, told: float | None = None) -> bool:
