@@ -76,9 +76,8 @@ def verdict(rows: list[dict[str, Any]]) -> str:
         for row in done
         if row["client"].startswith("ours")
     ]
-    return "\n".join(
-        [f"CPU per finished task of the best peer, {best['label']} with {best['tasks']:,} tasks, is", *told]
-    )
+    first = f"CPU per finished task of the best peer, {best['label']} with {best['tasks']:,} tasks, is"
+    return "\n".join([first, *told])
 
 
 def main() -> None:
