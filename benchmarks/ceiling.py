@@ -1,6 +1,6 @@
 """What the loopback server can answer: requests a second, so that one can tell it is not what limits a client.
 
-    python benchmarks/ceiling.py [--seconds 3] [--connections 64] [--json FILE]
+    python benchmarks/ceiling.py [--seconds 3] [--connections 64] [--json FILE] [--plot FILE.png]
 
 Plain blocking sockets, one request in flight on each, all sent and then all received: as little work for the loader as
 Python allows, one request a packet as from a client. Loader and server have a core each.
@@ -15,7 +15,7 @@ from typing import Any
 
 from arena import HERE, Server, child
 from runs import KEY
-from tables import parser_of, save, shown, table
+from tables import bars, parser_of, save, shown, table
 
 HEADERS = "host: 127.0.0.1\r\nuser-agent: omni-async/0.1.0 Python/3.11 aiohttp/3.14.5\r\naccept: application/json\r\n"
 REQUEST = "GET {path} HTTP/1.1\r\n" + HEADERS + f"accept-encoding: gzip\r\nauthorization: Bearer {KEY}\r\n\r\n"
@@ -60,7 +60,7 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     figures = json.loads(told)
     cpu = server.counts["server_cpu"]
     rate = {"rate": figures["requests"] / figures["wall"], "us": 1e6 * cpu / figures["requests"]}
-    return {"label": name, **figures, **server.counts, **rate, "busy": cpu / figures["wall"]}
+    return {"client": name, "label": name, **figures, **server.counts, **rate, "busy": cpu / figures["wall"]}
 
 
 def main() -> None:
@@ -77,6 +77,7 @@ def main() -> None:
     print(f"the loopback server's ceiling, {given.connections} connections, one request in flight on each")
     print(table(COLUMNS, rows))
     save(given.json, rows=rows)
+    bars(given.plot, rows, key="rate", title="Requests a second that the loopback server answers", log=False)
 
 
 if __name__ == "__main__":

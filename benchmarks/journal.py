@@ -1,6 +1,7 @@
 """What the journal costs: durable submissions a second, and its share of a submit's CPU.
 
-    python benchmarks/journal.py [--seconds 3] [--commit 0.002] [--submits 3000] [--pairs 7] [--json FILE]
+    python benchmarks/journal.py [--seconds 3] [--commit 0.002] [--submits 3000] [--pairs 7]
+                                 [--json FILE] [--plot FILE.png]
 
 First table: an intent and an answer, each durable before the next step, by so many submits in flight, on a disk whose
 commit takes `--commit` seconds (the rest is slept after SQLite's own commit): this journal, beside what one would write
@@ -20,6 +21,8 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+from tables import bars, parser_of, save
 
 from omni_async import Limits, OmniClient, PollPolicy
 from omni_async.journal import Answer, Intent, Ledger, SqliteJournal
@@ -184,21 +187,26 @@ def share(count: int, pairs: int) -> dict[str, list[float]]:
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--commit", type=float, default=0.002)
     parser.add_argument("--submits", type=int, default=3000)
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child[0], int(given.child[1]), given.submits)
         return
     SlowLedger.takes = given.commit
-    figures = {"throughput": throughput(given.seconds), "cpu": share(given.submits, given.pairs)}
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    rates = throughput(given.seconds)
+    save(given.json, throughput=rates, cpu=share(given.submits, given.pairs))
+    ways = (("ours", "ours", "this journal"), ("plain", "bare", "a commit each"))
+    rows = [
+        {"client": client, "label": f"{words}, {in_flight} in flight", "rate": rate[way]}
+        for in_flight, rate in rates.items()
+        for way, client, words in ways
+    ]
+    bars(given.plot, rows, key="rate", title=f"Durable submissions a second, a commit takes {given.commit * 1e3:g} ms")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A long sheet until its first create: every row checked, and all of them entered into the journal in one transaction.
 
-    python benchmarks/staging.py [--rows 1000000] [--json FILE]
+    python benchmarks/staging.py [--rows 1000000] [--json FILE] [--plot FILE.png]
 
 As a file, on stdin, and as CSV, each in a process of its own with its peak memory; beside it what one would write by
 hand with the same library: every line decoded, made a `VideoRequest`, checked by the client, inserted into a table.
@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from tables import bars, parser_of, save
 
 from omni_async import OmniClient, Submitted, VideoRequest
 from omni_async.batch import Batch, Bounds
@@ -111,9 +113,8 @@ def measure(way: str, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -129,8 +130,13 @@ def main() -> None:
             per_row = told["seconds"] / given.rows * 1e6
             print(f"{way:9}{told['seconds']:9.1f}{per_row:10.1f}{told['peak_mib']:7.0f} MiB")
     print(f"file / by hand: {figures['file']['seconds'] / figures['by hand']['seconds']:.2f}")
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    save(given.json, ways=figures)
+    rows = [
+        {"client": "bare" if way == "by hand" else "ours", "label": way, "seconds": told["seconds"]}
+        for way, told in figures.items()
+    ]
+    title = f"Seconds until the first create of {given.rows:,} rows is answered (less is better)"
+    bars(given.plot, rows, key="seconds", title=title, form=".1f", log=False)
 
 
 if __name__ == "__main__":

@@ -17,16 +17,28 @@ WITH_PEERS = all(importlib.util.find_spec(module) for module in MODULES)
 needs_peers = pytest.mark.skipif(not WITH_PEERS, reason="the peers' SDKs are not installed (extra: bench)")
 
 
+def printed_and_told(path, script, *words):
+    """Runs a command in a small form; gives what it printed and what it wrote."""
+    line = [sys.executable, str(BENCHMARKS / script), *map(str, words), "--json", str(path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(path.read_text("utf-8"))
+    assert document["machine"]["python"]
+    return done.stdout, document
+
+
+@pytest.fixture
+def run_plainly(tmp_path):
+    """Runs a command in a small form; gives what it wrote."""
+    return lambda script, *words: printed_and_told(tmp_path / "told.json", script, *words)[1]
+
+
 @pytest.fixture
 def run(tmp_path):
-    """Runs a command in a small form; gives its rows by their label's client, and what it printed."""
+    """Runs a command in a small form; gives its rows, each of which it printed, and what it printed."""
 
     def command(script, *words):
-        told = tmp_path / "told.json"
-        line = [sys.executable, str(BENCHMARKS / script), *map(str, words), "--json", str(told)]
-        printed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-        document = json.loads(told.read_text("utf-8"))
-        assert document["machine"]["python"]
+        printed, document = printed_and_told(tmp_path / "told.json", script, *words)
         for row in document["rows"]:
             assert row["label"] in printed
         return document["rows"], printed
@@ -157,3 +169,16 @@ def test_a_plot_is_drawn(run, tmp_path):
     """`--plot` leaves a picture."""
     run("polling.py", "--pairs", 1, "--tasks", 5, "--looks", 2, "--plot", tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_journal_is_measured(run_plainly):
+    """Submissions a second at each number in flight, and what of a submit's CPU is the journal's."""
+    told = run_plainly("journal.py", "--seconds", 0.05, "--submits", 20, "--pairs", 1, "--commit", 0)
+    assert all(rate["ours"] > 0 and rate["plain"] > 0 for rate in told["throughput"].values())
+    assert len(told["cpu"]["journal"]) == len(told["cpu"]["none"]) == 1
+
+
+def test_staging_is_measured(run_plainly):
+    """Each way to read a sheet comes to its first create."""
+    told = run_plainly("staging.py", "--rows", 200)
+    assert set(told["ways"]) >= {"file", "by hand"}
