@@ -228,7 +228,7 @@ def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
         share = seen.count(begins + SOON, begins + SOON + 30) / allowed(begins + SOON, begins + SOON + 30)
         spans = range(begins, end - 5)
         adapted = next((at - begins for at in spans if seen.count(at, at + 5) >= 0.9 * allowed(at, at + 5)), math.inf)
-        return Verdict(share=share, refused=part, adapted=adapted, good=share >= 0.9)
+        return Verdict(share=share, refused=part, adapted=adapted, good=share >= 0.9 and part <= 0.05)
     count = seen.count_creates if scenario.creates else seen.count
     share = min(count(at, at + 30) / allowed(at, at + 30) for at in range(WARM, end - 29, 10))
     return Verdict(share=share, refused=part, good=share >= 0.95 and part <= 0.02)
@@ -247,6 +247,8 @@ def _judge_shares(scenario: Scenario, seen: Seen) -> Verdict:
 def _judge_running(scenario: Scenario, seen: Seen) -> Verdict:
     median = scenario.tasks[1]
     begins, end = 2 * median, min(12 * median + 60, seen.let_in_creates[-1])
+    refused = sum(begins <= at < end for at in seen.refused_creates)
+    may = max((end - begins) / median, 0.02 * sum(begins <= at < end for at in seen.let_in_creates))
     if scenario.running[1:]:
         changed = scenario.running[1][0]
         step = median / 10
@@ -258,9 +260,8 @@ def _judge_running(scenario: Scenario, seen: Seen) -> Verdict:
             (i / 10 for i in range(50) if 0.9 <= part(changed + i * step, changed + (i + 1) * step) < 1.1), 9.9
         )
         share = part(changed + median, changed + 2 * median)
-        return Verdict(running=share, adapted=adapted, good=share >= 0.9)
+        good = share >= 0.9 and refused <= 2 * math.ceil(may)
+        return Verdict(running=share, adapted=adapted, refused_creates=refused / may, good=good)
     share = seen.mean_running(begins, end) / (over(scenario.running, begins, end) / (end - begins))
-    refused = sum(begins <= at < end for at in seen.refused_creates)
-    may = max((end - begins) / median, 0.02 * sum(begins <= at < end for at in seen.let_in_creates))
     good = share >= 0.95 and refused <= math.ceil(may)
     return Verdict(running=share, refused_creates=refused / may, good=good)

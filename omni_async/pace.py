@@ -188,11 +188,12 @@ class Pace:
         whole, used = sent - self._refused_at, max(sent - self._resumed_at, 1e-3)
         holding = self._used <= self._hold
         self._again = self._again + 1 if used < soon and holding else 0
-        climbed, self._climbed = self._climbed, None if holding else through / used
+        if not self._again:
+            self._climbed = None if holding else through / used
         if holding:
             through = max(through, min(through + ahead, self.rate * used))
         if used < soon and holding:
-            return self._no_help(through / max(used, min(whole, 1.0)), climbed)
+            return self._no_help(through / max(used, min(whole, 1.0)))
         below = self._margin() * min(rate, counted + math.sqrt(counted) + 1.0)
         if holding and not self._as_bucket:
             self._take_for_bucket()
@@ -207,11 +208,11 @@ class Pace:
         self._was_window = True
         return below
 
-    def _no_help(self, measured: float, climbed: float | None) -> float:
+    def _no_help(self, measured: float) -> float:
         """The last cut was too small; one after the other they grow."""
-        if climbed is not None and FAR * climbed < self.rate:  # a bucket, emptied by the climb before
-            self._take_for_bucket()
-            measured = climbed
+        if self._again > 1 and self._climbed is not None and FAR * self._climbed < self.rate:
+            self._take_for_bucket()  # it was full, and is empty since the climb before
+            measured = self._climbed
         return min(max(measured, self.rate / 3.0), self.rate) * math.pow(self._margin(), 2 ** min(self._again - 1, 4))
 
     def _between(self, measured: float, below: float) -> float:

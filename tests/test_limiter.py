@@ -146,6 +146,46 @@ async def test_a_cancelled_look_or_create_leaks_nothing(phase):
                 assert idle(client.limiter)
 
 
+# --- waking up ---------------------------------------------------------------------------------------------------
+
+
+class Counting(Limiter):
+    """A limiter that counts how often it looks whom to let go."""
+
+    looks = 0
+
+    def _pump(self):
+        self.looks += 1
+        super()._pump()
+
+
+async def test_a_crowd_costs_no_more_per_request_than_a_few():
+    """With a thousand waiting, each that goes costs two looks at most: one for its time, one for its end."""
+    limiter = Counting(Limits(requests_per_second=100.0))
+
+    async def one():
+        limiter.passed(await limiter.acquire(Kind.POLL))
+
+    crowd = [asyncio.ensure_future(one()) for _ in range(1000)]
+    await anyio.sleep(5)
+    before, gone = limiter.looks, sum(task.done() for task in crowd)
+    await asyncio.wait(crowd)
+    assert limiter.looks - before <= 2 * (1000 - gone) + 10
+    assert idle(limiter)
+
+
+async def test_a_timer_that_is_due_earlier_is_left_alone():
+    """An ending while others wait for their time looks, and arms nothing anew."""
+    limiter = Limiter(Limits(requests_per_second=1.0))
+    ticket = await limiter.acquire(Kind.POLL)
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.POLL))
+    await anyio.sleep(0.1)
+    timer = limiter._timer
+    limiter.passed(ticket)
+    assert limiter._timer is timer
+    limiter.passed(await waiting)
+
+
 # --- max_wait ----------------------------------------------------------------------------------------------------
 
 

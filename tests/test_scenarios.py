@@ -121,11 +121,14 @@ def ideal(seen, task_seconds):
     ],
 )
 async def test_behind_a_hidden_rate(gateway, task_seconds, poll, scenario):
-    """200 tasks finish within 1.3 times the ideal, with at most 5 % of requests refused."""
+    """200 tasks finish within 1.15 times the ideal, and 2 % of requests are refused.
+
+    Over a long way 5 %: what goes before the first refusal is back counts in a run that takes 12 s.
+    """
     seen = await run(videos, gateway, poll, task_seconds=task_seconds, requests_per_second=RATE, **scenario)
     assert seen.ledger.refused.total() > 0 or task_seconds == 90
-    assert seen.refused_share <= 0.05
-    assert seen.seconds <= 1.3 * ideal(seen, task_seconds)
+    assert seen.refused_share <= (0.02 if scenario.get("latency", 0.0) < 0.1 else 0.05)
+    assert seen.seconds <= 1.15 * ideal(seen, task_seconds)
 
 
 # --- a hidden five running tasks ---------------------------------------------------------------------------------
@@ -147,13 +150,23 @@ async def test_behind_a_hidden_rate(gateway, task_seconds, poll, scenario):
     ],
 )
 async def test_behind_a_hidden_number_of_running_tasks(gateway, task_seconds, poll, scenario):
-    """40 submits nobody waits for all return; at least 4.5 of 5 run on average, at most 20 creates are refused."""
+    """40 submits nobody waits for all return; 4.75 of 5 run on average, and 16 creates are refused at most.
+
+    Where finishes are looked for ten times a task only, what is lost is the lag: 4.5.
+    """
     seen = await run(submits(40), gateway, poll, task_seconds=task_seconds, running_tasks=SLOTS, **scenario)
     ledger = seen.ledger
     assert len(ledger.charges) == 40
-    assert ledger.mean_running(2 * task_seconds, ledger.charges[-1].at) >= 4.5
-    assert ledger.refused["create"] <= 20
-    assert ledger.requests["create"] <= 60
+    assert ledger.mean_running(2 * task_seconds, ledger.charges[-1].at) >= (4.75 if task_seconds != 5 else 4.5)
+    assert ledger.refused["create"] <= 16
+    assert ledger.requests["create"] <= 56
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_tasks_that_end_together_cost_no_refusals(seed):
+    """Exact 90 s tasks come in waves, whatever the jitter: a refused create per task time, and those that found it."""
+    seen = await run(submits(40), task_seconds=90, running_tasks=SLOTS, seed=seed)
+    assert seen.ledger.refused["create"] <= seen.seconds / 90 + 8
 
 
 async def test_a_known_number_of_running_tasks_is_never_exceeded():
@@ -182,8 +195,8 @@ async def test_a_known_number_of_running_tasks_is_never_exceeded():
     ],
 )
 async def test_behind_hidden_creates_per_second(gateway, scenario):
-    """400 creates of 90 s tasks take at most 1.3 times what the account allows."""
+    """400 creates of 90 s tasks take 1.3 times what the account allows at most, and 2 % of requests are refused."""
     seen = await run(submits(400), gateway, task_seconds=90, creates_per_second=CREATES_PER_SECOND, **scenario)
     assert len(seen.ledger.charges) == 400
     assert seen.seconds <= 1.3 * 400 / CREATES_PER_SECOND
-    assert seen.refused_share <= 0.05
+    assert seen.refused_share <= 0.02

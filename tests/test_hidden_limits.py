@@ -1,0 +1,130 @@
+"""The promises about limits that are found, on accounts drawn from families, in virtual time and without a loop.
+
+`benchmarks/limits.py` prints the same figures for as many draws as one likes.
+"""
+
+import math
+import statistics
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+from account import Meter, Scenario, Simulation
+from hidden import draw, judge
+
+SEED, DRAWS = 3, 5
+
+
+def verdicts(family):
+    """What came of some draws."""
+    return [judge(scenario, Simulation(scenario).run()) for scenario in draw(family, SEED, DRAWS)]
+
+
+# --- the account itself ------------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["bucket", "fixed", "sliding"]),
+    st.integers(1, 50),
+    st.floats(0.0, 3.0),
+    st.lists(st.floats(0.001, 0.5), max_size=300),
+)
+def test_a_meter_lets_in_what_it_allows(style, rate, burst, gaps):
+    """No stretch of time sees more than the rate, and what the style lets through at once."""
+    meter, now, times = Meter(((0.0, rate),), style, burst), 0.0, []
+    for gap in gaps:
+        now += gap
+        if meter.take(now):
+            times.append(now)
+    at_once = max(1.0, rate * burst) if style == "bucket" else rate * (2 if style == "fixed" else 1)
+    for count, start in enumerate(times):
+        later = [time for time in times[count:] if time < start + 5.0]
+        assert len(later) <= at_once + rate * 5.0 + 1
+
+
+def test_a_saturated_meter_gives_the_whole_rate():
+    """Asked without end, each style gives its rate."""
+    for style in ("bucket", "fixed", "sliding"):
+        meter = Meter(((0.0, 20.0),), style, 1.0)
+        assert sum(meter.take(tick / 1000) for tick in range(30_000)) == pytest.approx(600, abs=21)
+
+
+# --- what is promised --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "most", "least"),
+    [
+        ("rate", 0.95, 0.9),
+        ("rate, Retry-After 1 s", 0.92, 0.6),
+        ("requests at once", 0.95, 0.88),
+        ("requests at once, Retry-After 1 s", 0.95, 0.9),
+    ],
+)
+def test_a_hidden_rate_or_number_of_requests_is_used(family, most, least):
+    """Of what is allowed nearly all is used in each 30 s, with 2 % refused; pauses that are asked for cost some."""
+    found = verdicts(family)
+    assert statistics.median(one.share for one in found) >= most
+    assert min(one.share for one in found) >= least
+    assert statistics.median(one.refused for one in found) <= 0.02
+    assert max(one.refused for one in found) <= 0.03
+
+
+@pytest.mark.parametrize("family", ["rate halves", "rate doubles", "requests at once halve", "requests at once double"])
+def test_a_change_is_found(family):
+    """A limit that halves or doubles is used to nine tenths within 20 s."""
+    found = verdicts(family)
+    assert statistics.median(one.share for one in found) >= 0.95
+    assert sum(one.share >= 0.9 for one in found) >= DRAWS - 1
+
+
+@pytest.mark.parametrize(
+    "family", ["running tasks", "running tasks of 3-20 s", "running tasks, Retry-After 1 s", "rate and running tasks"]
+)
+def test_a_hidden_number_of_running_tasks_is_used(family):
+    """95 % of it run on average, for about one refused create per task time."""
+    found = verdicts(family)
+    assert min(one.running for one in found) >= 0.9
+    assert statistics.median(one.running for one in found) >= 0.95
+    assert statistics.median(one.refused_creates for one in found) <= 1.05
+
+
+@pytest.mark.parametrize("family", ["running tasks halve", "running tasks double"])
+def test_a_changed_number_of_running_tasks_is_found(family):
+    """Within about a task time, as a rule: it is tried once in so long, and a try can come when it proves nothing."""
+    found = verdicts(family)
+    assert statistics.median(one.running for one in found) >= 0.9
+    assert statistics.median(one.adapted for one in found) <= 1.2
+
+
+def test_several_processes_share_an_account():
+    """Limiters that know nothing of each other use it nearly whole, and none is left with a crumb."""
+    found = verdicts("several processes")
+    assert min(one.share for one in found) >= 0.9
+    assert min(one.fair for one in found) >= 0.2
+    assert statistics.median(one.fair for one in found) >= 0.5
+
+
+def test_an_outage_is_survived():
+    """Ten minutes without a usable answer: everything finishes, for few more requests."""
+    for scenario in draw("outage of 10 min", SEED, 3):
+        plain = Simulation(attrs.evolve(scenario, outage=(math.inf, math.inf))).run()
+        verdict = judge(scenario, Simulation(scenario).run(), plain=plain)
+        assert verdict.unfinished == 0
+        assert verdict.requests <= 1.2
+
+
+def test_ten_thousand_ids_due_at_once_go_at_the_known_pace():
+    """However many wait, what is allowed is used, nobody starves, and nothing is refused twice for it."""
+    scenario = Scenario(
+        name="a crowd", rate=((0.0, 200.0),), followed=10_000, interval=1.0, latency=(0.05, 0.2, 0.2), until=60.0
+    )
+    seen = Simulation(scenario).run()
+    assert seen.count(30, 60) >= 0.95 * 200 * 30
+    assert seen.count(30, 60, refused=True) <= 0.02 * seen.count(30, 60)
