@@ -21,7 +21,7 @@ LABELS = {
     "protocol": "floor: hand-written protocol",
     "bare": "floor: aiohttp, one heap",
     "attrs": "floor: aiohttp, one heap, cattrs",
-    "lean": "the same without a total timeout",
+    "lean": "floor: the same, no total timeout",
     "coroutines": "aiohttp, a coroutine per task",
     "openai": "openai, as installed",
     "openai-aiohttp": "openai, its aiohttp transport",

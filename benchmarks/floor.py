@@ -9,7 +9,7 @@ is noted here by hand, so that a faster ratio is never a slower floor.
 - `lean`: `attrs` without a total timeout on its GETs. aiohttp starts a timer and enters a context for one at each
   request; a client can bound its requests for less (the package watches all that are under way with one timer). The
   floor proper keeps aiohttp's; this one shows what of a ratio comes from there.
-- `coroutines`: aiohttp, one coroutine for each task.
+- `coroutines`: aiohttp, one coroutine for each task, as many requests at once as the others send.
 - `protocol`: one heap over hand-written connections that know nothing of HTTP but what this server sends.
 """
 

@@ -6,7 +6,7 @@
 Each contender looks at so many tasks every quarter of a second until each is finished at its so-manieth look, so both
 send the same number of requests. They take turns against a server on another core; the figure is the median of the
 ratios within the pairs. "One heap, cattrs" is the floor the goal (1.10) refers to; its code stands in `floor.py` and
-does not change with the package's. "Without a total timeout" shows what aiohttp's timer for each request costs, which
+does not change with the package's. "No total timeout" shows what aiohttp's timer for each request costs, which
 this client bounds in another way. The client is told that a million requests a second are allowed, since the floors
 take that for granted: with nothing told, finding the pace out is part of its work.
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--instructions", action="store_true", help="count instructions under valgrind")
     given = parser.parse_args()
     loop = "+uvloop" if given.uvloop else ""
-    clients = tuple(f"{name}{loop}" for name in ("protocol", "bare", "lean", FLOOR, "ours-told"))
+    clients = tuple(f"{name}{loop}" for name in ("protocol", "bare", FLOOR, "lean", "ours-told"))
     if loop and (why := missing(clients[0])):
         parser.exit(2, f"{why}\n")
     if given.instructions and shutil.which("valgrind") is None:
