@@ -250,7 +250,9 @@ class Admission:
                 if pause:
                     self.pace.rest(now + pause)
         self._cut_at = now
-        self._pause(pause, now)
+        # Told when to go on, it goes on as before; if that is refused too, or nobody told, one at a time.
+        self._pause(pause, now, trust=wait is not None and not self._pause_step)
+        self._pause_step += wait is not None
         return Decision(cause, pause)
 
     def _cut_pace(self, ticket: Ticket, now: float, resumes: float) -> None:
@@ -265,11 +267,11 @@ class Admission:
             self.window.safe = 1
             self._in_doubt_until = resumes + DOUBT
 
-    def _pause(self, seconds: float, now: float) -> None:
-        """Nothing goes for a while, and then one request at a time until one gets through."""
+    def _pause(self, seconds: float, now: float, *, trust: bool = False) -> None:
+        """Nothing goes for a while, and then, unless the pause is trusted, one at a time until one gets through."""
         if seconds > 0:
             self.pause_until = max(self.pause_until, now + seconds)
-            self._one_at_a_time = True
+            self._one_at_a_time = not trust
 
     def _blink(self, cause: Controller) -> float:
         """The pause after a refused poll: none if one fewer in flight is all it takes, longer while it goes on."""

@@ -16,12 +16,14 @@ DOUBLING = 0.6
 """Seconds of use in which an untested pace doubles."""
 GENTLE, CLIMB = 0.01, 9.0
 """A climb's first growth per second, so that a refusal comes close to the limit; seconds in which it doubles."""
+FEW = 5.0
+"""Requests per second below which all that takes longer in proportion."""
 HOLD, RARE = 10.0, 85.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
 PER_PAUSE = 45.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
-BELOW_WINDOW, BELOW_BUCKET, ONE_OF_FEW = 0.986, 0.99, 0.4
+BELOW_WINDOW, BELOW_BUCKET, ONE_OF_FEW = 0.989, 0.99, 0.4
 AGAIN = 2.1
 """A refusal sooner after sending went on shows that the last cut was not enough; a later one, though the pace has not
 climbed, that so little too much is saved up: a second's window would have forgotten it."""
@@ -33,6 +35,8 @@ PATIENCE = 80.0
 """Where fewer requests go, whether a bucket still is one is tried the more rarely: each try costs a refusal."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
+LONG = 0.5
+"""A pause of so many seconds may fill a bucket or not."""
 STEP = 0.1
 """Seconds between two looks at how much of the pace is used."""
 
@@ -119,7 +123,8 @@ class Pace:
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
             return self.rate * math.pow(2.0, elapsed / DOUBLING)
-        haste = min(max(self._hold / HOLD, 0.3), 1.0)  # a young estimate is no good one
+        # A young estimate is no good one; and where few requests go, a second tells little.
+        haste = min(max(self._hold / HOLD, 0.3), 1.0) * max(FEW / self._level, 1.0)
         climbed = max(self._used - self._hold, 0.0) / haste
         return self._level * (1.0 + GENTLE * climbed + (climbed / CLIMB) ** 4)
 
@@ -165,6 +170,7 @@ class Pace:
     def rest(self, resumes: float) -> None:
         """Nothing goes for a while, for somebody else's fault: what is counted begins anew."""
         self._trail.clear()
+        self._refused_with, self._refused_at = self.got_through, resumes
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
@@ -193,11 +199,11 @@ class Pace:
         if holding:
             through = max(through, min(through + ahead, self.rate * used))
         if used < soon and holding:
-            return self._no_help(through / max(used, min(whole, 1.0)))
-        below = self._margin() * min(rate, counted + math.sqrt(counted) + 1.0)
+            return self._no_help(through / max(used, min(whole, 1.0)), paused=whole - used)
+        below = self._margin() * min(rate, counted + max(math.sqrt(counted), 3.0) + 1.0)
         if holding and not self._as_bucket:
             self._take_for_bucket()
-            spent = whole if whole - used < 0.5 else math.sqrt(whole * used)
+            spent = whole if whole - used < LONG else math.sqrt(whole * used)
             return self._between((through - 0.5) / spent, below)
         if self._as_bucket:
             self._as_bucket -= 1
@@ -208,11 +214,12 @@ class Pace:
         self._was_window = True
         return below
 
-    def _no_help(self, measured: float) -> float:
+    def _no_help(self, measured: float, *, paused: float) -> float:
         """The last cut was too small; one after the other they grow."""
         if self._again > 1 and self._climbed is not None and FAR * self._climbed < self.rate:
             self._take_for_bucket()  # it was full, and is empty since the climb before
-            measured = self._climbed
+            # In a long pause it was filled by more or less than the climb's mean tells.
+            measured = self._climbed if paused < LONG else math.sqrt(self._climbed * measured)
         return min(max(measured, self.rate / 3.0), self.rate) * math.pow(self._margin(), 2 ** min(self._again - 1, 4))
 
     def _between(self, measured: float, below: float) -> float:

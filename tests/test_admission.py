@@ -244,13 +244,24 @@ def test_refusals_of_one_flight_are_one_event():
 
 
 def test_retry_after_of_a_poll_pauses_everything():
-    """When a poll was refused, nothing goes before its Retry-After is over, and then one at a time."""
+    """When a poll was refused, nothing goes before its Retry-After is over; then it goes on, at the pace it had."""
     state = admission()
     ticket, now = send(state, Kind.POLL, 1.0)
     assert state.refused(ticket, now, wait=20.0).pause == 20.0
     ask(state, Kind.POLL, 9)
     ask(state, Kind.CREATE, 9)
     assert state.admit(now + 19.9) == []
+    assert len(state.admit(now + 20.1)) == 1
+    assert len(state.admit(now + 21.1)) == 1
+
+
+def test_a_second_retry_after_lets_one_go_at_a_time():
+    """Refused again as soon as it goes on, one request tries before the others follow."""
+    state = admission()
+    for _ in range(2):
+        ticket, now = send(state, Kind.POLL, 1.0)
+        state.refused(ticket, now, wait=20.0)
+    ask(state, Kind.POLL, 9)
     assert len(state.admit(now + 20.1)) == 1
     assert state.admit(now + 30) == []
 
