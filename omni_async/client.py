@@ -1,35 +1,31 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
-import attrs
 
-from .delivery import Delivery, Progress
-from .dialects import Checked, Dialect
-from .exchange import Exchange, OnEvent, Reporter
-from .files import Downloader
-from .following import Follower, OnFinished, Resumed
-from .generate import Studio
-from .journal import Journal, SqliteJournal
-from .keys import Key, KeySource
-from .lifetime import Lifetime
-from .limiter import Limiter
-from .many import Many
-from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
-from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
-from .poller import Poller
-from .references import References
-from .safety import origins
-from .settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
-from .submit import Submitter
-from .transport import Transport
-from .waiting import Completed, Handle, Watch, failure_of, id_of, own
+from .models import VideoRequest
+
+if TYPE_CHECKING:  # what does the work is loaded by `making`, with the first client and not with the package
+    from collections.abc import AsyncIterable, Iterable
+    from types import TracebackType
+
+    from .dialects import Checked, Dialect
+    from .exchange import OnEvent
+    from .following import OnFinished, Resumed
+    from .journal import Journal
+    from .keys import KeySource
+    from .limiter import Limiter
+    from .many import Many
+    from .models import Balance, Outcome, Stats, VideoTask
+    from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+    from .uploads import Progress
+    from .waiting import Completed, Handle, Watch
 
 Asked = VideoRequest | str | Mapping[str, Any]
 
@@ -87,60 +83,32 @@ class OmniClient:
         on_event: OnEvent | None = None,
         on_finished: OnFinished | None = None,
     ) -> None:
-        self.dialect = dialect_of(gateway)
-        self.limiter = limiter or Limiter(limits)
-        self._limits = limits or Limits()
-        retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
-        self._transport = Transport(
-            dialect=self.dialect,
-            base_url=base_url_of(self.dialect, base_url),
-            key=Key(key_of(self.dialect, api_key)),
+        from .making import make
+
+        self.studio = studio = make(  # for the layers above
+            gateway,
+            api_key=api_key,
+            base_url=base_url,
             session=session,
-            timeouts=timeouts,
+            journal=journal,
+            limits=limits,
+            limiter=limiter,
+            poll=poll,
+            retry=retry,
+            http_timeout=http_timeout,
             proxy=proxy,
+            allow_hosts=allow_hosts,
             headers=headers,
-        )
-        self._exchange = Exchange(
-            dialect=self.dialect, transport=self._transport, limiter=self.limiter, retry=retry, report=report
-        )
-        schedule = schedule_of(self.dialect, poll or PollPolicy())
-        self._poller = Poller(self._exchange, schedule, workers=self._limits.max_connections)
-        room, tells = self._limits.max_running_tasks, on_finished is not None
-        book = journal_of(journal, gateway=self.dialect.name, on_finished=tells, room=room)
-        self._journal = book if isinstance(book, SqliteJournal) else None
-        follower = None
-        if self._journal is not None:
-            given, taken = schedule.to_json, schedule.load
-            follower = Follower(
-                self._journal, self._poller, self._exchange, on_finished=on_finished, learned=given, learn=taken
-            )
-        self._submitter = Submitter(self._exchange, book, lambda task, request: self.studio.accepted(task, request))
-        self._references = References(self._exchange)
-        where = self._transport.base_url
-        self._downloader = Downloader(allowed=origins(where, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry)
-        delivery = Delivery(
-            query=self._exchange.query,
-            downloader=self._downloader,
-            base_url=where,
-            emit=report if report.wanted else None,
-            gateway=self.dialect.name,
-            failed=partial(failure_of, moderated=self.dialect.moderated),
-        )
-        begin = follower.start if follower is not None else None
-        self._life = Lifetime(self.dialect.name, self._end, begin=begin)
-        self.studio = Studio(  # for the layers above
-            exchange=self._exchange,
-            submitter=self._submitter,
-            poller=self._poller,
-            references=self._references,
-            downloader=self._downloader,
-            delivery=delivery,
-            follower=follower,
-            keep=keep_requests,
             strict=strict,
-            enter=self._life.enter,
-            closed=lambda: self._life.closed,
+            keep_requests=keep_requests,
+            on_event=on_event,
+            on_finished=on_finished,
+            end=self._end,
         )
+        self._life, self._exchange, self._transport = studio.life, studio.exchange, studio.exchange.transport
+        self._submitter, self._poller, self._downloader = studio.submitter, studio.poller, studio.downloader
+        self.dialect, self.limiter = studio.exchange.dialect, studio.exchange.limiter
+        self._room = limits.max_running_tasks if limits is not None else None
 
     # --- one video ---------------------------------------------------------------------------------------------
 
@@ -186,11 +154,7 @@ class OmniClient:
             OmniError: No usable answer.
         """
         self._life.enter()
-        origin = own(task_or_id, self.dialect.name)
-        task = await self._exchange.query(id_of(task_or_id))
-        if origin is None:
-            return task
-        return attrs.evolve(task, custom_id=origin.custom_id, metadata=origin.metadata)
+        return await self.studio.query(task_or_id)
 
     async def wait(self, task_or_id: Handle, *, timeout: float | None = 1800.0) -> VideoTask:
         """Wait for a task to finish; ids from anywhere can be waited for.
@@ -216,8 +180,7 @@ class OmniClient:
             timeout: Seconds for the whole wait; None waits for ever.
         """
         self._life.enter()
-        own(task_or_id, self.dialect.name)
-        return Watch(self._poller, task_or_id, min_interval=min_interval, timeout=timeout)
+        return self.studio.watch(task_or_id, min_interval=min_interval, timeout=timeout)
 
     def as_completed(self, tasks_or_ids: Iterable[Handle], *, timeout: float | None = 1800.0) -> Completed:
         """Wait for many: an async iterator over finished tasks in order of finishing; failed ones are items too.
@@ -225,10 +188,7 @@ class OmniClient:
         Ids that could not be followed are raised after the others, several as an `ExceptionGroup`.
         """
         self._life.enter()
-        tasks = list(tasks_or_ids)
-        for task in tasks:
-            own(task, self.dialect.name)
-        return Completed(self._poller, tasks, timeout=timeout)
+        return self.studio.as_completed(tasks_or_ids, timeout=timeout)
 
     async def generate(
         self,
@@ -279,8 +239,7 @@ class OmniClient:
         """
         self._life.enter()
         folder = None if output is None else Path(output)
-        room = self._limits.max_running_tasks
-        return self.studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=room)
+        return self.studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=self._room)
 
     # --- files and balance -------------------------------------------------------------------------------------
 
@@ -313,7 +272,7 @@ class OmniClient:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
         """
         self._life.enter()
-        return await self._references.upload(Path(path), on_progress=on_progress)
+        return await self.studio.references.upload(Path(path), on_progress=on_progress)
 
     async def balance(self, *, scope: str = "account") -> Balance:
         """What the account, or with `scope="key"` the key, has left."""
@@ -332,7 +291,7 @@ class OmniClient:
             JournalError: There is no journal file.
         """
         self._life.enter()
-        return Resumed(self.studio.followed(), self._poller, self.studio.finished)
+        return self.studio.followed().resumed(self.studio.finished)
 
     async def settle(
         self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
@@ -377,14 +336,14 @@ class OmniClient:
         self.limiter.dismiss(self.studio.callers, "the client was closed before this could be sent; nothing was paid")
         try:
             await self._submitter.drain()
-            await self._references.aclose()
+            await self.studio.references.aclose()
             await self.studio.aclose()
             await self._poller.aclose()
         finally:  # also when the loop itself is ended by a second Ctrl-C
             await self._downloader.aclose()
             await self._transport.aclose()
-            if self._journal is not None:
-                await self._journal.aclose()
+            if self.studio.journal is not None:
+                await self.studio.journal.aclose()
 
     async def __aenter__(self) -> Self:
         await self._life.open(self.studio.open)

@@ -187,6 +187,10 @@ class Follower:
             self._left.pop(key, None)
         return entries
 
+    def resumed(self, finished: Callable[[VideoTask], VideoTask]) -> "Resumed":
+        """What earlier runs left unfinished, as it finishes; see `Resumed`."""
+        return Resumed(self, self._poller, finished)
+
     async def settle(self, key: str, *, task_id: str | None, not_charged: bool, pay_again: bool) -> VideoTask | None:
         """Answer for an uncertain row; see `OmniClient.settle`."""
         await self.take_over()  # a row whose sender has died may not have been found uncertain yet

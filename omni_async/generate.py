@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
@@ -15,24 +15,29 @@ import attrs
 from .admission import Kind
 from .breaker import Breaker
 from .creates import intent_of
-from .delivery import Delivery, OnWhole, Progress
+from .delivery import Delivery, OnWhole
 from .dialects import Checked
 from .dialects.rules import check_fields
 from .errors import Fault, JournalError, OmniError, RateLimitError
 from .exchange import Exchange
-from .files import Downloader, content_hash
+from .files import Downloader
 from .followed import traits_of
-from .following import Follower
 from .identity import fingerprint_of
-from .journal import NotNow, SqliteJournal
+from .journal import NotNow
 from .journal.states import UNPAID
+from .lifetime import Lifetime
 from .many import Many, Source, Steps
 from .models import Balance, Stats, VideoRequest, VideoTask, invalid
 from .poller import Poller
 from .references import References, check_references, local_references
 from .safety import file_name
 from .submit import Submitter
-from .waiting import Handle, deadline_after, own, video_or_error, wait_for
+from .uploads import Progress, content_hash
+from .waiting import Completed, Handle, Watch, deadline_after, id_of, own, video_or_error, wait_for
+
+if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
+    from .following import Follower
+    from .journal import SqliteJournal
 
 logger = logging.getLogger("omni_async")
 
@@ -54,7 +59,7 @@ class Studio:
         follower: Of the journal file, if there is one.
         keep: Whether it keeps inputs.
         strict: Whether what breaks the documents' rules is refused.
-        enter: Checks that the client may be used; `closed` tells whether it may no more.
+        life: From the client's first call to its end.
     """
 
     exchange: Exchange
@@ -63,20 +68,19 @@ class Studio:
     references: References
     downloader: Downloader
     delivery: Delivery
-    follower: Follower | None
+    follower: "Follower | None"
     keep: bool
     strict: bool
-    enter: Callable[[], None]
-    closed: Callable[[], bool]
+    life: Lifetime
     callers: "set[asyncio.Task[Any] | None]" = attrs.field(factory=set, init=False)
     """Tasks that are about to pay."""
 
     @property
-    def journal(self) -> SqliteJournal | None:
+    def journal(self) -> "SqliteJournal | None":
         """The journal file, if there is one."""
         return self.follower.journal if self.follower is not None else None
 
-    def followed(self) -> Follower:
+    def followed(self) -> "Follower":
         """Who follows the journal's tasks.
 
         Raises:
@@ -226,6 +230,24 @@ class Studio:
             error.may_have_charged = False
             raise
 
+    async def query(self, task: Handle) -> VideoTask:
+        """A task as one GET tells it, with what is the caller's own."""
+        origin = own(task, self.exchange.dialect.name)
+        seen = await self.exchange.query(id_of(task))
+        return seen if origin is None else attrs.evolve(seen, custom_id=origin.custom_id, metadata=origin.metadata)
+
+    def watch(self, task: Handle, *, min_interval: float, timeout: float | None) -> Watch:
+        """An iterator over a task's changes."""
+        own(task, self.exchange.dialect.name)
+        return Watch(self.poller, task, min_interval=min_interval, timeout=timeout)
+
+    def as_completed(self, tasks: Iterable[Handle], *, timeout: float | None) -> Completed:
+        """An iterator over many tasks as they finish."""
+        tasks = list(tasks)
+        for task in tasks:
+            own(task, self.exchange.dialect.name)
+        return Completed(self.poller, tasks, timeout=timeout)
+
     async def wait(self, task: Handle, timeout: float | None) -> VideoTask:
         """The finished task; TaskFailedError for one without a video."""
         origin = own(task, self.exchange.dialect.name)
@@ -287,7 +309,7 @@ class Studio:
             follow=lambda task, waiter: self.poller.follow(task.task_id, waiter, origin=task),
             let_go=self.poller.let_go,
             finished=self.finished,
-            closed=self.closed,
+            closed=lambda: self.life.closed,
             download=None if folder is None else partial(self._store_row, folder=folder, overwrite=overwrite),
         )
         return Many(requests, steps, outstanding=outstanding, timeout=timeout)
@@ -295,7 +317,7 @@ class Studio:
     async def _submit_row(
         self, item: Any, *, folder: Path | None, overwrite: bool, breaker: Breaker
     ) -> tuple[VideoRequest, VideoTask]:
-        self.enter()
+        self.life.enter()
         asked = VideoRequest.of(item, {})
         self.check(asked)
         if folder is not None and asked.custom_id:

@@ -2,9 +2,9 @@
 
 import os
 
+from . import journal as books
 from .dialects import DIALECTS, Dialect
 from .errors import AuthenticationError, Fault
-from .journal import Journal, NoJournal, SqliteJournal
 from .keys import KeySource, sound_key
 from .models import invalid
 from .policies import PollPolicy
@@ -60,8 +60,8 @@ def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
 
 
 def journal_of(
-    journal: Journal | str | os.PathLike[str] | None, *, gateway: str, on_finished: bool, room: int | None
-) -> Journal:
+    journal: books.Journal | str | os.PathLike[str] | None, *, gateway: str, on_finished: bool, room: int | None
+) -> books.Journal:
     """The caller's journal: a file, an object of his own, or none.
 
     Raises:
@@ -70,7 +70,7 @@ def journal_of(
     if isinstance(journal, str) and "://" in journal:
         raise invalid([Fault("journal", "only a file's path is known here")])
     if isinstance(journal, str | os.PathLike):
-        return SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
-    if on_finished and not isinstance(journal, SqliteJournal):
+        return books.SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
+    if on_finished and not isinstance(journal, books.SqliteJournal):
         raise invalid([Fault("on_finished", "it is called for the tasks of a journal file, and there is none")])
-    return journal if journal is not None else NoJournal()
+    return journal if journal is not None else books.NoJournal()

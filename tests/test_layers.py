@@ -32,6 +32,7 @@ TABLE = {
     "sweep": Place(7),
     "worker": Place(7, ["batch", "sweep"]),
     "client": Place(6),
+    "making": Place(5, ["delivery", "following", "generate", "poller", "waiting"]),
     "generate": Place(5, ["delivery", "followed", "following", "many", "poller", "waiting"]),
     "following": Place(5, ["followed", "learned", "poller", "waiting"]),
     "learned": Place(5),

@@ -48,7 +48,15 @@ def loaded(statement):
     return set(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.decode().split())
 
 
+CLIENT = "from omni_async import OmniClient; OmniClient(api_key='x')"
+FILE = "from omni_async import OmniClient; OmniClient(api_key='x', journal='j')"
+
+
 def test_who_does_not_use_it_does_not_pay_for_it():
-    """What runs batches comes when it is asked for."""
-    assert "omni_async.batch" not in loaded("from omni_async import OmniClient")
-    assert "omni_async.batch" in loaded("from omni_async import run_batch")
+    """The package loads what a caller names; the machinery comes with the first client, what keeps a file with that."""
+    package = loaded("from omni_async import OmniClient, VideoRequest, OmniError")
+    assert package & {"cattrs", "sqlite3", "omni_async.making", "omni_async.journal", "omni_async.batch"} == set()
+    client = loaded(CLIENT)
+    assert "omni_async.making" in client
+    assert client & {"sqlite3", "omni_async.following", "omni_async.journal.store", "omni_async.batch"} == set()
+    assert "omni_async.journal.store" in loaded(FILE)

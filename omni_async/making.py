@@ -1,0 +1,119 @@
+"""A client put together from what its constructor is given.
+
+Loaded with the first client and not with the package, nor with its first call, which is made inside an event loop.
+What keeps a journal's file is loaded with the first client that has one.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from .delivery import Delivery
+from .dialects import Dialect
+from .exchange import Exchange, OnEvent, Reporter
+from .files import Downloader
+from .generate import Studio
+from .journal import Journal, NoJournal
+from .keys import Key, KeySource
+from .lifetime import Lifetime
+from .limiter import Limiter
+from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .poller import Poller
+from .references import References
+from .safety import origins
+from .schedule import Schedule
+from .settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
+from .submit import Submitter
+from .transport import Transport
+from .waiting import failure_of
+
+if TYPE_CHECKING:
+    from .following import Follower, OnFinished
+
+
+def make(
+    gateway: str | Dialect,
+    *,
+    api_key: KeySource | None,
+    base_url: str | None,
+    session: aiohttp.ClientSession | None,
+    journal: Journal | str | os.PathLike[str] | None,
+    limits: Limits | None,
+    limiter: Limiter | None,
+    poll: PollPolicy | None,
+    retry: RetryPolicy | None,
+    http_timeout: Timeouts | None,
+    proxy: str | None,
+    allow_hosts: Iterable[str],
+    headers: Mapping[str, str] | None,
+    strict: bool,
+    keep_requests: bool,
+    on_event: OnEvent | None,
+    on_finished: "OnFinished | None",
+    end: Callable[[], Awaitable[None]],
+) -> Studio:
+    """The parts of a client, joined; see `OmniClient`. `end` is what closing it comes to."""
+    dialect, limits = dialect_of(gateway), limits or Limits()
+    retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
+    transport = Transport(
+        dialect=dialect,
+        base_url=base_url_of(dialect, base_url),
+        key=Key(key_of(dialect, api_key)),
+        session=session,
+        timeouts=timeouts,
+        proxy=proxy,
+        headers=headers,
+    )
+    exchange = Exchange(
+        dialect=dialect, transport=transport, limiter=limiter or Limiter(limits), retry=retry, report=report
+    )
+    schedule = schedule_of(dialect, poll or PollPolicy())
+    poller = Poller(exchange, schedule, workers=limits.max_connections)
+    room, tells = limits.max_running_tasks, on_finished is not None
+    book = journal_of(journal, gateway=dialect.name, on_finished=tells, room=room)
+    follower = _follower(book, poller, exchange, schedule, on_finished)
+    downloader = Downloader(
+        allowed=origins(transport.base_url, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry
+    )
+    studio = Studio(
+        exchange=exchange,
+        submitter=Submitter(exchange, book, lambda task, request: studio.accepted(task, request)),
+        poller=poller,
+        references=References(exchange),
+        downloader=downloader,
+        delivery=_delivery(exchange, downloader, report),
+        follower=follower,
+        keep=keep_requests,
+        strict=strict,
+        life=Lifetime(dialect.name, end, begin=follower.start if follower is not None else None),
+    )
+    return studio
+
+
+def _follower(
+    journal: Journal, poller: Poller, exchange: Exchange, schedule: Schedule, on_finished: "OnFinished | None"
+) -> "Follower | None":
+    """Who follows the tasks of a journal's file, if there is one."""
+    if isinstance(journal, NoJournal):
+        return None
+    from .following import Follower
+    from .journal import SqliteJournal
+
+    if not isinstance(journal, SqliteJournal):
+        return None
+    given, taken = schedule.to_json, schedule.load
+    return Follower(journal, poller, exchange, on_finished=on_finished, learned=given, learn=taken)
+
+
+def _delivery(exchange: Exchange, downloader: Downloader, report: Reporter) -> Delivery:
+    return Delivery(
+        query=exchange.query,
+        downloader=downloader,
+        base_url=exchange.transport.base_url,
+        emit=report if report.wanted else None,
+        gateway=exchange.dialect.name,
+        failed=partial(failure_of, moderated=exchange.dialect.moderated),
+    )
