@@ -56,7 +56,7 @@ class RefusalRule:
         codes: Codes or error types, compared as text.
         statuses: HTTP statuses.
         not_statuses: HTTP statuses it does not hold for.
-        words: Pattern searched in the message.
+        words: Pattern searched in the message, compiled or as text.
         first: Only the first, most telling code counts: for rows after which a paid create is sent again.
     """
 
@@ -64,7 +64,7 @@ class RefusalRule:
     codes: frozenset[str] | None = None
     statuses: frozenset[int] | None = None
     not_statuses: frozenset[int] = frozenset()
-    words: re.Pattern[str] | None = None
+    words: str | re.Pattern[str] | None = None
     first: bool = False
 
     def matches(self, status: int, codes: tuple[str, ...], message: str) -> bool:
@@ -73,7 +73,7 @@ class RefusalRule:
             (self.codes is None or not self.codes.isdisjoint(codes[:1] if self.first else codes))
             and (self.statuses is None or status in self.statuses)
             and status not in self.not_statuses
-            and (self.words is None or self.words.search(message) is not None)
+            and (self.words is None or re.search(self.words, message) is not None)
         )
 
 
@@ -143,34 +143,31 @@ TOLD_BY_WORDS = CLEAN_REFUSALS | {200, 429}
 """HTTP statuses with which a message alone is believed; with a 5xx or a timeout it could be about anything."""
 
 # The patterns are narrow on purpose: a rate refusal sends the paid create again, so "too many images", "task data
-# too large" or "concurrent task timed out" must not look like one.
-MODERATION_WORDS = re.compile(
-    r"moderation|content.?polic|safety|(?<!case[ -])(?<!in)sensitive|prohibited.?content|content.{0,20}prohibited"
-    r"|内容违规|违规内容|(?<!大小写)敏感|审核未通过|内容审核|安全策略",
-    re.IGNORECASE,
+# too large" or "concurrent task timed out" must not look like one. They are texts: `re` compiles each with its first
+# search and keeps it, and most clients meet few refusals.
+MODERATION_WORDS = (
+    r"(?i)moderation|content.?polic|safety|(?<!case[ -])(?<!in)sensitive|prohibited.?content|content.{0,20}prohibited"
+    r"|内容违规|违规内容|(?<!大小写)敏感|审核未通过|内容审核|安全策略"
 )
-RATE_WORDS = re.compile(
-    r"too.?frequent|too.?many.{0,20}(request|call|task|job)|(?<!gene)rate.?limit|throttl|slow down"
-    r"|过于频繁|操作频繁|请求频率|限流|请求过多",
-    re.IGNORECASE,
+RATE_WORDS = (
+    r"(?i)too.?frequent|too.?many.{0,20}(request|call|task|job)|(?<!gene)rate.?limit|throttl|slow down"
+    r"|过于频繁|操作频繁|请求频率|限流|请求过多"
 )
 _CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数(?!据)"
 _REACHED = r"limit|exceed|max|too many|reached|上限|超(?!时)|达到|限制|过多"
-CONCURRENCY_WORDS = re.compile(f"({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})", re.IGNORECASE | re.DOTALL)
-REQUESTS_WORDS = re.compile(r"per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率", re.IGNORECASE)
-_EITHER_WORDS = re.compile(  # the seed's own refusal names rate, concurrency and quota in one breath
-    r"concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate", re.IGNORECASE
+CONCURRENCY_WORDS = f"(?is)({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})"
+REQUESTS_WORDS = r"(?i)per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率"
+_EITHER_WORDS = (  # the seed's own refusal names rate, concurrency and quota in one breath
+    r"(?i)concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate"
 )
-NO_TASK_WORDS = re.compile(
-    r"no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
-    r"|任务[^,，。;；]{0,80}(不存在|未找到)",
-    re.IGNORECASE,
+NO_TASK_WORDS = (
+    r"(?i)no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
+    r"|任务[^,，。;；]{0,80}(不存在|未找到)"
 )
-QUOTA_WORDS = re.compile(
-    r"insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"
+QUOTA_WORDS = (
+    r"(?i)insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"
     r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
-    r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用",
-    re.IGNORECASE,
+    r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用"
 )
 
 
@@ -289,14 +286,14 @@ class Dialect(abc.ABC):
 
     def moderated(self, code: str | None, message: str | None) -> bool:
         """Whether a task or request was refused for its content."""
-        return MODERATION_WORDS.search(f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
+        return re.search(MODERATION_WORDS, f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
 
 
 def named_cause(message: str) -> Cause | None:
     """Which limit a rate refusal names, if it names one. "Concurrent requests" can be either: that is no name."""
-    if REQUESTS_WORDS.search(message):
+    if re.search(REQUESTS_WORDS, message):
         return Cause.REQUESTS
-    told = CONCURRENCY_WORDS.search(message) and not _EITHER_WORDS.search(message)
+    told = re.search(CONCURRENCY_WORDS, message) and not re.search(_EITHER_WORDS, message)
     return Cause.CONCURRENCY if told else None
 
 
