@@ -105,7 +105,8 @@ class Poller:
         followed = self._followed.get(task_id)
         if followed is None:
             # Submitted elsewhere, and it may have ended long ago: look at once.
-            course, now = self._schedule.course(tuple(traits) or (self.gateway,)), _now()
+            schedule, now = self._schedule, _now()
+            course = schedule.ageless() if age is None else schedule.course(tuple(traits) or (self.gateway,))
             followed = Followed(task_id, now - (age or 0.0), course, aged=age is not None, origin=origin)
             self._followed[task_id] = followed
             self._put(followed, now)

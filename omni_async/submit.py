@@ -118,12 +118,10 @@ class Submitter:
     async def _until_settled(
         self, create: Create, max_wait: float | None, patience: float, breaker: Breaker | None
     ) -> VideoTask:
-        exchange, began = self._exchange, anyio.current_time()
-        failures, renewed = 0, False
+        exchange, began, failures, renewed = self._exchange, anyio.current_time(), 0, False
         exchange.budget.first()
         while True:
-            waited = anyio.current_time() - began
-            left = None if max_wait is None else max(max_wait - waited, 0.0)
+            left = None if max_wait is None else max(began + max_wait - anyio.current_time(), 0.0)
             attempt = await self._owned(await self._leave(left, breaker), create)
             if attempt.hold is not None:
                 create = await self._held(attempt.hold, create, left)
