@@ -18,7 +18,7 @@ GENTLE, CLIMB = 0.01, 9.0
 """A climb's first growth per second, so that a refusal comes close to the limit; seconds in which it doubles."""
 FEW = 5.0
 """Requests per second below which all that takes longer in proportion."""
-HOLD, RARE = 10.0, 85.0
+HOLD, RARE, MOST_RARE = 10.0, 85.0, 40.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
 PER_PAUSE = 45.0
@@ -124,9 +124,10 @@ class Pace:
         if self._level is None:
             return self.rate * math.pow(2.0, elapsed / DOUBLING)
         # A young estimate is no good one; and where few requests go, a second tells little.
-        haste = min(max(self._hold / HOLD, 0.3), 1.0) * max(FEW / self._level, 1.0)
+        haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
         climbed = max(self._used - self._hold, 0.0) / haste
-        return self._level * (1.0 + GENTLE * climbed + (climbed / CLIMB) ** 4)
+        # At first as much for the slow as for the fast: so do several at one account come to equal parts.
+        return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * max(self._level, FEW) * climbed
 
     def per_second(self, now: float) -> float:
         """How many got through in the last second."""
@@ -148,7 +149,7 @@ class Pace:
             return False
         level = max(self._allowed(through, now, sent, ahead), 0.02)
         # As long as an estimate is young it is tested soon, then ever more rarely.
-        lasting = max(HOLD, min(RARE / level, RARE), PER_PAUSE * (resumes - now))
+        lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * (resumes - now))
         if not self._again:
             self._before = (self._level, self._hold, self.rate)
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
