@@ -144,6 +144,7 @@ def contest(
         command = [*under, sys.executable, str(HERE / "contender.py"), json.dumps(given)]
         out, said = child(command, environment={"PYTHONHASHSEED": "0"})
     figures: Figures = {"client": client, **json.loads(out), **gateway.counts}
+    figures["gets"] -= figures["warming"]
     figures["requests"] = requests = figures["gets"] + figures["posts"]
     figures["us"] = 1e6 * figures["cpu"] / requests if requests else None
     figures["busy"] = figures["server_cpu"] / figures["wall"] if figures["wall"] else None

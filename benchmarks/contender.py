@@ -1,7 +1,8 @@
 """One contender in a process of its own: does one run and prints what it took as a line of JSON.
 
 Started by `arena.py`: `python contender.py '{"client": "ours", "task": "create", "port": …, "tasks": …}'`. CPU and wall
-time are counted after the imports, from the making of the client to the end of its last waiter.
+time are counted after the imports, from the making of the client to the end of its last waiter. With `"warmed": true`
+one task is followed to its end before that, by a client of its own: what is loaded late is loaded then.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from runs import Run, peak, quantile, resident
@@ -83,6 +85,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # a peer calls its own videos deprecated
     given = json.loads(sys.argv[1])
     client, task, holding = given.pop("client"), given.pop("task"), given.pop("holding", False)
+    warmed = given.pop("warmed", False)
     client, _, loop = client.partition("+")
     factory = importlib.import_module("uvloop").new_event_loop if loop else asyncio.new_event_loop
     run = Run(**given)
@@ -92,16 +95,19 @@ def main() -> None:
         run.interval, run.least = None, (run.interval or 1.0) / 2
     if task in ("follow", "each"):
         run.prepare()
-    job = job_of(client, task, run)
-    gc.collect()
-    before, began, cpu = resident(), time.perf_counter(), time.process_time()
     with asyncio.Runner(loop_factory=factory) as runner:
+        if warmed:
+            runner.run(job_of(client, task, replace(run, tasks=1, ids=["l-0-1"], lags=[])))
+        job = job_of(client, task, run)
+        gc.collect()
+        before, began, cpu = resident(), time.perf_counter(), time.process_time()
         held = runner.run(still_following(job)) if holding else runner.run(done(run, job))
     figures = {
         "cpu": time.process_time() - cpu,
         "wall": time.perf_counter() - began,
         "grown": held - before if held is not None else max(peak() - before, 0.0),
         "peak": peak(),
+        "warming": int(warmed),
         "finished": len(run.lags),
         "errors": dict(run.errors),
         "lag_p50": quantile(run.lags, 0.5),

@@ -5,7 +5,7 @@
 One call of each client's own create against a server that takes the POST and drops the connection, and against one that
 takes it and never answers. Each POST after the first may be a second charge. Clients wait one second for an answer,
 where that can be set; everything else is as installed, so that their own pauses between tries are in the time. What is
-unfinished after a minute is broken off (replicate's create has no limit of its own).
+unfinished after 50 seconds is broken off (replicate's create has no limit of its own).
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def measure(client: str) -> dict[str, Any]:
     """Both servers, one create each."""
     row: dict[str, Any] = {"client": client, "label": label(client)}
     for way in ("drop", "mute"):
-        run = contest(client, "submit", server={"creates": way}, tasks=1, creates=way, patience=60.0)
+        run = contest(client, "submit", server={"creates": way}, tasks=1, creates=way, patience=50.0)
         row |= {way: run["posts"], f"{way}_wall": run["wall"], f"{way}_errors": run["errors"]}
     return row
 
