@@ -192,7 +192,8 @@ class Pace:
         if self._level is None:
             return min(max(counted + ahead, self.rate / 4.0), self._margin() * self.rate)
         soon = max(AGAIN, 2.5 / self.rate)
-        whole, used = sent - self._refused_at, max(sent - self._resumed_at, 1e-3)
+        used = max(sent - self._resumed_at, 1e-3)
+        whole = max(sent - self._refused_at, used)
         holding = self._used <= self._hold
         self._again = self._again + 1 if used < soon and holding else 0
         if not self._again:

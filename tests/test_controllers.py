@@ -177,6 +177,39 @@ def test_a_cut_grows_back():
     assert pace.rate > before
 
 
+@given(
+    st.none() | st.floats(0.5, 100),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["take", "passed", "cut", "late", "rest", "prolong", "resumed", "undo"]), st.floats(0, 5)
+        ),
+        max_size=150,
+    ),
+)
+def test_a_pace_never_goes_wrong(ceiling, steps):
+    """Whatever the order: a positive pace within its bounds, and a time at which the next may go."""
+    pace, now = Pace(ceiling, start=40.0), 0.0
+    for step, seconds in steps:
+        now += seconds
+        if step == "take":
+            now = max(now, pace.next_at)
+            pace.take(now)
+        elif step == "passed":
+            pace.got_through += 1
+        elif step == "cut":
+            pace.cut(now, now + seconds)
+        elif step == "late":
+            pace.cut(now, now, sent=now - seconds, ahead=3)
+        elif step in ("rest", "prolong"):
+            getattr(pace, step)(now + seconds)
+        elif step == "resumed":
+            pace.resumed(now)
+        else:
+            pace.undo()
+        assert 0.02 <= pace.rate <= (ceiling or 1e6)
+        assert pace.next_at < now + 60
+
+
 # --- window ------------------------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,10 @@
 `benchmarks/limits.py` prints the same figures for as many draws as one likes.
 """
 
+import json
 import math
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+sys.path.append(str(BENCHMARKS))
 
 from account import Meter, Scenario, Simulation
 from hidden import draw, judge
@@ -128,3 +131,15 @@ def test_ten_thousand_ids_due_at_once_go_at_the_known_pace():
     seen = Simulation(scenario).run()
     assert seen.count(30, 60) >= 0.95 * 200 * 30
     assert seen.count(30, 60, refused=True) <= 0.02 * seen.count(30, 60)
+
+
+def test_the_command_prints_what_it_writes(tmp_path):
+    """One table for this limiter and one for each of the others, and the same in JSON."""
+    told = tmp_path / "told.json"
+    words = ("--draws", "1", "--compare", "1", "--family", "running tasks", "--json", str(told))
+    line = [sys.executable, str(BENCHMARKS / "limits.py"), *words]
+    printed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    rows = json.loads(told.read_text("utf-8"))["rows"]
+    assert len(rows) == 3
+    assert printed.count("running tasks ") == 3
+    assert all(row["client"] in printed for row in rows)
