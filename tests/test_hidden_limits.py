@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.append(str(BENCHMARKS))
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 from account import Meter, Scenario, Simulation
 from hidden import draw, judge
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SEED, DRAWS = 3, 5
 
 
