@@ -285,7 +285,7 @@ async def _outage(seconds, rows=30, act=DROP, takes=400):
         def slow(seen):
             task_id = seen.path.rpartition("/")[2]
             if seen.method == "GET" and now() - began < takes:
-                return running(task_id)
+                return running(task_id, progress=None)
             return usual(seen)
 
         server._usual = slow
