@@ -23,6 +23,8 @@ class Item(Protocol):
 
 T = TypeVar("T", bound=Item)
 
+GRAIN = 0.005
+"""Seconds between two ticks at least: what falls due in between goes out together, for fewer turns of the loop."""
 AT_ONCE = 1000
 """Items dealt with before others on the loop have their turn."""
 
@@ -41,13 +43,14 @@ class Agenda(Generic[T]):
         self._ready: deque[T] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._timer: asyncio.Handle | None = None
+        self._rests_until = -math.inf
         self._timer_due = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
 
     def put(self, item: T, due: float) -> None:
         """The item is due then, and no more when it was before."""
         item.due = due
         heapq.heappush(self._heap, (due, next(self._sequence), item))
-        if self._timer is None or due < self._timer_due:
+        if self._timer is None or max(due, self._rests_until) < self._timer_due:
             self._arm()
 
     def _arm(self) -> None:
@@ -55,12 +58,13 @@ class Agenda(Generic[T]):
             self._timer.cancel()
             self._timer = None
         if self._heap:
-            self._timer_due = self._heap[0][0]
+            self._timer_due = max(self._heap[0][0], self._rests_until)
             self._timer = asyncio.get_running_loop().call_at(self._timer_due, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
+        self._rests_until = now + GRAIN
         for _ in range(AT_ONCE):  # a hundred thousand that fall due together must not hold up the loop
             if not self._heap or self._heap[0][0] > now:
                 break
@@ -77,6 +81,10 @@ class Agenda(Generic[T]):
             if not idle.done():
                 idle.set_result(None)
                 return
+
+    def pop(self) -> T | None:
+        """The item that has been due longest and is not taken, if there is one."""
+        return self._ready.popleft() if self._ready else None
 
     async def take(self) -> T:
         """The item that has been due longest and is not taken; waits until there is one."""

@@ -29,6 +29,11 @@ class Key:
         self._value: str | None = source if isinstance(source, str) else None
 
     @property
+    def known(self) -> str | None:
+        """The key if nobody has to be asked for it."""
+        return self._value
+
+    @property
     def renewable(self) -> bool:
         """Whether asking again can give another key."""
         return callable(self._source)

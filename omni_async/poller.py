@@ -204,7 +204,7 @@ class Poller:
     async def _work(self) -> None:
         agenda, limiter = self._agenda, self._exchange.limiter
         while True:
-            followed = await agenda.take()
+            followed = agenda.pop() or await agenda.take()
             if followed.waiters or self._starves(followed):
                 ticket = limiter.try_acquire(Kind.POLL) or await limiter.acquire(Kind.POLL)
                 if followed.waiters or self._starves(followed):

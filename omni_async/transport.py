@@ -138,7 +138,7 @@ class Transport:
 
     async def _exchange(self, call: Call, flight: Flight, data: Any) -> "Reply | Exception":
         """The reply, or the foreign exception as a value."""
-        key = await self.key.get()
+        key = self.key.known or await self.key.get()
         session = self._session()
         if session is None or session.closed:
             return _ClosedError()
@@ -155,7 +155,7 @@ class Transport:
             response = await session.request(
                 call.method,
                 URL(self.base_url + call.path, encoded=True),
-                params=call.params or None,
+                params=call.params,
                 data=data,
                 headers=headers,
                 timeout=bounds.timeout,

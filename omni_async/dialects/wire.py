@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin
 
@@ -39,7 +40,10 @@ class CallKind(enum.StrEnum):
     BALANCE = "balance"
 
 
-@attrs.frozen(kw_only=True)
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@attrs.define(kw_only=True)
 class Call:
     """One HTTP request, without key or host.
 
@@ -56,9 +60,9 @@ class Call:
     kind: CallKind
     method: str
     path: str
-    params: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    params: Mapping[str, str] = attrs.field(default=_NOTHING, repr=False)
     body: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
-    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    headers: Mapping[str, str] = attrs.field(default=_NOTHING, repr=False)
     part: str | None = None
 
 
