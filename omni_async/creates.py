@@ -1,6 +1,7 @@
 """A create: its row in the journal, its call, and what sending it came to."""
 
 import json
+import re
 import secrets
 from typing import Any
 
@@ -92,9 +93,16 @@ def answer_of(create: Create, reply: Reply | None, verdict: Verdict, refused: At
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
 
 
+_SPELT_ALIKE = re.compile(r"[A-Za-z0-9 ]{4,}")
+"""What every spelling of JSON leaves as it is."""
+
+
 def _unquoted(body: bytes, prompt: str) -> bytes:
     """An answer without a prompt, however JSON spells it; one of three letters stands in any answer by chance."""
     if len(prompt) < SHORTEST:
+        return body
+    plain_part = _SPELT_ALIKE.search(prompt)
+    if plain_part is not None and plain_part[0].encode() not in body:  # spares spelling it in all ways for nothing
         return body
     plain, ascii_ = (json.dumps(prompt, ensure_ascii=only)[1:-1] for only in (False, True))
     spellings = {prompt, plain, ascii_, plain.replace("/", "\\/"), ascii_.replace("/", "\\/")}

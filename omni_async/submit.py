@@ -318,7 +318,7 @@ class Submitter:
         return self._accepted(create, reply, verdict.task_id, seconds)
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
-        task = attrs.evolve(self._decoded(reply, task_id), **create.whose)
+        task = self._decoded(reply, task_id=task_id, **create.whose)
         self._submitted(task, create.request)
         self._exchange.report(
             Submitted(**create.whose, task_id=task_id, model=task.model, request_id=task.request_id, seconds=seconds)
@@ -335,16 +335,16 @@ class Submitter:
         """Whether no other create was given this id. What goes by one idempotency key is the same create."""
         return self._issued.own(task_id, self._name(create) or create.intent.key)
 
-    def _decoded(self, reply: Reply | None, task_id: str) -> VideoTask:
+    def _decoded(self, reply: Reply | None, *, task_id: str, **whose: Any) -> VideoTask:
         """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""
         if reply is None:
-            return VideoTask(task_id=task_id)
+            return VideoTask(task_id=task_id, **whose)
         try:
-            task = attrs.evolve(self._exchange.dialect.read_create(reply), task_id=task_id)
+            task = attrs.evolve(self._exchange.dialect.read_create(reply), task_id=task_id, **whose)
             coded = self._exchange.dialect.refused(reply) is not None
         except Exception:
             logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)
-            return VideoTask(task_id=task_id, request_id=reply.request_id, raw=reply.document)
+            return VideoTask(task_id=task_id, request_id=reply.request_id, raw=reply.document, **whose)
         if coded:
             logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
         return task
