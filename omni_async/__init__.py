@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from .client import OmniClient
 from .errors import (
     AnswerLostError,
     ApiError,
@@ -29,14 +28,15 @@ from .errors import (
     WaitTimeoutError,
 )
 from .lazy import lazily
-from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .version import __version__
 
 if TYPE_CHECKING:
     from .batch import run_batch
+    from .client import OmniClient
     from .dialects import Dialect, GeminiOmni, Jimmy, ModelSpec, ToApis
     from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
     from .limiter import Limiter
+    from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
     from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
 
 __all__ = [
@@ -94,9 +94,11 @@ __all__ = [
 
 _HOMES = {
     ".batch": "run_batch",
+    ".client": "OmniClient",
     ".dialects": "Dialect GeminiOmni Jimmy ModelSpec ToApis",
     ".events": "Downloaded Event Finished Polled Retried Submitted Throttled Uncertain",
     ".limiter": "Limiter",
+    ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy RetryPolicy Timeouts",
 }
 __getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})

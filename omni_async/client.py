@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
-from .models import VideoRequest
+from .dialects import Checked, Dialect
+from .exchange import OnEvent
+from .journal import Journal
+from .keys import KeySource
+from .limiter import Limiter
+from .making import make
+from .many import Many
+from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
+from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .uploads import Progress
+from .waiting import Completed, Handle, Watch
 
-if TYPE_CHECKING:  # what does the work is loaded by `making`, with the first client and not with the package
-    from collections.abc import AsyncIterable, Iterable
-    from types import TracebackType
-
-    from .dialects import Checked, Dialect
-    from .exchange import OnEvent
+if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import OnFinished, Resumed
-    from .journal import Journal
-    from .keys import KeySource
-    from .limiter import Limiter
-    from .many import Many
-    from .models import Balance, Outcome, Stats, VideoTask
-    from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
-    from .uploads import Progress
-    from .waiting import Completed, Handle, Watch
 
 Asked = VideoRequest | str | Mapping[str, Any]
 
@@ -83,8 +81,6 @@ class OmniClient:
         on_event: OnEvent | None = None,
         on_finished: OnFinished | None = None,
     ) -> None:
-        from .making import make
-
         self.studio = studio = make(  # for the layers above
             gateway,
             api_key=api_key,

@@ -1,7 +1,7 @@
 """A client put together from what its constructor is given.
 
-Loaded with the first client and not with the package, nor with its first call, which is made inside an event loop.
-What keeps a journal's file is loaded with the first client that has one.
+Loaded where `OmniClient` is first named, and not with its first call, which is made inside an event loop. What keeps a
+journal's file is loaded with the first client that has one.
 """
 
 import os
