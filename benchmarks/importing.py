@@ -21,8 +21,8 @@ BELOW = "import aiohttp, attrs, cattrs, anyio"
 IMPORTS = {
     "floor": ("aiohttp, attrs, cattrs, anyio", BELOW),
     "ours": ("omni_async", "import omni_async"),
-    "ours, named": ("omni_async, OmniClient named", "from omni_async import OmniClient"),
-    "ours, client": ("omni_async, a client made", "import omni_async; omni_async.OmniClient(api_key='x')"),
+    "ours-named": ("omni_async, OmniClient named", "from omni_async import OmniClient"),
+    "ours-client": ("omni_async, a client made", "import omni_async; omni_async.OmniClient(api_key='x')"),
     "openai": ("openai", "import openai; openai.AsyncOpenAI"),
     "runway": ("runwayml", "import runwayml; runwayml.AsyncRunwayML"),
     "fal": ("fal-client", "import fal_client; fal_client.AsyncClient"),
