@@ -62,7 +62,8 @@ class Admission:
         self._one_at_a_time = False
         self._cut_at = self._create_cut_at = -math.inf
         self._in_doubt_until = -math.inf
-        self._failures = 0
+        self._failures, self._out_since = 0, -math.inf
+        self._failed_of: str | None = None
         self._refused_with = -1
         self._rng = rng
         self._keys = itertools.count()
@@ -126,10 +127,13 @@ class Admission:
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
+        ready = self.not_before(kind)
+        return max(ready, self.slots.ready_at(now)) if kind is CREATE else ready
+
+    def not_before(self, kind: Kind) -> float:
+        """The same, whatever finishes meanwhile."""
         ready = max(self.pause_until, self.pace.next_at)
-        if kind is CREATE:
-            ready = max(ready, self.creates_pause_until, self.create_pace.next_at, self.slots.ready_at(now))
-        return ready
+        return max(ready, self.creates_pause_until, self.create_pace.next_at) if kind is CREATE else ready
 
     def _let_go(self, ticket: Ticket, now: float) -> Ticket:
         ticket.sent_at, ticket.in_flight = now, 1
@@ -226,6 +230,8 @@ class Admission:
         """
         trial = self._end(ticket)
         self._failures = 0
+        if wait is not None and wait < BLINK:  # "at once" is no answer to when: own pauses grow
+            wait = None
         if ticket.kind is CREATE:
             self.slots.free(ticket.key, now)
             return self._create_refused(ticket, trial, now, wait, named)
@@ -328,8 +334,15 @@ class Admission:
             return
         if timeout:
             self.window.timed_out(now)
+        if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
+            return
+        if isinstance(ticket.owner, str):  # one id that always fails is no outage (FAULTS row 45)
+            if ticket.owner == self._failed_of:
+                return
+            self._failed_of = ticket.owner
         self._failures += 1
         if self._failures >= OUTAGE:
+            self._out_since = now
             self._pause(backoff(self._failures - OUTAGE, self._rng, cap=LONGEST_OUTAGE), now)
 
     def unused(self, ticket: Ticket, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from .dialects import Checked, Dialect
-from .exchange import OnEvent
+from .exchange import OnEvent, OnFinished
 from .journal import Journal
 from .keys import KeySource
 from .limiter import Limiter
@@ -23,7 +23,7 @@ from .uploads import Progress
 from .waiting import Completed, Handle, Watch
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
-    from .following import OnFinished, Resumed
+    from .following import Resumed
 
 Asked = VideoRequest | str | Mapping[str, Any]
 

@@ -205,7 +205,7 @@ class Durations:
     def _become(self, counts: Counts) -> None:
         change = counts.less(self.counts)
         for kind in self._all_above():
-            kind.counts = kind.counts.plus(change)
+            kind.counts = kind.counts.plus(change).clipped()  # it may have faded faster than this one
         self.counts = counts
         self._refresh()
 

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 OnEvent = Callable[[Event], None]
+OnFinished = Callable[[VideoTask], Awaitable[None]]
 
 
 class Reporter:
@@ -84,6 +85,14 @@ class Exchange:
     rng: random.Random = attrs.field(factory=random.Random)
     budget: Budget = attrs.field(factory=Budget)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _glances: bool = attrs.field(init=False)
+
+    @_glances.default
+    def _agrees(self) -> bool:
+        """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own."""
+        kinds = type(self.dialect).__mro__
+        of = {name: next((kind for kind in kinds if name in vars(kind)), object) for name in ("glance", "read_query")}
+        return issubclass(of["glance"], of["read_query"])
 
     async def look(self, ticket: Ticket, task_id: str) -> VideoTask:
         """One GET for one task, with leave already given.
@@ -100,7 +109,7 @@ class Exchange:
         """As `look`, for whom a glance at a task that runs is enough."""
         reply = await self._sent(ticket, self._query(ticket, task_id))
         try:
-            glance = self.dialect.glance(reply) if 200 <= reply.status < 300 else None
+            glance = self.dialect.glance(reply) if self._glances and 200 <= reply.status < 300 else None
         except Exception:  # a caller's own dialect: `read_query` has its say
             glance = None
         if glance is None:
@@ -110,6 +119,7 @@ class Exchange:
 
     def _query(self, ticket: Ticket, task_id: str) -> Call:
         self.budget.first()
+        ticket.owner = task_id
         try:
             return self.dialect.query(task_id)
         except BaseException:  # no id of a task
@@ -228,7 +238,7 @@ class Exchange:
         if refusal is not None and refusal.kind is not RefusalKind.TRANSIENT:
             self.limiter.passed(ticket)
             if refusal.kind is RefusalKind.AUTH:
-                self.transport.key.renew()
+                self.transport.renew_key(reply)
             return error_of(refusal, reply, gateway=self.dialect.name)
         if trouble is not None and refusal is None and isinstance(reply.document, dict):
             self.limiter.passed(ticket)

@@ -86,8 +86,8 @@ class Flights:
             self._arm(loop, due)
 
     def clear(self) -> None:
-        """No timer is left behind."""
-        if self._timer is not None:
+        """No timer is left behind, unless calls are in flight: on a borrowed session nothing else ends them."""
+        if self._timer is not None and not self._flights:
             self._timer.cancel()
             self._timer, self._armed_for = None, math.inf
 

@@ -109,6 +109,17 @@ class Followed:
         status, word, progress = self.glance
         return attrs.evolve(known, status=status, raw_status=word, progress=progress)
 
+    def told(self, gateway: str, seen: Glance | VideoTask) -> dict[str, Any]:
+        """What all events about a task tell of it."""
+        origin = self.origin
+        return {
+            "gateway": gateway,
+            "custom_id": origin.custom_id if origin else None,
+            "metadata": origin.metadata if origin else {},
+            "task_id": self.task_id,
+            "status": seen.status,
+        }
+
     def owned(self, task: VideoTask) -> VideoTask:
         """A task from an answer, with what is the caller's own."""
         origin = self.origin
@@ -118,7 +129,10 @@ class Followed:
 
     def error(self, error: OmniError) -> OmniError:
         """The error with the ids of this task; a copy of its own for each who raises it."""
-        own = copy.copy(error)
+        try:
+            own = copy.copy(error)
+        except Exception:  # of a caller's own dialect, with arguments of its own
+            own = OmniError(str(error.args[0]) if error.args else type(error).__name__)
         own.__cause__ = error.__cause__
         own.may_have_charged = True  # the task was accepted once, as far as anybody knows
         origin = self.origin
@@ -135,3 +149,10 @@ def traits_of(task: VideoTask, request: VideoRequest | None) -> tuple[str, ...]:
         return (task.gateway,) if not task.model else (task.gateway, task.model)
     told = (task.model or request.model, task.mode, request.duration, request.resolution)
     return (task.gateway, *(str(value or "") for value in told))
+
+
+def run_time_of(task: VideoTask) -> float | None:
+    """What the gateway says that a finished task took, in seconds; None if it does not say."""
+    if task.created_at is None or task.completed_at is None:
+        return None
+    return (task.completed_at - task.created_at).total_seconds()

@@ -14,7 +14,7 @@ from typing import Any, Self
 import anyio
 
 from .errors import JournalError, OmniError
-from .exchange import Exchange
+from .exchange import Exchange, OnFinished
 from .followed import traits_of
 from .identity import idempotency_key_of
 from .journal import Entry, SqliteJournal, State
@@ -29,7 +29,6 @@ from .waiting import FinishedInbox
 
 logger = logging.getLogger("omni_async")
 
-OnFinished = Callable[[VideoTask], Awaitable[None]]
 
 EVERY = 5.0
 """Seconds between two looks for rows whose owner has died."""

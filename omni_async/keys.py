@@ -62,7 +62,7 @@ class Key:
                 given = source()
                 value = await given if inspect.isawaitable(given) else given
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             problem = type(error).__name__
         else:

@@ -18,9 +18,20 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - what it is
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            return _module(package, name)
         found = getattr(import_module(homes[name], package), name)
         setattr(sys.modules[package], name, found)
         return found
 
     return __getattr__
+
+
+def _module(package: str, name: str) -> Any:
+    """A module of the package, which may not have been imported yet."""
+    try:
+        if not name.startswith("_"):
+            return import_module(f".{name}", package)
+    except ModuleNotFoundError as error:
+        if error.name != f"{package}.{name}":
+            raise
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -80,7 +80,7 @@ class Limiter:
             return ticket
         ticket.waiter, ticket.owner = asyncio.get_running_loop().create_future(), asyncio.current_task()
         try:
-            if max_wait is not None and self.estimate(kind) > max_wait:
+            if max_wait is not None and self._state.not_before(kind) - self._now() > max_wait:
                 raise self._too_long(kind, max_wait)
             async with asyncio.timeout(max_wait):
                 await ticket.waiter
@@ -174,7 +174,7 @@ class Limiter:
     def occupy(self, task_id: str) -> None:
         """A task that was submitted before runs: it holds a slot like any other."""
         self._bind()
-        self._state.slots.hold(task_id, self._now())
+        self._state.slots.occupy(task_id, self._now())
 
     def unused(self, ticket: Ticket) -> None:
         """Nothing was sent after all."""

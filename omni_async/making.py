@@ -13,7 +13,7 @@ import aiohttp
 
 from .delivery import Delivery
 from .dialects import Dialect
-from .exchange import Exchange, OnEvent, Reporter
+from .exchange import Exchange, OnEvent, OnFinished, Reporter
 from .files import Downloader
 from .generate import Studio
 from .journal import Journal, NoJournal
@@ -31,7 +31,7 @@ from .transport import Transport
 from .waiting import failure_of
 
 if TYPE_CHECKING:
-    from .following import Follower, OnFinished
+    from .following import Follower
 
 
 def make(
@@ -52,7 +52,7 @@ def make(
     strict: bool,
     keep_requests: bool,
     on_event: OnEvent | None,
-    on_finished: "OnFinished | None",
+    on_finished: OnFinished | None,
     end: Callable[[], Awaitable[None]],
 ) -> Studio:
     """The parts of a client, joined; see `OmniClient`. `end` is what closing it comes to."""
@@ -94,7 +94,7 @@ def make(
 
 
 def _follower(
-    journal: Journal, poller: Poller, exchange: Exchange, schedule: Schedule, on_finished: "OnFinished | None"
+    journal: Journal, poller: Poller, exchange: Exchange, schedule: Schedule, on_finished: OnFinished | None
 ) -> "Follower | None":
     """Who follows the tasks of a journal's file, if there is one."""
     if isinstance(journal, NoJournal):

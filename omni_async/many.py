@@ -6,6 +6,7 @@ costs a few hundred bytes and no coroutine.
 
 import asyncio
 import contextvars
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ class Steps:
 class _Row:
     """One submitted request, waiting at the poller for its task's end."""
 
-    __slots__ = ("deadline", "last", "request", "run", "since")
+    __slots__ = ("__weakref__", "deadline", "last", "request", "run", "since")
     every = False
 
     def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
@@ -89,7 +90,7 @@ class _Run:
         self._active = 0
         self._failure: BaseException | None = None
         self._files: asyncio.Queue[tuple[VideoTask, VideoRequest]] = asyncio.Queue()
-        self._expiring: asyncio.Queue[_Row] = asyncio.Queue()
+        self._expiring: asyncio.Queue[weakref.ref[_Row]] = asyncio.Queue()  # what has ended need not stay till then
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
@@ -159,7 +160,7 @@ class _Run:
         row = _Row(self, request, task)
         self.open.add(row)
         if self.timeout is not None:
-            self._expiring.put_nowait(row)
+            self._expiring.put_nowait(weakref.ref(row))
         self.steps.follow(task, row)
 
     def finished(self, row: _Row, task: VideoTask) -> None:
@@ -187,7 +188,9 @@ class _Run:
     async def _time_out(self) -> None:
         """Give up waiting for tasks whose time is over; they are submitted in order, so they end in order."""
         while True:
-            row = await self._expiring.get()
+            row = (await self._expiring.get())()
+            if row is None:
+                continue
             if row in self.open:
                 await anyio.sleep(max(row.deadline - anyio.current_time(), 0.0))
             if row in self.open:

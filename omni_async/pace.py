@@ -147,7 +147,10 @@ class Pace:
         if self._level is not None and not through:
             self.prolong(resumes)
             return False
-        level = max(self._allowed(through, now, sent, ahead), 0.02)
+        quiet = sent - self._refused_at
+        unused = self._level is not None and quiet > LONGEST_HOLD and 4.0 * through < self.rate * quiet
+        # Going far below the pace for long, a refusal says nothing of it; and nothing would let it grow back.
+        level = max(self.rate if unused else self._allowed(through, now, sent, ahead), 0.02)
         # As long as an estimate is young it is tested soon, then ever more rarely.
         lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * (resumes - now))
         if not self._again:

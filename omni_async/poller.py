@@ -11,7 +11,6 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import anyio
 import attrs
@@ -22,12 +21,15 @@ from .dialects import Glance
 from .errors import DecodeError, GatewayError, NotFoundError, OmniError, RateLimitError, TransportError
 from .events import Finished, Polled, Retried
 from .exchange import Exchange
-from .followed import Followed, Trouble, Waiter
+from .followed import Followed, Trouble, Waiter, run_time_of
 from .models import VideoTask
 from .retry import backoff
 from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
+
+MOST_WORDS = 50
+"""Unknown status words that are told, each once: one with a number in it would be new with each look."""
 
 
 class Poller:
@@ -52,6 +54,7 @@ class Poller:
         self._round_trip = 0.2
         self._unknown_words: set[str] = set()
         self._closed = False
+        self._purged_at = 1000
         self._stop_listening = exchange.limiter.on_starved(self._starved)
 
     @property
@@ -74,6 +77,8 @@ class Poller:
             traits: What its run time may depend on, from general to special.
         """
         if task.task_id not in self._followed:
+            if len(self._parked) >= self._purged_at:
+                self._purge()
             course = self._schedule.course(tuple(traits))
             origin = attrs.evolve(task, raw=None)  # nobody may hold the answer but this
             followed = Followed(task.task_id, _now(), course, aged=True, origin=origin)
@@ -137,6 +142,13 @@ class Poller:
             self._parked[followed.task_id] = followed
         else:
             self._followed.pop(followed.task_id, None)
+
+    def _purge(self) -> None:
+        """Ids whose slot was given back, by a query or with time: nobody ever looks at them."""
+        for task_id in [one for one in self._parked if not self._exchange.limiter.holds(one)]:
+            del self._parked[task_id]
+            self._followed.pop(task_id, None)
+        self._purged_at = max(1000, 2 * len(self._parked))
 
     def _wanted(self, followed: Followed) -> bool:
         return bool(followed.waiters) or self._starves(followed)
@@ -212,7 +224,10 @@ class Poller:
                     continue
                 limiter.unused(ticket)
             followed.busy = False  # whoever waited has gone meanwhile
-            self._park(followed)
+            if self._wanted(followed):  # and what was given back let a create go: now another one waits for this task
+                self._plan(followed)
+            else:
+                self._park(followed)
 
     async def _look(self, followed: Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""
@@ -222,6 +237,10 @@ class Poller:
             try:
                 look = exchange.look if followed.watchers else exchange.glance
                 seen: VideoTask | Glance = await look(ticket, followed.task_id)
+            except OmniError as error:
+                followed.busy = False
+                self._missed(followed, error)
+                return
             finally:
                 followed.busy = False
             took = self._now() - began
@@ -231,8 +250,6 @@ class Poller:
                 self._runs(followed, seen, began, took)
             else:
                 self._seen(followed, followed.owned(seen), began, took)
-        except OmniError as error:
-            self._missed(followed, error)
         except Exception:
             logger.exception("an unexpected error while looking at task %s; it is looked at again", followed.task_id)
             self._later(followed)
@@ -269,36 +286,32 @@ class Poller:
             self._park(followed)
 
     def _report_look(self, followed: Followed, glance: Glance, took: float) -> None:
-        told = self._told(followed, glance)
+        told = followed.told(self.gateway, glance)
         self._exchange.report(Polled(raw_status=glance.raw_status, progress=glance.progress, seconds=took, **told))
-
-    def _told(self, followed: Followed, seen: Glance | VideoTask) -> dict[str, Any]:
-        """What all events about a task tell of it."""
-        origin = followed.origin
-        return {
-            "gateway": self.gateway,
-            "custom_id": origin.custom_id if origin else None,
-            "metadata": origin.metadata if origin else {},
-            "task_id": followed.task_id,
-            "status": seen.status,
-        }
 
     def _finish(self, followed: Followed, task: VideoTask, began: float) -> None:
         """A finished status is final: everybody is told, and it is not looked at again."""
         self._followed.pop(followed.task_id, None)
         self._exchange.limiter.finished(followed.task_id)
         if followed.aged:
-            told = run_time_of(task)
-            followed.course.finished(followed.seen, began - followed.started, followed.mark, told=told)
+            try:
+                told = run_time_of(task)
+                followed.course.finished(followed.seen, began - followed.started, followed.mark, told=told)
+            except Exception:  # a caller's own dialect; what is learned is worth less than the news
+                logger.exception("nothing could be learned of the end of task %s", followed.task_id)
         seconds = self._now() - followed.started
-        self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, **self._told(followed, task)))
+        self._exchange.report(
+            Finished(error_code=task.error_code, seconds=seconds, **followed.told(self.gateway, task))
+        )
         for waiter in tuple(followed.waiters):
             waiter.changed(task)
 
     def _note_word(self, word: str) -> None:
-        if self._exchange.dialect.status(word) is None and word not in self._unknown_words:
+        word = word[:40]
+        known = word in self._unknown_words or len(self._unknown_words) >= MOST_WORDS
+        if not known and self._exchange.dialect.status(word) is None:
             self._unknown_words.add(word)
-            logger.warning("the gateway reports the unknown status %.40r; it is taken as still running", word)
+            logger.warning("the gateway reports the unknown status %r; it is taken as still running", word)
 
     def _missed(self, followed: Followed, error: OmniError) -> None:
         """A look gave no status. Only what is definite, and confirmed, ends the following."""
@@ -376,13 +389,6 @@ class Poller:
             self._pump.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._pump})
-
-
-def run_time_of(task: VideoTask) -> float | None:
-    """What the gateway says that a finished task took, in seconds; None if it does not say."""
-    if task.created_at is None or task.completed_at is None:
-        return None
-    return (task.completed_at - task.created_at).total_seconds()
 
 
 def _now() -> float:

@@ -262,7 +262,7 @@ class Schedule:
 
     def _guess(self) -> list[float]:
         """For this guess the first look is worth its price just at `first`."""
-        return guess(self.first**2 / self.price)
+        return guess(min(max(self.first, 0.05), 86400.0) ** 2 / self.price)
 
     def least(self, usual: float) -> float:
         """The shortest interval, in seconds, for tasks that usually take `usual`."""

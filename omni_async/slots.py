@@ -38,7 +38,7 @@ class Slots:
         self.cap: int | None = None  # at so many a create was refused
         self.known = False  # and that was for their number
         self.sure = 0  # what it was at the last refusal: more got through only because a finish was not yet seen
-        self._leases: dict[str, tuple[float, float]] = {}
+        self._leases: dict[str, tuple[float | None, float]] = {}
         self._first_end = math.inf  # no lease ends before this
         self._run_time: float | None = None
         self._suspected = self._streak = 0
@@ -80,12 +80,21 @@ class Slots:
         self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
         self._first_end = min((end for _, end in self._leases.values()), default=math.inf)
 
+    def occupy(self, key: str, now: float) -> None:
+        """A task that was submitted before runs: how long it took its end will not tell."""
+        self._lease(key, None, now + GIVE_UP)
+
     def hold(self, key: str, now: float, *, seconds: float = GIVE_UP) -> None:
         """A create goes, and its task runs for at most so long. Beyond the cap it is a probe: the next one waits."""
+        if now >= self._first_end:
+            self._end_leases(now)
         if self.cap is not None and len(self._leases) >= self.cap:
             self._probe_at = now + self._rest()
-        self._leases[key] = (now, now + seconds)
-        self._first_end = min(self._first_end, now + seconds)
+        self._lease(key, now, now + seconds)
+
+    def _lease(self, key: str, began: float | None, ends: float) -> None:
+        self._leases[key] = (began, ends)
+        self._first_end = min(self._first_end, ends)
 
     def rename(self, key: str, task_id: str) -> None:
         """A create was accepted: its slot goes to the task."""
@@ -103,8 +112,9 @@ class Slots:
         """A task gives its slot back; True if it held one."""
         lease = self._leases.pop(key, None)
         if lease is not None and finished:
-            took = max(now - lease[0], 0.0)
-            self._run_time = took if self._run_time is None else 0.8 * self._run_time + 0.2 * took
+            if lease[0] is not None:
+                took = max(now - lease[0], 0.0)
+                self._run_time = took if self._run_time is None else 0.8 * self._run_time + 0.2 * took
             self._probe_at = min(self._probe_at, now + self._rest())
         return lease is not None
 
@@ -131,7 +141,7 @@ class Slots:
     def _rest(self) -> float:
         """Seconds between two tries."""
         emptied = min(self._pause / (2.0 * max(self.run_time, 0.1)), 1.0)
-        return max(PROBE * self.run_time, PER_PAUSE * self._pause * emptied)
+        return max(PROBE * self.run_time, min(PER_PAUSE * self._pause * emptied, GIVE_UP / 3.0))
 
     def admitted(self, now: float) -> bool:
         """A create got through. Beyond the cap, the cap is one higher and the next one is tried.

@@ -289,7 +289,7 @@ class Submitter:
         exchange.limiter.declined(ticket)
         renewable = is_unauthorized(error) and exchange.transport.key.renewable
         if renewable:
-            exchange.transport.key.renew()
+            exchange.transport.renew_key(reply)
         return Attempt(error=error, again=renewable, state="REJECTED", detail=str(error.args[0]))
 
     async def _recorded(

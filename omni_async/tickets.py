@@ -38,7 +38,7 @@ class Ticket:
         self.in_flight = in_flight
         self.key = ""  # of its slot, for a create
         self.waiter: Any = None  # of the async door, to wake its owner
-        self.owner: Any = None  # the task that waits
+        self.owner: Any = None  # the task that waits; then, of a look, the id it is for
 
     @property
     def granted(self) -> bool:

@@ -177,6 +177,12 @@ class Transport:
         except Exception as error:  # whatever it is: raised from here it would show the key in its frames
             return error
 
+    def renew_key(self, reply: Reply) -> None:
+        """The gateway did not take the key: it is asked for again, unless that was done since this call was sent."""
+        headers = reply.headers
+        if not isinstance(headers, _Keyless) or self.key.known is None or headers.went_with(self.key.known):
+            self.key.renew()
+
     def _new_head(self, key: str) -> "_Head":
         auth = self._dialect.auth(key)
         self._head = _Head(key, auth, _merged(self._headers, auth))
@@ -288,6 +294,10 @@ class _Keyless(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         value = self._given[name]
         return value.replace(self._key, "***") if len(self._key) >= 4 else value
+
+    def went_with(self, key: str) -> bool:
+        """Whether the call was sent with this key."""
+        return self._key == key
 
     def __iter__(self) -> Iterator[str]:
         return iter({name.lower(): None for name in self._given})

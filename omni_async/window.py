@@ -9,6 +9,7 @@ REST, RARE, LONGEST_REST = 10.0, 75.0, 60.0
 """Seconds between two tries of one more, or as long as so many requests take: their refusal is the price of a try."""
 PER_PAUSE = 45.0
 """A pause costs throughput: more is tried after so many times as long at the soonest."""
+LONGEST_PAUSED = 600.0
 STEP = 0.5
 """Seconds between the steps of a try that gets through."""
 NEVER = 1 << 60
@@ -59,7 +60,7 @@ class Window:
             per_second: Requests that get through per second.
         """
         self._before = self.size
-        rest = max(REST, PER_PAUSE * pause, min(RARE / max(per_second, 0.1), LONGEST_REST))
+        rest = max(REST, min(PER_PAUSE * pause, LONGEST_PAUSED), min(RARE / max(per_second, 0.1), LONGEST_REST))
         self._settle(min(self.size, in_flight - 1), now, rest)
 
     def doubt(self, in_flight: int) -> None:

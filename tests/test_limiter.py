@@ -198,7 +198,7 @@ async def test_max_wait_for_a_slot():
             began, posts = anyio.current_time(), emulator.ledger.requests["create"]
             with pytest.raises(RateLimitError, match="slots") as caught:
                 await client.submit("another", max_wait=3.0, custom_id="row-2")
-            assert anyio.current_time() - began <= 3.0
+            assert anyio.current_time() - began <= 3.001
             assert caught.value.retry_after > 3
             assert caught.value.custom_id == "row-2"
             assert not caught.value.may_have_charged
