@@ -441,3 +441,37 @@ def test_a_create_never_sent_leaves_no_trace():
     ticket, now = send(state, Kind.CREATE, now)
     state.unused(ticket, now)
     assert (state.in_flight, state.slots.running, state.trial.ticket) == (0, 1, None)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.01])
+@pytest.mark.parametrize("kind", [Kind.POLL, Kind.CREATE])
+def test_retry_after_nothing_is_no_leave_to_storm(kind, wait):
+    """A gateway that refuses for ever and says "at once" is asked as seldom as one that says nothing."""
+    state, now, sent = Admission(Limits(), random.Random(1)), 0.0, 0
+    while now < 600:
+        ticket, now = send(state, kind, now)
+        sent += 1
+        now += 0.05
+        state.refused(ticket, now, wait=wait)
+    assert sent <= 60
+
+
+def test_one_blip_of_many_requests_is_one_outage():
+    """What was in flight when a connection broke fails together, and pauses for a moment only."""
+    state = Admission(Limits(), random.Random(1))
+    ask(state, Kind.POLL, 16)
+    tickets, now = [], 0.0
+    while len(tickets) < 16:
+        tickets += state.admit(now)
+        now += 0.05
+    for ticket in tickets:
+        state.failed(ticket, now)
+    assert state.pause_until - now <= 3.0
+
+
+def test_max_wait_counts_what_time_alone_brings():
+    """With all slots taken a finish may come any moment: only pauses and paces are sure."""
+    state = Admission(Limits(max_running_tasks=1), random.Random(1))
+    now = running(state, 1)
+    assert state.ready_at(Kind.CREATE, now + 1) > now + 30
+    assert state.not_before(Kind.CREATE) <= now + 1

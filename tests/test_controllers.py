@@ -388,3 +388,34 @@ def test_slots_never_go_wrong(ceiling, steps):
         assert slots.cap is None or slots.cap >= 1
         assert slots.run_time >= 0
         assert math.isfinite(slots.ready_at(now))
+
+
+def test_a_task_of_an_earlier_run_teaches_no_run_time():
+    """When it was submitted is not known here: its end says only that a slot is free."""
+    slots = Slots()
+    usual = slots.run_time
+    slots.occupy("old", 0.0)
+    assert slots.free("old", 0.1, finished=True)
+    assert slots.run_time == usual
+
+
+def test_leases_end_where_nobody_asks():
+    """Tasks that nobody waits for do not count as running for ever, nor pile up."""
+    slots = Slots()
+    for second in range(4000):
+        slots.hold(f"task-{second}", float(second))
+    assert slots.running <= GIVE_UP + 1
+
+
+def test_seldom_refusals_in_little_use_do_not_starve_the_pace():
+    """A request each ten minutes, of which one in ten is refused once: there is no limit to be seen in that."""
+    pace = Pace(start=10.0)
+    now = 0.0
+    for number in range(300):
+        now = max(now + 600.0, pace.next_at)
+        pace.take(now)
+        if number % 10:
+            pace.got_through += 1
+        else:
+            pace.cut(now + 0.05, now + 1.0, sent=now)
+    assert pace.rate >= 1.0

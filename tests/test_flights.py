@@ -88,3 +88,12 @@ async def test_a_second_connection_is_a_repeat():
     assert not flights.end(flight)
     assert flights.of(asyncio.current_task()) is None
     assert flights.of(None) is None
+
+
+async def test_a_closed_client_still_ends_what_is_in_flight():
+    """On a borrowed session nothing else would: the deadline outlives `clear`."""
+    flights = Flights()
+    task = asyncio.create_task(call(flights, 100, may_take=30))
+    await asyncio.sleep(1)
+    flights.clear()
+    assert await task == ("late", 30)

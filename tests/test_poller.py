@@ -7,6 +7,7 @@ import itertools
 import logging
 import random
 from collections import Counter
+from datetime import UTC, datetime
 
 import anyio
 import anyio.lowlevel
@@ -528,3 +529,26 @@ def test_errors_are_each_waiters_own():
     own = copy.copy(error)
     assert (own.status_code, own.code, own.args) == (404, "no_task", error.args)
     assert attrs.asdict(Schedule())["first"] == 5.0
+
+
+class Early(Jimmy):
+    """A gateway that leaves its status word when the video is there."""
+
+    def read_query(self, reply):
+        data = reply.document["data"]
+        return VideoTask(
+            task_id=data["task_id"],
+            status=TaskStatus.SUCCEEDED,
+            raw_status=data["status"],
+            video_url="https://cdn.example/v.mp4",
+            created_at=datetime(2026, 1, 1),
+            completed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+
+async def test_a_dialects_own_reading_is_asked_and_odd_times_in_it_cost_nobody_the_task():
+    """A subclass that reads queries its own way is not overruled by an inherited glance."""
+    async with pair(Early(), task_seconds=3000) as (emulator, client):
+        task = await client.submit("a cat")
+        assert (await client.wait(task, timeout=60)).status is TaskStatus.SUCCEEDED
+        assert emulator.ledger.requests["query"] == 1

@@ -337,3 +337,10 @@ def test_very_many_looks():
             course.running(since, since + 2, None, None)
         course.finished(100, 102, None)
     assert 60 < course.interval(0.0, None, RNG) < 105
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-170, 1e9])
+def test_any_first_look_can_be_planned(first):
+    """A dialect's or caller's odd word must not come up after the paid POST."""
+    schedule = Schedule(first=first, shortest=first, longest=max(first, 15.0))
+    assert schedule.course(("mine", "model")).interval(0.0, None, RNG) >= 0.0
