@@ -72,7 +72,7 @@ async def test_a_gateway_that_comes_up_late(tmp_path):
         group.start_soon(later, 70, here.emulator.start)
         async with here.batch(cats(10)) as batch:
             await batch.plan(balance=False)
-            group.start_soon(later, 60, lambda: told.extend(batch.progress().reasons))
+            group.start_soon(later, 66, lambda: told.extend(batch.progress().reasons))
             told = []
             assert (await batch.run()).ok
         assert told == ["no create gets through (NotSentError), trying again"]
