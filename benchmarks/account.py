@@ -15,6 +15,7 @@ from typing import Protocol
 import attrs
 
 from omni_async.admission import Admission, Decision, Kind, Ticket
+from omni_async.emulator.limits import METERS
 from omni_async.policies import Limits
 from omni_async.retry import backoff
 
@@ -88,41 +89,20 @@ class Scenario:
     seed: int = 0
 
 
-class Meter:
-    """Counts against a changing rate, as gateways do; what is refused does not count."""
+STYLES = {"bucket": "token_bucket", "fixed": "fixed_window", "sliding": "sliding_window"}
+
+
+class Allowance:
+    """Counts against a changing rate, by one of the emulator's meters; what is refused does not count."""
 
     def __init__(self, rate: Changing, style: str, burst: float) -> None:
-        self._rate, self._style, self._burst = rate, style, burst
-        self._tokens, self._at = math.inf, 0.0
-        self._count, self._window = 0, -1
-        self._times: deque[float] = deque()
+        self._rate, self._burst = rate, burst
+        self._meter = METERS[STYLES[style]]()
 
     def take(self, now: float) -> bool:
         """Whether one more is within the limit now; counts it if so."""
         rate = at(self._rate, now)
-        if self._style == "bucket":
-            self._tokens = min(max(1.0, rate * self._burst), self._tokens + (now - self._at) * rate)
-            self._at = now
-            if self._tokens < 1.0 - 1e-9:
-                return False
-            self._tokens -= 1.0
-            return True
-        most = max(int(rate), 1)
-        seconds = most / rate
-        if self._style == "fixed":
-            window = math.floor(now / seconds)
-            if window != self._window:
-                self._window, self._count = window, 0
-            if self._count >= most:
-                return False
-            self._count += 1
-            return True
-        while self._times and self._times[0] <= now - seconds:
-            self._times.popleft()
-        if len(self._times) >= most:
-            return False
-        self._times.append(now)
-        return True
+        return self._meter.take(now, rate, rate * self._burst)
 
 
 class Policy(Protocol):
@@ -203,8 +183,8 @@ class Simulation:
         self.clients: list[Policy] = [make(random.Random(scenario.seed + i)) for i in range(scenario.clients)]
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
-        self._rate = Meter(scenario.rate, scenario.style, scenario.burst)
-        self._creates = Meter(scenario.creates, scenario.style, scenario.burst)
+        self._rate = Allowance(scenario.rate, scenario.style, scenario.burst)
+        self._creates = Allowance(scenario.creates, scenario.style, scenario.burst)
         self._timers = [math.inf] * scenario.clients
         self._serving = self._running = self._unfinished = 0
         self.now = 0.0

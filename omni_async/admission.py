@@ -266,10 +266,8 @@ class Admission:
             self.pace.prolong(resumes)
             return
         self.window.doubt(ticket.in_flight)
-        ahead = ticket.in_flight - 1
-        if self.pace.cut(
-            now, resumes, sent=ticket.sent_at, ahead=ahead
-        ):  # the last one was no help: how many were in flight has to be learned anew
+        no_help = self.pace.cut(now, resumes, sent=ticket.sent_at, ahead=ticket.in_flight - 1)
+        if no_help:  # how many may be in flight has to be learned anew
             self.window.safe = 1
             self._in_doubt_until = resumes + DOUBT
 
@@ -336,10 +334,10 @@ class Admission:
             self.window.timed_out(now)
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
             return
-        if isinstance(ticket.owner, str):  # one id that always fails is no outage (FAULTS row 45)
-            if ticket.owner == self._failed_of:
+        if ticket.about is not None:  # one id that always fails is no outage (FAULTS row 45)
+            if ticket.about == self._failed_of:
                 return
-            self._failed_of = ticket.owner
+            self._failed_of = ticket.about
         self._failures += 1
         if self._failures >= OUTAGE:
             self._out_since = now

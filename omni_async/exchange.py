@@ -112,14 +112,14 @@ class Exchange:
             glance = self.dialect.glance(reply) if self._glances and 200 <= reply.status < 300 else None
         except Exception:  # a caller's own dialect: `read_query` has its say
             glance = None
-        if glance is None:
+        if glance is None or glance.status.finished:
             return self._seen(ticket, task_id, reply)
         self.limiter.passed(ticket)
         return glance
 
     def _query(self, ticket: Ticket, task_id: str) -> Call:
         self.budget.first()
-        ticket.owner = task_id
+        ticket.about = task_id
         try:
             return self.dialect.query(task_id)
         except BaseException:  # no id of a task

@@ -1,7 +1,7 @@
 """The calls in flight: how far each came, and one timer for all their deadlines.
 
 What runs for every look at every task is kept to a few dictionary operations: trace hooks cost a tenth of a call, and
-so does a timer of its own for each (`benchmarks/tracking.py`).
+so does a timer of its own for each (`benchmarks/polling.py`).
 """
 
 import asyncio

@@ -92,9 +92,12 @@ class Studio:
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
         """A create went through: its task holds a slot, and a journalled one is followed to its end."""
-        self.poller.submitted(task, traits_of(task, request))
-        if self.follower is not None:
-            self.follower.follow(task)
+        try:
+            self.poller.submitted(task, traits_of(task, request))
+            if self.follower is not None:
+                self.follower.follow(task)
+        except Exception:  # it is paid for: whoever submitted it must get its id
+            logger.exception("task %s was accepted, and cannot be followed", task.task_id)
 
     async def drain(self) -> None:
         """Begin no more, and wait until every create in flight has its recorded end."""

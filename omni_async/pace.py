@@ -37,6 +37,8 @@ SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 LONG = 0.5
 """A pause of so many seconds may fill a bucket or not."""
+SLOWEST = 0.02
+"""Requests per second that are always tried, unless the caller knows of fewer."""
 STEP = 0.1
 """Seconds between two looks at how much of the pace is used."""
 
@@ -99,7 +101,8 @@ class Pace:
 
     def set(self, rate: float) -> None:
         """Go at so many requests per second, at most the ceiling."""
-        self.rate = max(min(rate, self.ceiling or 1e6), 0.02)
+        most = self.ceiling or 1e6
+        self.rate = min(max(rate, SLOWEST), most)
         self._gap = 1.0 / self.rate
 
     def take(self, now: float) -> None:
@@ -150,7 +153,7 @@ class Pace:
         quiet = sent - self._refused_at
         unused = self._level is not None and quiet > LONGEST_HOLD and 4.0 * through < self.rate * quiet
         # Going far below the pace for long, a refusal says nothing of it; and nothing would let it grow back.
-        level = max(self.rate if unused else self._allowed(through, now, sent, ahead), 0.02)
+        level = max(self.rate if unused else self._allowed(through, now, sent, ahead), SLOWEST)
         # As long as an estimate is young it is tested soon, then ever more rarely.
         lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * (resumes - now))
         if not self._again:

@@ -238,7 +238,6 @@ class Poller:
                 look = exchange.look if followed.watchers else exchange.glance
                 seen: VideoTask | Glance = await look(ticket, followed.task_id)
             except OmniError as error:
-                followed.busy = False
                 self._missed(followed, error)
                 return
             finally:

@@ -124,7 +124,7 @@ class Learned:
             seconds = self._awaited(age, awaited)
         else:
             seconds = _between(self._distances, age)
-        return seconds * (1.0 + JITTER * rng.random())
+        return min(seconds * (1.0 + JITTER * rng.random()), self._schedule.highest)
 
     def running(self, since: float, age: float, progress: int | None, mark: Mark) -> Mark:
         """See `Course`."""
@@ -263,6 +263,11 @@ class Schedule:
     def _guess(self) -> list[float]:
         """For this guess the first look is worth its price just at `first`."""
         return guess(min(max(self.first, 0.05), 86400.0) ** 2 / self.price)
+
+    @property
+    def highest(self) -> float:
+        """The caller's own longest interval, in seconds: no jitter exceeds it."""
+        return self.longest if self.bounded else math.inf
 
     def least(self, usual: float) -> float:
         """The shortest interval, in seconds, for tasks that usually take `usual`."""

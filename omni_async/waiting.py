@@ -106,16 +106,19 @@ def failure_of(task: VideoTask, *, moderated: Callable[[str | None, str | None],
 class _One:
     """Waits for the end of one id."""
 
-    __slots__ = ("deadline", "future")
+    __slots__ = ("deadline", "future", "task")
     every = False
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.future: asyncio.Future[VideoTask] = asyncio.get_running_loop().create_future()
+        self.task: VideoTask | None = None
 
     def changed(self, task: VideoTask) -> None:
-        if task.status.finished and not self.future.done():
-            self.future.set_result(task)
+        if task.status.finished:
+            self.task = task
+            if not self.future.done():
+                self.future.set_result(task)
 
     def failed(self, task_id: str, error: OmniError) -> None:
         if not self.future.done():
@@ -137,7 +140,8 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
         async with asyncio.timeout_at(None if waiter.deadline == math.inf else waiter.deadline):
             return await waiter.future
     except TimeoutError:
-        pass
+        if waiter.task is not None:  # in the same turn of the loop
+            return waiter.task
     finally:
         known = poller.let_go(task_id, waiter)
     raise timed_out(task_id, known, anyio.current_time() - began, gateway=poller.gateway)
@@ -172,7 +176,7 @@ class _Inbox:
                 async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
                     await self.arrived
             except TimeoutError:
-                return None
+                return self.items.popleft() if self.items else None
             finally:
                 self.arrived = None
         return self.items.popleft()

@@ -419,3 +419,10 @@ def test_seldom_refusals_in_little_use_do_not_starve_the_pace():
         else:
             pace.cut(now + 0.05, now + 1.0, sent=now)
     assert pace.rate >= 1.0
+
+
+def test_a_pace_slower_than_any_guess_is_kept():
+    """A request in a thousand seconds, if that is what the caller says."""
+    pace = Pace(0.001)
+    pace.take(0.0)
+    assert pace.next_at == pytest.approx(1000, abs=1)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
-from account import Meter, Scenario, Simulation
+from account import Allowance, Scenario, Simulation
 from hidden import draw, judge
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -40,7 +40,7 @@ def verdicts(family):
 )
 def test_a_meter_lets_in_what_it_allows(style, rate, burst, gaps):
     """No stretch of time sees more than the rate, and what the style lets through at once."""
-    meter, now, times = Meter(((0.0, rate),), style, burst), 0.0, []
+    meter, now, times = Allowance(((0.0, rate),), style, burst), 0.0, []
     for gap in gaps:
         now += gap
         if meter.take(now):
@@ -54,7 +54,7 @@ def test_a_meter_lets_in_what_it_allows(style, rate, burst, gaps):
 def test_a_saturated_meter_gives_the_whole_rate():
     """Asked without end, each style gives its rate."""
     for style in ("bucket", "fixed", "sliding"):
-        meter = Meter(((0.0, 20.0),), style, 1.0)
+        meter = Allowance(((0.0, 20.0),), style, 1.0)
         assert sum(meter.take(tick / 1000) for tick in range(30_000)) == pytest.approx(600, abs=21)
 
 

@@ -344,3 +344,9 @@ def test_any_first_look_can_be_planned(first):
     """A dialect's or caller's odd word must not come up after the paid POST."""
     schedule = Schedule(first=first, shortest=first, longest=max(first, 15.0))
     assert schedule.course(("mine", "model")).interval(0.0, None, RNG) >= 0.0
+
+
+def test_equal_bounds_are_an_exact_interval():
+    """What the caller forbids at both ends leaves no room for jitter."""
+    course = Schedule(first=7, shortest=7, longest=7, strict=True, bounded=True).course(("jimmy",))
+    assert {course.interval(age, None, RNG) for age in (0.0, 1.0, 60.0, 900.0)} == {7}

@@ -442,3 +442,19 @@ async def test_a_great_many_ids_do_not_hold_up_the_loop():
         await many.aclose()
         await asyncio.sleep(1001)
         assert client.stats().following == 0
+
+
+async def test_a_finish_in_the_same_turn_as_the_deadline_is_a_finish():
+    """Whichever timer comes first: what is there is given."""
+    async with pair() as (_, client):
+        task = await client.submit("a cat")
+        done = VideoTask(task_id=task.task_id, status=TaskStatus.SUCCEEDED, raw_status="completed", gateway="jimmy")
+        now, loop = asyncio.get_running_loop().time(), asyncio.get_running_loop()
+        waiting = asyncio.ensure_future(client.wait(task, timeout=3))
+        watch = aiter(client.watch(task, timeout=3))
+        watching = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(1)
+        followed = client._poller._followed[task.task_id]
+        loop.call_at(now + 3, lambda: [waiter.changed(done) for waiter in tuple(followed.waiters)])
+        assert await waiting == done
+        assert (await watching).status.finished
