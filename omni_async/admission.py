@@ -20,6 +20,7 @@ from .window import Window
 __all__ = ["Admission", "Decision", "Kind", "Ticket"]
 
 BLINK = 0.1
+WINK = 0.03
 """First pause after a refused poll, in seconds; doubles while the pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
@@ -257,7 +258,7 @@ class Admission:
                     self.pace.rest(now + pause)
         self._cut_at = now
         # Told when to go on, it goes on as before; if that is refused too, or nobody told, one at a time.
-        self._pause(pause, now, trust=wait is not None and not self._pause_step)
+        self._pause(pause, now, trust=(wait is not None and not self._pause_step) or pause == WINK)
         self._pause_step += wait is not None
         return Decision(cause, pause)
 
@@ -280,8 +281,10 @@ class Admission:
     def _blink(self, cause: Controller) -> float:
         """The pause after a refused poll: none if one fewer in flight is all it takes, longer while it goes on."""
         step, self._pause_step = self._pause_step, self._pause_step + 1
-        if cause is Controller.WINDOW and step == 0:
+        if step == 0 and cause is Controller.WINDOW:
             return 0.0
+        if step == 0 and self.pace.climbing:
+            return WINK
         return backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
 
     def _create_refused(

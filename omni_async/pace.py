@@ -18,7 +18,7 @@ GENTLE, CLIMB = 0.01, 9.0
 """A climb's first growth per second, so that a refusal comes close to the limit; seconds in which it doubles."""
 FEW = 5.0
 """Requests per second below which all that takes longer in proportion."""
-HOLD, RARE, MOST_RARE = 10.0, 85.0, 40.0
+HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
 PER_PAUSE = 45.0
@@ -37,6 +37,7 @@ SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 LONG = 0.5
 """A pause of so many seconds may fill a bucket or not."""
+BRISK, NEAR = 20.0, 1.25
 SLOWEST = 0.02
 """Requests per second that are always tried, unless the caller knows of fewer."""
 STEP = 0.1
@@ -98,6 +99,11 @@ class Pace:
     def known(self) -> bool:
         """Whether a refusal ever told something about the limit."""
         return self._level is not None
+
+    @property
+    def climbing(self) -> bool:
+        """Whether it is above what was tested, to see whether more is allowed."""
+        return self._level is not None and BRISK <= self.rate < NEAR * self._level and (self._used > self._hold or self._hold >= HOLD)
 
     def set(self, rate: float) -> None:
         """Go at so many requests per second, at most the ceiling."""
