@@ -19,9 +19,9 @@ from .window import Window
 
 __all__ = ["Admission", "Decision", "Kind", "Ticket"]
 
-BLINK = 0.1
-WINK = 0.03
-"""First pause after a refused poll, in seconds; doubles while the pause's only request is refused too."""
+WINK, BLINK = 0.03, 0.1
+"""First pause after a refused poll, in seconds: the short one where the refusal tells nothing new. It doubles while the
+pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
 LONGEST_OUTAGE = 20.0
@@ -245,6 +245,7 @@ class Admission:
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
+        first = not self._pause_step
         pause = wait if wait is not None else self._blink(cause)
         if ticket.sent_at >= self._cut_at:
             if cause is Controller.PACE:
@@ -257,8 +258,8 @@ class Admission:
                 if pause:
                     self.pace.rest(now + pause)
         self._cut_at = now
-        # Told when to go on, it goes on as before; if that is refused too, or nobody told, one at a time.
-        self._pause(pause, now, trust=(wait is not None and not self._pause_step) or pause == WINK)
+        # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
+        self._pause(pause, now, trust=first and (wait is not None or pause == WINK))
         self._pause_step += wait is not None
         return Decision(cause, pause)
 
@@ -283,7 +284,7 @@ class Admission:
         step, self._pause_step = self._pause_step, self._pause_step + 1
         if step == 0 and cause is Controller.WINDOW:
             return 0.0
-        if step == 0 and self.pace.climbing:
+        if step == 0 and self.pace.settled:
             return WINK
         return backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
 
