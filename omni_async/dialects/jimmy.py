@@ -162,9 +162,10 @@ class Jimmy(Dialect):
                 video_urls=request.video_urls,
             )
         )
-        sent = {name: value for name, value in body.items() if spec is None or name not in spec.ignores}
+        for name in spec.ignores if spec else ():
+            body.pop(name, None)
         path = "/api/open-api/v1/gemini/omni/videos"
-        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **sent})
+        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **body})
 
     def query(self, task_id: str) -> Call:
         """`GET …/videos/{task_id}` (docs)."""

@@ -55,7 +55,10 @@ class ModelSpec:
 
 def find_model(models: Iterable[ModelSpec], name: Any) -> ModelSpec | None:
     """The model of that name or alias; None picks the first, the default."""
-    return next((spec for spec in models if name is None or name == spec.name or name in spec.aliases), None)
+    for spec in models:
+        if name is None or name == spec.name or name in spec.aliases:
+            return spec
+    return None
 
 
 def named(value: Any, allowed: Iterable[str]) -> Any:
@@ -140,6 +143,8 @@ def check_extra(extra: Any, known: Iterable[str], *, path: str = "extra") -> Ite
     """Fields beyond the known ones: JSON, and none of the known ones by the back door, where no rule would see it."""
     if not isinstance(extra, Mapping):
         yield Fault(path, "no mapping")
+        return
+    if not extra:
         return
     taken = {*known, *FIELDS}
     for name in extra:

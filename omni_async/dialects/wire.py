@@ -250,26 +250,12 @@ def _strict(kind: type) -> Callable[[Any, Any], Any]:
 def make_converter() -> cattrs.Converter:
     """A cattrs converter that converts nothing: text is text, int is int, bool is bool; unknown keys are allowed.
 
-    It leaves unset fields (None and empty tuples) out when it unstructures: the gateways read absence, not null.
+    It leaves fields that stand at their default out when it unstructures: the gateways read absence, not null.
     """
-    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False)
+    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False, omit_if_default=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _strict(kind))
-    converter.register_unstructure_hook_factory(attrs.has, _sparse(converter))
     return converter
-
-
-def _sparse(converter: cattrs.Converter) -> Callable[[type], Callable[[Any], dict[str, Any]]]:
-    def factory(cls: type) -> Callable[[Any], dict[str, Any]]:
-        fields = [(field.name, field.metadata.get("wire", field.name)) for field in attrs.fields(cls)]
-
-        def unstructure(instance: Any) -> dict[str, Any]:
-            values = ((wire, getattr(instance, name)) for name, wire in fields)
-            return {wire: converter.unstructure(value) for wire, value in values if value not in (None, ())}
-
-        return unstructure
-
-    return factory
 
 
 CONVERTER = make_converter()
