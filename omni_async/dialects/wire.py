@@ -98,8 +98,10 @@ class Reply:
     @property
     def request_id(self) -> str | None:
         """The gateway's id of this request, to quote to its support."""
-        told = next((self.headers[name][:200] for name in REQUEST_ID_HEADERS if self.headers.get(name)), None)
-        return None if told is None else told.encode("utf-8", "replace").decode()  # bytes of no text come as surrogates
+        for name in REQUEST_ID_HEADERS:
+            if name in self.headers and (told := self.headers[name]):
+                return told[:200].encode("utf-8", "replace").decode()  # bytes of no text come as surrogates
+        return None
 
 
 def _decoded(body: bytes) -> Any:
