@@ -168,6 +168,8 @@ class Book:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self.keeps = type(journal) is not NoJournal
+        """Whether anything is kept of what is written."""
 
     async def intend(self, intent: Intent) -> VideoTask | None:
         """As the journal; nothing was sent if it fails."""
