@@ -312,7 +312,10 @@ class Submitter:
         if reply is None:
             return VideoTask(task_id=task_id, **whose)
         try:
-            task = attrs.evolve(self._exchange.dialect.read_create(reply), task_id=task_id, **whose)
+            task = self._exchange.dialect.read_create(reply)
+            own = {"task_id": task_id, **whose}
+            if any(getattr(task, name) != value for name, value in own.items()):
+                task = attrs.evolve(task, **own)
             coded = self._exchange.dialect.refused(reply) is not None
         except Exception:
             logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)

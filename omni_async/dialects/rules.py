@@ -4,7 +4,6 @@ A caller can override a table (gateways change their limits): `Jimmy(models=(Mod
 contradict themselves on is a warning, everything else they say is a fault.
 """
 
-import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,9 +110,11 @@ def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fau
         yield Fault("prompt", NOT_UNICODE)
     for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
         value = getattr(request, name)
-        if value is not None and (not isinstance(value, str) or not value.strip()):
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip():
             yield Fault(name, f"{_shown(value)} is no text")
-        elif value is not None and not encodable(value):
+        elif not encodable(value):
             yield Fault(name, NOT_UNICODE)
     if request.duration is not None and type(request.duration) is not int:
         yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
@@ -164,9 +165,9 @@ def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked
         return Checked((Fault("model", f"{_shown(request.model)} is not known", names),))
     faults: list[Fault] = []
     warnings: list[Fault] = []
-    by_model = (check(request, spec) for check in (_check_duration, _check_resolution, _check_ratio, _check_media))
-    for fault, doubtful in itertools.chain(*by_model, _check_mode(request)):
-        (warnings if doubtful else faults).append(fault)
+    for check in (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode):
+        for fault, doubtful in check(request, spec):
+            (warnings if doubtful else faults).append(fault)
     return Checked(tuple(faults), tuple(warnings))
 
 
@@ -232,7 +233,7 @@ def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
         yield Fault("image_urls", told), False
 
 
-def _check_mode(request: VideoRequest) -> Iterator[Finding]:
+def _check_mode(request: VideoRequest, _: ModelSpec) -> Iterator[Finding]:
     if not isinstance(request.mode, str):
         return
     word, possible = mode_word(request.mode), modes_of(request)

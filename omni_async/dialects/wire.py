@@ -209,6 +209,8 @@ def percent(value: Any) -> int | None:
 
 def instant(value: Any) -> datetime | None:
     """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text."""
+    if value is None:
+        return None
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 20):
         return _from_iso(value)
     seconds = amount(int(value) if isinstance(value, str) else value)
