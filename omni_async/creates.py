@@ -20,7 +20,7 @@ REMEMBERED = 100_000
 """Task ids remembered."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Attempt:
     """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold."""
 

@@ -157,14 +157,18 @@ class Studio:
         caller, ends = asyncio.current_task(), deadline_after(max_wait)
         self.callers.add(caller)
         try:
-            create = await self._unsent(asked, planned)
-            look = self.journal is not None and planned is None and self._would_wait(asked)
+            local = any(local_references(asked))
+            hashes = await self._hashes(asked) if local and planned is None else {}
+            create = self._unsent(asked, planned, hashes)
+            # A create that goes at once asks the journal itself.
+            look = self.journal is not None and planned is None and (local or self.exchange.limiter.busy)
             while True:
                 try:
                     known = await self._known(asked, create.intent.fingerprint) if look else None
                     if known is not None:
                         return known
-                    create = await self._published(create)
+                    if local:
+                        create = await self._published(create)
                     left = None if max_wait is None else max(ends - loop_time(), 0.0)
                     return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
                 except NotNow as hold:
@@ -173,10 +177,9 @@ class Studio:
         finally:
             self.callers.discard(caller)
 
-    async def _unsent(self, asked: VideoRequest, planned: str | None) -> Create:
+    def _unsent(self, asked: VideoRequest, planned: str | None, hashes: dict[str, str]) -> Create:
         """A create as it is asked for, with its row; local references are still to be uploaded."""
         dialect = self.exchange.dialect
-        hashes = {} if planned else await self._hashes(asked)
         call = dialect.create(by_content(asked, hashes))
         print_ = planned or (fingerprint(dialect.name, call) if self.submitter.tells_apart else "")
         keep = self.keep and self.journal is not None
@@ -185,8 +188,6 @@ class Studio:
     async def _published(self, create: Create) -> Create:
         """A create with a public URL in place of each local reference."""
         ready = await self.references.published(create.request)
-        if ready is create.request:
-            return create
         return Create(ready, create.intent, self.exchange.dialect.create(ready))
 
     async def _known(self, asked: VideoRequest, print_: str) -> VideoTask | None:
@@ -204,10 +205,6 @@ class Studio:
         except OmniError as error:
             error.may_have_charged = True
             raise error.about(gateway=self.exchange.dialect.name, custom_id=asked.custom_id)  # noqa: B904 - the same one
-
-    def _would_wait(self, asked: VideoRequest) -> bool:
-        """Whether something comes before the create, which asks the journal itself."""
-        return self.exchange.limiter.busy or any(local_references(asked))
 
     async def fingerprint(self, asked: VideoRequest) -> str:
         """What makes it the same request again: local references count by their content.

@@ -135,10 +135,11 @@ class Jimmy(Dialect):
         warnings = list(found.warnings)
         if request.duration is not None and request.video_urls:
             faults += (Fault("duration", "must be absent when video_urls is given (seed)"),)
-        spec = find_model(self.models, request.model)
-        if spec is not None and spec.max_references and (request.generation_type or request.video_urls):
-            told = f"the documents describe it and video_urls for {self.models[0].name} only"
-            warnings.append(Fault("generation_type", told))
+        if request.generation_type or request.video_urls:
+            spec = find_model(self.models, request.model)
+            if spec is not None and spec.max_references:
+                told = f"the documents describe it and video_urls for {self.models[0].name} only"
+                warnings.append(Fault("generation_type", told))
         if mode_word(request.mode) == IMAGE and request.generation_type is None:
             warnings.append(
                 Fault("mode", "not sent: this gateway knows generation_type, and frame makes the image the first")

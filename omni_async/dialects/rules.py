@@ -99,7 +99,7 @@ def mode_word(mode: Any) -> Any:
 
 def extra_of(request: VideoRequest) -> dict[str, Any]:
     """The fields only a newer gateway knows."""
-    return dict(request.extra) if isinstance(request.extra, Mapping) else {}
+    return dict(request.extra) if request.extra and isinstance(request.extra, Mapping) else {}
 
 
 def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fault]:
@@ -108,6 +108,18 @@ def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fau
         yield Fault("prompt", "required text")
     elif not encodable(request.prompt):
         yield Fault("prompt", NOT_UNICODE)
+    yield from _check_texts(request)
+    if request.duration is not None and type(request.duration) is not int:
+        yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
+    for name in ("image_urls", "images", "video_urls"):
+        if links := getattr(request, name):
+            yield from _check_links(name, links)
+    yield from check_extra(request.extra, known)
+    if not isinstance(request.metadata, Mapping):
+        yield Fault("metadata", "no mapping")
+
+
+def _check_texts(request: VideoRequest) -> Iterator[Fault]:
     for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
         value = getattr(request, name)
         if value is None:
@@ -116,13 +128,6 @@ def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fau
             yield Fault(name, f"{_shown(value)} is no text")
         elif not encodable(value):
             yield Fault(name, NOT_UNICODE)
-    if request.duration is not None and type(request.duration) is not int:
-        yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
-    for name in ("image_urls", "images", "video_urls"):
-        yield from _check_links(name, getattr(request, name))
-    yield from check_extra(request.extra, known)
-    if not isinstance(request.metadata, Mapping):
-        yield Fault("metadata", "no mapping")
 
 
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
