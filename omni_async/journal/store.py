@@ -4,15 +4,16 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from ..dialects.wire import ident
 from ..errors import Fault, JournalError
+from ..lifetime import loop_time
 from ..models import VideoTask, invalid
 from . import fallback
 from .entries import Entry
@@ -108,7 +109,8 @@ class SqliteJournal:
 
     async def run(self, work: Callable[[Ledger], T]) -> T:
         """Do `work` on the ledger, and give what it gives once that is durable."""
-        return await (await self._ready()).run(work)
+        writer = self._writer or await self._ready()
+        return await writer.run(work)
 
     async def aclose(self) -> None:
         """Close it; what is unfinished may be taken over by another client."""
@@ -125,11 +127,9 @@ class SqliteJournal:
 
     # --- the five calls ----------------------------------------------------------------------------------------
 
-    async def intend(self, intent: Intent) -> VideoTask | None:
+    def intend(self, intent: Intent) -> Coroutine[Any, Any, VideoTask | None]:
         """See `Journal.intend`."""
-        return await self.run(
-            lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
-        )
+        return self.run(lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify))
 
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """See `Journal.answered`. Tried again for half a minute; then it goes where it can still be read.
@@ -153,12 +153,12 @@ class SqliteJournal:
             raise
 
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
-        deadline = anyio.current_time() + INSIST
+        deadline = loop_time() + INSIST
         while True:
             try:
                 return await self.run(work)
             except JournalError as error:
-                if error.kind not in MENDABLE or anyio.current_time() >= deadline:
+                if error.kind not in MENDABLE or loop_time() >= deadline:
                     raise
             await anyio.sleep(AGAIN)
 
