@@ -13,7 +13,6 @@ import anyio.to_thread
 
 from ..dialects.wire import ident
 from ..errors import Fault, JournalError
-from ..lifetime import loop_time
 from ..models import VideoTask, invalid
 from . import fallback
 from .entries import Entry
@@ -153,12 +152,13 @@ class SqliteJournal:
             raise
 
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
-        deadline = loop_time() + INSIST
+        now = asyncio.get_running_loop().time
+        deadline = now() + INSIST
         while True:
             try:
                 return await self.run(work)
             except JournalError as error:
-                if error.kind not in MENDABLE or loop_time() >= deadline:
+                if error.kind not in MENDABLE or now() >= deadline:
                     raise
             await anyio.sleep(AGAIN)
 
