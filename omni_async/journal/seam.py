@@ -6,6 +6,7 @@ that has not reached the caller does not survive a crash.
 
 import json
 import logging
+import operator
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -97,10 +98,12 @@ class Answer:
 
 def write_request(request: VideoRequest) -> str:
     """What was asked, as JSON text; `custom_id` and `metadata` stand in columns of their own."""
-    given = ((name, getattr(request, name)) for name in FIELDS if name not in ("custom_id", "metadata"))
-    return _to_json({name: value for name, value in given if value not in (None, (), {})})
+    given = zip(_ASKED, _asked_of(request), strict=True)
+    return _to_json({name: value for name, value in given if value is not None and value != () and value != {}})
 
 
+_ASKED = tuple(name for name in FIELDS if name not in ("custom_id", "metadata"))
+_asked_of = operator.attrgetter(*_ASKED)
 _to_json = json.JSONEncoder(ensure_ascii=False, default=dict).encode
 
 
