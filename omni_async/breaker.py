@@ -36,6 +36,8 @@ class Breaker:
 
     def lets_go(self) -> bool:
         """Whether one may be sent now; while it is open, the one that may is the only one for another pause."""
+        if not self.holds:
+            return True
         now = anyio.current_time()
         if now < self._until:
             return False

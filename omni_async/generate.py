@@ -161,7 +161,8 @@ class Studio:
             hashes = await self._hashes(asked) if local and planned is None else {}
             create = self._unsent(asked, planned, hashes)
             # A create that goes at once asks the journal itself.
-            look = self.journal is not None and planned is None and (local or self.exchange.limiter.busy)
+            own_id = self.journal is not None and asked.custom_id is not None and planned is None
+            look = own_id and (local or self.exchange.limiter.busy)
             while True:
                 try:
                     known = await self._known(asked, create.intent.fingerprint) if look else None
