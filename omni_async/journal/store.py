@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -126,9 +126,11 @@ class SqliteJournal:
 
     # --- the five calls ----------------------------------------------------------------------------------------
 
-    def intend(self, intent: Intent) -> Coroutine[Any, Any, VideoTask | None]:
+    async def intend(self, intent: Intent) -> VideoTask | None:
         """See `Journal.intend`."""
-        return self.run(lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify))
+        return await self.run(
+            lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
+        )
 
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """See `Journal.answered`. Tried again for half a minute; then it goes where it can still be read.
