@@ -24,6 +24,11 @@ class Breaker:
         self._in_a_row = 0
         self._until = -math.inf
 
+    @property
+    def holds(self) -> bool:
+        """Whether a create has to `wait`."""
+        return self._until > -math.inf
+
     async def wait(self) -> None:
         """Wait until a create may be thought of."""
         while (left := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - it ends by time as well as by an event
@@ -31,6 +36,8 @@ class Breaker:
 
     def lets_go(self) -> bool:
         """Whether one may be sent now; while it is open, the one that may is the only one for another pause."""
+        if not self.holds:
+            return True
         now = anyio.current_time()
         if now < self._until:
             return False

@@ -319,7 +319,7 @@ class OmniClient:
 
     def unclaimed(self) -> tuple[Outcome, ...]:
         """Creates that ended after their caller had gone: with a task that runs, or an error that may have charged."""
-        return tuple(self._submitter.unclaimed)
+        return tuple(self._submitter.posts.unclaimed)
 
     async def aclose(self) -> None:
         """End the client: POSTs in flight are waited for, tasks go on at the gateway.

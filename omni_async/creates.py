@@ -9,6 +9,7 @@ import attrs
 
 from .dialects import Call, Dialect, Reply, Verdict
 from .errors import AuthenticationError, OmniError, QuotaError, RejectedError
+from .identity import idempotency_key_of
 from .journal import Answer, Intent, NotNow
 from .journal.seam import write_request
 from .models import VideoRequest, VideoTask
@@ -19,7 +20,7 @@ REMEMBERED = 100_000
 """Task ids remembered."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Attempt:
     """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold."""
 
@@ -45,6 +46,15 @@ class Create:
         """What its task and events are about."""
         request = self.request
         return {"gateway": self.intent.gateway, "custom_id": request.custom_id, "metadata": request.metadata}
+
+
+def keyed(dialect: Dialect, create: Create) -> Create:
+    """The create with its idempotency key in the call, which is derived from its row; as it is if there is no such."""
+    if dialect.abilities.idempotency_field is None:
+        return create
+    intent = create.intent
+    key = idempotency_key_of(intent.key, intent.fingerprint, round=intent.round)
+    return Create(create.request, intent, dialect.create(create.request, idempotency_key=key))
 
 
 class Issued:

@@ -14,7 +14,7 @@ import attrs
 
 from .admission import Kind
 from .breaker import Breaker
-from .creates import intent_of
+from .creates import Create, intent_of
 from .delivery import Delivery, OnWhole
 from .dialects import Checked
 from .dialects.rules import check_fields
@@ -22,10 +22,10 @@ from .errors import Fault, JournalError, OmniError, RateLimitError
 from .exchange import Exchange
 from .files import Downloader
 from .followed import traits_of
-from .identity import fingerprint_of
+from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
-from .lifetime import Lifetime
+from .lifetime import Lifetime, loop_time
 from .many import Many, Source, Steps
 from .models import Balance, Stats, VideoRequest, VideoTask, invalid
 from .poller import Poller
@@ -157,22 +157,39 @@ class Studio:
         caller, ends = asyncio.current_task(), deadline_after(max_wait)
         self.callers.add(caller)
         try:
-            print_ = planned or await self.fingerprint(asked)
-            look, keep = planned is None and self._would_wait(asked), self.keep and self.journal is not None
+            local = any(local_references(asked))
+            hashes = await self._hashes(asked) if local and planned is None else {}
+            create = self._unsent(asked, planned, hashes)
+            # A create that goes at once asks the journal itself.
+            own_id = self.journal is not None and asked.custom_id is not None and planned is None
+            look = own_id and (local or self.exchange.limiter.busy)
             while True:
                 try:
-                    known = await self._known(asked, print_) if look else None
+                    known = await self._known(asked, create.intent.fingerprint) if look else None
                     if known is not None:
                         return known
-                    ready = await self.references.published(asked)
-                    intent = intent_of(self.exchange.dialect, asked, print_, keep=keep)
-                    left = None if max_wait is None else max(ends - anyio.current_time(), 0.0)
-                    return await self.submitter.submit(ready, intent, max_wait=left, patience=patience, breaker=breaker)
+                    if local:
+                        create = await self._published(create)
+                    left = None if max_wait is None else max(ends - loop_time(), 0.0)
+                    return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
                 except NotNow as hold:
                     await self._sent_elsewhere(asked, hold, ends)
                     look = True
         finally:
             self.callers.discard(caller)
+
+    def _unsent(self, asked: VideoRequest, planned: str | None, hashes: dict[str, str]) -> Create:
+        """A create as it is asked for, with its row; local references are still to be uploaded."""
+        dialect = self.exchange.dialect
+        call = dialect.create(by_content(asked, hashes))
+        print_ = planned or (fingerprint(dialect.name, call) if self.submitter.tells_apart else "")
+        keep = self.keep and self.journal is not None
+        return Create(asked, intent_of(dialect, asked, print_, keep=keep), call)
+
+    async def _published(self, create: Create) -> Create:
+        """A create with a public URL in place of each local reference."""
+        ready = await self.references.published(create.request)
+        return Create(ready, create.intent, self.exchange.dialect.create(ready))
 
     async def _known(self, asked: VideoRequest, print_: str) -> VideoTask | None:
         """The task that the journal knows by this custom id."""
@@ -183,16 +200,12 @@ class Studio:
     async def _sent_elsewhere(self, asked: VideoRequest, hold: NotNow, ends: float) -> None:
         """Somebody else is just sending this id: wait a little for what comes of it. It may be paid already."""
         try:
-            if anyio.current_time() + hold.seconds > ends:
+            if loop_time() + hold.seconds > ends:
                 raise RateLimitError(f"{hold.why}, and max_wait is over", retry_after=hold.seconds)
             await self.submitter.waits.until(anyio.sleep, hold.seconds)
         except OmniError as error:
             error.may_have_charged = True
             raise error.about(gateway=self.exchange.dialect.name, custom_id=asked.custom_id)  # noqa: B904 - the same one
-
-    def _would_wait(self, asked: VideoRequest) -> bool:
-        """Whether something comes before the create, which asks the journal itself."""
-        return self.exchange.limiter.busy or any(local_references(asked))
 
     async def fingerprint(self, asked: VideoRequest) -> str:
         """What makes it the same request again: local references count by their content.
@@ -200,8 +213,10 @@ class Studio:
         Raises:
             InvalidRequestError: One of them cannot be read.
         """
-        hashes = {path: await content_hash(Path(path)) for _, path in local_references(asked)}
-        return fingerprint_of(self.exchange.dialect, asked, hashes)
+        return fingerprint_of(self.exchange.dialect, asked, await self._hashes(asked))
+
+    async def _hashes(self, asked: VideoRequest) -> dict[str, str]:
+        return {path: await content_hash(Path(path)) for _, path in local_references(asked)}
 
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
@@ -219,7 +234,7 @@ class Studio:
             following=self.poller.following,
             waiting_creates=load.waiting_creates,
             uncertain=self.submitter.uncertain,
-            unclaimed=len(self.submitter.unclaimed),
+            unclaimed=len(self.submitter.posts.unclaimed),
         )
 
     async def balance(self, scope: str) -> Balance:

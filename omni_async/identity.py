@@ -20,7 +20,10 @@ def fingerprint(gateway: str, call: Call) -> str:
 
 def canonical(gateway: str, call: Call) -> str:
     """What is asked of whom as one JSON text, the same for the same inputs: what a fingerprint is the hash of."""
-    return json.dumps([gateway, call.method, call.path, call.body], sort_keys=True, ensure_ascii=False, default=str)
+    return _to_json([gateway, call.method, call.path, call.body])
+
+
+_to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
 
 
 def fingerprint_of(dialect: Dialect, request: VideoRequest, hashes: Mapping[str, str]) -> str:
@@ -31,11 +34,13 @@ def fingerprint_of(dialect: Dialect, request: VideoRequest, hashes: Mapping[str,
         request: What is asked. References that `hashes` does not know count as they are written.
         hashes: SHA-256 of each local file in hex, by the path as it stands in the request.
     """
-    return fingerprint(dialect.name, dialect.create(_by_content(request, hashes) if hashes else request))
+    return fingerprint(dialect.name, dialect.create(by_content(request, hashes)))
 
 
-def _by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoRequest:
+def by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoRequest:
     """The request with `sha256:<hex>` in place of each path in `hashes`. To be compared, never to be sent."""
+    if not hashes:
+        return request
     named: dict[str, Any] = {
         field: tuple(f"sha256:{hashes[link]}" if link in hashes else link for link in getattr(request, field))
         for field in REFERENCE_FIELDS

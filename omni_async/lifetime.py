@@ -124,6 +124,11 @@ class Waits:
             scope.reschedule(0.0)
 
 
+def loop_time() -> float:
+    """The running loop's time, in seconds; anyio would ask first which library runs."""
+    return asyncio.get_running_loop().time()
+
+
 def is_cancelled() -> bool:
     """Whether it is this task that is cancelled, and not something that it waits for."""
     task = asyncio.current_task()

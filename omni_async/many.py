@@ -6,18 +6,18 @@ costs a few hundred bytes and no coroutine.
 
 import asyncio
 import contextvars
-import weakref
+import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-import anyio
 import attrs
 
 from .errors import OmniError
+from .lifetime import loop_time
 from .models import Outcome, VideoRequest, VideoTask
-from .waiting import deadline_after, timed_out
+from .waiting import timed_out
 
 OUTSTANDING = 10_000
 """Tasks submitted and not yet given to the caller, at most, where the caller sets no lower number."""
@@ -51,15 +51,15 @@ class Steps:
 class _Row:
     """One submitted request, waiting at the poller for its task's end."""
 
-    __slots__ = ("__weakref__", "deadline", "last", "request", "run", "since")
+    __slots__ = ("deadline", "last", "request", "run", "since")
     every = False
 
     def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
         self.run = run
         self.request = request
         self.last = attrs.evolve(task, raw=None)
-        self.since = anyio.current_time()
-        self.deadline = deadline_after(run.timeout)
+        self.since = loop_time()
+        self.deadline = math.inf if run.timeout is None else self.since + run.timeout
 
     def changed(self, task: VideoTask) -> None:
         """The poller: the task changed."""
@@ -80,7 +80,8 @@ class _Run:
         self.timeout = timeout
         self.outcomes: deque[Outcome] = deque()
         self.arrived = asyncio.Event()
-        self.open: set[_Row] = set()
+        self.open: dict[_Row, None] = {}  # in the order in which their time will be over
+        self._timer: asyncio.Handle | None = None
         self._source: Iterator[Any] | AsyncIterator[Any] = (
             aiter(source) if isinstance(source, AsyncIterable) else iter(source)
         )
@@ -90,12 +91,10 @@ class _Run:
         self._active = 0
         self._failure: BaseException | None = None
         self._files: asyncio.Queue[tuple[VideoTask, VideoRequest]] = asyncio.Queue()
-        self._expiring: asyncio.Queue[weakref.ref[_Row]] = asyncio.Queue()  # what has ended need not stay till then
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
         workers += [self._store() for _ in range(DOWNLOADERS if steps.download else 0)]
-        workers += [self._time_out()] if timeout is not None else []
         self._tasks = [loop.create_task(worker, context=context) for worker in workers]
 
     @property
@@ -158,9 +157,9 @@ class _Run:
             self._break(error)
             return
         row = _Row(self, request, task)
-        self.open.add(row)
-        if self.timeout is not None:
-            self._expiring.put_nowait(weakref.ref(row))
+        self.open[row] = None
+        if self.timeout is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(row.deadline, self._time_out)
         self.steps.follow(task, row)
 
     def finished(self, row: _Row, task: VideoTask) -> None:
@@ -170,32 +169,30 @@ class _Run:
         except OmniError as failure:
             self.ended(row, failure)
         except Exception as error:  # a caller's own dialect tripped
-            self.open.discard(row)
+            self.open.pop(row, None)
             self._break(error)
         else:
             if self.steps.download is None:
                 self.ended(row, None)
             else:
-                self.open.discard(row)
+                self.open.pop(row, None)
                 self._files.put_nowait((task, row.request))
 
     def ended(self, row: _Row, error: OmniError | None) -> None:
         """A row is through."""
         if row in self.open:
-            self.open.discard(row)
+            del self.open[row]
             self._put(Outcome(request=row.request, task=row.last, error=error))
 
-    async def _time_out(self) -> None:
-        """Give up waiting for tasks whose time is over; they are submitted in order, so they end in order."""
-        while True:
-            row = (await self._expiring.get())()
-            if row is None:
-                continue
-            if row in self.open:
-                await anyio.sleep(max(row.deadline - anyio.current_time(), 0.0))
-            if row in self.open:
-                row.last = self.steps.let_go(row.last.task_id, row) or row.last
-                self.ended(row, timed_out(row.last.task_id, row.last, anyio.current_time() - row.since))
+    def _time_out(self) -> None:
+        """Give up waiting for tasks whose time is over, and look again when that of the next one is."""
+        self._timer, now = None, loop_time()
+        for row in tuple(self.open):
+            if row.deadline > now:
+                self._timer = asyncio.get_running_loop().call_at(row.deadline, self._time_out)
+                return
+            row.last = self.steps.let_go(row.last.task_id, row) or row.last
+            self.ended(row, timed_out(row.last.task_id, row.last, now - row.since))
 
     async def _store(self) -> None:
         """Download what has finished."""
@@ -226,6 +223,8 @@ class _Run:
         for row in self.open:
             self.steps.let_go(row.last.task_id, row)
         self.open.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         running = [task for task in self._tasks if not task.done()]
         for task in running:
             if not task.get_loop().is_closed():

@@ -54,7 +54,7 @@ def without_query(url: str | None) -> str:
 
 def _texts(value: Any) -> Any:
     """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
-    if value is None:
+    if value is None or (type(value) is tuple and not value):
         return ()
     if isinstance(value, str | bytes | PathLike) or not isinstance(value, Iterable):
         value = (value,)
@@ -117,13 +117,13 @@ class VideoRequest:
         Raises:
             InvalidRequestError: A field that does not exist (with the nearest that does), or one given twice.
         """
-        given: dict[str, Any]
-        if isinstance(request, VideoRequest):
-            given = attrs.asdict(request, recurse=False)
-            own: Mapping[str, Any] = {}
+        own: Mapping[str, Any] = {}
+        if isinstance(request, cls):
+            if not fields:
+                return request
+            given: Mapping[str, Any] = attrs.asdict(request, recurse=False)
         else:
-            own = {"prompt": request} if not isinstance(request, Mapping) else request
-            given = dict(own)
+            given = own = request if isinstance(request, Mapping) else {"prompt": request}
         faults = [_unknown(name) for name in (*own, *fields) if name not in FIELDS]
         faults += [Fault(name, "given twice") for name in fields if name in own]
         if faults:

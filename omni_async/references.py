@@ -26,7 +26,7 @@ def local_references(request: VideoRequest) -> Iterator[tuple[str, str]]:
     """The field and the path of every reference that is no URL."""
     for field in FIELDS:
         links = getattr(request, field)
-        for place, link in enumerate(links if isinstance(links, tuple) else ()):
+        for place, link in enumerate(links) if links and isinstance(links, tuple) else ():
             if isinstance(link, str) and link.strip() and is_local(link):
                 yield f"{field}[{place}]", link
 

@@ -4,8 +4,6 @@ A create is sent again only where it is proved that the gateway made no task: it
 now, or the gateway itself said that it failed. Everything else is uncertain and left to a person.
 """
 
-import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +13,7 @@ import attrs
 
 from .admission import Kind, Ticket
 from .breaker import Breaker
-from .creates import Attempt, Create, Issued, answer_of
+from .creates import Attempt, Create, Issued, answer_of, keyed
 from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .dialects.verdict import candidate_id
 from .errors import (
@@ -30,11 +28,11 @@ from .errors import (
 )
 from .events import Retried, Submitted, Uncertain
 from .exchange import Exchange, is_unauthorized, unread
-from .identity import idempotency_key_of
-from .journal import Book, Intent, Journal, NotNow
-from .lifetime import Waits, to_the_end
+from .journal import Book, Journal, NotNow
+from .lifetime import Waits, loop_time
 from .lookup import find_lost
-from .models import Outcome, VideoRequest, VideoTask
+from .models import VideoRequest, VideoTask
+from .posts import Posts, Told
 from .retry import backoff
 
 logger = logging.getLogger("omni_async")
@@ -59,17 +57,18 @@ class Submitter:
         self._exchange = exchange
         self._journal = Book(journal)
         self._submitted = submitted
-        self._posts: set[asyncio.Task[Attempt]] = set()
-        self._callerless: set[asyncio.Task[Attempt]] = set()
         self._issued = Issued()
-        self.waits = Waits()
-        self.unclaimed: list[Outcome] = []
+        self.waits, self.posts = Waits(), Posts()
         self.uncertain = 0
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether anybody asks what makes a create the same again: the journal does, and a gateway that takes a key."""
+        return self._journal.keeps or self._exchange.dialect.abilities.idempotency_field is not None
 
     async def submit(
         self,
-        request: VideoRequest,
-        intent: Intent,
+        create: Create,
         *,
         max_wait: float | None = None,
         patience: float = 0.0,
@@ -78,8 +77,7 @@ class Submitter:
         """Send one create, at most once.
 
         Args:
-            request: Checked, and with public references only.
-            intent: Its row; see `intent_of`.
+            create: Checked, and with public references only.
             max_wait: Seconds to wait at most for leave to send; None for as long as it takes.
             patience: Seconds to go on trying although the account seems to allow nothing at all.
             breaker: Of the run this is a row of.
@@ -88,7 +86,7 @@ class Submitter:
             NotNow: Somebody else is sending it: what came of that is soon in the journal.
             OmniError: As the error tree says; `may_have_charged` tells whether money may have gone.
         """
-        create = self._prepared(request, intent)
+        create, request = keyed(self._exchange.dialect, create), create.request
         try:
             return await self._until_settled(create, max_wait, patience, breaker)
         except OmniError as error:
@@ -97,20 +95,15 @@ class Submitter:
             )
         raise failure
 
-    def _prepared(self, request: VideoRequest, intent: Intent) -> Create:
-        """The row to write and the call to send; the idempotency key is derived from custom id and inputs."""
-        dialect = self._exchange.dialect
-        field = dialect.abilities.idempotency_field
-        key = idempotency_key_of(intent.key, intent.fingerprint, round=intent.round) if field else None
-        return Create(request, intent, dialect.create(request, idempotency_key=key))
-
     async def _leave(self, left: float | None, breaker: Breaker | None) -> Ticket:
         """Leave to send one create: the limiter's, and that of the run's breaker."""
         limiter = self._exchange.limiter
         while True:
-            if breaker is not None:
+            if breaker is not None and breaker.holds:
                 await self.waits.until(breaker.wait)
-            ticket = await self.waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
+            ticket = limiter.try_acquire(Kind.CREATE)
+            if ticket is None:
+                ticket = await self.waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
             if breaker is None or breaker.lets_go():
                 return ticket
             limiter.unused(ticket)
@@ -118,10 +111,10 @@ class Submitter:
     async def _until_settled(
         self, create: Create, max_wait: float | None, patience: float, breaker: Breaker | None
     ) -> VideoTask:
-        exchange, began, failures, renewed = self._exchange, anyio.current_time(), 0, False
+        exchange, began, failures, renewed = self._exchange, loop_time(), 0, False
         exchange.budget.first()
         while True:
-            left = None if max_wait is None else max(began + max_wait - anyio.current_time(), 0.0)
+            left = None if max_wait is None else max(began + max_wait - loop_time(), 0.0)
             attempt = await self._owned(await self._leave(left, breaker), create)
             if attempt.hold is not None:
                 create = await self._held(attempt.hold, create, left)
@@ -132,7 +125,7 @@ class Submitter:
                 return attempt.task
             error = attempt.error or OmniError("the create ended without a result")
             if isinstance(error, RateLimitError) and attempt.again:
-                if attempt.hopeless and anyio.current_time() - began >= patience:
+                if attempt.hopeless and loop_time() - began >= patience:
                     raise error
                 continue  # the limiter says when
             if attempt.again and is_unauthorized(error) and not renewed:
@@ -159,7 +152,7 @@ class Submitter:
         await self.waits.until(anyio.sleep, hold.seconds)
         if hold.round is None:
             return create
-        return self._prepared(create.request, attrs.evolve(create.intent, round=hold.round))
+        return keyed(self._exchange.dialect, attrs.evolve(create, intent=attrs.evolve(create.intent, round=hold.round)))
 
     async def _back_off(self, error: OmniError, failures: int, create: Create) -> None:
         delay = backoff(failures - 1, self._exchange.rng)
@@ -175,30 +168,7 @@ class Submitter:
         if self.waits.ended:
             self._exchange.limiter.unused(ticket)
             raise OmniError("the client was closed: nothing was sent", may_have_charged=False)
-        post = asyncio.get_running_loop().create_task(self._post(ticket, create), context=contextvars.Context())
-        self._posts.add(post)
-        post.add_done_callback(self._posts.discard)
-        try:
-            return await asyncio.shield(post)
-        except asyncio.CancelledError:
-            if not post.cancelled():
-                self._callerless.add(post)
-                post.add_done_callback(lambda done: self._orphaned(done, create.request))
-            raise
-
-    def _orphaned(self, post: "asyncio.Task[Attempt]", request: VideoRequest) -> None:
-        """A POST ended whose caller had gone: kept for `unclaimed()`, and logged with its task id."""
-        self._callerless.discard(post)
-        if post.cancelled():
-            return
-        failure = post.exception()
-        attempt = post.result() if failure is None else Attempt(error=_as_omni(failure))
-        harmless = attempt.error is not None and not attempt.error.may_have_charged
-        if attempt.hold is not None or (attempt.task is None and harmless):
-            return
-        self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
-        what = f"task {attempt.task.task_id} runs" if attempt.task else "it may have been charged"
-        logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)
+        return await self.posts.own(lambda told: self._post(ticket, create, told), create.request)
 
     async def drain(self) -> None:
         """Begin no more, and wait until every POST in flight has its recorded end.
@@ -206,14 +176,14 @@ class Submitter:
         Cancelled meanwhile, it goes on, and raises then.
         """
         self.waits.end()
-        while running := [post for post in self._posts if not post.done()]:
-            await to_the_end(*running)
+        await self.posts.drain()
 
-    async def _post(self, ticket: Ticket, create: Create) -> Attempt:
+    async def _post(self, ticket: Ticket, create: Create, told: Told) -> Attempt:
         """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
-        limiter, began = self._exchange.limiter, anyio.current_time()
+        limiter, known = self._exchange.limiter, None
         try:
-            known = await self._journal.intend(create.intent)
+            if self._journal.keeps:
+                known = await self._journal.intend(create.intent)
         except NotNow as hold:
             limiter.unused(ticket)
             return Attempt(hold=hold)
@@ -223,7 +193,7 @@ class Submitter:
         if known is not None:
             limiter.unused(ticket)
             return Attempt(task=known)
-        if asyncio.current_task() in self._callerless:  # cancelled before its intent was durable (FAULTS row 27)
+        if told.cancelled():  # its caller went before its intent was durable (FAULTS row 27)
             limiter.unused(ticket)
             await self._journal.settle(create.intent, "PLANNED", GONE)
             return Attempt(error=OmniError(GONE, may_have_charged=False))
@@ -242,7 +212,7 @@ class Submitter:
         else:
             verdict = self._judged(reply)
             refused = self._give_back(ticket, create, reply, verdict)
-        return await self._recorded(ticket, create, reply, verdict, refused, anyio.current_time() - began)
+        return await self._recorded(ticket, create, reply, verdict, refused)
 
     def _unsent(self, ticket: Ticket, error: OmniError) -> Attempt:
         """Proved not to be sent, or the key could not be had."""
@@ -299,30 +269,32 @@ class Submitter:
         reply: Reply | None,
         verdict: Verdict,
         refused: Attempt | None,
-        seconds: float,
     ) -> Attempt:
         """Write down what came back and means before it is decoded strictly. The ticket is back already."""
         if reply is None and refused is not None:
             await self._journal.settle(create.intent, refused.state, refused.detail)
             return refused
-        answer = answer_of(create, reply, verdict, refused)
-        if answer.task_id is not None and not self._is_own(create, answer.task_id):
-            answer = attrs.evolve(answer, state="UNCERTAIN", task_id=None, candidate=answer.task_id, detail=SAME_ID)
-        state = await self._journal.answered(create.intent, answer)
+        seconds = loop_time() - ticket.sent_at
+        own = verdict.task_id is not None and self._is_own(create, verdict.task_id)
+        if self._journal.keeps:
+            answer = answer_of(create, reply, verdict, refused)
+            if answer.task_id is not None and not own:
+                answer = attrs.evolve(answer, state="UNCERTAIN", task_id=None, candidate=answer.task_id, detail=SAME_ID)
+            own = await self._journal.answered(create.intent, answer) != "UNCERTAIN"
         if refused is not None:
             return refused
         if verdict.task_id is None:
             return await self._uncertain(create, ticket, reply, verdict)
-        if state == "UNCERTAIN":
+        if not own:
             return self._same_id(create, verdict.task_id)
         return self._accepted(create, reply, verdict.task_id, seconds)
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
         task = self._decoded(reply, task_id=task_id, **create.whose)
         self._submitted(task, create.request)
-        self._exchange.report(
-            Submitted(**create.whose, task_id=task_id, model=task.model, request_id=task.request_id, seconds=seconds)
-        )
+        if self._exchange.report.wanted:
+            told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
+            self._exchange.report(Submitted(**told, seconds=seconds))
         return Attempt(task=task)
 
     def _name(self, create: Create) -> str | None:
@@ -340,7 +312,10 @@ class Submitter:
         if reply is None:
             return VideoTask(task_id=task_id, **whose)
         try:
-            task = attrs.evolve(self._exchange.dialect.read_create(reply), task_id=task_id, **whose)
+            task = self._exchange.dialect.read_create(reply)
+            own = {"task_id": task_id, **whose}
+            if any(getattr(task, name) != value for name, value in own.items()):
+                task = attrs.evolve(task, **own)
             coded = self._exchange.dialect.refused(reply) is not None
         except Exception:
             logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)
@@ -394,7 +369,3 @@ class Submitter:
     def _tell_uncertain(self, create: Create, reason: str, candidate: str | None, request_id: str | None) -> None:
         self.uncertain += 1
         self._exchange.report(Uncertain(**create.whose, reason=reason, candidate=candidate, request_id=request_id))
-
-
-def _as_omni(error: BaseException) -> OmniError:
-    return error if isinstance(error, OmniError) else OmniError(f"the create ended in {type(error).__name__}")

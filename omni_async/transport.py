@@ -144,10 +144,11 @@ class Transport:
             return _ClosedError()
         try:
             head = self._head if self._head is not None and self._head.key == key else self._new_head(key)
-            headers = head.headers if not call.headers else _merged(self._headers, call.headers, head.auth)
+            headers, fixed = head.headers, head.auth
             if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
-                headers = _merged(headers, {"content-type": "application/json"})
-                data = json.dumps(call.body, allow_nan=False).encode()
+                headers, fixed, data = head.of_json, {**head.auth, **_JSON}, _to_json(call.body).encode()
+            if call.headers:
+                headers = _merged(headers, call.headers, fixed)
             flight.begun = True
             bounds = self._bounds[call.kind]
             if bounds.watched is not None:
@@ -185,7 +186,7 @@ class Transport:
 
     def _new_head(self, key: str) -> "_Head":
         auth = self._dialect.auth(key)
-        self._head = _Head(key, auth, _merged(self._headers, auth))
+        self._head = _Head(key, auth, self._headers)
         return self._head
 
     def _translate(self, error: Exception, flight: Flight) -> TransportError:
@@ -210,6 +211,10 @@ class Transport:
         if self._own is not None:
             own, self._own = self._own, None
             await own.close()
+
+
+_JSON = {"content-type": "application/json"}
+_to_json = json.JSONEncoder(allow_nan=False).encode
 
 
 class _ClosedError(Exception):
@@ -263,10 +268,11 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
 class _Head:
     """What goes out with one key, made once: its headers; and how gateways quote the key in what comes back."""
 
-    __slots__ = ("_spellings", "auth", "headers", "key")
+    __slots__ = ("_spellings", "auth", "headers", "key", "of_json")
 
-    def __init__(self, key: str, auth: Mapping[str, str], headers: CIMultiDict[str]) -> None:
-        self.key, self.auth, self.headers = key, auth, headers
+    def __init__(self, key: str, auth: Mapping[str, str], usual: Mapping[str, str]) -> None:
+        self.key, self.auth = key, auth
+        self.headers, self.of_json = _merged(usual, auth), _merged(usual, auth, _JSON)
         escaped = json.dumps(key)[1:-1]  # as JSON spells it, with and without escaped slashes
         spellings = {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else set()
         self._spellings = tuple(spelling.encode() for spelling in spellings)
@@ -294,6 +300,9 @@ class _Keyless(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         value = self._given[name]
         return value.replace(self._key, "***") if len(self._key) >= 4 else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._given
 
     def went_with(self, key: str) -> bool:
         """Whether the call was sent with this key."""

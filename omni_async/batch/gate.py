@@ -86,6 +86,11 @@ class Leave(Breaker):
         super().__init__()
         self._gate, self._despite = gate, despite
 
+    @property
+    def holds(self) -> bool:
+        """Whether a create has to `wait`."""
+        return self._gate.closed is not None or self._gate.held(despite=self._despite) or super().holds
+
     async def wait(self) -> None:
         """Wait until a create may be thought of.
 

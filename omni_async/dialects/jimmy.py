@@ -135,10 +135,11 @@ class Jimmy(Dialect):
         warnings = list(found.warnings)
         if request.duration is not None and request.video_urls:
             faults += (Fault("duration", "must be absent when video_urls is given (seed)"),)
-        spec = find_model(self.models, request.model)
-        if spec is not None and spec.max_references and (request.generation_type or request.video_urls):
-            told = f"the documents describe it and video_urls for {self.models[0].name} only"
-            warnings.append(Fault("generation_type", told))
+        if request.generation_type or request.video_urls:
+            spec = find_model(self.models, request.model)
+            if spec is not None and spec.max_references:
+                told = f"the documents describe it and video_urls for {self.models[0].name} only"
+                warnings.append(Fault("generation_type", told))
         if mode_word(request.mode) == IMAGE and request.generation_type is None:
             warnings.append(
                 Fault("mode", "not sent: this gateway knows generation_type, and frame makes the image the first")
@@ -162,9 +163,10 @@ class Jimmy(Dialect):
                 video_urls=request.video_urls,
             )
         )
-        sent = {name: value for name, value in body.items() if spec is None or name not in spec.ignores}
+        for name in spec.ignores if spec else ():
+            body.pop(name, None)
         path = "/api/open-api/v1/gemini/omni/videos"
-        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **sent})
+        return Call(kind=CallKind.CREATE, method="POST", path=path, body={**extra_of(request), **body})
 
     def query(self, task_id: str) -> Call:
         """`GET …/videos/{task_id}` (docs)."""

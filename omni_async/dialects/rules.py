@@ -4,7 +4,6 @@ A caller can override a table (gateways change their limits): `Jimmy(models=(Mod
 contradict themselves on is a warning, everything else they say is a fault.
 """
 
-import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +54,10 @@ class ModelSpec:
 
 def find_model(models: Iterable[ModelSpec], name: Any) -> ModelSpec | None:
     """The model of that name or alias; None picks the first, the default."""
-    return next((spec for spec in models if name is None or name == spec.name or name in spec.aliases), None)
+    for spec in models:
+        if name is None or name == spec.name or name in spec.aliases:
+            return spec
+    return None
 
 
 def named(value: Any, allowed: Iterable[str]) -> Any:
@@ -97,7 +99,7 @@ def mode_word(mode: Any) -> Any:
 
 def extra_of(request: VideoRequest) -> dict[str, Any]:
     """The fields only a newer gateway knows."""
-    return dict(request.extra) if isinstance(request.extra, Mapping) else {}
+    return dict(request.extra) if request.extra and isinstance(request.extra, Mapping) else {}
 
 
 def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fault]:
@@ -106,19 +108,26 @@ def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fau
         yield Fault("prompt", "required text")
     elif not encodable(request.prompt):
         yield Fault("prompt", NOT_UNICODE)
-    for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
-        value = getattr(request, name)
-        if value is not None and (not isinstance(value, str) or not value.strip()):
-            yield Fault(name, f"{_shown(value)} is no text")
-        elif value is not None and not encodable(value):
-            yield Fault(name, NOT_UNICODE)
+    yield from _check_texts(request)
     if request.duration is not None and type(request.duration) is not int:
         yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
     for name in ("image_urls", "images", "video_urls"):
-        yield from _check_links(name, getattr(request, name))
+        if links := getattr(request, name):
+            yield from _check_links(name, links)
     yield from check_extra(request.extra, known)
     if not isinstance(request.metadata, Mapping):
         yield Fault("metadata", "no mapping")
+
+
+def _check_texts(request: VideoRequest) -> Iterator[Fault]:
+    for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
+        value = getattr(request, name)
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip():
+            yield Fault(name, f"{_shown(value)} is no text")
+        elif not encodable(value):
+            yield Fault(name, NOT_UNICODE)
 
 
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
@@ -141,6 +150,8 @@ def check_extra(extra: Any, known: Iterable[str], *, path: str = "extra") -> Ite
     if not isinstance(extra, Mapping):
         yield Fault(path, "no mapping")
         return
+    if not extra:
+        return
     taken = {*known, *FIELDS}
     for name in extra:
         if name in taken:
@@ -159,9 +170,9 @@ def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked
         return Checked((Fault("model", f"{_shown(request.model)} is not known", names),))
     faults: list[Fault] = []
     warnings: list[Fault] = []
-    by_model = (check(request, spec) for check in (_check_duration, _check_resolution, _check_ratio, _check_media))
-    for fault, doubtful in itertools.chain(*by_model, _check_mode(request)):
-        (warnings if doubtful else faults).append(fault)
+    for check in (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode):
+        for fault, doubtful in check(request, spec):
+            (warnings if doubtful else faults).append(fault)
     return Checked(tuple(faults), tuple(warnings))
 
 
@@ -227,7 +238,7 @@ def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
         yield Fault("image_urls", told), False
 
 
-def _check_mode(request: VideoRequest) -> Iterator[Finding]:
+def _check_mode(request: VideoRequest, _: ModelSpec) -> Iterator[Finding]:
     if not isinstance(request.mode, str):
         return
     word, possible = mode_word(request.mode), modes_of(request)

@@ -98,8 +98,10 @@ class Reply:
     @property
     def request_id(self) -> str | None:
         """The gateway's id of this request, to quote to its support."""
-        told = next((self.headers[name][:200] for name in REQUEST_ID_HEADERS if self.headers.get(name)), None)
-        return None if told is None else told.encode("utf-8", "replace").decode()  # bytes of no text come as surrogates
+        for name in REQUEST_ID_HEADERS:
+            if name in self.headers and (told := self.headers[name]):
+                return told[:200].encode("utf-8", "replace").decode()  # bytes of no text come as surrogates
+        return None
 
 
 def _decoded(body: bytes) -> Any:
@@ -207,6 +209,8 @@ def percent(value: Any) -> int | None:
 
 def instant(value: Any) -> datetime | None:
     """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text."""
+    if value is None:
+        return None
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 20):
         return _from_iso(value)
     seconds = amount(int(value) if isinstance(value, str) else value)
@@ -250,26 +254,12 @@ def _strict(kind: type) -> Callable[[Any, Any], Any]:
 def make_converter() -> cattrs.Converter:
     """A cattrs converter that converts nothing: text is text, int is int, bool is bool; unknown keys are allowed.
 
-    It leaves unset fields (None and empty tuples) out when it unstructures: the gateways read absence, not null.
+    It leaves fields that stand at their default out when it unstructures: the gateways read absence, not null.
     """
-    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False)
+    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False, omit_if_default=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _strict(kind))
-    converter.register_unstructure_hook_factory(attrs.has, _sparse(converter))
     return converter
-
-
-def _sparse(converter: cattrs.Converter) -> Callable[[type], Callable[[Any], dict[str, Any]]]:
-    def factory(cls: type) -> Callable[[Any], dict[str, Any]]:
-        fields = [(field.name, field.metadata.get("wire", field.name)) for field in attrs.fields(cls)]
-
-        def unstructure(instance: Any) -> dict[str, Any]:
-            values = ((wire, getattr(instance, name)) for name, wire in fields)
-            return {wire: converter.unstructure(value) for wire, value in values if value not in (None, ())}
-
-        return unstructure
-
-    return factory
 
 
 CONVERTER = make_converter()

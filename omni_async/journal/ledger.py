@@ -77,11 +77,12 @@ class Ledger:
 
     def intend(self, intent: Intent, *, owner: str, room: int | None = None, notify: bool = False) -> VideoTask | None:
         """See `Journal.intend`; `room` is how many tasks may run at once."""
-        entry = self.entry(intent.key)
+        entry = self.entry(intent.key) if room is not None else None  # else the insert itself tells whether it is new
         if entry is None:
             self._check_room(room)
-            self._insert(intent, owner, notify=notify)
-            return None
+            if self._insert(intent, owner, notify=notify):
+                return None
+            entry = self._must(intent.key)
         known = _known(entry, intent.fingerprint)
         if known is None:
             if entry.round != intent.round:
@@ -94,14 +95,16 @@ class Ledger:
         if room is not None and self.running() >= room:
             raise NotNow(f"{room} tasks of this journal are running", ROOM)
 
-    def _insert(self, intent: Intent, owner: str, *, notify: bool) -> None:
+    def _insert(self, intent: Intent, owner: str, *, notify: bool) -> bool:
+        """Enter a row; False if there is one of this key."""
         now, metadata = self._clock(), _json(intent.metadata)
-        self.connection.execute(
+        inserted = self.connection.execute(
             "INSERT INTO item (key, gateway, fingerprint, state, custom_id, owner, notify, inputs, metadata,"
-            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, ?, ?, ?)",
+            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
             (intent.key, intent.gateway, intent.fingerprint, intent.custom_id, owner, notify, intent.inputs,
              metadata, now, now),
         )  # fmt: skip
+        return inserted.rowcount == 1
 
     def _send_again(self, intent: Intent, owner: str, *, notify: bool) -> None:
         """What was not paid is sent, with the inputs it has now."""

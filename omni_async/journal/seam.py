@@ -6,7 +6,8 @@ that has not reached the caller does not survive a crash.
 
 import json
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+import operator
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -97,10 +98,13 @@ class Answer:
 
 def write_request(request: VideoRequest) -> str:
     """What was asked, as JSON text; `custom_id` and `metadata` stand in columns of their own."""
-    given = {name: getattr(request, name) for name in FIELDS if name not in ("custom_id", "metadata")}
-    return json.dumps(
-        {name: value for name, value in given.items() if value not in (None, (), {})}, ensure_ascii=False, default=dict
-    )
+    given = zip(_ASKED, _asked_of(request), strict=True)
+    return _to_json({name: value for name, value in given if value is not None and value != () and value != {}})
+
+
+_ASKED = tuple(name for name in FIELDS if name not in ("custom_id", "metadata"))
+_asked_of = operator.attrgetter(*_ASKED)
+_to_json = json.JSONEncoder(ensure_ascii=False, default=dict).encode
 
 
 class Journal(Protocol):
@@ -168,20 +172,24 @@ class Book:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self.keeps = type(journal) is not NoJournal
+        """Whether anything is kept of what is written."""
 
-    async def intend(self, intent: Intent) -> VideoTask | None:
+    def intend(self, intent: Intent) -> Coroutine[Any, Any, VideoTask | None]:
         """As the journal; nothing was sent if it fails."""
-        return await _written(self._journal.intend(intent), sent=False)
+        return _written(self._journal.intend(intent), sent=False)
 
-    async def answered(self, intent: Intent, answer: Answer) -> str:
+    def answered(self, intent: Intent, answer: Answer) -> Coroutine[Any, Any, str]:
         """As the journal."""
         task_id, paid = answer.task_id or answer.candidate, answer.state not in UNPAID
-        return await _written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
+        return _written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
 
-    async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
+    def settle(
+        self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None
+    ) -> Coroutine[Any, Any, None]:
         """As the journal; `task_id` is what would be lost."""
         settling = self._journal.settle(intent, state, detail, task_id=task_id)
-        await _written(settling, task_id=task_id, paid=state not in UNPAID)
+        return _written(settling, task_id=task_id, paid=state not in UNPAID)
 
 
 async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True, paid: bool = True) -> T:

@@ -108,7 +108,8 @@ class SqliteJournal:
 
     async def run(self, work: Callable[[Ledger], T]) -> T:
         """Do `work` on the ledger, and give what it gives once that is durable."""
-        return await (await self._ready()).run(work)
+        writer = self._writer or await self._ready()
+        return await writer.run(work)
 
     async def aclose(self) -> None:
         """Close it; what is unfinished may be taken over by another client."""
@@ -153,12 +154,13 @@ class SqliteJournal:
             raise
 
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
-        deadline = anyio.current_time() + INSIST
+        now = asyncio.get_running_loop().time
+        deadline = now() + INSIST
         while True:
             try:
                 return await self.run(work)
             except JournalError as error:
-                if error.kind not in MENDABLE or anyio.current_time() >= deadline:
+                if error.kind not in MENDABLE or now() >= deadline:
                     raise
             await anyio.sleep(AGAIN)
 

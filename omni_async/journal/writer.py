@@ -100,19 +100,20 @@ class Writer:
         self._thread.start()
         await self._opened
 
-    async def run(self, work: Callable[[Ledger], T]) -> T:
-        """Do `work` and give what it gives, once that is durable.
+    def run(self, work: Callable[[Ledger], T]) -> "asyncio.Future[T]":
+        """Do `work`; the future has what it gives, once that is durable.
+
+        It raises a JournalError if that could not be written, and was not, or what `work` raises.
 
         Raises:
-            JournalError: It could not be written, and was not.
-            OmniError: What `work` raises.
+            JournalError: The journal is closed.
         """
         if self._ended:
             raise JournalError("the journal is closed", may_have_charged=False)
         job: _Job[T] = _Job(work, self._loop.create_future())
         self._waiting += 1
         self._jobs.put(job)
-        return await job.future
+        return job.future
 
     def end(self) -> None:
         """Let the thread end when it has done what it was given."""

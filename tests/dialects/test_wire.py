@@ -369,8 +369,9 @@ def test_unknown_keys_are_allowed():
 
 
 def test_what_is_unset_is_left_out():
-    """None and empty lists are not sent: the gateways read absence, not null. Zero and False are sent."""
-    assert CONVERTER.unstructure(Thing(name="x")) == {"name": "x", "count": 0, "there": False}
+    """What stands at its default is not sent: the gateways read absence, not null."""
+    assert CONVERTER.unstructure(Thing(name="x")) == {"name": "x"}
+    assert CONVERTER.unstructure(Thing(name="", count=1, there=True)) == {"name": "", "count": 1, "there": True}
     assert CONVERTER.unstructure(Thing(name="x", note="n", names=("a",)))["names"] == ["a"]
 
 

@@ -271,7 +271,7 @@ def test_a_loop_that_ends_without_aclose_lets_the_journal_go(tmp_path, closed, d
         await one.run(insert("a"))
         if busy:
             disk.gate.clear()
-            asyncio.get_running_loop().create_task(one.run(insert("b")))
+            one.run(insert("b"))
             await asyncio.sleep(0)
         return one
 
