@@ -452,8 +452,9 @@ async def test_a_finish_in_the_same_turn_as_the_deadline_is_a_finish():
         now, loop = asyncio.get_running_loop().time(), asyncio.get_running_loop()
         waiting = asyncio.ensure_future(client.wait(task, timeout=3))
         watch = aiter(client.watch(task, timeout=3))
+        assert not (await anext(watch)).status.finished
         watching = asyncio.ensure_future(anext(watch))
-        await asyncio.sleep(1)
+        await asyncio.sleep(0)
         followed = client._poller._followed[task.task_id]
         loop.call_at(now + 3, lambda: [waiter.changed(done) for waiter in tuple(followed.waiters)])
         assert await waiting == done
