@@ -23,7 +23,7 @@ class Item(Protocol):
 
 T = TypeVar("T", bound=Item)
 
-GRAIN = 0.005
+GRAIN = 0.01
 """Seconds between two ticks at least: what falls due in between goes out together, for fewer turns of the loop."""
 AT_ONCE = 1000
 """Items dealt with before others on the loop have their turn."""
