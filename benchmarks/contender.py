@@ -25,7 +25,7 @@ IDLE = 0.005
 UNLIMITED = 1e6
 """Requests a second that a client is told it may send, where floors and peers take it for granted."""
 
-EQUAL = 1.4
+EQUAL = 1.1
 """Seconds of lag that a look is worth if tasks of 3 s that tell progress shall be found as late as by one a second."""
 
 Job = Coroutine[Any, Any, None]
