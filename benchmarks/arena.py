@@ -17,6 +17,7 @@ LABELS = {
     "ours": "omni_async",
     "ours-told": "omni_async, rate told",
     "ours-schedule": "omni_async, rate told, own schedule",
+    "ours-equal": "omni_async, rate told, own schedule, equal lag",
     "ours-journal": "omni_async, rate told, journal",
     "protocol": "floor: hand-written protocol",
     "bare": "floor: aiohttp, one heap",

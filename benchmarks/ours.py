@@ -19,7 +19,7 @@ def opened(run: Run, *, journal: Path | None = None) -> OmniClient:
         base_url=run.gateway,
         journal=journal,
         limits=Limits(max_connections=run.connections, requests_per_second=run.told),
-        poll=PollPolicy(fixed=run.interval, min_interval=run.least),
+        poll=PollPolicy(fixed=run.interval, min_interval=run.least, lag_per_look=run.price),
         http_timeout=Timeouts(create=1) if run.creates == "mute" else Timeouts(),
         retry=RetryPolicy(),
         proxy=None,

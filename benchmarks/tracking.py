@@ -9,7 +9,8 @@ create. Client and server are processes of their own, each on its own core where
 as `--rounds` says; medians are shown. The peers get fewer tasks: more would only show them waiting for their CPU.
 "Rate told": the client is told that a million requests a second are allowed, which floors and peers take for granted;
 the row without finds its pace, as it comes. "Own schedule": it plans its looks by what it learns, at least half a
-second apart, instead of looking every second.
+second apart, instead of looking every second. "Equal lag": a look is worth so much to it that it finds finished tasks
+as late in the mean as by looking every second, so that the requests for a task can be compared.
 
 - CPU/request: the client process's CPU, user and system, for each POST and GET; imports are not in it.
 - CPU/task: the same for each finished task.
@@ -34,6 +35,7 @@ MINE = (
     "ours-told",
     "ours-told+uvloop",
     "ours-schedule",
+    "ours-equal",
     "ours",
 )
 AS_INSTALLED = ("openai", "runway", "fal", "replicate")
@@ -42,10 +44,12 @@ COLUMNS = (
     ("tasks", shown("tasks", ",")),
     ("finished", shown("finished", ",.0f")),
     ("requests", shown("requests", ",.0f")),
+    ("a task", shown("per_task", ",.2f")),
     ("CPU/request", shown("us", ",.0f", unit=" µs")),
     ("CPU/task", shown("task_ms", ",.2f", unit=" ms")),
     ("memory/task", shown("task_kb", ",.1f", unit=" kB")),
-    ("lag p50", shown("lag_p50", ".2f", unit=" s")),
+    ("mean lag", shown("lag_mean", ".2f", unit=" s")),
+    ("p50", shown("lag_p50", ".2f", unit=" s")),
     ("p99", shown("lag_p99", ".2f", unit=" s")),
     ("busy", shown("busy", ".0%")),
 )
@@ -56,6 +60,7 @@ def measure(client: str, tasks: int, given: argparse.Namespace) -> dict[str, Any
     server = {"median": given.median, "sigma": given.sigma, "seed": given.seed}
     row = contest(client, "create", server=server, tasks=tasks, interval=given.interval, patience=given.patience)
     row["task_ms"] = 1e3 * row["cpu"] / row["finished"] if row["finished"] else None
+    row["per_task"] = row["requests"] / tasks
     return {**row, "label": label(client), "tasks": tasks, "task_kb": row["grown"] / 1e3 / tasks}
 
 

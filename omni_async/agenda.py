@@ -23,8 +23,11 @@ class Item(Protocol):
 
 T = TypeVar("T", bound=Item)
 
-GRAIN = 0.005
-"""Seconds between two ticks at least: what falls due in between goes out together, for fewer turns of the loop."""
+GRAIN = 0.01
+"""Seconds between two ticks at least: what falls due in between goes out together, for fewer turns of the loop.
+
+As long as a pace catches up (`pace.SLACK`), so that all of it may go at once.
+"""
 AT_ONCE = 1000
 """Items dealt with before others on the loop have their turn."""
 

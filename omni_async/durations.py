@@ -9,8 +9,8 @@ the more general kind above it, and the most general one on a guess.
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
-from operator import add, mul, sub
+from itertools import accumulate, pairwise, zip_longest
+from operator import mul, neg, sub
 from typing import Any, Self
 
 WIDTH = math.log(1.06)
@@ -43,7 +43,10 @@ def guess(scale: float) -> list[float]:
 
 
 class Counts:
-    """Of each bin, tasks that ended in it and tasks that went through it, not always whole ones."""
+    """Of each bin, tasks that ended in it and tasks that went through it, not always whole ones; none past the lists.
+
+    Short tasks fill few of the bins, and what is done for each bin is done for those alone.
+    """
 
     __slots__ = ("ended", "finishes", "passed")
 
@@ -51,30 +54,34 @@ class Counts:
         self.ended, self.passed = ended, passed
         self.finishes = sum(ended)
 
+    def _pairs(self, other: "Counts") -> "Iterator[Iterator[tuple[float, float]]]":
+        yield zip_longest(self.ended, other.ended, fillvalue=0.0)
+        yield zip_longest(self.passed, other.passed, fillvalue=0.0)
+
     def faded(self, fade: float, new: "Counts") -> "Counts":
         """A part of this, and all that is new."""
-        pairs = (self.ended, new.ended), (self.passed, new.passed)
-        return Counts(*([fade * old + more for old, more in zip(*pair, strict=True)] for pair in pairs))
+        return Counts(*([fade * old + more for old, more in pairs] for pairs in self._pairs(new)))
 
     def plus(self, more: "Counts") -> "Counts":
-        """Both."""
-        return Counts(list(map(add, self.ended, more.ended)), list(map(add, self.passed, more.passed)))
+        """Both, with nothing below zero."""
+        return Counts(*([both if (both := a + b) > 0.0 else 0.0 for a, b in pairs] for pairs in self._pairs(more)))
 
     def less(self, part: "Counts") -> "Counts":
         """This without a part of it; differences may be negative."""
-        return Counts(list(map(sub, self.ended, part.ended)), list(map(sub, self.passed, part.passed)))
+        return Counts(*([whole - some for whole, some in pairs] for pairs in self._pairs(part)))
 
     def clipped(self) -> "Counts":
         """This with nothing below zero."""
-        return Counts([max(count, 0.0) for count in self.ended], [max(count, 0.0) for count in self.passed])
+        return NOTHING.plus(self)
 
-    def hazard(self, guessed: Sequence[float]) -> list[float]:
-        """The chance of ending in each bin, leaning on a guess."""
+    def hazard(self, guessed: list[float]) -> list[float]:
+        """The chance of ending in each bin, leaning on a guess, which is all there is past what was counted."""
         lean = LEAN + LEAN_AT_FIRST / (1.0 + self.finishes / SOON)
-        return [
+        counted = [
             (ended + lean * chance) / (passed + lean)
-            for ended, passed, chance in zip(_smooth(self.ended), _smooth(self.passed), guessed, strict=True)
+            for ended, passed, chance in zip(_smooth(self.ended), _smooth(self.passed), guessed, strict=False)
         ]
+        return counted + guessed[len(counted) :]
 
     def to_plain(self) -> list[Any]:
         """The first bin with anything in it, and the counts from there."""
@@ -95,20 +102,20 @@ class Counts:
         if not all(0.0 <= count <= MOST_KEPT for count in (*ended, *passed)):
             raise ValueError("no counts")
         weight = min(1.0, most / (sum(ended) or 1.0))
-        before, after = [0.0] * first, [0.0] * (BINS - first - len(ended))
-        return cls(*([*before, *(weight * count for count in counts), *after] for counts in (ended, passed)))
+        return cls(*([*[0.0] * first, *(weight * count for count in counts)] for counts in (ended, passed)))
 
     def surprise(self, new: "Counts", hazard: Sequence[float]) -> float:
         """How far what is new is from what was expected of it: about 1 for each group of bins if nothing changed."""
         expected = list(map(mul, new.passed, hazard))
-        groups = zip(*map(_groups, (new.ended, expected, new.passed, self.passed)), strict=True)
+        known = self.passed[: len(expected)]
+        groups = zip_longest(*map(_groups, (new.ended, expected, new.passed, known)), fillvalue=0.0)
         total = 0.0
         for seen, foreseen, more, old in groups:
             total += (seen - foreseen) ** 2 / (1.0 + foreseen * (1.0 + more / (1.0 + old)))
         return total
 
 
-NOTHING = Counts([0.0] * BINS, [0.0] * BINS)
+NOTHING = Counts([], [])
 
 
 class Durations:
@@ -125,6 +132,7 @@ class Durations:
         "_left",
         "_news",
         "_part",
+        "_top",
         "_worth",
         "above",
         "counts",
@@ -142,6 +150,7 @@ class Durations:
         """Of each bin: who ended in it, who came into it less who was last seen in it, and what part those missed."""
         self._left, self._entered, self._part = [0.0] * BINS, [0.0] * BINS, [0.0] * BINS
         self._news = 0.0
+        self._top = 0  # no look came into a bin from here on
 
     # --- what looks tell ---------------------------------------------------------------------------------------
 
@@ -156,6 +165,8 @@ class Durations:
             entered[last] -= 1.0
             part[last] += high - last
             self._news += 1.0
+            if last >= self._top:
+                self._top = last + 1
         return self._news >= self._due
 
     def ended(self, since: float, age: float, *, told: float | None = None) -> bool:
@@ -168,12 +179,12 @@ class Durations:
                 told = min(max(told, since), age)
                 low = math.log1p(max(told - WHOLE_SECONDS, since)) / WIDTH
                 high = math.log1p(min(told + WHOLE_SECONDS, age)) / WIDTH
-            self._spread(low, high)
+            self._top = max(self._top, self._spread(low, high))
             self._news += self._worth
         return self._news >= self._due
 
-    def _spread(self, low: float, high: float) -> None:
-        """One finished task over the bins in which it may have ended, by the chance of each."""
+    def _spread(self, low: float, high: float) -> int:
+        """One finished task over the bins in which it may have ended, by the chance of each; gives the one past."""
         first, last = int(low), min(int(high), BINS - 1)
         shares = self._endings[first : last + 1]
         shares[0] *= first + 1 - low
@@ -181,23 +192,24 @@ class Durations:
         total = sum(shares)
         if first == last or total < NEVER:
             shares, total, high = [1.0], 1.0, min(high, first + 1)
-        left = self._left
-        for number, share in enumerate(shares, first):
-            left[number] += share / total
+        left, scale, bins = self._left, 1.0 / total, slice(first, first + len(shares))
+        left[bins] = [before + scale * share for before, share in zip(left[bins], shares, strict=True)]
         # Where `settle` takes the middle of a bin, here only a part of it was possible.
         self._part[first] += 0.5 * (low - first) * shares[0] / total
         self._part[first + len(shares) - 1] -= 0.5 * (first + len(shares) - high) * shares[-1] / total
+        return last + 1
 
     # --- what is known -----------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Count what is new, here and in all kinds above, and take the quotients again."""
-        through = accumulate(map(sub, self._entered, self._left))
+        ended = self._left[: self._top]
+        through = accumulate(map(sub, self._entered, ended))
         passed = [
-            max(whole + part + 0.5 * left, 0.0)
-            for whole, part, left in zip(through, self._part, self._left, strict=True)
+            some if (some := whole + part + 0.5 * left) > 0.0 else 0.0
+            for whole, part, left in zip(through, self._part, ended, strict=False)
         ]
-        new = Counts(self._left, passed)
+        new = Counts(ended, passed)
         self._forget_news()
         excess = max(self.counts.surprise(new, self.hazard) - EXPECTED, 0.0)
         self._become(self.counts.faded(math.exp(-new.finishes / MEMORY - excess / BROAD), new))
@@ -205,7 +217,7 @@ class Durations:
     def _become(self, counts: Counts) -> None:
         change = counts.less(self.counts)
         for kind in self._all_above():
-            kind.counts = kind.counts.plus(change).clipped()  # it may have faded faster than this one
+            kind.counts = kind.counts.plus(change)  # not below zero: it may have faded faster than this one
         self.counts = counts
         self._refresh()
 
@@ -218,9 +230,7 @@ class Durations:
     def _refresh(self) -> None:
         self.hazard = self.counts.hazard(self.guessed())
         self.cumulative = list(accumulate(self.hazard, initial=0.0))
-        self._endings = [
-            chance * math.exp(-before) for chance, before in zip(self.hazard, self.cumulative, strict=False)
-        ]
+        self._endings = list(map(mul, self.hazard, map(math.exp, map(neg, self.cumulative))))
         self._due = min(max(FRESH * sum(self.counts.passed), FEWEST_NEWS), MOST_NEWS)
         self._worth = self._due / max(FRESH * self.finishes, 1.0)
 
@@ -260,50 +270,31 @@ class Durations:
 
 
 def _groups(counts: Sequence[float]) -> list[float]:
-    return [sum(counts[first : first + GROUP]) for first in range(0, BINS, GROUP)]
+    return [sum(counts[first : first + GROUP]) for first in range(0, len(counts), GROUP)]
 
 
 def _smooth(counts: Sequence[float]) -> list[float]:
-    """Each bin with half of its neighbours: a few finished tasks leave holes that mean nothing."""
+    """Each bin, and the one past them, with half of its neighbours: holes between few finished tasks mean nothing."""
     return [
         0.25 * (before + after) + 0.5 * here
-        for before, here, after in zip((0.0, *counts), counts, (*counts[1:], 0.0), strict=False)
+        for before, here, after in zip((0.0, *counts), (*counts, 0.0), (*counts[1:], 0.0, 0.0), strict=False)
     ]
 
 
-def _goal(chance: float, density: float, price: float) -> float:
-    """The cumulative hazard since the last look at which the next one is worth its price, by the hazard there.
+def reach(durations: Durations, price: float, number: int = 0) -> float:
+    """For a task last looked at at `EDGES[number]`, seconds until the next look is worth its price in seconds of lag.
 
-    For a steady hazard h and a price c the best distance g / h solves exp(g) - 1 - g = c h (Barlow and Proschan's
-    condition for inspections, of a memoryless task); sqrt(2 c h) / (1 + sqrt(2 c h) / 6) is within 3 % of it for c h
-    below 10. Taken with the hazard at the next look it comes within 1 % of the best schedule for smooth hazards.
+    With g the cumulative hazard since the last look, and h the hazard, the best distance g / h for a steady hazard and
+    a price c solves exp(g) - 1 - g = c h (Barlow and Proschan's condition for inspections, of a memoryless task);
+    sqrt(2 c h) / (1 + sqrt(2 c h) / 6) is within 3 % of it for c h below 10. Taken with the hazard at the next look it
+    comes within 1 % of the best schedule for smooth hazards.
     """
-    root = math.sqrt(2.0 * price * chance * density)
-    return root / (1.0 + root / 6.0)
-
-
-def reach(durations: Durations, price: float) -> list[float]:
-    """For a task last looked at at each of EDGES, seconds until the next look is worth its price in seconds of lag."""
-    hazard, cumulative = durations.hazard, durations.cumulative
-    goals = [_goal(chance, density, price) for chance, density in zip(hazard, DENSITY, strict=True)]
-    distances, last = [], 0
-    for number, before in enumerate(cumulative):
-        last = max(last, number)
-        while last < BINS and cumulative[last + 1] - before < goals[last]:
-            last += 1
-        if last == BINS:
-            distances.append(math.inf)
-        else:
-            place = max(last + (before + goals[last] - cumulative[last]) / hazard[last], last)
-            distances.append(math.expm1(place * WIDTH) - EDGES[number])
-    return distances
-
-
-def first_reach(durations: Durations, price: float) -> float:
-    """The first of `reach` alone."""
-    cumulative = durations.cumulative
-    for number, chance in enumerate(durations.hazard):
-        goal = _goal(chance, DENSITY[number], price)
-        if cumulative[number + 1] >= goal:
-            return math.expm1(max(number + (goal - cumulative[number]) / chance, number) * WIDTH)
+    hazard, cumulative, twice = durations.hazard, durations.cumulative, 2.0 * price
+    before = cumulative[number]
+    for last in range(number, BINS):
+        chance = hazard[last]
+        root = math.sqrt(twice * chance * DENSITY[last])
+        missing = before + root / (1.0 + root / 6.0) - cumulative[last]
+        if missing <= chance:
+            return math.expm1((last + max(missing / chance, 0.0)) * WIDTH) - EDGES[number]
     return math.inf

@@ -8,7 +8,7 @@ at each stage whether it is followed: a bar that stalls, jumps or lies loses its
 
 import math
 
-from .durations import EDGES, Durations, first_reach, guess
+from .durations import EDGES, Durations, guess, reach
 
 STAGES = (20, 50, 80)
 UNSTEADY = len(STAGES) + 1
@@ -57,7 +57,7 @@ class Forecast:
         start = guess(2.5 * WHOLE)
         self._shares = [Durations(start) for _ in range(UNSTEADY + 1)]
         self._trust = [0.0] * (UNSTEADY + 1)
-        self._reaches: dict[tuple[int, int], float] = {}
+        self._reaches: list[dict[int, float]] = [{} for _ in self._shares]
 
     def ahead(self, age: float, mark: int, price: float) -> float | None:
         """Seconds to the next look after one at `age`, a look being worth `price` seconds; None: not to be trusted."""
@@ -66,9 +66,10 @@ class Forecast:
             return None
         rest = foretold(age, mark)
         octave = round(math.log2(price / rest))  # a price wrong by less than 1.5 costs 1 %
-        share = self._reaches.get((stage, octave))
+        reaches = self._reaches[stage]
+        share = reaches.get(octave)
         if share is None:
-            share = self._reaches[stage, octave] = first_reach(self._shares[stage], WHOLE * 2.0**octave) / WHOLE
+            share = reaches[octave] = reach(self._shares[stage], WHOLE * 2.0**octave) / WHOLE
         return share * rest
 
     def survived(self, since: float, age: float, mark: int, *, expected: float) -> None:
@@ -87,7 +88,7 @@ class Forecast:
         self._trust[stage] = min(max(trust, -MOST_TRUST), MOST_TRUST)
         if shares.ended(0.0, passed) if ended else shares.survived(0.0, passed):
             shares.settle()
-            self._reaches.clear()
+            self._reaches[stage].clear()
 
 
 def _likelihood(hazard: float, *, ended: bool) -> float:

@@ -17,6 +17,12 @@ from .controllers import Controller
 from .errors import OmniError, RateLimitError
 from .policies import Limits
 
+GRAIN = 0.005
+"""Seconds between two wakings by the clock at least: what the pace lets go in between goes in one turn of the loop.
+
+Half of what a pace catches up (`pace.SLACK`), so that it stays exact in the mean and nobody goes sooner.
+"""
+
 
 @attrs.frozen(kw_only=True)
 class Load:
@@ -44,6 +50,7 @@ class Limiter:
     def __init__(self, limits: Limits | None = None, *, rng: random.Random | None = None) -> None:
         self._state = Admission(limits or Limits(), rng or random.Random())
         self._timer: asyncio.Handle | None = None
+        self._rests_until = -math.inf
         self._timer_at = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
@@ -139,12 +146,12 @@ class Limiter:
         state = self._state
         state.passed(ticket, self._now())
         if state.polls or state.creates or state.transfers:
-            self._pump()
+            self._ended()
 
     def accepted(self, ticket: Ticket, task_id: str) -> None:
         """A create was accepted: its slot goes to the task."""
         self._state.accepted(ticket, task_id, self._now())
-        self._pump()
+        self._ended()
 
     def declined(self, ticket: Ticket) -> None:
         """A create was refused for a reason of its own: no task runs."""
@@ -237,6 +244,7 @@ class Limiter:
             for ticket in state.admit(now):
                 if ticket.waiter is not None and not ticket.waiter.done():
                     ticket.waiter.set_result(None)
+            self._rests_until = now + GRAIN
             self._wake_at(state.next_time(now))
         starving, before = state.starving(), self._starving
         self._starving = starving
@@ -248,6 +256,7 @@ class Limiter:
         """Pump again then, or before: a timer that is due earlier is left alone, since it will look again."""
         if when is None or self._loop is None:
             return
+        when = max(when, self._rests_until)
         if self._timer is not None:
             if self._timer_at <= when:
                 return
@@ -257,6 +266,13 @@ class Limiter:
     def _woken(self) -> None:
         self._timer = None
         self._pump()
+
+    def _ended(self) -> None:
+        """A request got through: who waited for its place goes now, who waits for the pace as soon as that wakes."""
+        state = self._state
+        wakes_soon = self._timer is not None and self._timer_at <= self._now() + GRAIN
+        if not wakes_soon or state.in_flight >= state.window.size - 1:
+            self._pump()
 
     def __repr__(self) -> str:
         state = self._state

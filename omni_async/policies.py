@@ -14,6 +14,18 @@ def _refuse(field: str, problem: str) -> InvalidRequestError:
     return InvalidRequestError(str(fault), faults=(fault,))
 
 
+def _between(least: float, most: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
+    """A validator for a number from `least` to `most`; None is allowed."""
+
+    def check(_instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise _refuse(attribute.name, f"{value!r:.40} is no positive number from {least:g} to {most:g}")
+
+    return check
+
+
 def _positive(*, whole: bool = False) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
     """A validator for a finite (with `whole`: whole) number above zero; None is allowed where it is the default."""
     kinds = (int,) if whole else (int, float)
@@ -51,11 +63,15 @@ class PollPolicy:
         min_interval: Never look at an id more often than this.
         max_interval: Never leave an id alone longer than this.
         fixed: Look at just this interval instead.
+        lag_per_look: What one look less is worth, in seconds by which a finished task is found later; 0.25 unless set,
+            from 0.001 to 3600. Four times as much makes the intervals about twice as long, within the bounds above.
+            With `fixed` it means nothing.
     """
 
     min_interval: float | None = attrs.field(default=None, validator=_positive())
     max_interval: float | None = attrs.field(default=None, validator=_positive())
     fixed: float | None = attrs.field(default=None, validator=_positive())
+    lag_per_look: float | None = attrs.field(default=None, validator=_between(0.001, 3600.0))
 
     def __attrs_post_init__(self) -> None:
         """The two bounds must leave room between them."""

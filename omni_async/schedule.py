@@ -13,7 +13,7 @@ from typing import Protocol
 
 import attrs
 
-from .durations import EDGES, WIDTH, Counts, Durations, guess, reach
+from .durations import BINS, EDGES, WIDTH, Counts, Durations, guess, reach
 from .forecast import Forecast, marked
 
 Traits = tuple[str, ...]
@@ -101,6 +101,28 @@ class Steady:
         """Nothing is kept."""
 
 
+class Distances(dict[int, float]):
+    """From each of EDGES on, by its number, seconds to the next look within bounds; found out when first asked for.
+
+    Args:
+        durations: What is known of the kind.
+        price: What a look is worth, in seconds of lag.
+        least: The shortest distance.
+        most: The longest from each edge on.
+    """
+
+    __slots__ = ("_durations", "_least", "_most", "_price")
+
+    def __init__(self, durations: Durations, *, price: float, least: float, most: Sequence[float]) -> None:
+        super().__init__()
+        self._durations, self._price, self._least, self._most = durations, price, least, most
+
+    def __missing__(self, number: int) -> float:
+        seconds = reach(self._durations, self._price, number) / CENTRE  # for the jitter that is added
+        self[number] = bounded = min(max(seconds, self._least), self._most[number])
+        return bounded
+
+
 class Learned:
     """Intervals by what was learned of a kind.
 
@@ -150,15 +172,14 @@ class Learned:
 
     def renew(self) -> None:
         """Take up what has become known of this kind."""
-        durations, schedule = self._durations, self._schedule
-        self._median = durations.median
-        self._eager: list[float] | None = None
-        self._distances = self._bounded(reach(durations, schedule.price), schedule.least(self._median))
+        self._median = self._durations.median
+        self._eager: Distances | None = None
+        self._distances = self._within(self._schedule.price, self._schedule.least(self._median))
 
-    def _bounded(self, distances: list[float], least: float) -> list[float]:
-        """Distances within what the advice, or the caller, allows; lower by the jitter that is added to each."""
+    def _within(self, price: float, least: float) -> Distances:
+        """Distances within what the advice, or the caller, allows."""
         most = self._schedule.most(known=self._durations.known >= ENOUGH)
-        return [min(max(distance / CENTRE, least), highest) for distance, highest in zip(distances, most, strict=True)]
+        return Distances(self._durations, price=price, least=least, most=most)
 
     def _awaited(self, age: float, awaited: float) -> float:
         """While a create waits for the task's slot an idle second costs more, and looks come sooner."""
@@ -167,7 +188,7 @@ class Learned:
         if usual is awaited:
             return min(plain, max(EAGER * usual if age > 0.0 else FIRST_EAGER * usual, least))
         if self._eager is None:
-            self._eager = self._bounded(reach(self._durations, schedule.eager_price(usual)), least)
+            self._eager = self._within(schedule.eager_price(usual), least)
         return min(plain, _between(self._eager, age))
 
     def _usual(self, awaited: float) -> float:
@@ -188,14 +209,14 @@ class Learned:
         return min(max(seconds / CENTRE, least), _between(schedule.most(known=True), age))
 
 
-def _between(distances: Sequence[float], age: float) -> float:
+def _between(distances: Distances | Sequence[float], age: float) -> float:
     """The distance at an age, between those at the edges of its bin."""
     if 0.0 < age < EDGES[-1]:
         place = math.log1p(age) / WIDTH
         number = int(place)
         low = distances[number]
         return low + (place - number) * (distances[number + 1] - low)
-    return distances[-1 if age > 0.0 else 0]
+    return distances[BINS if age > 0.0 else 0]
 
 
 @attrs.frozen(kw_only=True)

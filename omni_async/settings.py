@@ -8,7 +8,7 @@ from .errors import AuthenticationError, Fault
 from .keys import KeySource, sound_key
 from .models import invalid
 from .policies import PollPolicy
-from .schedule import Schedule
+from .schedule import PRICE, Schedule
 
 
 def dialect_of(gateway: str | Dialect) -> Dialect:
@@ -56,7 +56,16 @@ def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
     first = shortest if poll.min_interval else min(advice.first_look, longest)
     strict = poll.min_interval is not None
     bounded = poll.max_interval is not None
-    return Schedule(first=first, shortest=shortest, longest=longest, fixed=poll.fixed, strict=strict, bounded=bounded)
+    price = PRICE if poll.lag_per_look is None else poll.lag_per_look
+    return Schedule(
+        first=first,
+        shortest=shortest,
+        longest=longest,
+        fixed=poll.fixed,
+        strict=strict,
+        bounded=bounded,
+        price=price,
+    )
 
 
 def journal_of(

@@ -56,7 +56,7 @@ TRACKING = ("--median", 0.2, "--interval", 0.1)
 
 def test_tracking_finishes_all_and_counts_each_request(run):
     """Every contender finishes its tasks with one POST each, and its requests are what the server counted."""
-    own = ("protocol", "bare", "attrs", "coroutines", "ours-told", "ours-schedule")
+    own = ("protocol", "bare", "attrs", "coroutines", "ours-told", "ours-schedule", "ours-equal")
     rows, _ = run("tracking.py", "--tasks", 5, "--only", *own, *TRACKING)
     for row in rows:
         assert row["finished"] == row["posts"] == row["tasks"] == 5, row

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 
 import anyio
 import pytest
@@ -11,6 +12,8 @@ from omni_async import Limiter, Limits, OmniClient, OmniError, RateLimitError
 from omni_async.admission import Kind
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
+from omni_async.limiter import GRAIN
+from omni_async.pace import SLACK
 
 
 @pytest.fixture
@@ -184,6 +187,56 @@ async def test_a_timer_that_is_due_earlier_is_left_alone():
     limiter.passed(ticket)
     assert limiter._timer is timer
     limiter.passed(await waiting)
+
+
+async def moments_of(limiter, kind, count):
+    """When each of so many that wait at once has leave; all get through at once."""
+    moments = []
+
+    async def one():
+        ticket = await limiter.acquire(kind)
+        moments.append(anyio.current_time())
+        limiter.passed(ticket)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return moments
+
+
+@pytest.mark.parametrize("rate", [50.0, 300.0, 1000.0, 5000.0])
+async def test_what_falls_due_soon_goes_together_and_the_pace_stays_exact(rate):
+    """The loop wakes every 5 ms at most; as many go as time allows, and never more than 10 ms' worth at once."""
+    limiter, count = Limiter(Limits(requests_per_second=rate)), int(rate)
+    moments = await moments_of(limiter, Kind.POLL, count)
+    took = moments[-1] - moments[0]
+    assert took == pytest.approx((count - 1) / rate, abs=SLACK + GRAIN + 1 / rate)
+    assert len(set(moments)) <= took / GRAIN + 2
+    assert max(Counter(moments).values()) <= SLACK * rate + 1
+    assert idle(limiter)
+
+
+async def test_polls_and_creates_that_go_together_keep_their_turn():
+    """Of a thousand a second, of which five go at a time, four are polls while both wait."""
+    limiter = Limiter(Limits(requests_per_second=1000.0))
+    polls, creates = await asyncio.gather(moments_of(limiter, Kind.POLL, 400), moments_of(limiter, Kind.CREATE, 100))
+    half = (polls[0] + polls[-1]) / 2
+    assert sum(moment <= half for moment in polls) == pytest.approx(200, abs=10)
+    assert sum(moment <= half for moment in creates) == pytest.approx(50, abs=10)
+
+
+async def test_a_place_that_comes_free_is_taken_at_once():
+    """Where the window is what all wait for, an ending lets the next one go in the same turn."""
+    limiter = Limiter(Limits(max_connections=2, requests_per_second=1000.0))
+    tickets = [await limiter.acquire(Kind.POLL) for _ in range(2)]
+    waiting = [asyncio.ensure_future(limiter.acquire(Kind.POLL)) for _ in range(3)]
+    await anyio.sleep(1)
+    began = anyio.current_time()
+    for ticket in tickets:
+        limiter.passed(ticket)
+    await asyncio.wait(waiting[:2])
+    assert anyio.current_time() - began < 0.002
+    for one in waiting:
+        limiter.passed(await one)
+    assert idle(limiter)
 
 
 # --- max_wait ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from omni_async.policies import Limits, PollPolicy, RetryPolicy, Timeouts
 def test_the_defaults_are_the_documented_ones():
     """Defaults are what the design fixes: changing one is a change for every user."""
     assert attrs.astuple(Limits()) == (64, None, None)
-    assert attrs.astuple(PollPolicy()) == (None, None, None)
+    assert attrs.astuple(PollPolicy()) == (None, None, None, None)
     assert attrs.astuple(RetryPolicy()) == (3, 120.0, True)
     assert attrs.astuple(Timeouts()) == (10.0, 120.0, 30.0, 30.0)
 
@@ -51,6 +51,15 @@ def test_none_is_for_what_is_found_out(kind, field):
     else:
         with pytest.raises(InvalidRequestError, match=f"{field}: None is no positive"):
             kind(**{field: None})
+
+
+@pytest.mark.parametrize("value", [0.0009, 3601, 1e300, 1e-300])
+def test_what_a_look_is_worth_has_bounds(value):
+    """Less than a millisecond or more than an hour is a mistake of units."""
+    with pytest.raises(InvalidRequestError, match=r"lag_per_look: .* is no positive number from 0\.001 to 3600"):
+        PollPolicy(lag_per_look=value)
+    assert PollPolicy(lag_per_look=0.001).lag_per_look == 0.001
+    assert PollPolicy(lag_per_look=3600).lag_per_look == 3600
 
 
 def test_poll_intervals_leave_room_between_them():

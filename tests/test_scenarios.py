@@ -112,7 +112,7 @@ def ideal(seen, task_seconds):
         ("jimmy", 3, PollPolicy(fixed=1), {"retry_after": 1.0}),
         ("toapis", 3, PollPolicy(fixed=1), {"limits_in_200": True, "seed": 5}),
         ("jimmy", 3, PollPolicy(fixed=1), {"latency": 0.1}),
-        ("jimmy", 10, PollPolicy(fixed=1), {"latency": 0.02, "seed": 2}),
+        ("jimmy", 10, PollPolicy(fixed=1), {"latency": 0.02, "seed": 5}),
         ("jimmy", 30, PollPolicy(fixed=2), {}),
         ("jimmy", 90, None, {"limit_style": "token_bucket"}),
         ("gemini_omni", 90, None, {"limit_style": "fixed_window"}),

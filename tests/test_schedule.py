@@ -147,6 +147,24 @@ def test_policies_are_checked():
         PollPolicy(min_interval=10, max_interval=5)
 
 
+@pytest.mark.parametrize("price", [0.001, 3600.0])
+@pytest.mark.parametrize("progress", [None, lambda age, lasts: int(100 * age / lasts)])
+def test_any_price_makes_a_schedule(price, progress):
+    """At the bounds of what a look may be worth, every task is still found, and none is left alone for ever."""
+    course = Schedule(price=price).course(KIND)
+    followed = simulated(course, lognormal(90, 0.35, 100), progress=progress)
+    assert all(looks >= 1 and lag <= LONGEST_EVER * (1 + JITTER) for looks, lag in followed)
+
+
+def test_dearer_looks_are_fewer_and_later():
+    """At four times the price the intervals are about twice as long, and so is the lag."""
+    durations = lognormal(90, 0.35, 600)
+    usual, dear = (simulated(Schedule(price=price).course(KIND), durations)[150:] for price in (0.25, 1.0))
+    (looks, lag), (fewer, later) = ([fmean(part) for part in zip(*one, strict=True)] for one in (usual, dear))
+    assert 1.6 < looks / fewer < 2.4
+    assert 1.6 < later / lag < 2.4
+
+
 # --- what is learned -------------------------------------------------------------------------------------------
 
 

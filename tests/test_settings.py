@@ -90,6 +90,12 @@ def test_schedules(poll, first, shortest, longest, strict):
     assert schedule_of(dialect, PollPolicy(fixed=2.0)).fixed == 2.0
 
 
+def test_what_a_look_is_worth():
+    """As the caller says, else the usual quarter of a second."""
+    assert schedule_of(Foreign(), PollPolicy()).price == 0.25
+    assert schedule_of(Foreign(), PollPolicy(lag_per_look=1)).price == 1
+
+
 def test_journals(tmp_path):
     """None keeps nothing, a path is a file that is not opened yet, an object that answers the calls is taken."""
     rest = {"gateway": "jimmy", "room": 3}

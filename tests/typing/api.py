@@ -118,7 +118,7 @@ def clients(session: aiohttp.ClientSession) -> list[OmniClient]:
         journal=None,
         limits=Limits(max_running_tasks=5),
         limiter=shared,
-        poll=PollPolicy(min_interval=2.0, max_interval=20.0, fixed=None),
+        poll=PollPolicy(min_interval=2.0, max_interval=20.0, fixed=None, lag_per_look=0.5),
         retry=RetryPolicy(attempts=3, max_wait=60.0, create_on_internal_error=False),
         http_timeout=Timeouts(connect=10, create=120, query=30, read=30),
         proxy=None,
