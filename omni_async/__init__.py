@@ -26,6 +26,7 @@ from .errors import (
     TransportError,
     UnsafeURLError,
     WaitTimeoutError,
+    WebhookError,
 )
 from .lazy import lazily
 from .version import __version__
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .limiter import Limiter
     from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
     from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+    from .webhooks import SeenEvents, WebhookEvent, verify_webhook
 
 __all__ = [
     "AnswerLostError",
@@ -73,6 +75,7 @@ __all__ = [
     "ResultExpiredError",
     "Retried",
     "RetryPolicy",
+    "SeenEvents",
     "Stats",
     "SubmissionUncertainError",
     "Submitted",
@@ -88,8 +91,11 @@ __all__ = [
     "VideoRequest",
     "VideoTask",
     "WaitTimeoutError",
+    "WebhookError",
+    "WebhookEvent",
     "__version__",
     "run_batch",
+    "verify_webhook",
 ]
 
 _HOMES = {
@@ -100,6 +106,7 @@ _HOMES = {
     ".limiter": "Limiter",
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy RetryPolicy Timeouts",
+    ".webhooks": "SeenEvents WebhookEvent verify_webhook",
 }
 __getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})
 

@@ -20,7 +20,8 @@ from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
 from .uploads import Progress
-from .waiting import Completed, Handle, Watch
+from .waiting import Completed, Handle, Watch, id_of
+from .webhooks import WebhookEvent
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Resumed
@@ -310,6 +311,21 @@ class OmniClient:
         self._life.enter()
         follower = self.studio.followed()
         return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
+
+    def notify(self, event: WebhookEvent | Handle) -> None:
+        """Have a task looked at at once, as when a webhook says that it has ended; returns without waiting.
+
+        What an event says is not believed: the look tells. So a forged one costs a GET, a lost one time. However many
+        come, a task is looked at once at a time. Ids that this client does not follow are passed over.
+
+        Args:
+            event: What `verify_webhook` gave, a task, or its id.
+
+        Raises:
+            InvalidRequestError: Neither of these.
+        """
+        self._life.enter()
+        self._poller.notice(event.task_id if isinstance(event, WebhookEvent) else id_of(event))
 
     # --- looking in, and the end -------------------------------------------------------------------------------
 

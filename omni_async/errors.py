@@ -258,3 +258,10 @@ class JournalError(OmniError):
     def __init__(self, message: str, *, kind: str = "failed", **about: Any) -> None:
         super().__init__(message, **about)
         self.kind = kind
+
+
+class WebhookError(OmniError):
+    """A webhook that is not genuine, not fresh, or malformed: answer it with 400 and do nothing.
+
+    It holds neither the secret nor what came.
+    """

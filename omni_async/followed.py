@@ -70,6 +70,7 @@ class Followed:
         mark: What the schedule keeps of its progress.
         watchers: Waiters that want to be told of every change.
         busy: Whether it is being looked at, or waits for a worker.
+        noticed: Whether news came that the look under way may have been too early for.
         origin: The task as it was submitted or asked for: whose it is.
     """
 
@@ -86,6 +87,7 @@ class Followed:
     waiters: list[Waiter] = attrs.field(factory=list)
     watchers: int = 0
     busy: bool = False
+    noticed: bool = False
     trouble: Trouble | None = None
 
     def join(self, waiter: Waiter) -> None:
@@ -100,6 +102,14 @@ class Followed:
         self.waiters.remove(waiter)
         self.watchers -= waiter.every
         return not self.waiters
+
+    def notice(self, now: float) -> bool:
+        """Somebody says that it has ended; True if it is to be put on the agenda for now.
+
+        One whose looks fail keeps its pause: news from outside must not make bad answers count faster.
+        """
+        self.noticed = self.busy
+        return not self.busy and self.trouble is None and self.due > now
 
     def task(self, gateway: str) -> VideoTask | None:
         """The task as it was seen last, in so far as that is kept; None if it was never seen."""

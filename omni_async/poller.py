@@ -16,7 +16,7 @@ import anyio
 import attrs
 
 from .admission import Kind, Ticket
-from .agenda import Agenda
+from .agenda import Agenda, loop_time
 from .dialects import Glance
 from .errors import DecodeError, GatewayError, NotFoundError, OmniError, RateLimitError, TransportError
 from .events import Finished, Polled, Retried
@@ -50,7 +50,7 @@ class Poller:
         self._parked: dict[str, Followed] = {}
         self._agenda: Agenda[Followed] = Agenda(self._still_wanted)
         self._pump: asyncio.Task[None] | None = None
-        self._now: Callable[[], float] = _now
+        self._now: Callable[[], float] = loop_time
         self._round_trip = 0.2
         self._unknown_words: set[str] = set()
         self._closed = False
@@ -81,7 +81,7 @@ class Poller:
                 self._purge()
             course = self._schedule.course(tuple(traits))
             origin = attrs.evolve(task, raw=None)  # nobody may hold the answer but this
-            followed = Followed(task.task_id, _now(), course, aged=True, origin=origin)
+            followed = Followed(task.task_id, loop_time(), course, aged=True, origin=origin)
             self._followed[task.task_id] = self._parked[task.task_id] = followed
         if self._exchange.limiter.starving:
             self._starved()
@@ -110,7 +110,7 @@ class Poller:
         followed = self._followed.get(task_id)
         if followed is None:
             # Submitted elsewhere, and it may have ended long ago: look at once.
-            schedule, now = self._schedule, _now()
+            schedule, now = self._schedule, loop_time()
             course = schedule.ageless() if age is None else schedule.course(tuple(traits) or (self.gateway,))
             followed = Followed(task_id, now - (age or 0.0), course, aged=age is not None, origin=origin)
             self._followed[task_id] = followed
@@ -123,6 +123,12 @@ class Poller:
             self._plan(followed)
         elif followed.due > self._last_look(waiter):
             self._plan(followed, keep=True)
+
+    def notice(self, task_id: str) -> None:
+        """Somebody says that it has ended: if anybody is interested, look at once, and trust the look alone."""
+        followed, now = self._followed.get(task_id), self._now()
+        if followed is not None and self._wanted(followed) and followed.notice(now):
+            self._put(followed, now)
 
     def let_go(self, task_id: str, waiter: Waiter) -> VideoTask | None:
         """A waiter is no longer interested; gives what is known of the task."""
@@ -174,6 +180,7 @@ class Poller:
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         age = last - followed.started
         due = max(last + followed.course.interval(age, followed.mark, self._rng, awaited=awaited), now)
+        due = now if followed.noticed and followed.trouble is None else due
         self._due(followed, min(due, followed.due) if keep else due)
 
     def _due(self, followed: Followed, due: float) -> None:
@@ -232,7 +239,7 @@ class Poller:
     async def _look(self, followed: Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""
         exchange, began = self._exchange, self._now()
-        followed.looked = began
+        followed.looked, followed.noticed = began, False
         try:
             try:
                 look = exchange.look if followed.watchers else exchange.glance
@@ -388,8 +395,3 @@ class Poller:
             self._pump.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._pump})
-
-
-def _now() -> float:
-    """The loop's time."""
-    return asyncio.get_running_loop().time()

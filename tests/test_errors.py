@@ -31,6 +31,7 @@ from omni_async.errors import (
     TransportError,
     UnsafeURLError,
     WaitTimeoutError,
+    WebhookError,
 )
 from omni_async.models import TaskStatus, VideoTask
 
@@ -57,6 +58,7 @@ TREE = {
     IntegrityError: (DownloadError,),
     TargetExistsError: (DownloadError, FileExistsError),
     JournalError: (OmniError,),
+    WebhookError: (OmniError,),
 }
 NOTHING_CHARGED = {InvalidRequestError, NotSentError}
 TASK = VideoTask(task_id="task_1", status=TaskStatus.FAILED, gateway="jimmy")
