@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import aiohttp
+from aiohttp import web
 
 import omni_async
 from omni_async import (
@@ -42,6 +43,7 @@ from omni_async import (
     ResultExpiredError,
     Retried,
     RetryPolicy,
+    SeenEvents,
     Stats,
     SubmissionUncertainError,
     Submitted,
@@ -57,7 +59,10 @@ from omni_async import (
     VideoRequest,
     VideoTask,
     WaitTimeoutError,
+    WebhookError,
+    WebhookEvent,
     run_batch,
+    verify_webhook,
 )
 
 assert_type(omni_async.__version__, str)
@@ -220,6 +225,21 @@ def looking_in(client: OmniClient) -> None:
     assert_type(stats.paused_until, datetime | None)
     assert_type(client.unclaimed(), tuple[Outcome, ...])
     assert_type(client.dialect, Dialect)
+
+
+async def webhooks(client: OmniClient, request: web.Request, seen: SeenEvents) -> str | None:
+    """What the gateway calls the app for."""
+    try:
+        event = verify_webhook(request.headers, await request.read(), secrets=["old", "new"], now=1.0, tolerance=60)
+    except WebhookError as error:
+        return str(error)
+    assert_type(event, WebhookEvent)
+    assert_type(event.status, TaskStatus)
+    assert_type(event.task_type, str | None)
+    assert_type(seen.add(event.id, now=1.0), bool)
+    client.notify(event)
+    client.notify(event.task_id)
+    return event.model
 
 
 def the_request() -> VideoRequest:
