@@ -214,7 +214,7 @@ class Admission:
                 self.slots.suspect(trial.count, now)
             else:
                 self.create_pace.cut(trial.began, now)
-        if self.slots.admitted(now):
+        if self.slots.admitted(ticket.key, now):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1
 
