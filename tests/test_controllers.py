@@ -354,7 +354,6 @@ def test_a_probe_that_told_nothing_is_soon_followed_by_another():
     slots.free("task_0", at)
     assert not slots.admitted("create-9", at)
     assert slots.cap == 5
-    slots.hold("create-10", at)
     assert at < slots.ready_at(at) <= at + 0.1 * slots.run_time
 
 
