@@ -13,6 +13,7 @@ from omni_async.events import (
     Submitted,
     Throttled,
     Uncertain,
+    fan_out,
 )
 from omni_async.models import TaskStatus
 
@@ -55,3 +56,19 @@ def test_no_event_has_room_for_a_secret():
     """No event has a field for a prompt, a key, a URL or an answer."""
     names = {field.name for event in EXAMPLES for field in attrs.fields(type(event))}
     assert not names & {"prompt", "key", "api_key", "url", "video_url", "raw", "body", "request"}
+
+
+def test_several_consumers_get_every_event():
+    """In their order; one that raises is told of after all were called."""
+    first, last = [], []
+
+    def broken(event):
+        raise LookupError(type(event).__name__)
+
+    tell = fan_out(first.append, broken, last.append)
+    for event in EXAMPLES:
+        with pytest.raises(ExceptionGroup, match="consumers of events raised") as caught:
+            tell(event)
+        assert caught.group_contains(LookupError, match=type(event).__name__)
+    assert first == last == EXAMPLES
+    assert fan_out()(EXAMPLES[0]) is None
