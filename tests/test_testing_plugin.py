@@ -280,6 +280,25 @@ def test_loading_it_imports_only_the_packages_first_page():
     assert done.stdout.strip() == str([f"omni_async{name}" for name in ours])
 
 
+def test_a_program_that_uses_the_package_can_start_pytest(pytester, monkeypatch):
+    """As notebooks do: no warning that its modules are there already, which comes where they are copied, not linked."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    program = pytester.makepyfile(
+        program="""
+        import importlib.metadata as metadata
+        import omni_async, pytest
+
+        ours = metadata.distribution("omni-async")
+        whole = [metadata.PackagePath("omni_async/__init__.py"), metadata.PackagePath("omni_async/testing.py")]
+        type(ours).files = property(lambda self: whole if self.name == ours.name else None)
+        raise SystemExit(pytest.main(["-W", "error", "-p", "no:asyncio", "-p", "no:aiohttp", "test_it.py"]))
+        """
+    )
+    pytester.makepyfile(test_it="def test_it(omni_emulator):\n    assert omni_emulator.url\n")
+    pytester.makefile(".ini", pytest="[pytest]\n")
+    assert pytester.runpython(program).ret == 0
+
+
 @pytest.mark.parametrize("source", SUITES, ids=lambda source: source.split("def ")[1].split("(")[0])
 @pytest.mark.parametrize("mode", ["pytest-asyncio, auto", "pytest-aiohttp", "anyio"])
 def test_the_suites_of_the_readme_pass(suite, source, mode):
