@@ -1,6 +1,6 @@
 """What it costs to read the answer of a look: from bytes to what the poller needs, one way beside the other.
 
-    python benchmarks/decoding.py [--rounds 7] [--json FILE]
+    python benchmarks/decoding.py [--rounds 7] [--json FILE] [--plot FILE.png]
 
 Each way reads the same answer of a running task, `jimmy`'s envelope. The ways that decode straight into attrs classes
 use a plain cattrs converter and cattrs' preconf converters; a glance is what the poller does for most looks, a reading
@@ -8,16 +8,15 @@ is what it does for the others. Microseconds of CPU, the best of several rounds;
 not there is left out, and said.
 """
 
-import argparse
 import importlib
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
 import cattrs
+from tables import bars, parser_of, save, shown, table
 
 from omni_async.dialects import Jimmy, Reply
 
@@ -26,6 +25,7 @@ BODY = (
     b'"model":"gemini-omni","created_at":1790000000,"result":null}}'
 )
 LOOPS = 20_000
+COLUMNS = (("from bytes", lambda row: str(row["label"])), ("CPU an answer", shown("us", ".2f", unit=" µs")))
 
 
 @attrs.frozen
@@ -58,16 +58,16 @@ def preconf(name: str) -> Callable[[], Any] | None:
     return lambda: converter.loads(BODY, Envelope)
 
 
-def ways() -> dict[str, Callable[[], Any] | None]:
-    """Each way by its name."""
+def ways() -> dict[tuple[str, str], Callable[[], Any] | None]:
+    """Each way by who reads, and its name."""
     dialect, plain = Jimmy(), cattrs.Converter()
     return {
-        "a glance, as for most looks": lambda: dialect.glance(Reply(status=200, body=BODY)),
-        "a whole VideoTask, strictly": lambda: dialect.read_query(Reply(status=200, body=BODY)),
-        "json, cattrs": lambda: plain.structure(json.loads(BODY), Envelope),
-        "cattrs.preconf.json": preconf("json"),
-        "cattrs.preconf.orjson": preconf("orjson"),
-        "cattrs.preconf.msgspec": preconf("msgspec"),
+        ("ours", "a glance, as for most looks"): lambda: dialect.glance(Reply(status=200, body=BODY)),
+        ("ours", "a whole VideoTask, strictly"): lambda: dialect.read_query(Reply(status=200, body=BODY)),
+        ("json", "json, cattrs"): lambda: plain.structure(json.loads(BODY), Envelope),
+        ("json", "cattrs.preconf.json"): preconf("json"),
+        ("orjson", "cattrs.preconf.orjson"): preconf("orjson"),
+        ("msgspec", "cattrs.preconf.msgspec"): preconf("msgspec"),
     }
 
 
@@ -82,18 +82,29 @@ def measure(way: Callable[[], Any], rounds: int) -> float:
     return 1e6 * best / LOOPS
 
 
+def row_of(client: str, label: str, way: Callable[[], Any] | None, rounds: int) -> dict[str, Any]:
+    """A line of the table."""
+    row: dict[str, Any] = {"client": client, "label": label}
+    return row | ({"us": measure(way, rounds)} if way else {"skipped": f"{client} is not installed"})
+
+
 def main() -> None:
     """Measure all ways and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
-    figures = {name: measure(way, given.rounds) if way else None for name, way in ways().items()}
-    print(f"{'from bytes':30}{'µs an answer':>14}")
-    for name, micros in figures.items():
-        print(f"{name:30}" + (f"{micros:14.2f}" if micros is not None else f"{'not there':>14}"))
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    rows = [row_of(client, label, way, given.rounds) for (client, label), way in ways().items()]
+    print(table(COLUMNS, rows))
+    save(given.json, rows=rows)
+    drawn = [row for row in rows if "us" in row]
+    bars(
+        given.plot,
+        drawn,
+        key="us",
+        title="CPU to read one answer, microseconds (less is better)",
+        form=".1f",
+        log=False,
+    )
 
 
 if __name__ == "__main__":

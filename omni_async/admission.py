@@ -24,8 +24,8 @@ WINK, BLINK = 0.03, 0.1
 pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
-LONGEST_OUTAGE = 30.0
-"""The same after failures: an outage of ten minutes costs some thirty requests."""
+LONGEST_OUTAGE = 20.0
+"""The same after failures: an outage of ten minutes costs some forty requests."""
 MANY, SHORT_TRIAL = 10.0, 0.25
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear."""
@@ -214,7 +214,7 @@ class Admission:
                 self.slots.suspect(trial.count, now)
             else:
                 self.create_pace.cut(trial.began, now)
-        if self.slots.admitted(now):
+        if self.slots.admitted(ticket.key, now):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1
 

@@ -1,6 +1,5 @@
 """What is asked for and what comes of it: requests, tasks, balances, outcomes."""
 
-import difflib
 import enum
 import json
 from collections.abc import Iterable, Mapping, Sized
@@ -140,6 +139,8 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(VideoReques
 
 
 def _unknown(name: str) -> Fault:
+    import difflib  # rarely needed, and not cheap to load
+
     near = difflib.get_close_matches(str(name), FIELDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
     return Fault(str(name), f"no such field; {hint}")

@@ -3,7 +3,7 @@
 import os
 
 from . import journal as books
-from .dialects import DIALECTS, Dialect
+from .dialects import GATEWAYS, Dialect, dialect_named
 from .errors import AuthenticationError, Fault
 from .keys import KeySource, sound_key
 from .models import invalid
@@ -19,9 +19,9 @@ def dialect_of(gateway: str | Dialect) -> Dialect:
     """
     if isinstance(gateway, Dialect):
         return gateway
-    if isinstance(gateway, str) and gateway in DIALECTS:
-        return DIALECTS[gateway]()
-    raise invalid([Fault("gateway", f"{gateway!r} is not known", tuple(DIALECTS))])
+    if isinstance(gateway, str) and gateway in GATEWAYS:
+        return dialect_named(gateway)
+    raise invalid([Fault("gateway", f"{gateway!r} is not known", tuple(GATEWAYS))])
 
 
 def base_url_of(dialect: Dialect, base_url: str | None) -> str:

@@ -2,12 +2,14 @@
 
 import math
 
-PROBE = 1.02
+PROBE = 1.03
 """How many task times apart the number of running tasks is tried beyond what is known: a refused try each."""
 PER_PAUSE = 40.0
 """Slots that empty during a pause cost throughput: the next try comes after so many times that at the soonest."""
 PAUSE_AFTER_LUCK = 0.1
 """Part of a task time between a first try that got through and the second: finishes are seen late."""
+AFTER_NOTHING = 0.08
+"""Part of a task time after a try that told nothing, since a task was seen finished before its answer came."""
 GIVE_UP = 1800.0
 """Seconds after which a task nobody saw finish no longer counts as running (docs: give up after about 30 min)."""
 
@@ -23,6 +25,7 @@ class Slots:
         "_first_end",
         "_leases",
         "_pause",
+        "_probe",
         "_probe_at",
         "_run_time",
         "_streak",
@@ -44,6 +47,7 @@ class Slots:
         self._suspected = self._streak = 0
         self._pause = 0.0  # what the last refusal cost
         self._probe_at = math.inf
+        self._probe: str | None = None  # the last that went beyond the cap
 
     @property
     def running(self) -> int:
@@ -89,7 +93,7 @@ class Slots:
         if now >= self._first_end:
             self._end_leases(now)
         if self.cap is not None and len(self._leases) >= self.cap:
-            self._probe_at = now + self._rest()
+            self._probe, self._probe_at = key, now + self._rest()
         self._lease(key, now, now + seconds)
 
     def _lease(self, key: str, began: float | None, ends: float) -> None:
@@ -143,12 +147,19 @@ class Slots:
         emptied = min(self._pause / (2.0 * max(self.run_time, 0.1)), 1.0)
         return max(PROBE * self.run_time, min(PER_PAUSE * self._pause * emptied, GIVE_UP / 3.0))
 
-    def admitted(self, now: float) -> bool:
+    def admitted(self, key: str, now: float) -> bool:
         """A create got through. Beyond the cap, the cap is one higher and the next one is tried.
 
-        True if a cap that was only suspected has turned out to be none.
+        Args:
+            key: What it was held with.
+            now: When.
+
+        Returns:
+            Whether a cap that was only suspected has turned out to be none.
         """
         if self.cap is None or len(self._leases) <= self.cap:
+            if key == self._probe:
+                self._probe_at = now + AFTER_NOTHING * self.run_time
             return False
         self._streak += 1
         more = min(max(self._streak - 2, 0), self.cap // 8)

@@ -182,3 +182,11 @@ def test_staging_is_measured(run_plainly):
     """Each way to read a sheet comes to its first create."""
     told = run_plainly("staging.py", "--rows", 200)
     assert set(told["ways"]) >= {"file", "by hand"}
+
+
+def test_decoding_reads_the_answer_each_way(run):
+    """Our two ways and plain cattrs always run; a converter whose package is not there says so."""
+    rows, _ = run("decoding.py", "--rounds", 1)
+    assert [row["client"] for row in rows] == ["ours", "ours", "json", "json", "orjson", "msgspec"]
+    assert all(row["us"] > 0 for row in rows if "skipped" not in row)
+    assert not [row for row in rows[:4] if "skipped" in row]

@@ -341,8 +341,20 @@ def test_a_cap_is_probed_about_every_task_time():
     assert slots.ready_at(11.0) == at
     slots.hold("create-9", at)  # the probe: the next one waits
     assert slots.ready_at(at) == at + PROBE * slots.run_time
-    assert not slots.admitted(at)
+    assert not slots.admitted("create-9", at)
     assert slots.cap == 6
+
+
+def test_a_probe_that_told_nothing_is_soon_followed_by_another():
+    """A task was seen finished before the probe's answer came: whether more may run is as unknown as before."""
+    slots = filled(5)
+    slots.refused(10.0)
+    at = 10.0 + PROBE * slots.run_time
+    slots.hold("create-9", at)
+    slots.free("task_0", at)
+    assert not slots.admitted("create-9", at)
+    assert slots.cap == 5
+    assert at < slots.ready_at(at) <= at + 0.1 * slots.run_time
 
 
 def test_a_suspected_cap_that_is_none_is_dropped():
@@ -352,7 +364,7 @@ def test_a_suspected_cap_that_is_none_is_dropped():
     dropped = []
     for i in range(10, 14):
         slots.hold(f"create-{i}", 0.0)
-        dropped.append(slots.admitted(0.0))
+        dropped.append(slots.admitted(f"create-{i}", 0.0))
     assert dropped == [False, False, True, False]
     assert slots.cap is None
     assert not slots.full()
@@ -379,6 +391,7 @@ def test_slots_never_go_wrong(ceiling, steps):
             "rename": (name, f"k{(key + 1) % 10}"),
             "suspect": (key, now),
             "shorten": (name, now),
+            "admitted": (name, now),
         }.get(step, (now,))
         if step == "finish":
             slots.free(name, now, finished=True)

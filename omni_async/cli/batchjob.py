@@ -9,7 +9,7 @@ import attrs
 
 from ..batch import Batch, Bounds, Plan, Summary, Wishes
 from ..batch.folder import Folder
-from ..dialects import DIALECTS
+from ..dialects import GATEWAYS, dialect_named
 from ..errors import OmniError
 from ..journal import Ledger, open_journal
 from ..settings import base_url_of
@@ -161,7 +161,7 @@ def options_of(ledger: Ledger) -> list[str]:
     gateway, address = ledger.note("batch"), ledger.note(ADDRESS)
     if gateway is None:
         return []
-    own = gateway in DIALECTS and address == DIALECTS[gateway]().base_url
+    own = gateway in GATEWAYS and address == dialect_named(gateway).base_url
     there = ["--emulator"] if ledger.note(EMULATED) == "1" else [] if own or not address else ["--base-url", address]
     return ["--gateway", gateway, *there]
 

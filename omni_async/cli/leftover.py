@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from ..client import OmniClient
-from ..dialects import DIALECTS
+from ..dialects import GATEWAYS
 from ..journal import Entry, Ledger, State
 from ..safety import file_name
 from ..settings import base_url_of, dialect_of
@@ -63,7 +63,7 @@ async def unfinished(client: OmniClient, target: Target) -> Leftover:
 def _options(entry: Entry) -> str:
     """The options that reach a row's gateway."""
     base = entry.data.get(BASE)
-    own = dialect_of(entry.gateway).base_url if entry.gateway in DIALECTS else None
+    own = dialect_of(entry.gateway).base_url if entry.gateway in GATEWAYS else None
     words = ["--gateway", entry.gateway, *(["--base-url", str(base)] if base not in (None, own) else [])]
     return shlex.join(words)
 

@@ -1,5 +1,11 @@
-"""The gateways' dialects: attrs requests to wire calls and back, all pure functions."""
+"""The gateways' dialects: attrs requests to wire calls and back, all pure functions.
 
+What a gateway that is not the default needs is loaded with the first client of it.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
 from .dialect import (
     Abilities,
     Cause,
@@ -10,20 +16,19 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .gemini_omni import GeminiOmni, ToApis
 from .jimmy import Jimmy
 from .rules import ModelSpec
 from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
 from .wire import Call, CallKind, Glance, Reply
 
-DIALECTS: dict[str, type[Jimmy] | type[GeminiOmni] | type[ToApis]] = {
-    "gemini_omni": GeminiOmni,
-    "jimmy": Jimmy,
-    "toapis": ToApis,
-}
+if TYPE_CHECKING:
+    from .gemini_omni import GeminiOmni, ToApis
+
+GATEWAYS = {"gemini_omni": "GeminiOmni", "jimmy": "Jimmy", "toapis": "ToApis"}
+"""Each known gateway's name, and the name of its dialect's class."""
 
 __all__ = [
-    "DIALECTS",
+    "GATEWAYS",
     "Abilities",
     "Call",
     "CallKind",
@@ -42,6 +47,7 @@ __all__ = [
     "ToApis",
     "UploadRules",
     "Verdict",
+    "dialect_named",
     "error_of",
     "explain",
     "judge_create",
@@ -49,3 +55,15 @@ __all__ = [
     "scrubbed",
     "unreadable",
 ]
+
+__getattr__ = lazily(__name__, {"GeminiOmni": ".gemini_omni", "ToApis": ".gemini_omni"})
+
+
+def dialect_named(gateway: str) -> Dialect:
+    """A new dialect of a known gateway.
+
+    Raises:
+        KeyError: It is not in `GATEWAYS`.
+    """
+    kind: type[Dialect] = Jimmy if gateway == "jimmy" else __getattr__(GATEWAYS[gateway])
+    return kind()

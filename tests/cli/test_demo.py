@@ -10,7 +10,7 @@ import pytest
 
 from omni_async.cli import demo, summary
 from omni_async.cli.scenes import SCENES
-from omni_async.dialects import DIALECTS
+from omni_async.dialects import GATEWAYS, dialect_named
 from omni_async.dialects.rules import MODES, find_model, modes_of
 from omni_async.emulator import Fault
 
@@ -25,7 +25,7 @@ def quick(monkeypatch):
 
 def test_the_scenes_cover_every_mode_and_model():
     """Each model of each gateway, an alias, each mode, 1 and 3 and more references, Chinese prompts, one upload."""
-    dialects = {name: DIALECTS[name]() for name in DIALECTS}
+    dialects = {name: dialect_named(name) for name in GATEWAYS}
     models = {(scene.gateway, scene.fields.get("model")) for scene in SCENES}
     for name, dialect in dialects.items():
         used = {find_model(dialect.models, model).name for gateway, model in models if gateway == name}
@@ -49,7 +49,7 @@ def test_each_scene_is_what_its_gateway_allows(scene, tmp_path):
     """No fault and no warning, and the mode told is the one the fields mean."""
     image = tmp_path / "lake.png"
     request = scene.request(image, metadata={})
-    checked = DIALECTS[scene.gateway]().check(request)
+    checked = dialect_named(scene.gateway).check(request)
     assert (checked.faults, checked.warnings) == ((), ())
     assert scene.mode in modes_of(request)
 

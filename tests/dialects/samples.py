@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from omni_async.dialects import DIALECTS, Dialect, Reply
+from omni_async.dialects import Dialect, Reply, dialect_named
 
 ROOT = Path(__file__).parent.parent / "samples"
 
@@ -24,7 +24,7 @@ class Sample:
     @property
     def dialect(self) -> Dialect:
         """The dialect of its gateway."""
-        return DIALECTS[self.gateway]()
+        return dialect_named(self.gateway)
 
     @property
     def reply(self) -> Reply:

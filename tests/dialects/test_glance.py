@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni_async.dialects import DIALECTS, Dialect, Glance, Reply
+from omni_async.dialects import GATEWAYS, Dialect, Glance, Reply, dialect_named
 from omni_async.dialects.dialect import STATUS_WORDS
 from omni_async.errors import DecodeError
 from omni_async.models import TaskStatus
 
-ALL = [make() for make in DIALECTS.values()]
+ALL = [dialect_named(name) for name in GATEWAYS]
 words = st.sampled_from([*STATUS_WORDS, "Processing", " RUNNING ", "in_queue", "\u212aueued", None, 5, True])
 fields = st.fixed_dictionaries(
     {},

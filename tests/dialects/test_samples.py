@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from omni_async import errors
-from omni_async.dialects import DIALECTS, Meaning, Reply, judge_create, refusal_of, wire
+from omni_async.dialects import GATEWAYS, Meaning, Reply, dialect_named, judge_create, refusal_of, wire
 from omni_async.models import VideoRequest, VideoTask
 
 from .samples import ROOT, Sample, name, samples
@@ -105,7 +105,7 @@ def test_every_sample_says_where_it_comes_from():
     """Each sample's source is one of the four that the README names, and there are samples of every gateway."""
     metas = [json.loads(file.read_text(encoding="utf-8")) for file in ROOT.glob("*/*/meta.json")]
     assert {meta["source"] for meta in metas} == {"seed", "docs", "seen", "inferred"}
-    assert all(any(ROOT.glob(f"{gateway}/*/meta.json")) for gateway in DIALECTS)
+    assert all(any(ROOT.glob(f"{gateway}/*/meta.json")) for gateway in GATEWAYS)
 
 
 def test_the_guide_and_the_flat_shape_are_read_by_either_dialect():
@@ -114,7 +114,7 @@ def test_the_guide_and_the_flat_shape_are_read_by_either_dialect():
         if sample.gateway == "jimmy" or "task" not in sample.expected:
             continue
         read = "read_create" if sample.meta["kind"] == "create" else "read_query"
-        tasks = [getattr(DIALECTS[gateway](), read)(sample.reply) for gateway in ("gemini_omni", "toapis")]
+        tasks = [getattr(dialect_named(gateway), read)(sample.reply) for gateway in ("gemini_omni", "toapis")]
         assert attrs.evolve(tasks[0], gateway="") == attrs.evolve(tasks[1], gateway=""), name(sample)
 
 

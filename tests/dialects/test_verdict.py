@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from omni_async import errors
 from omni_async.dialects import (
-    DIALECTS,
     Cause,
     Meaning,
     Refusal,
     RefusalKind,
     Reply,
+    dialect_named,
     error_of,
     judge_create,
     refusal_of,
@@ -26,7 +26,7 @@ from omni_async.dialects.dialect import CLEAN_REFUSALS, named_cause
 from omni_async.dialects.verdict import ADVICE, CHAT_ROUTE, candidate_id, explain
 from omni_async.models import VideoTask
 
-JIMMY, GUIDE, FLAT = DIALECTS["jimmy"](), DIALECTS["gemini_omni"](), DIALECTS["toapis"]()
+JIMMY, GUIDE, FLAT = dialect_named("jimmy"), dialect_named("gemini_omni"), dialect_named("toapis")
 ALL = [JIMMY, GUIDE, FLAT]
 
 
