@@ -76,7 +76,7 @@ class Telemetry:
     ) -> None:
         meter = metrics.get_meter(NAME, __version__, meter_provider)
         self._tracer = trace.get_tracer(NAME, __version__, tracer_provider)
-        self._clients: list[weakref.ref[Observed]] = []
+        self._clients = _clients_of(meter_provider)
         self._instruments = _Instruments(meter)
         self._tasks = _Tasks()
         self._poll_spans, self._clock = poll_spans, clock
@@ -89,7 +89,7 @@ class Telemetry:
             Throttled: self._instruments.throttled,
             Retried: self._instruments.retried,
         }
-        _gauges(meter, self._stats)
+        _gauges(meter, self._clients)
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -102,17 +102,8 @@ class Telemetry:
 
         In flight, window, running tasks, pace and so on are no events: `client.stats()` is asked for them.
         """
-        self._clients = [known for known in self._clients if known() is not None]
-        self._clients.append(weakref.ref(client))
+        self._clients.add(client)
         return client
-
-    def _stats(self) -> dict[str, list[tuple[int, Stats]]]:
-        """Of each gateway the clients' snapshots, each with its limiter's identity. Called by the exporter's thread."""
-        found: dict[str, list[tuple[int, Stats]]] = {}
-        for client in filter(None, (known() for known in tuple(self._clients))):
-            stats = client.stats()
-            found.setdefault(stats.gateway, []).append((id(client.limiter), stats))
-        return found
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -325,12 +316,40 @@ CLIENT_GAUGES = {
 }
 
 
-def _gauges(meter: metrics.Meter, stats: Callable[[], dict[str, list[tuple[int, Stats]]]]) -> None:
+class _Clients:
+    """The clients whose load one meter provider's gauges tell."""
+
+    def __init__(self) -> None:
+        self._known: list[weakref.ref[Observed]] = []
+
+    def add(self, client: Observed) -> None:
+        """One more, for as long as it exists."""
+        self._known = [*(known for known in self._known if known() is not None), weakref.ref(client)]
+
+    def stats(self) -> dict[str, list[tuple[int, Stats]]]:
+        """Of each gateway the clients' snapshots, each with its limiter's identity. Called by the exporter's thread."""
+        found: dict[str, list[tuple[int, Stats]]] = {}
+        for client in filter(None, (known() for known in self._known)):
+            stats = client.stats()
+            found.setdefault(stats.gateway, []).append((id(client.limiter), stats))
+        return found
+
+
+# A provider knows each gauge once: the callbacks of a second `Telemetry` would be dropped without a word.
+_of_providers: "weakref.WeakKeyDictionary[MeterProvider, _Clients]" = weakref.WeakKeyDictionary()
+_of_the_global_one = _Clients()
+
+
+def _clients_of(provider: MeterProvider | None) -> _Clients:
+    return _of_the_global_one if provider is None else _of_providers.setdefault(provider, _Clients())
+
+
+def _gauges(meter: metrics.Meter, clients: _Clients) -> None:
     """What is asked for with each collection."""
 
     def gauge(field: str, name: str, unit: str, what: str) -> None:
         def observed(_: CallbackOptions) -> Iterable[Observation]:
-            for gateway, known in stats().items():
+            for gateway, known in clients.stats().items():
                 each = dict(known).values() if field in LIMITER_GAUGES else [snapshot for _, snapshot in known]
                 values = [value for snapshot in each if (value := getattr(snapshot, field)) is not None]
                 if values:

@@ -45,9 +45,9 @@ class Backend:
 
     def __init__(self, **options):
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
-        self.traces, meters = TracerProvider(shutdown_on_exit=False), MeterProvider([self.reader])
+        self.traces, self.meters = TracerProvider(shutdown_on_exit=False), MeterProvider([self.reader])
         self.traces.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.telemetry = Telemetry(tracer_provider=self.traces, meter_provider=meters, **options)
+        self.telemetry = Telemetry(tracer_provider=self.traces, meter_provider=self.meters, **options)
         self.tracer = self.traces.get_tracer("of the user")
 
     @property
@@ -232,6 +232,19 @@ async def test_the_load_of_observed_clients_is_reported(backend, emulator):
     assert points["followed_tasks"] == {"jimmy": 2, "toapis": 0}
     assert points["request.limit"]["toapis"] == stats.window
     assert points["active_requests"] == points["pending_submits"] == {"jimmy": 0, "toapis": 0}
+
+
+async def test_two_consumers_of_one_provider_tell_of_both_their_clients(backend, emulator):
+    """Each client may have a `Telemetry` of its own."""
+    another = Telemetry(tracer_provider=backend.traces, meter_provider=backend.meters)
+    async with (
+        backend.telemetry.observe(client_of(emulator, backend.telemetry)) as one,
+        another.observe(client_of(emulator, another)) as two,
+    ):
+        await one.submit("a cat")
+        await two.submit("a dog")
+        (running,) = backend.metrics["omni_async.client.running_tasks"]
+    assert running.value == 2
 
 
 async def test_a_client_that_is_gone_is_not_kept(backend, emulator):
