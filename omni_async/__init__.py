@@ -1,4 +1,8 @@
-"""asyncio-native client for Gemini Omni video generation: nothing paid is lost, nothing is paid twice."""
+"""asyncio-native client for Gemini Omni video generation: nothing paid is lost, nothing is paid twice.
+
+PYTEST_DONT_REWRITE: nothing here asserts, and a pytest that is started by a program which uses the package, as
+notebooks do, would warn that it comes too late to rewrite it.
+"""
 
 from typing import TYPE_CHECKING
 

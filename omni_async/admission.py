@@ -24,8 +24,8 @@ WINK, BLINK = 0.03, 0.1
 pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
-LONGEST_OUTAGE = 20.0
-"""The same after failures: an outage of ten minutes costs some forty requests."""
+LONGEST_OUTAGE, LASTING, LONGEST_LASTING = 20.0, 9, 60.0
+"""The same after failures; and after so many in vain, some minutes: an outage of ten costs some twenty requests."""
 MANY, SHORT_TRIAL = 10.0, 0.25
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear."""
@@ -345,7 +345,9 @@ class Admission:
         self._failures += 1
         if self._failures >= OUTAGE:
             self._out_since = now
-            self._pause(backoff(self._failures - OUTAGE, self._rng, cap=LONGEST_OUTAGE), now)
+            in_vain = self._failures - OUTAGE
+            cap = LONGEST_OUTAGE if in_vain < LASTING else LONGEST_LASTING
+            self._pause(backoff(in_vain, self._rng, cap=cap), now)
 
     def unused(self, ticket: Ticket, now: float) -> None:
         """Nothing was sent after all."""

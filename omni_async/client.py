@@ -129,7 +129,7 @@ class OmniClient:
         self._life.enter()
         request = asked = VideoRequest.of(request, fields)
         fields.clear()  # no prompt may stay in a frame that a traceback shows
-        self.studio.check(asked)
+        self.studio.check(asked, max_wait=max_wait)
         return await self.studio.submit(asked, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Any) -> Checked:
@@ -233,6 +233,9 @@ class OmniClient:
             timeout: Seconds for each row's wait after its submit.
             output: Folder for the videos, `<custom_id or task id>.mp4`; None downloads nothing.
             overwrite: Whether existing files are replaced.
+
+        Raises:
+            InvalidRequestError: `timeout` is no number. What is wrong with a row is told in its outcome.
         """
         self._life.enter()
         folder = None if output is None else Path(output)

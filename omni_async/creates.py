@@ -1,5 +1,6 @@
 """A create: its row in the journal, its call, and what sending it came to."""
 
+import contextvars
 import json
 import re
 import secrets
@@ -35,11 +36,12 @@ class Attempt:
 
 @attrs.frozen
 class Create:
-    """One create on its way."""
+    """One create on its way, and the context of whoever asked for it: events about it are told in that."""
 
     request: VideoRequest
     intent: Intent
     call: Call
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, eq=False, repr=False)
 
     @property
     def whose(self) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What the library reports to `on_event`: small frozen facts, never a prompt, a key or a URL.
 
-The library prints nothing. Logging, progress bars and telemetry are consumers of these.
+The library prints nothing. Logging, progress bars and telemetry are consumers of these. A consumer is called in the
+client's event loop, synchronously, so it must be quick. What it raises is logged once and swallowed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -22,7 +23,10 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class Submitted(Event):
-    """A create was accepted; `seconds` is what the POST took."""
+    """A create was accepted and is written down; `seconds` is what the POST took (0.0 where it was found by looking).
+
+    It is told in a copy of the submitting caller's context (`contextvars`), as `Uncertain` is.
+    """
 
     task_id: str
     model: str | None = None
@@ -32,7 +36,7 @@ class Submitted(Event):
 
 @attrs.frozen(kw_only=True)
 class Polled(Event):
-    """One look at a task; `seconds` is what the GET took."""
+    """One look at a task, which told its status; `seconds` is what the GET took."""
 
     task_id: str
     status: TaskStatus
@@ -43,12 +47,17 @@ class Polled(Event):
 
 @attrs.frozen(kw_only=True)
 class Finished(Event):
-    """A task came to its end; `seconds` is how long it was followed here."""
+    """A task came to its end, once and after its last `Polled`; `seconds` is how long it was followed here.
+
+    `lag` is the seconds between its end and its being seen, by the gateway's own times and as exact as they are; None
+    if it does not tell them, or its submit was not seen here.
+    """
 
     task_id: str
     status: TaskStatus
     error_code: str | None = None
     seconds: float = 0.0
+    lag: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +89,7 @@ class Retried(Event):
 
 @attrs.frozen(kw_only=True)
 class Downloaded(Event):
-    """A video is on disk; `size` in bytes."""
+    """A video is on disk under its name; `size` in bytes, `seconds` with asking for a fresh URL, if that was due."""
 
     task_id: str | None
     path: str
@@ -90,8 +99,29 @@ class Downloaded(Event):
 
 @attrs.frozen(kw_only=True)
 class Uncertain(Event):
-    """A create may have been charged and has no task id; `reason` is a few words."""
+    """A create may have been charged and has no task id; `reason` is a few words, `seconds` what the POST took."""
 
     reason: str
     candidate: str | None = None
     request_id: str | None = None
+    seconds: float = 0.0
+
+
+def fan_out(*consumers: Callable[[Event], object]) -> Callable[[Event], None]:
+    """One `on_event` for several consumers: each gets every event, also when another one raises.
+
+    Raises:
+        ExceptionGroup: From the function given back: what they raised, after all were called.
+    """
+
+    def tell(event: Event) -> None:
+        raised: list[Exception] = []
+        for consumer in consumers:
+            try:
+                consumer(event)
+            except Exception as error:
+                raised.append(error)
+        if raised:
+            raise ExceptionGroup("consumers of events raised", raised)
+
+    return tell

@@ -33,7 +33,7 @@ from .references import References, check_references, local_references
 from .safety import file_name
 from .submit import Submitter
 from .uploads import Progress, content_hash
-from .waiting import Completed, Handle, Watch, deadline_after, id_of, own, video_or_error, wait_for
+from .waiting import Completed, Handle, Watch, check_seconds, deadline_after, id_of, own, video_or_error, wait_for
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower
@@ -113,14 +113,18 @@ class Studio:
         if self.follower is not None:
             await self.follower.aclose()
 
-    def check(self, asked: VideoRequest) -> Checked:
+    def check(self, asked: VideoRequest, **seconds: float | None) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing. Gives what is doubtful.
+
+        Args:
+            asked: The request.
+            seconds: How long is waited for what, by the argument's name.
 
         Raises:
             InvalidRequestError: With every fault.
         """
         dialect = self.exchange.dialect
-        checked, local = dialect.check(asked), check_references(asked, dialect)
+        checked, local = dialect.check(asked), (*check_references(asked, dialect), *check_seconds(**seconds))
         faults, doubtful = (*checked.faults, *local), checked.warnings
         if not self.strict:
             broken = (*check_fields(asked, known=()), *local)  # what no gateway could make sense of
@@ -306,7 +310,7 @@ class Studio:
         self, asked: VideoRequest, *, timeout: float | None, output: str | None, overwrite: bool, max_wait: float | None
     ) -> VideoTask:
         """Submit, wait and store one video; the target is checked before anything is paid."""
-        self.check(asked)
+        self.check(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
             folder = output.endswith(("/", os.sep)) or await anyio.Path(output).is_dir()
             if folder and asked.custom_id:  # named as in `many`
@@ -321,7 +325,13 @@ class Studio:
     def many(
         self, requests: Source, *, timeout: float | None, folder: Path | None, overwrite: bool, outstanding: int | None
     ) -> Many:
-        """An iterator over the outcomes of many requests."""
+        """An iterator over the outcomes of many requests.
+
+        Raises:
+            InvalidRequestError: `timeout` is no number.
+        """
+        if faults := list(check_seconds(timeout=timeout)):
+            raise invalid(faults, gateway=self.exchange.dialect.name)
         steps = Steps(
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
             follow=lambda task, waiter: self.poller.follow(task.task_id, waiter, origin=task),

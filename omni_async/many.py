@@ -26,6 +26,9 @@ DOWNLOADERS = 8
 
 Source = Iterable[Any] | AsyncIterable[Any]
 
+_working: set["asyncio.Task[None]"] = set()
+"""Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
+
 
 @attrs.frozen(kw_only=True)
 class Steps:
@@ -96,6 +99,9 @@ class _Run:
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
         workers += [self._store() for _ in range(DOWNLOADERS if steps.download else 0)]
         self._tasks = [loop.create_task(worker, context=context) for worker in workers]
+        _working.update(self._tasks)
+        for task in self._tasks:
+            task.add_done_callback(_working.discard)
 
     @property
     def over(self) -> bool:
@@ -227,7 +233,9 @@ class _Run:
             self._timer.cancel()
         running = [task for task in self._tasks if not task.done()]
         for task in running:
-            if not task.get_loop().is_closed():
+            if task.get_loop().is_closed():
+                _working.discard(task)
+            else:
                 task.cancel()
         return running
 

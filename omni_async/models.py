@@ -117,9 +117,9 @@ class VideoRequest:
             InvalidRequestError: A field that does not exist (with the nearest that does), or one given twice.
         """
         own: Mapping[str, Any] = {}
-        if isinstance(request, cls):
-            if not fields:
-                return request
+        if isinstance(request, cls) and not fields:
+            return request
+        if isinstance(request, VideoRequest):
             given: Mapping[str, Any] = attrs.asdict(request, recurse=False)
         else:
             given = own = request if isinstance(request, Mapping) else {"prompt": request}

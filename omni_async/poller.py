@@ -299,16 +299,16 @@ class Poller:
         """A finished status is final: everybody is told, and it is not looked at again."""
         self._followed.pop(followed.task_id, None)
         self._exchange.limiter.finished(followed.task_id)
+        seconds, lag = self._now() - followed.started, None
         if followed.aged:
             try:
                 told = run_time_of(task)
+                lag = None if told is None else max(seconds - told, 0.0)
                 followed.course.finished(followed.seen, began - followed.started, followed.mark, told=told)
             except Exception:  # a caller's own dialect; what is learned is worth less than the news
                 logger.exception("nothing could be learned of the end of task %s", followed.task_id)
-        seconds = self._now() - followed.started
-        self._exchange.report(
-            Finished(error_code=task.error_code, seconds=seconds, **followed.told(self.gateway, task))
-        )
+        known = followed.told(self.gateway, task)
+        self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
         for waiter in tuple(followed.waiters):
             waiter.changed(task)
 

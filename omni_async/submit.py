@@ -284,9 +284,9 @@ class Submitter:
         if refused is not None:
             return refused
         if verdict.task_id is None:
-            return await self._uncertain(create, ticket, reply, verdict)
+            return await self._uncertain(create, ticket, reply, verdict, seconds)
         if not own:
-            return self._same_id(create, verdict.task_id)
+            return self._same_id(create, verdict.task_id, seconds)
         return self._accepted(create, reply, verdict.task_id, seconds)
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
@@ -294,7 +294,7 @@ class Submitter:
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
             told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
-            self._exchange.report(Submitted(**told, seconds=seconds))
+            create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
         return Attempt(task=task)
 
     def _name(self, create: Create) -> str | None:
@@ -324,16 +324,18 @@ class Submitter:
             logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
         return task
 
-    def _same_id(self, create: Create, task_id: str) -> Attempt:
+    def _same_id(self, create: Create, task_id: str, seconds: float) -> Attempt:
         """Two creates were answered with one id (FAULTS row 26): the second has no task that is surely its own."""
-        self._tell_uncertain(create, SAME_ID, task_id, None)
+        self._tell_uncertain(create, reason=SAME_ID, candidate=task_id, seconds=seconds)
         error = DecodeError(
             "the gateway answered with the task id of another create; look this one up in its console or bill",
             task_id=task_id,
         )
         return Attempt(error=error)
 
-    async def _uncertain(self, create: Create, ticket: Ticket, reply: Reply | None, verdict: Verdict) -> Attempt:
+    async def _uncertain(
+        self, create: Create, ticket: Ticket, reply: Reply | None, verdict: Verdict, seconds: float
+    ) -> Attempt:
         """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
         candidate, reason = verdict.candidate, verdict.reason
         found = await find_lost(self._exchange, candidate=candidate, name=self._name(create))
@@ -341,7 +343,7 @@ class Submitter:
             self._exchange.limiter.adopt(ticket, found)
             return self._accepted(create, reply if candidate == found else None, found, 0.0)
         request_id = reply.request_id if reply else None
-        self._tell_uncertain(create, reason, candidate, request_id)
+        self._tell_uncertain(create, reason=reason, candidate=candidate, request_id=request_id, seconds=seconds)
         evidence: dict[str, Any] = {"reason": reason, "candidate": candidate, "key": create.intent.key}
         if reply is not None:
             evidence |= {"status": reply.status, "body": reply.body}
@@ -366,6 +368,6 @@ class Submitter:
             return False
         return True
 
-    def _tell_uncertain(self, create: Create, reason: str, candidate: str | None, request_id: str | None) -> None:
+    def _tell_uncertain(self, create: Create, **told: Any) -> None:
         self.uncertain += 1
-        self._exchange.report(Uncertain(**create.whose, reason=reason, candidate=candidate, request_id=request_id))
+        create.context.run(self._exchange.report, Uncertain(**create.whose, **told))

@@ -7,8 +7,9 @@ its ids by itself.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
+from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
@@ -57,6 +58,13 @@ def own(task: Handle, gateway: str) -> VideoTask | None:
 def deadline_after(timeout: float | None) -> float:
     """Loop time so many seconds from now; None is for ever."""
     return math.inf if timeout is None else anyio.current_time() + timeout
+
+
+def check_seconds(**given: Any) -> Iterator[Fault]:
+    """Faults of what should be seconds or None, by the argument's name; past a create it is too late to find them."""
+    for name, seconds in given.items():
+        if seconds is not None and (not isinstance(seconds, Real) or math.isnan(seconds)):
+            yield Fault(name, f"{seconds!r} is no number of seconds")
 
 
 def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: str | None = None) -> WaitTimeoutError:

@@ -2,8 +2,10 @@
 
 import attrs
 import pytest
+from warp import run
 
-from omni_async import events
+from omni_async import OmniClient, PollPolicy, events
+from omni_async.emulator import Emulator
 from omni_async.events import (
     Downloaded,
     Event,
@@ -13,6 +15,7 @@ from omni_async.events import (
     Submitted,
     Throttled,
     Uncertain,
+    fan_out,
 )
 from omni_async.models import TaskStatus
 
@@ -55,3 +58,44 @@ def test_no_event_has_room_for_a_secret():
     """No event has a field for a prompt, a key, a URL or an answer."""
     names = {field.name for event in EXAMPLES for field in attrs.fields(type(event))}
     assert not names & {"prompt", "key", "api_key", "url", "video_url", "raw", "body", "request"}
+
+
+def test_several_consumers_get_every_event():
+    """In their order; one that raises is told of after all were called."""
+    first, last = [], []
+
+    def broken(event):
+        raise LookupError(type(event).__name__)
+
+    tell = fan_out(first.append, broken, last.append)
+    for event in EXAMPLES:
+        with pytest.raises(ExceptionGroup, match="consumers of events raised") as caught:
+            tell(event)
+        assert caught.group_contains(LookupError, match=type(event).__name__)
+    assert first == last == EXAMPLES
+    assert fan_out()(EXAMPLES[0]) is None
+
+
+def test_the_lag_is_told_where_it_can_be_known():
+    """From the gateway's own times, for tasks whose submit was seen here; None for an id from elsewhere."""
+
+    async def main():
+        seen = []
+        async with Emulator(task_seconds=61, task_sigma=0) as emulator:
+            settings = {
+                "api_key": "any",
+                "base_url": emulator.url,
+                "poll": PollPolicy(fixed=7),
+                "on_event": seen.append,
+            }
+            async with OmniClient("toapis", **settings) as client:
+                task = await client.submit("a cat", custom_id="row-1")
+                async with OmniClient("toapis", **settings) as other:
+                    await other.wait(task.task_id)
+                await client.wait(task)
+        return [event for event in seen if isinstance(event, Finished)]
+
+    elsewhere, here = run(main())
+    assert elsewhere.lag is None
+    assert here.custom_id == "row-1"
+    assert 0 <= here.lag <= 8

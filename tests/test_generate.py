@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import math
 
 import anyio
 import pytest
@@ -103,6 +104,21 @@ async def test_all_faults_at_once_and_none_sent():
             await client.generate("a cat", durration=6)
         with pytest.raises(InvalidRequestError, match="twice"):
             await client.generate({"prompt": "a cat"}, prompt="a dog")
+        assert emulator.ledger.requests.total() == 0
+
+
+@pytest.mark.parametrize("seconds", ["30", math.nan])
+@pytest.mark.parametrize("strict", [True, False])
+async def test_a_wait_that_is_no_number_of_seconds_is_refused_before_paying(seconds, strict):
+    """Together with the request's own faults: past the create it would cost the caller the id of a paid task."""
+    async with pair(options={"strict": strict}) as (emulator, client):
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.generate("", timeout=seconds, max_wait=seconds)
+        assert {fault.field for fault in caught.value.faults} == {"prompt", "timeout", "max_wait"}
+        with pytest.raises(InvalidRequestError, match="max_wait"):
+            await client.submit("a cat", max_wait=seconds)
+        with pytest.raises(InvalidRequestError, match="timeout"):
+            client.generate_many(["a cat"], timeout=seconds)
         assert emulator.ledger.requests.total() == 0
 
 

@@ -77,6 +77,7 @@ TABLE = {
     "forecast": Place(2, ["durations"], pure=True),
     "durations": Place(2, pure=True),
     "webhooks": Place(2, ["dialects"], pure=True),
+    "otel": Place(2, pure=True),
     "models": Place(1, pure=True),
     "policies": Place(1, pure=True),
     "events": Place(1, ["models"], pure=True),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from warp import WarpLoop
 
 from omni_async import OmniError, RejectedError, TaskFailedError, TaskStatus, VideoRequest, VideoTask, WaitTimeoutError
+from omni_async import many as many_module
 from omni_async.many import DOWNLOADERS, SUBMITTERS, Many, Steps
 
 
@@ -269,6 +271,24 @@ async def test_leaving_ends_the_work():
         assert not any(works.following.values())
         await anyio.sleep(500)
         assert works.submitted == count
+
+
+async def test_dropped_in_a_cycle_its_workers_end_as_well():
+    """As in the frames of an exception that is kept: nothing is destroyed while it waits."""
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    works = Works()
+    iterator = many(works, ["good"] * 5, outstanding=2)
+    await anext(iterator)
+    await anyio.sleep(100)
+    cycle = [iterator]
+    cycle.append(cycle)
+    works.timers.clear()
+    del iterator, cycle
+    gc.collect()
+    await anyio.sleep(1)
+    assert complaints == []
+    assert not [task for task in many_module._working if task.get_loop() is asyncio.get_running_loop()]
 
 
 async def test_what_is_no_iterable():

@@ -58,6 +58,17 @@ def test_a_request_comes_from_a_text_a_mapping_or_a_request():
     assert VideoRequest.of(wanted, {}) == wanted
 
 
+def test_a_request_of_the_callers_own_class_comes_from_one_of_ours():
+    """And keeps its class when it comes as it is."""
+
+    class Scene(VideoRequest):
+        pass
+
+    scene = Scene.of(VideoRequest(prompt="cat", duration=6), {})
+    assert (type(scene), scene.prompt, scene.duration) == (Scene, "cat", 6)
+    assert VideoRequest.of(scene, {}) is scene
+
+
 def test_keywords_replace_what_a_request_says():
     """A request and keywords give a new request with those fields replaced; the old one stays as it is."""
     request = VideoRequest(prompt="cat", duration=6, metadata={"row": 1})

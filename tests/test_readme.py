@@ -17,7 +17,9 @@ from omni_async.emulator import Emulator
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(python|bash|csv)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-PROGRAMS = [source for language, source in BLOCKS if language == "python"]
+PYTHON = [source for language, source in BLOCKS if language == "python"]
+SUITES = [source for source in PYTHON if "def test_" in source]  # run by tests/test_testing_plugin.py
+PROGRAMS = [source for source in PYTHON if source not in SUITES]
 COMMANDS = [
     lines
     for language, source in BLOCKS

@@ -57,6 +57,20 @@ def test_nothing_is_left_to_do():
         assert path.stem not in {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}, path
 
 
+def test_what_is_logged_is_formatted_by_whoever_reads_it():
+    """Each call of a logger has a constant text and its arguments beside it, and there is one logger, `omni_async`."""
+    for path, source in SOURCES.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called, first = ast.unparse(node.func), node.args[0] if node.args else None
+                where = f"{path.relative_to(PACKAGE)}:{node.lineno}"
+                if called == "logging.getLogger":
+                    assert ast.unparse(first) == "'omni_async'", where
+                elif re.fullmatch(r"(_?log|logger)\.(debug|info|warning|error|exception|critical|log)", called):
+                    assert isinstance(first, ast.Constant), where
+                assert not re.fullmatch(r"logging\.(debug|info|warning|error|exception|critical|log)", called), where
+
+
 def public(owner):
     """What a module or class defines itself under a public name."""
     for name, thing in vars(owner).items():

@@ -154,10 +154,12 @@ def check_extra(extra: Any, known: Iterable[str], *, path: str = "extra") -> Ite
         return
     taken = {*known, *FIELDS}
     for name in extra:
-        if name in taken:
+        if not isinstance(name, str):
+            yield Fault(path, f"{_shown(name)} is no name of a field")
+        elif name in taken:
             yield Fault(f"{path}.{name}", "is a field of its own; set it there")
-    try:
-        json.dumps(dict(extra), allow_nan=False, ensure_ascii=False).encode()
+    try:  # sorted, as for the fingerprint: names of several types have no order
+        json.dumps(dict(extra), allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
     except (TypeError, ValueError, RecursionError):
         yield Fault(path, "cannot be written as JSON")
 

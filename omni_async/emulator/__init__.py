@@ -3,5 +3,16 @@
 from .ledger import Charge, Delivery, Ledger, SeenRequest
 from .scenario import FAULT_KINDS, Fault, Scenario
 from .server import Emulator
+from .threaded import ThreadedEmulator
 
-__all__ = ["FAULT_KINDS", "Charge", "Delivery", "Emulator", "Fault", "Ledger", "Scenario", "SeenRequest"]
+__all__ = [
+    "FAULT_KINDS",
+    "Charge",
+    "Delivery",
+    "Emulator",
+    "Fault",
+    "Ledger",
+    "Scenario",
+    "SeenRequest",
+    "ThreadedEmulator",
+]

@@ -99,6 +99,12 @@ def test_extra_may_not_set_a_known_field():
     assert list(check_extra({"deep": deep}, ())) == [Fault("extra", "cannot be written as JSON")]
 
 
+@pytest.mark.parametrize("extra", [{1: 2}, {True: 1, "a": 2}, {"a": {1: 2, "b": 3}}, {"a": [{None: 1, "x": 2}]}])
+def test_a_name_in_extra_that_is_no_text_is_refused_by_the_check(extra):
+    """Found only with the fingerprint, it would end a run of many; without one it would be sent as another name."""
+    assert {fault.field for fault in check_extra(extra, ())} == {"extra"}
+
+
 def test_a_sound_request_has_no_faults():
     """Nothing is found where nothing is wrong."""
     request = VideoRequest(prompt="c", duration=6, resolution="720P", extra={"seed": 1}, metadata={"a": object()})

@@ -64,6 +64,9 @@ from omni_async import (
     run_batch,
     verify_webhook,
 )
+from omni_async.emulator import Scenario, ThreadedEmulator
+from omni_async.events import fan_out
+from omni_async.otel import Telemetry
 
 assert_type(omni_async.__version__, str)
 
@@ -89,6 +92,7 @@ def told(event: Event) -> None:
             assert_type(event.progress, int | None)
         case Finished():
             assert_type(event.error_code, str | None)
+            assert_type(event.lag, float | None)
         case Throttled():
             assert_type(event.pause, float)
             assert_type(event.slots, int | None)
@@ -98,9 +102,24 @@ def told(event: Event) -> None:
             assert_type(event.path, str)
         case Uncertain():
             assert_type(event.candidate, str | None)
+            assert_type(event.seconds, float)
     assert_type(event.gateway, str)
     assert_type(event.custom_id, str | None)
     assert_type(event.metadata, Mapping[str, Any])
+
+
+async def observed() -> None:
+    """Several consumers of events, OpenTelemetry among them."""
+    telemetry = Telemetry(tracer_provider=None, meter_provider=None, poll_spans=False)
+    async with telemetry.observe(OmniClient(on_event=fan_out(told, telemetry))) as client:
+        assert_type(client, OmniClient)
+
+
+def beside_any_loop() -> None:
+    """The emulator for tests without pytest."""
+    with ThreadedEmulator(Scenario(), task_seconds=0.2) as emulator:
+        assert_type(emulator, ThreadedEmulator)
+        assert_type(emulator.url, str)
 
 
 async def fresh_key() -> str:
