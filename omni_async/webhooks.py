@@ -185,7 +185,7 @@ def _event(body: bytes) -> WebhookEvent | str:
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(data, dict):
         return "its body is not a JSON object with `data`"
-    event_id, kind, task_id = ident(document.get("id")), text(document.get("type")), ident(data.get("task_id"))
+    event_id, kind, task_id = text(document.get("id")), text(document.get("type")), ident(data.get("task_id"))
     if event_id is None or kind is None or task_id is None:
         return "its body names no event (`id`, `type`) or no task (`data.task_id`)"
     word = (text(data.get("status")) or kind).lower()
