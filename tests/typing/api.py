@@ -242,6 +242,13 @@ def the_request() -> VideoRequest:
     )
 
 
+def plain_data(fields: Mapping[str, object]) -> dict[str, Any]:
+    """A request out of decoded JSON, and back."""
+    request = VideoRequest.from_dict(fields)
+    assert_type(request, VideoRequest)
+    return request.to_dict()
+
+
 def handles(task: VideoTask) -> VideoTask:
     """What another process goes on with."""
     text: str = task.to_json()
