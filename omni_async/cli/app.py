@@ -18,7 +18,6 @@ _SILENT = logging.NullHandler()
 
 app = typer.Typer(
     name=NAME,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # its tracebacks show locals, and those hold prompts
     context_settings={"help_option_names": ["-h", "--help"]},
