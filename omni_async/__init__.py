@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .limiter import Limiter
     from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
     from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+    from .sweep import Sweep, sweep_requests
 
 __all__ = [
     "AnswerLostError",
@@ -76,6 +77,7 @@ __all__ = [
     "Stats",
     "SubmissionUncertainError",
     "Submitted",
+    "Sweep",
     "TargetExistsError",
     "TaskFailedError",
     "TaskStatus",
@@ -90,6 +92,7 @@ __all__ = [
     "WaitTimeoutError",
     "__version__",
     "run_batch",
+    "sweep_requests",
 ]
 
 _HOMES = {
@@ -100,6 +103,7 @@ _HOMES = {
     ".limiter": "Limiter",
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy RetryPolicy Timeouts",
+    ".sweep": "Sweep sweep_requests",
 }
 __getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})
 

@@ -171,7 +171,7 @@ def batch(
 
 
 def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder:
-    """Where everything goes. Test videos are kept apart: their rows would count as done for a real run."""
+    """Where everything goes, if what is named is there to be read."""
     if file is None and out_dir is None:
         raise UsageError("name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help")
     if file == "-" and out_dir is None:
@@ -182,6 +182,11 @@ def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder
         raise UsageError(f"{file}: there is no such file")
     if file not in (None, "-") and Path(str(file)).is_dir():
         raise UsageError(f"{file} is a folder: to go on with the batch in it, say --out {file}")
+    return made_in(file, out_dir, emulator=emulator)
+
+
+def made_in(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder:
+    """Where everything goes. Test videos are kept apart: their rows would count as done for a real run."""
     folder = folder_of(file, out_dir)
     if emulator and out_dir is None:
         return Folder(folder.path.with_name(f"{folder.path.name}-emulator"))

@@ -11,7 +11,19 @@ from omni_async.cli import _leave_quietly, app, main
 
 from .conftest import command, environment
 
-COMMANDS = ("generate", "batch", "status", "wait", "upload", "balance", "journal", "settle", "emulator", "demo")
+COMMANDS = (
+    "generate",
+    "batch",
+    "sweep",
+    "status",
+    "wait",
+    "upload",
+    "balance",
+    "journal",
+    "settle",
+    "emulator",
+    "demo",
+)
 
 
 def test_without_arguments_it_shows_help(omni):
