@@ -45,6 +45,7 @@ from omni_async import (
     Stats,
     SubmissionUncertainError,
     Submitted,
+    Sweep,
     TargetExistsError,
     TaskFailedError,
     TaskStatus,
@@ -58,6 +59,7 @@ from omni_async import (
     VideoTask,
     WaitTimeoutError,
     run_batch,
+    sweep_requests,
 )
 
 assert_type(omni_async.__version__, str)
@@ -240,6 +242,16 @@ def the_request() -> VideoRequest:
         custom_id="row-1",
         metadata={"scene": 3},
     )
+
+
+async def sweeps(request: VideoRequest) -> None:
+    """Every combination, and on to a batch."""
+    found = sweep_requests("a cat", gateway="toapis", duration=[4, 6], model=["gemini_omni", None])
+    assert_type(found, Sweep)
+    assert_type(found.requests, tuple[VideoRequest, ...])
+    assert_type([fault.field for refused in found.refused for fault in refused.faults], list[str])
+    await run_batch(sweep_requests(request, resolution=("720p", "1080p")).rows(), out="cats")
+    await run_batch(found.requests, out="cats")
 
 
 def plain_data(fields: Mapping[str, object]) -> dict[str, Any]:
