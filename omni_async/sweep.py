@@ -24,6 +24,8 @@ MOST = 10_000
 """Combinations of one sweep."""
 LONGEST_ID = 120
 """Bytes of an id, so that it stays whole as a file's name."""
+_ANY = object()
+"""In the place of a value that makes no difference."""
 CARRIED = "sweep_"
 """How the columns begin that carry a row's settings into the results of a batch."""
 
@@ -33,7 +35,7 @@ class Refused:
     """A combination that is not worth sending.
 
     Args:
-        request: With the id it would have had.
+        request: The combination; it has no id of its own.
         faults: Why: what the gateway's rules refuse, or that another combination makes the same video.
     """
 
@@ -81,7 +83,8 @@ def sweep_requests(
 
     A combination that the gateway would make the same video of as of an earlier one, because it ignores what differs,
     counts as refused: nobody should pay for it. The ids follow from the settings and, unless `custom_id` says how they
-    begin, from the rest of the request: values that are added later change no id.
+    begin, from the rest of the request: values that are added later change no id. A setting that the gateway warns it
+    ignores is `any` in it.
 
     Args:
         request: What they have in common: a request, a text or a mapping, as `submit` takes it.
@@ -101,7 +104,7 @@ def sweep_requests(
     faults = [*_check_axes(axes), *check_values(attrs.evolve(base, **unset), taken=FIELDS)]
     if faults:
         raise invalid(faults)
-    return _sorted_out(_combined(base, axes), dialect, tuple(axes))
+    return _sorted_out(base, axes, dialect)
 
 
 Given = tuple[VideoRequest | str | Mapping[str, Any], Mapping[str, Any]]
@@ -138,22 +141,10 @@ def _check_axes(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[Fault]:
         yield Fault("combinations", f"there are {count:,} of them, {MOST:,} at most are taken")
 
 
-def _combined(base: VideoRequest, axes: Mapping[str, tuple[Any, ...]]) -> Iterator[VideoRequest]:
-    """A request for each combination, with an id of its own."""
-    taken: set[str] = set()
-    begin = base.custom_id or _digest({**base.to_dict(), "metadata": None, **dict.fromkeys(VARIED)}, 6)
-    for values in product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
-        name = "-".join([begin, *(_word(*setting) for setting in chosen.items())])
-        if _as_file(name) in taken or len(name.encode("utf-8", "replace")) > LONGEST_ID:
-            cut = name.encode("utf-8", "replace")[: LONGEST_ID - 9].decode("utf-8", "ignore")
-            name = f"{cut}-{_digest([name, chosen], 8)}"
-        taken.add(_as_file(name))
-        yield attrs.evolve(base, **chosen, custom_id=name)
-
-
 def _word(field: str, value: Any) -> str:
     """A setting as a part of an id: letters and digits, the same on every file system."""
+    if value is _ANY:
+        return "any"
     if value is None:
         return "default"
     said = f"{value}s" if field == "duration" else str(value).replace(":", "x")
@@ -166,27 +157,60 @@ def _as_file(name: str) -> str:
 
 
 def _digest(value: Any, digits: int) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
+    text = json.dumps(value, sort_keys=True, default=lambda other: "any" if other is _ANY else str(other))
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
-def _sorted_out(requests: Iterable[VideoRequest], dialect: Dialect, varied: tuple[str, ...]) -> Sweep:
+def _sorted_out(base: VideoRequest, axes: Mapping[str, tuple[Any, ...]], dialect: Dialect) -> Sweep:
     """What is to be sent, and what is not."""
     sound: dict[str, VideoRequest] = {}
     refused: list[Refused] = []
     warnings: dict[Fault, None] = {}
-    for request in requests:
+    ids = _Ids(base)
+    for values in product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        request = attrs.evolve(base, **chosen)
         checked = dialect.check(request)
         wrong = checked.faults or tuple(check_values(request, taken=FIELDS))  # a caller's own dialect may look at less
         asked, faults = _asked(dialect, request) if not wrong else ("", wrong)
         if not faults and asked in sound:
-            faults = tuple(_no_difference(request, sound[asked], varied))
+            faults = tuple(_no_difference(request, sound[asked], axes))
         if faults:
             refused.append(Refused(request=request, faults=faults))
         else:
-            sound[asked] = request
+            doubtful = {warning.field for warning in checked.warnings}
+            ignored = [name for name in axes if name in doubtful and _is_ignored(dialect, request, name, asked)]
+            sound[asked] = attrs.evolve(request, custom_id=ids.new({**chosen, **dict.fromkeys(ignored, _ANY)}))
             warnings.update(dict.fromkeys(checked.warnings))
-    return Sweep(requests=tuple(sound.values()), refused=tuple(refused), varied=varied, warnings=tuple(warnings))
+    return Sweep(requests=tuple(sound.values()), refused=tuple(refused), varied=tuple(axes), warnings=tuple(warnings))
+
+
+class _Ids:
+    """Ids for the combinations of one request.
+
+    Args:
+        base: What they have in common.
+    """
+
+    def __init__(self, base: VideoRequest) -> None:
+        common = {**base.to_dict(), "metadata": None, **dict.fromkeys(VARIED)}
+        self._begin = base.custom_id or _digest(common, 6)
+        self._taken: set[str] = set()
+
+    def new(self, chosen: Mapping[str, Any]) -> str:
+        """An id that says the settings, short enough for a file's name, and no other one's on any file system."""
+        name = "-".join([self._begin, *(_word(*setting) for setting in chosen.items())])
+        if _as_file(name) in self._taken or len(name.encode()) > LONGEST_ID:
+            cut = name.encode()[: LONGEST_ID - 9].decode("utf-8", "ignore")
+            name = f"{cut}-{_digest([name, chosen], 8)}"
+        self._taken.add(_as_file(name))
+        return name
+
+
+def _is_ignored(dialect: Dialect, request: VideoRequest, name: str, asked: str) -> bool:
+    """Whether the gateway would be asked for the same without a field."""
+    unset: dict[str, Any] = {name: None}
+    return _asked(dialect, attrs.evolve(request, **unset))[0] == asked
 
 
 def _asked(dialect: Dialect, request: VideoRequest) -> tuple[str, tuple[Fault, ...]]:

@@ -195,6 +195,7 @@ def test_what_is_set_as_plain_data():
     assert VideoRequest.from_dict(json.loads(json.dumps(told))) == request
 
 
+@settings(deadline=None)
 @given(requests)
 def test_a_sound_request_comes_back_as_it_was(request_):
     """Out as plain data and in again, also through `attrs.asdict`: the same, and nothing sound is refused."""
@@ -203,6 +204,7 @@ def test_a_sound_request_comes_back_as_it_was(request_):
     assert VideoRequest.from_dict(attrs.asdict(request_)) == request_
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*FIELDS, "promt", "id"]) | st.text(max_size=5) | st.integers(), ODD))
 def test_plain_data_of_any_kind_is_a_sound_request_or_refused(fields):
     """Nothing gets through that a dialect would find of a wrong type, and nothing else is raised."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from omni_async import GeminiOmni, InvalidRequestError, Jimmy, ModelSpec, ToApis, VideoRequest, sweep_requests
 from omni_async.batch import dry_plan
+from omni_async.batch.record import Record
+from omni_async.batch.rows import Checker
 from omni_async.dialects import Call, CallKind
 from omni_async.sweep import LONGEST_ID, VARIED
 from tests.foreign import Foreign
@@ -61,7 +64,7 @@ def test_what_the_gateway_refuses_is_left_out_with_its_reason():
 def test_nobody_pays_twice_for_the_same_video():
     """An ignored field, another name of a model and another case of a word make no other video."""
     found = sweep_requests("a cat", model=["omni-10s"], duration=[4, 6], resolution=["720p", "4k"])
-    assert [one.custom_id.partition("-")[2] for one in found.requests] == ["omni-10s-4s-720p"]
+    assert [one.custom_id.partition("-")[2] for one in found.requests] == ["omni-10s-any-any"]
     same = f"makes no difference here: the same video as {found.requests[0].custom_id}"
     assert faults_of(found)["omni-10s", 6, "4k"] == [f"duration: {same}", f"resolution: {same}"]
     assert [str(warning) for warning in found.warnings][:1] == ["duration: omni-10s ignores it and bills 10 s"]
@@ -81,6 +84,15 @@ def test_ids_say_the_settings_and_stay_when_values_are_added():
     assert "cat" not in few.requests[0].custom_id
     named = sweep_requests("a cat", custom_id="EP01", duration=[4, None])
     assert [one.custom_id for one in named.requests] == ["EP01-4s", "EP01-default"]
+
+
+def test_an_ignored_setting_is_no_part_of_an_id():
+    """Whichever of its values stands first, it is the same video, and a batch pays for it once."""
+    one, other = (sweep_requests("a cat", model=["omni-10s"], duration=values) for values in ([6, 8], [4, 6]))
+    assert one.requests[0].custom_id == other.requests[0].custom_id
+    checker = Checker(Jimmy(), folder=Path())
+    rows = [checker.check(Record(1, next(found.rows()))) for found in (one, other)]
+    assert rows[0].fingerprint == rows[1].fingerprint
 
 
 def test_ids_that_would_be_one_file_are_told_apart():
@@ -156,7 +168,7 @@ def test_all_that_is_given_is_sound_and_nothing_is_lost(dialect, axes):
     everything = [*found.requests, *(refused.request for refused in found.refused)]
     asked = {tuple(getattr(one, name) for name in VARIED) for one in everything}
     assert asked == set(itertools.product(*(axes.get(name, [None]) for name in VARIED)))
-    assert len({one.custom_id for one in everything}) == found.combinations
+    assert len({one.custom_id for one in found.requests}) == len(found.requests)
 
 
 @settings(deadline=None, max_examples=40)
