@@ -18,6 +18,7 @@ from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..uploads import is_local
 from .batch import Concurrency, Limit, MaxCost, PriceFile, Yes, batch, made_in
+from .connect import Target
 from .exits import UsageError
 from .generate import Extra, Images, Videos, extra_fields
 from .options import (
@@ -141,6 +142,8 @@ def sweep(
         raise
     for line in _warnings(found) if quiet else lines(found):
         note(line)
+    if run:  # what it cannot be run with is told before anything is written
+        Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
     _write(found, output, overwrite=overwrite, show=show, told=not run)
     if run:
         batch(

@@ -177,6 +177,13 @@ class TestRefused:
         assert told in ran.err
         assert not list(Path().glob("*cats*"))
 
+    def test_without_a_key_nothing_is_written(self, sweep, monkeypatch):
+        """What the batch cannot be run with is told before its sheet is there."""
+        monkeypatch.delenv("JIMMYAI_API_KEY")
+        ran = sweep("-d", "4,6", "-o", "cats.jsonl", "--run", "-q")
+        assert (ran.code, ran.err.startswith("error: no API key for gateway jimmy")) == (2, True)
+        assert not Path("cats.jsonl").exists()
+
     def test_as_json(self, sweep):
         """The error as a document, with every fault."""
         ran = sweep("-d", "7", "--json")
