@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .limiter import Limiter
     from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
     from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+    from .sweep import Sweep, sweep_requests
     from .webhooks import SeenEvents, WebhookEvent, verify_webhook
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Stats",
     "SubmissionUncertainError",
     "Submitted",
+    "Sweep",
     "TargetExistsError",
     "TaskFailedError",
     "TaskStatus",
@@ -99,6 +101,7 @@ __all__ = [
     "WebhookEvent",
     "__version__",
     "run_batch",
+    "sweep_requests",
     "verify_webhook",
 ]
 
@@ -111,6 +114,7 @@ _HOMES = {
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy RetryPolicy Timeouts",
     ".webhooks": "SeenEvents WebhookEvent verify_webhook",
+    ".sweep": "Sweep sweep_requests",
 }
 __getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})
 

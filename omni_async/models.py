@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from .errors import DecodeError, Fault, InvalidRequestError, OmniError
+from .fields import LINKS, check_values, no_list, unknown
 
 HANDLE_VERSION = 1
 
@@ -123,11 +124,47 @@ class VideoRequest:
             given: Mapping[str, Any] = attrs.asdict(request, recurse=False)
         else:
             given = own = request if isinstance(request, Mapping) else {"prompt": request}
-        faults = [_unknown(name) for name in (*own, *fields) if name not in FIELDS]
+        faults = [unknown(name, FIELDS) for name in (*own, *fields) if name not in FIELDS]
         faults += [Fault(name, "given twice") for name in fields if name in own]
         if faults:
             raise invalid(faults)
         return cls(**{"prompt": None, **given, **fields})
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """A request from plain data, such as decoded JSON of a web form or a file; a None counts as not given.
+
+        Looks at names and types. Whether a gateway takes the values is checked on submit, as always.
+
+        Args:
+            fields: By name, as `VideoRequest` has them; of lists, a single reference may stand alone.
+
+        Raises:
+            InvalidRequestError: With every fault: names that are no fields, each with the nearest that is one, and
+                values of a wrong type.
+        """
+        if not isinstance(fields, Mapping):
+            raise invalid([Fault("request", f"a {type(fields).__name__} is no mapping of fields to values")])
+        given = {name: value for name, value in fields.items() if value is not None and name in FIELDS}
+        faults = [unknown(name, FIELDS) for name in fields if name not in FIELDS]
+        mixed = [found for name in LINKS if name in given and (found := no_list(name, given[name])) is not None]
+        request = cls(**{"prompt": None, **given, **{fault.field: () for fault in mixed}})
+        faults += [*mixed, *check_values(request, taken=FIELDS)]
+        if faults:
+            raise invalid(faults)
+        return request
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set as plain data, references as lists: what `from_dict` and a batch's row take.
+
+        It can be written as JSON if `metadata` can: nothing else in a sound request keeps it from that.
+        """
+        found = {name: getattr(self, name) for name in FIELDS}
+        return {
+            name: list(value) if name in LINKS else dict(value) if isinstance(value, Mapping) else value
+            for name, value in found.items()
+            if value is not None and value not in ((), {})
+        }
 
     @property
     def reference_images(self) -> tuple[str, ...]:
@@ -136,14 +173,6 @@ class VideoRequest:
 
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(VideoRequest))
-
-
-def _unknown(name: str) -> Fault:
-    import difflib  # rarely needed, and not cheap to load
-
-    near = difflib.get_close_matches(str(name), FIELDS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
-    return Fault(str(name), f"no such field; {hint}")
 
 
 def invalid(faults: Iterable[Fault], **about: Any) -> InvalidRequestError:

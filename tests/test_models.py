@@ -1,5 +1,6 @@
 """Requests, tasks, balances and outcomes: built, shown, handed over."""
 
+import contextlib
 import copy
 import json
 import pickle
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from omni_async.dialects.rules import check_fields
 from omni_async.errors import DecodeError, Fault, InvalidRequestError, OmniError
 from omni_async.models import (
     FIELDS,
@@ -22,6 +24,7 @@ from omni_async.models import (
     invalid,
     without_query,
 )
+from tests.dialects.requests import ODD, requests
 
 SIGNED = "https://cdn.example/v/1.mp4?X-Signature=CANARY"
 FULL = VideoTask(
@@ -154,6 +157,70 @@ def test_a_request_is_frozen_and_hashable():
         request.prompt = "dog"
     assert hash(request) == hash(VideoRequest(prompt="cat", extra={"a": 1}))
     assert FIELDS[0] == "prompt"
+
+
+# -- requests as plain data
+
+
+def test_a_request_from_plain_data():
+    """Decoded JSON becomes the request that its keywords make; null is not given, one reference may stand alone."""
+    fields = {"prompt": "cat", "duration": 6, "model": None, "image_urls": "a.png", "video_urls": [], "extra": None}
+    assert VideoRequest.from_dict(fields) == VideoRequest(prompt="cat", duration=6, image_urls=["a.png"])
+
+
+def test_plain_data_is_refused_with_every_fault_at_once():
+    """Misspelt names with what was meant, foreign ones with the place for them, and each value of a wrong type."""
+    fields = {
+        "promt": "cat", "id": "row-1", "seed": 7, "duration": "6", "resolution": 720, "image_urls": {"a": 1},
+        "video_urls": ["v.mp4", None], "extra": {"mode": "x"}, "metadata": [1],
+    }  # fmt: skip
+    with pytest.raises(InvalidRequestError) as caught:
+        VideoRequest.from_dict(fields)
+    assert [str(fault) for fault in caught.value.faults] == [
+        "promt: no such field; did you mean 'prompt'?",
+        "id: no such field; did you mean 'custom_id'?",
+        "seed: no such field; put what only a newer gateway knows into extra={…}",
+        "image_urls: is no list of URLs or paths",
+        "prompt: required text",
+        "resolution: 720 is no text",
+        "duration: '6' is no whole number of seconds",
+        "video_urls[1]: no URL or path",
+        "extra.mode: is a field of its own; set it there",
+        "metadata: no mapping",
+    ]
+    assert caught.value.may_have_charged is False
+
+
+@pytest.mark.parametrize("fields", [None, "cat", ["prompt"], 5])
+def test_plain_data_must_be_a_mapping(fields):
+    """Anything else is refused by its type; its content is not shown."""
+    with pytest.raises(InvalidRequestError, match=f"request: a {type(fields).__name__} is no mapping"):
+        VideoRequest.from_dict(fields)
+
+
+def test_what_is_set_as_plain_data():
+    """Only what was given, references as lists."""
+    request = VideoRequest(prompt="cat", image_urls=("a", "b"), metadata={"row": 1}, custom_id="r")
+    told = {"prompt": "cat", "image_urls": ["a", "b"], "custom_id": "r", "metadata": {"row": 1}}
+    assert request.to_dict() == told
+    assert VideoRequest.from_dict(json.loads(json.dumps(told))) == request
+
+
+@settings(deadline=None)
+@given(requests)
+def test_a_sound_request_comes_back_as_it_was(request_):
+    """Out as plain data and in again, also through `attrs.asdict`: the same, and nothing sound is refused."""
+    assume(not list(check_fields(request_, known=())))
+    assert VideoRequest.from_dict(request_.to_dict()) == request_
+    assert VideoRequest.from_dict(attrs.asdict(request_)) == request_
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([*FIELDS, "promt", "id"]) | st.text(max_size=5) | st.integers(), ODD))
+def test_plain_data_of_any_kind_is_a_sound_request_or_refused(fields):
+    """Nothing gets through that a dialect would find of a wrong type, and nothing else is raised."""
+    with contextlib.suppress(InvalidRequestError):
+        assert list(check_fields(VideoRequest.from_dict(fields), known=())) == []
 
 
 # -- tasks

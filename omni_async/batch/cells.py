@@ -1,9 +1,11 @@
 """What the text in a cell means for a field: a table writes numbers, lists and objects as text."""
 
 import re
+from os import PathLike, fspath
 from typing import Any
 
 from ..errors import Fault
+from ..fields import no_list
 from .columns import LISTS, OBJECTS
 from .strictjson import read_list, read_object
 
@@ -52,10 +54,9 @@ def _whole(value: Any) -> Any:
 
 def _links(field: str, value: Any) -> Any:
     """A list of URLs or paths: as it is, as JSON text, or as a text with | between them."""
-    if isinstance(value, list):
-        return value
     if not isinstance(value, str):
-        return Fault(field, "is no list of URLs or paths")
+        given = value if isinstance(value, list | tuple) else (value,)
+        return no_list(field, value) or [fspath(link) if isinstance(link, PathLike) else link for link in given]
     if value.lstrip().startswith("["):
         return read_list(value, field=field)
     return [link.strip() for link in value.split("|") if link.strip()]

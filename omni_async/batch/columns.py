@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 
 from ..errors import Fault
+from ..fields import LINKS
 from ..models import FIELDS, invalid
 
 NAMES = frozenset({*FIELDS, "id", "file"})
 """What a column can mean; `id` and `custom_id` are the same."""
-LISTS = frozenset({"image_urls", "images", "video_urls"})
+LISTS = frozenset(LINKS)
 OBJECTS = frozenset({"extra", "metadata"})
 
 _SHORT = 4

@@ -183,9 +183,7 @@ def _of_requests(requests: Iterable[Any]) -> Iterator[Record | BadRecord]:
     """Requests of a program as records; their place counts as the line."""
     for line, asked in enumerate(requests, 1):
         if isinstance(asked, VideoRequest):
-            given = attrs.asdict(asked, recurse=False)
-            values = {name: value for name, value in given.items() if value not in (None, (), {})}
-            yield Record(line, {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()})
+            yield Record(line, asked.to_dict())
         elif isinstance(asked, Mapping):
             yield Record(line, {str(name): value for name, value in asked.items()})
         else:

@@ -16,9 +16,10 @@ from typing import Any
 import attrs
 
 from ..dialects import Dialect
-from ..dialects.rules import NOT_UNICODE, check_fields, mode_word, modes_of
-from ..dialects.wire import dig, encodable
+from ..dialects.rules import check_fields, mode_word, modes_of
+from ..dialects.wire import dig
 from ..errors import Fault, InvalidRequestError
+from ..fields import NOT_UNICODE, encodable
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
 from ..references import check_references, local_references

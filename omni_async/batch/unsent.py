@@ -5,9 +5,8 @@ Each function puts what is wrong on the list of faults that it is given, and giv
 
 from typing import Any
 
-from ..dialects.rules import NOT_UNICODE
-from ..dialects.wire import encodable
 from ..errors import Fault
+from ..fields import NOT_UNICODE, encodable
 from .cells import cell_text, field_value
 from .strictjson import to_text
 from .targets import target_of

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from . import account, batch, demo, emulate, generate, journal, settling, tasks
+from . import account, batch, demo, emulate, generate, journal, settling, sweep, tasks
 from .exits import USAGE, code_of, lines_of
 from .output import note, out, speak_utf8
 from .screen import LIBRARY_LOG
@@ -18,7 +18,6 @@ _SILENT = logging.NullHandler()
 
 app = typer.Typer(
     name=NAME,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # its tracebacks show locals, and those hold prompts
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,6 +25,7 @@ app = typer.Typer(
 _VIDEOS, _BOOKS, _TRY = "Videos", "What was paid", "Without a key"
 app.command(rich_help_panel=_VIDEOS)(generate.generate)
 app.command(rich_help_panel=_VIDEOS)(batch.batch)
+app.command(rich_help_panel=_VIDEOS)(sweep.sweep)
 app.command(rich_help_panel=_VIDEOS)(tasks.status)
 app.command(rich_help_panel=_VIDEOS)(tasks.wait)
 app.command(rich_help_panel=_VIDEOS)(account.upload)

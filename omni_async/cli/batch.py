@@ -30,6 +30,7 @@ from .running import run
 from .screen import Screen, Show, kind_of
 from .tally import Tally
 from .tallyview import ReadingLine, view_of
+from .template import template as write_template
 
 _BOUNDS, _SHEET = "Money and speed", "Sheet"
 
@@ -79,6 +80,9 @@ WaitFor = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many videos will be paid.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the sheet and show the plan; needs no key.")]
+Template = Annotated[
+    bool, _sheet("--template", help="Write FILE (.csv, .jsonl, .xlsx; none: CSV on stdout) as a sheet to fill in.")
+]
 
 
 def batch(
@@ -96,6 +100,7 @@ def batch(
     timeout: WaitFor = None,
     yes: Yes = False,
     dry_run: DryRun = False,
+    template: Template = False,
     gateway: Gateway = GatewayName.JIMMY,
     base_url: BaseUrl = None,
     emulator: UseEmulator = False,
@@ -119,6 +124,7 @@ def batch(
 
     Examples:
 
+      omni-async batch --template shots.csv
       omni-async batch shots.csv --dry-run
       omni-async batch shots.csv --out shots --limit 3
       omni-async batch shots.xlsx --prices prices.json --max-cost 50
@@ -126,6 +132,10 @@ def batch(
       omni-async batch --out shots --retry-failed
       omni-async batch shots.csv --emulator
     """
+    show = Show(progress=progress, quiet=quiet, json=json)
+    if template:
+        write_template(file, gateway, show)
+        return
     folder = _folder(file, out_dir, emulator=emulator)
     check_begun(folder, gateway=gateway, emulator=emulator)
     wishes = Wishes(encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited)
@@ -139,7 +149,6 @@ def batch(
         stop_after=stop_after_failures,
         timeout=timeout,
     )
-    show = Show(progress=progress, quiet=quiet, json=json)
     if dry_run:
         _show_plan(file, folder, gateway, wishes, bounds, show)
         return
@@ -162,7 +171,7 @@ def batch(
 
 
 def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder:
-    """Where everything goes. Test videos are kept apart: their rows would count as done for a real run."""
+    """Where everything goes, if what is named is there to be read."""
     if file is None and out_dir is None:
         raise UsageError("name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help")
     if file == "-" and out_dir is None:
@@ -173,6 +182,11 @@ def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder
         raise UsageError(f"{file}: there is no such file")
     if file not in (None, "-") and Path(str(file)).is_dir():
         raise UsageError(f"{file} is a folder: to go on with the batch in it, say --out {file}")
+    return made_in(file, out_dir, emulator=emulator)
+
+
+def made_in(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder:
+    """Where everything goes. Test videos are kept apart: their rows would count as done for a real run."""
     folder = folder_of(file, out_dir)
     if emulator and out_dir is None:
         return Folder(folder.path.with_name(f"{folder.path.name}-emulator"))

@@ -31,6 +31,7 @@ OPTIONS = {
     "task_id": "ID",
     "file": "FILE",
     "sheet": "FILE",
+    "combinations": "combinations",
 }
 """What a field of a request is called on the command line, where that is not its own name."""
 

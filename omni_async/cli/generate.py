@@ -83,7 +83,7 @@ DryRun = Annotated[
 ]
 
 
-def _extra(given: list[str]) -> dict[str, Any]:
+def extra_fields(given: list[str]) -> dict[str, Any]:
     """`KEY=JSON` options as one mapping."""
     extra: dict[str, Any] = {}
     for item in given:
@@ -155,7 +155,7 @@ def generate(
         video_urls=video,
         generation_type=generation_type,
         mode=mode,
-        extra=_extra(extra or []),
+        extra=extra_fields(extra or []),
         custom_id=custom_id,
         metadata={ROW: "1", BASE: base_url_of(dialect_of(gateway), base_url)}
         | ({OUTPUT: _absolute(output)} if output else {}),

@@ -4,17 +4,17 @@ A caller can override a table (gateways change their limits): `Jimmy(models=(Mod
 contradict themselves on is a warning, everything else they say is a fault.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import attrs
 
 from ..errors import Fault
+from ..fields import check_mapping, check_values, shown
 from ..models import FIELDS, VideoRequest
 from .dialect import Checked
-from .wire import encodable
 
 TEXT, IMAGE, REFERENCE, EDIT = "text-to-video", "image-to-video", "reference-to-video", "video-edit"
 MODES = (TEXT, IMAGE, REFERENCE, EDIT)
@@ -104,64 +104,12 @@ def extra_of(request: VideoRequest) -> dict[str, Any]:
 
 def check_fields(request: VideoRequest, *, known: Iterable[str]) -> Iterator[Fault]:
     """Types, and values every gateway would refuse. `known` are the wire names that `extra` may not override."""
-    if not isinstance(request.prompt, str) or not request.prompt.strip():
-        yield Fault("prompt", "required text")
-    elif not encodable(request.prompt):
-        yield Fault("prompt", NOT_UNICODE)
-    yield from _check_texts(request)
-    if request.duration is not None and type(request.duration) is not int:
-        yield Fault("duration", f"{_shown(request.duration)} is no whole number of seconds")
-    for name in ("image_urls", "images", "video_urls"):
-        if links := getattr(request, name):
-            yield from _check_links(name, links)
-    yield from check_extra(request.extra, known)
-    if not isinstance(request.metadata, Mapping):
-        yield Fault("metadata", "no mapping")
-
-
-def _check_texts(request: VideoRequest) -> Iterator[Fault]:
-    for name in ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id"):
-        value = getattr(request, name)
-        if value is None:
-            continue
-        if not isinstance(value, str) or not value.strip():
-            yield Fault(name, f"{_shown(value)} is no text")
-        elif not encodable(value):
-            yield Fault(name, NOT_UNICODE)
-
-
-NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:40] if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
-
-
-def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
-    for place, link in enumerate(links):
-        if not isinstance(link, str) or not link.strip():
-            yield Fault(f"{name}[{place}]", "no URL or path")
-        elif not encodable(link):
-            yield Fault(f"{name}[{place}]", NOT_UNICODE)
+    return check_values(request, taken=chain(known, FIELDS))
 
 
 def check_extra(extra: Any, known: Iterable[str], *, path: str = "extra") -> Iterator[Fault]:
     """Fields beyond the known ones: JSON, and none of the known ones by the back door, where no rule would see it."""
-    if not isinstance(extra, Mapping):
-        yield Fault(path, "no mapping")
-        return
-    if not extra:
-        return
-    taken = {*known, *FIELDS}
-    for name in extra:
-        if not isinstance(name, str):
-            yield Fault(path, f"{_shown(name)} is no name of a field")
-        elif name in taken:
-            yield Fault(f"{path}.{name}", "is a field of its own; set it there")
-    try:  # sorted, as for the fingerprint: names of several types have no order
-        json.dumps(dict(extra), allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
-    except (TypeError, ValueError, RecursionError):
-        yield Fault(path, "cannot be written as JSON")
+    return check_mapping(extra, chain(known, FIELDS), path=path)
 
 
 def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked:
@@ -169,7 +117,7 @@ def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked
     spec = find_model(models, request.model)
     if spec is None:
         names = tuple(name for model in models for name in (model.name, *model.aliases))
-        return Checked((Fault("model", f"{_shown(request.model)} is not known", names),))
+        return Checked((Fault("model", f"{shown(request.model)} is not known", names),))
     faults: list[Fault] = []
     warnings: list[Fault] = []
     for check in (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode):
@@ -202,7 +150,7 @@ def _check_resolution(request: VideoRequest, spec: ModelSpec) -> Iterator[Findin
     if "resolution" in spec.ignores:
         yield Fault("resolution", f"{spec.name} ignores it and bills {spec.ignores['resolution']}"), True
     elif word not in spec.resolutions:
-        told = f"{_shown(request.resolution)} is not possible with {spec.name}"
+        told = f"{shown(request.resolution)} is not possible with {spec.name}"
         yield Fault("resolution", told, spec.resolutions), False
     elif word in spec.ratio_bound and (ratio(request) or "16:9") not in spec.ratio_bound[word]:
         yield Fault("resolution", f"{word} goes with certain aspect ratios only", spec.ratio_bound[word]), False
@@ -211,13 +159,13 @@ def _check_resolution(request: VideoRequest, spec: ModelSpec) -> Iterator[Findin
 def _check_ratio(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
     asked = request.aspect_ratio
     if isinstance(request.orientation, str) and request.orientation not in ORIENTATIONS:
-        yield Fault("orientation", f"{_shown(request.orientation)} is not known", tuple(ORIENTATIONS)), False
+        yield Fault("orientation", f"{shown(request.orientation)} is not known", tuple(ORIENTATIONS)), False
     if not isinstance(asked, str):
         return
     if spec.aspect_ratios is None and not RATIO.fullmatch(asked):
-        yield Fault("aspect_ratio", f"{_shown(asked)} is no width:height", ("16:9", "9:16")), False
+        yield Fault("aspect_ratio", f"{shown(asked)} is no width:height", ("16:9", "9:16")), False
     elif spec.aspect_ratios is not None and asked not in spec.aspect_ratios:
-        yield Fault("aspect_ratio", f"{_shown(asked)} is not possible with {spec.name}", spec.aspect_ratios), False
+        yield Fault("aspect_ratio", f"{shown(asked)} is not possible with {spec.name}", spec.aspect_ratios), False
     elif asked != ORIENTATIONS.get(str(request.orientation), asked):
         yield Fault("orientation", f"ignored, aspect_ratio {asked} wins over it"), True
 
@@ -230,7 +178,7 @@ def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
         yield Fault("video_urls", f"{videos} videos, at most 1 is possible"), False
     kind = request.generation_type
     if isinstance(kind, str) and kind not in GENERATION_TYPES:
-        yield Fault("generation_type", f"{_shown(kind)} is not known", GENERATION_TYPES), False
+        yield Fault("generation_type", f"{shown(kind)} is not known", GENERATION_TYPES), False
     elif kind == "frame" and images != 1:
         yield Fault("image_urls", f"{images} images; frame takes exactly 1, the first frame", (1,)), False
     elif spec.image_counts is not None and images not in spec.image_counts:
@@ -245,6 +193,6 @@ def _check_mode(request: VideoRequest, _: ModelSpec) -> Iterator[Finding]:
         return
     word, possible = mode_word(request.mode), modes_of(request)
     if word not in MODES:
-        yield Fault("mode", f"{_shown(request.mode)} stands in no document", MODES), True
+        yield Fault("mode", f"{shown(request.mode)} stands in no document", MODES), True
     elif word not in possible:
         yield Fault("mode", f"{word} does not go with the images and videos given", possible), False

@@ -20,6 +20,7 @@ from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.v import transform_error
 
 from ..errors import DecodeError, Fault, InvalidRequestError
+from ..fields import encodable
 from ..models import TaskStatus
 
 T = TypeVar("T")
@@ -130,15 +131,6 @@ def dig(document: Any, *path: str | int) -> Any:
         else:
             document = document.get(step) if isinstance(document, dict) else None
     return document
-
-
-def encodable(value: str) -> bool:
-    """Whether a text has a UTF-8 form. JSON can hold half a surrogate pair, which no URL, file or database takes."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def text(value: Any) -> str | None:

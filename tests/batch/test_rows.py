@@ -212,6 +212,14 @@ def test_without_strictness_rules_are_warnings():
     assert faults({"prompt": "cat", "duration": "7"}, strict=False) == ["duration: '7' is no whole number of seconds"]
 
 
+@pytest.mark.parametrize("images", [("a.png",), [Path("a.png")], Path("a.png")])
+def test_references_of_a_program_are_taken_as_a_request_takes_them(images, tmp_path):
+    """A tuple and paths, which no file holds, count as the list of texts they stand for."""
+    (tmp_path / "a.png").write_bytes(b"picture")
+    row = Checker(Jimmy(), folder=tmp_path).check(Record(1, {"prompt": "cat", "image_urls": images}))
+    assert json.loads(row.inputs)["image_urls"] == [str(tmp_path / "a.png")]
+
+
 def test_a_local_file_is_found_beside_the_sheet_and_counts_by_its_content(tmp_path):
     """Moved, it is the same; changed, it is another; a link stays as it is."""
     (tmp_path / "one").mkdir()

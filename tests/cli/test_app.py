@@ -9,9 +9,21 @@ import pytest
 import omni_async
 from omni_async.cli import _leave_quietly, app, main
 
-from .conftest import environment
+from .conftest import command, environment
 
-COMMANDS = ("generate", "batch", "status", "wait", "upload", "balance", "journal", "settle", "emulator", "demo")
+COMMANDS = (
+    "generate",
+    "batch",
+    "sweep",
+    "status",
+    "wait",
+    "upload",
+    "balance",
+    "journal",
+    "settle",
+    "emulator",
+    "demo",
+)
 
 
 def test_without_arguments_it_shows_help(omni):
@@ -35,6 +47,28 @@ def test_each_command_has_help_with_examples(omni, name):
 def test_version(omni):
     """The version is the package's."""
     assert omni("--version") == type(omni("--version"))(0, f"omni-async {omni_async.__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_is_printed(shell):
+    """For each shell, and it asks this very program."""
+    env = environment(_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")  # the shell is named instead
+    ran = subprocess.run(command("--show-completion", shell), capture_output=True, text=True, env=env, timeout=20)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"_OMNI_ASYNC_COMPLETE=complete_{shell}" in ran.stdout
+    assert "omni-async" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("omni-async ba", ["batch", "balance"]), ("omni-async generate --gateway to", ["toapis"])],
+)
+def test_a_shell_is_told_how_a_line_can_go_on(line, offered):
+    """What the installed script asks for is answered with commands, options and their values."""
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    env = environment(_OMNI_ASYNC_COMPLETE="complete_bash", **asked)
+    ran = subprocess.run(command(), capture_output=True, text=True, env=env, timeout=20)
+    assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, offered, "")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ from omni_async import (
     Stats,
     SubmissionUncertainError,
     Submitted,
+    Sweep,
     TargetExistsError,
     TaskFailedError,
     TaskStatus,
@@ -62,6 +63,7 @@ from omni_async import (
     WebhookError,
     WebhookEvent,
     run_batch,
+    sweep_requests,
     verify_webhook,
 )
 from omni_async.emulator import Scenario, ThreadedEmulator
@@ -279,6 +281,23 @@ def the_request() -> VideoRequest:
         custom_id="row-1",
         metadata={"scene": 3},
     )
+
+
+async def sweeps(request: VideoRequest) -> None:
+    """Every combination, and on to a batch."""
+    found = sweep_requests("a cat", gateway="toapis", duration=[4, 6], model=["gemini_omni", None])
+    assert_type(found, Sweep)
+    assert_type(found.requests, tuple[VideoRequest, ...])
+    assert_type([fault.field for refused in found.refused for fault in refused.faults], list[str])
+    await run_batch(sweep_requests(request, resolution=("720p", "1080p")).rows(), out="cats")
+    await run_batch(found.requests, out="cats")
+
+
+def plain_data(fields: Mapping[str, object]) -> dict[str, Any]:
+    """A request out of decoded JSON, and back."""
+    request = VideoRequest.from_dict(fields)
+    assert_type(request, VideoRequest)
+    return request.to_dict()
 
 
 def handles(task: VideoTask) -> VideoTask:

@@ -1,0 +1,104 @@
+"""What the fields of a request are called and may hold, whatever the gateway; asked by all that takes them."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from os import PathLike
+from typing import Any
+
+from .errors import Fault
+
+TEXTS = ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id")
+LINKS = ("image_urls", "images", "video_urls")
+NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
+
+_OTHER_WORDS = {"id": "custom_id", "seconds": "duration", "text": "prompt"}
+"""What others call a field, where the letters are too different to tell."""
+
+
+def encodable(value: str) -> bool:
+    """Whether a text has a UTF-8 form. JSON can hold half a surrogate pair, which no URL, file or database takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unknown(name: object, fields: Collection[str]) -> Fault:
+    """The fault of a name that is none of the fields, with the nearest that is."""
+    import difflib  # rarely needed, and not cheap to load
+
+    word = str(name)[:80]
+    near = [_OTHER_WORDS[word]] if word in _OTHER_WORDS else difflib.get_close_matches(word, fields, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
+    return Fault(word, f"no such field; {hint}")
+
+
+def no_list(name: str, value: Any) -> Fault | None:
+    """The fault of what should be one reference or a list of them, and is neither."""
+    return None if isinstance(value, str | PathLike | list | tuple) else Fault(name, "is no list of URLs or paths")
+
+
+def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
+    """Types, and values every gateway would refuse.
+
+    Args:
+        request: What has the fields of a `VideoRequest`.
+        taken: Names that `extra` may not have.
+    """
+    if not isinstance(request.prompt, str) or not request.prompt.strip():
+        yield Fault("prompt", "required text")
+    elif not encodable(request.prompt):
+        yield Fault("prompt", NOT_UNICODE)
+    yield from _check_texts(request)
+    if request.duration is not None and type(request.duration) is not int:
+        yield Fault("duration", f"{shown(request.duration)} is no whole number of seconds")
+    for name in LINKS:
+        if links := getattr(request, name):
+            yield from _check_links(name, links)
+    yield from check_mapping(request.extra, taken)
+    if not isinstance(request.metadata, Mapping):
+        yield Fault("metadata", "no mapping")
+
+
+def _check_texts(request: Any) -> Iterator[Fault]:
+    for name in TEXTS:
+        value = getattr(request, name)
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip():
+            yield Fault(name, f"{shown(value)} is no text")
+        elif not encodable(value):
+            yield Fault(name, NOT_UNICODE)
+
+
+def shown(value: Any) -> str:
+    """A value as a fault shows it: short, and of what is no plain value its type only."""
+    return repr(value)[:40] if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
+
+
+def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
+    for place, link in enumerate(links):
+        if not isinstance(link, str) or not link.strip():
+            yield Fault(f"{name}[{place}]", "no URL or path")
+        elif not encodable(link):
+            yield Fault(f"{name}[{place}]", NOT_UNICODE)
+
+
+def check_mapping(extra: Any, taken: Iterable[str], *, path: str = "extra") -> Iterator[Fault]:
+    """Fields beyond the known ones: JSON, and none of the known ones by the back door, where no rule would see it."""
+    if not isinstance(extra, Mapping):
+        yield Fault(path, "no mapping")
+        return
+    if not extra:
+        return
+    names = frozenset(taken)
+    for name in extra:
+        if not isinstance(name, str):
+            yield Fault(path, f"{shown(name)} is no name of a field")
+        elif name in names:
+            yield Fault(f"{path}.{name}", "is a field of its own; set it there")
+    try:  # sorted, as for the fingerprint: names of several types have no order
+        json.dumps(dict(extra), allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+    except (TypeError, ValueError, RecursionError):
+        yield Fault(path, "cannot be written as JSON")
