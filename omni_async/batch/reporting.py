@@ -22,9 +22,9 @@ logger = logging.getLogger("omni_async")
 
 PERIOD = 5.0
 """Seconds between two looks at whether there is news for the page, at least."""
-REST = 30.0
-"""How many times as long as the last writing took nothing is written: its thread shares the interpreter's lock with the
-event loop, and so it gets three hundredths of it at most, however many rows there are."""
+REST = 20.0
+"""How many times as long as the last writing worked nothing is written: its thread shares the interpreter's lock with
+the event loop, and so takes a twentieth of it at most, however many rows there are."""
 
 
 class Reporting:
@@ -55,7 +55,7 @@ class Reporting:
             pause = max(PERIOD, REST * await self._written(self._traffic.document()))
 
     async def _written(self, traffic: dict[str, Any]) -> float:
-        """Write the page if there is news; gives the seconds that took. Cancelled, it ends soon, without a page."""
+        """Write the page if there is news; gives the seconds of work that took. Cancelled, it ends soon, without a page."""
         work = asyncio.ensure_future(anyio.to_thread.run_sync(self._write, traffic))
         try:
             return await asyncio.shield(work)
@@ -65,12 +65,12 @@ class Reporting:
             raise
 
     def _write(self, traffic: dict[str, Any]) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             self._report.write_changed(traffic)
         except Exception as error:  # whatever is the matter with a page, videos are being paid for
             self._complain(error)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     async def finish(self, journal: SqliteJournal, run: int | None) -> None:
         """Write the page as it stays.

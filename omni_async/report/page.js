@@ -90,7 +90,7 @@
     add("Mode", row.mode);
     add("Model", row.model);
     add("Duration", row.duration && `${row.duration} s`);
-    add("Picture", [row.resolution, row.ratio].filter(Boolean).join(" "));
+    add("Format", [row.resolution, row.ratio].filter(Boolean).join(" "));
     add("Took", row.took !== undefined ? lasting(row.took) : undefined);
     add("Attempts", row.attempts);
     add("Task", row.task);

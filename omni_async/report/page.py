@@ -22,7 +22,8 @@ from .plots import Span
 
 PAGE = 48
 """Rows shown at a time."""
-_IN_SCRIPT = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+_IN_SCRIPT = {sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +37,7 @@ class Facts:
         written: When it was read, in seconds since 1970.
         running: Whether its run goes on.
         total: Rows in the journal.
-        rows: Those shown, each as JSON text.
+        rows: Those shown, each by `in_script`.
         counts: How many of those stand where.
         spans: Tasks that were sent.
         unknown: Rows whose prompts and settings the journal does not keep.
@@ -93,8 +94,15 @@ def _hash(text: str) -> str:
 def _data(facts: Facts) -> str:
     """The rows as JSON that cannot end its element."""
     shown = [word for word, count in facts.counts.items() if count]
-    text = f'{{"size":{PAGE},"states":{json.dumps(shown)},"rows":[{",".join(facts.rows)}]}}'
-    return text.translate(_IN_SCRIPT)
+    return f'{{"size":{PAGE},"states":{in_script(shown)},"rows":[{",".join(facts.rows)}]}}'
+
+
+def in_script(value: Any) -> str:
+    """A value as JSON that may stand in a script element. A row at a time: one call over all would hold up the loop."""
+    text = _encode(value)
+    for sign, spelled in _IN_SCRIPT.items():
+        text = text.replace(sign, spelled)
+    return text
 
 
 def _head(facts: Facts) -> str:

@@ -149,9 +149,9 @@ def settle_lines(journal: Path, key: str, candidate: str | None) -> list[list[st
     row = f"{in_shell(str(place))} {in_shell(key)}"
     if key.startswith("-"):
         row = f"-- {row}"
-    task = in_shell(candidate) if candidate else "TASK_ID"
+    task, found = (in_shell(candidate), "this seems to be its task") if candidate else ("TASK_ID", "put its id here")
     return [
-        ["It is at the gateway: this is its task", f"omni-async settle --task-id {task} {row}"],
+        [f"It is at the gateway: {found}", f"omni-async settle --task-id {task} {row}"],
         ["It surely is not there", f"omni-async settle --not-charged {row}"],
         ["Nobody can tell: send it again, perhaps paying twice", f"omni-async settle --pay-again {row}"],
     ]

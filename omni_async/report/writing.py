@@ -16,7 +16,7 @@ from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import FileLock
 from ..journal.schema import journal_error
-from .page import Facts, page
+from .page import Facts, in_script, page
 from .plots import Span
 from .rows import WORDS, Setting, model_of, row_of, state_of
 
@@ -205,7 +205,7 @@ class Gathered:
     def add(self, entry: Entry) -> bool:
         """Take a row, if there is room for it; whether there was."""
         row = row_of(entry, self._setting)
-        text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+        text = in_script(row)
         self._letters += len(text)
         if len(self.rows) >= ROWS or self._letters > LETTERS:
             return False
