@@ -55,7 +55,7 @@ class Reporting:
             pause = max(PERIOD, REST * await self._written(self._traffic.document()))
 
     async def _written(self, traffic: dict[str, Any]) -> float:
-        """Write the page if there is news; gives the seconds of work that took. Cancelled, it ends soon, without a page."""
+        """Write the page if there is news; gives the seconds of work. Cancelled, it ends soon, without a page."""
         work = asyncio.ensure_future(anyio.to_thread.run_sync(self._write, traffic))
         try:
             return await asyncio.shield(work)

@@ -220,10 +220,10 @@ class Gathered:
 
 def _noted_traffic(ledger: Ledger, run: int | None) -> dict[str, Any] | None:
     """What the last run sent, if it ended in good order and left word of it."""
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError):
         found = json.loads(ledger.note(TRAFFIC) or "{}")
-        if found.get("run") == run and {"counts", "width", "seconds", "pauses"} <= found.keys():
-            return dict(found)
+        if isinstance(found, dict) and found.get("run") == run:
+            return found if {"counts", "width", "seconds", "pauses"} <= found.keys() else None
     return None
 
 
