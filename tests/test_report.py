@@ -411,7 +411,7 @@ def written(monkeypatch):
     write = Report.write
 
     def counted(report, **options):
-        calls.append(options["running"])
+        calls.append(options.get("running"))
         return write(report, **options)
 
     monkeypatch.setattr(Report, "write", counted)

@@ -107,7 +107,16 @@ def opened(browser, folder):
 
 def ids(page):
     """The ids of the rows on the page."""
-    return page.locator("#cards h3").all_inner_texts()
+    return page.locator("#cards h3").all_text_contents()
+
+
+def until(page, condition):
+    """Wait until a condition holds; the page's policy forbids playwright's own way, which is eval."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(25)
+    pytest.fail(f"never: {condition}")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -116,8 +125,8 @@ def test_it_fits_and_everybody_can_use_it(opened, width, scheme):
     """No horizontal scroll, nothing serious for axe-core, and the colours that the reader's system has."""
     page = opened(width=width, scheme=scheme)
     page.locator("#plots").evaluate("plots => plots.open = true")
-    for more in page.get_by_role("button", name="Show all").all()[:10]:
-        more.click()
+    for _ in range(5):
+        page.get_by_role("button", name="Show all").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 20, 24)"
     assert dark is (scheme == "dark")
@@ -139,7 +148,7 @@ def test_it_is_there_within_a_second(opened):
 def test_what_may_have_been_paid_stands_first_and_is_copied(opened):
     """Each with three commands, which the button copies."""
     page = opened()
-    assert page.locator("#cards .state").all_inner_texts()[:4] == ["uncertain"] * 3 + ["succeeded"]
+    assert page.locator("#cards .state").all_text_contents()[:4] == ["uncertain"] * 3 + ["succeeded"]
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="It surely is not there").first.click()
     expect(page.get_by_role("button", name="It surely is not there").first).to_have_text("Copied")
@@ -153,7 +162,7 @@ def test_filters_and_search(opened):
     page = opened()
     page.get_by_role("radio", name="failed 10").check()
     expect(page.locator("#found")).to_have_text("Rows 1–10 of 10 that fit, of 200")
-    page.get_by_label("Search").fill("FORBIDDEN 47 pond")
+    page.get_by_label("Search").fill("FORBIDDEN 147 pond")
     expect(page.locator("#found")).to_have_text("Rows 1–1 of 1 that fit, of 200")
     assert "content policy" in page.locator("#cards .error").inner_text()
     page.reload()
@@ -162,7 +171,7 @@ def test_filters_and_search(opened):
     expect(page.locator("#found")).to_have_text("No row fits.")
     page.get_by_label("Search").fill("")
     page.get_by_role("radio", name="all 200").check()
-    page.get_by_label("Model").select_option("Gemini-Omini")
+    page.get_by_role("combobox", name="Model").select_option("Gemini-Omini")
     expect(page.locator("#found")).to_have_text("Rows 1–48 of 200")
 
 
@@ -202,12 +211,12 @@ def test_videos_play_and_only_those_in_sight_are_loaded(opened):
     page = opened()
     video = page.locator("video").first
     video.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('video').readyState >= 1")
+    until(page, "document.querySelector('video').readyState >= 1")
     ready = page.evaluate("[...document.querySelectorAll('video')].map(one => one.readyState)")
     assert ready[-1] == 0
     assert sum(map(bool, ready)) < 20
     video.evaluate("async one => { one.muted = true; await one.play(); }")
-    page.wait_for_function("document.querySelector('video').currentTime > 0")
+    until(page, "document.querySelector('video').currentTime > 0")
 
 
 def test_a_folder_that_is_served(opened, folder):
@@ -224,7 +233,7 @@ def test_a_folder_that_is_served(opened, folder):
         try:
             page = opened(address=f"http://127.0.0.1:{server.server_port}/report.html")
             page.locator("video").first.scroll_into_view_if_needed()
-            page.wait_for_function("document.querySelector('video').readyState >= 1")
+            until(page, "document.querySelector('video').readyState >= 1")
             page.context.close()
         finally:
             server.shutdown()
