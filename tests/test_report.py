@@ -287,6 +287,7 @@ def test_a_page_has_a_size(bound, tmp_path, monkeypatch):
     assert 0 < len(shown_rows) <= 3
     assert shown_rows[0]["id"] == "doubt"
     assert f"{51 - len(shown_rows)} more are in results.csv" in text
+    assert "1 uncertain · 50 succeeded" in text
 
 
 # --- the file ----------------------------------------------------------------------------------------------------
@@ -352,7 +353,7 @@ def test_idle_hours_are_cut_out():
     clock = Busy([Span(0, 100, True, None), Span(50, 200, True, None), Span(day, None, True, None)], day + 300)
     assert (clock.seconds, clock.at(200), clock.at(day), clock.at(day + 60), clock.cuts) == (500, 200, 200, 260, [200])
     drawn = plots.finished_over_time([Span(0, 100, True, None), Span(day, day + 50, False, None)], day + 50)
-    assert "1 with a video, 1 without (dashed), after 2.5 min; 1 idle stretches are cut out" in drawn
+    assert "1 with a video, 1 without (dashed), after 2.5 min; 1 idle stretch cut out" in drawn
 
 
 def test_waiting_times_are_told_by_model():
@@ -360,7 +361,7 @@ def test_waiting_times_are_told_by_model():
     spans = [Span(0, 60 + number, True, "<b>omni") for number in range(11)] + [Span(0, 5, True, None)]
     drawn = plots.waiting_by_model([*spans, Span(0, None, False, "x"), Span(0, 9, False, "x")])
     assert "&lt;b&gt;omni · 1.1 min · 11 videos" in drawn
-    assert "model not known · 5 s · 1 videos" in drawn
+    assert "model not known · 5 s · 1 video<" in drawn
     assert plots.waiting_by_model([]) == plots.finished_over_time([], NOW) == plots.requests_and_pauses(None) == ""
     many = [Span(0, 5, True, f"m{number}") for number in range(10)]
     assert "2 more models are left out" in plots.waiting_by_model(many)

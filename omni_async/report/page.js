@@ -198,7 +198,7 @@
   function chips() {
     const counts = new Map();
     for (const row of data.rows) counts.set(row.state, (counts.get(row.state) || 0) + 1);
-    for (const [value, word, count] of [["", "all", data.rows.length], ...data.states.map((one) => [one, one, counts.get(one)])]) {
+    for (const [value, word, count] of [["", "all", data.rows.length], ...data.states.filter((one) => counts.has(one)).map((one) => [one, one, counts.get(one)])]) {
       const input = make("input", { type: "radio", name: "state", value });
       input.checked = value === chosen.state;
       input.addEventListener("change", () => choose({ state: value }));

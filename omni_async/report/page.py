@@ -38,7 +38,7 @@ class Facts:
         running: Whether its run goes on.
         total: Rows in the journal.
         rows: Those shown, each by `in_script`.
-        counts: How many of those stand where.
+        counts: How many of all stand where.
         spans: Tasks that were sent.
         unknown: Rows whose prompts and settings the journal does not keep.
         traffic: What the last run sent, if that is known.

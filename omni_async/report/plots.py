@@ -53,6 +53,11 @@ def length(seconds: float) -> str:
     return f"{round(seconds, 1):g} s"
 
 
+def counted(count: int, noun: str, ending: str = "s") -> str:
+    """So many of something."""
+    return f"{count:,} {noun}{'' if count == 1 else ending}"
+
+
 @attrs.frozen
 class Frame:
     """The axes of a plot over time.
@@ -116,7 +121,7 @@ def finished_over_time(spans: Sequence[Span], now: float) -> str:
         if at:
             body += _stairs(frame, at, kind)
             told.append(f"{len(at):,} {words}" + (" (dashed)" if not wanted else ""))
-    cuts = f"; {len(clock.cuts)} idle stretches are cut out (dotted)" if clock.cuts else ""
+    cuts = f"; {counted(len(clock.cuts), 'idle stretch', 'es')} cut out (dotted)" if clock.cuts else ""
     said = f"{', '.join(told)}, after {length(clock.seconds)}{cuts}."
     return figure("finished", "Finished over time", said, body)
 
@@ -198,7 +203,7 @@ def _bar(frame: Frame, number: int, model: str, low: float, middle: float, high:
     y = TOP + 44 * number + 30
     name = model if len(model) <= 26 else f"{model[:25]}…"
     return (
-        f'<text x="{LEFT}" y="{y - 12}">{escape(name)} · {length(middle)} · {count:,} videos</text>'
+        f'<text x="{LEFT}" y="{y - 12}">{escape(name)} · {length(middle)} · {counted(count, "video")}</text>'
         f'<line class="range" x1="{frame.x(low)}" x2="{frame.x(high)}" y1="{y}" y2="{y}"/>'
         f'<circle class="dot" cx="{frame.x(middle)}" cy="{y}" r="5"/>'
     )

@@ -171,7 +171,9 @@ class Report:
         running: bool,
         traffic: Mapping[str, Any] | None,
     ) -> Facts:
-        place, total = self._journal.parent, sum(ledger.counts().values())
+        place, states = self._journal.parent, ledger.counts()
+        total = sum(states.values())
+        whole = total == len(gathered.rows)
         return Facts(
             title=place.name if self._journal.name == JOURNAL else self._journal.name,
             place=str(place),
@@ -180,7 +182,7 @@ class Report:
             running=running,
             total=total,
             rows=gathered.rows,
-            counts=gathered.counts,
+            counts=gathered.counts if whole else {word: states.get(state, 0) for state, word in WORDS.items()},
             spans=gathered.spans,
             unknown=gathered.unknown,
             traffic=traffic if traffic is not None else _noted_traffic(ledger, setting.run),
