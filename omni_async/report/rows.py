@@ -63,7 +63,7 @@ def state_of(entry: Entry, setting: Setting) -> State:
 
 def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
     """A row for the page; what is not known is left out."""
-    state = state_of(entry, setting)
+    state, task = state_of(entry, setting), _object(entry.task)
     row = {
         "id": clipped(entry.key, SHORT),
         "state": WORDS[state],
@@ -72,8 +72,8 @@ def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
         "error": _error(entry, state),
         "carried": _carried(entry),
         "gone": setting.run is not None and entry.run != setting.run,
-        **_asked(entry),
-        **_made(entry, setting),
+        **_asked(entry, task),
+        **_made(entry, task, setting),
     }
     if state is State.UNCERTAIN:
         row["settle"] = settle_lines(setting.journal, entry.key, entry.candidate)
@@ -87,38 +87,29 @@ def took(entry: Entry) -> float | None:
     return round(max(entry.finished_at - entry.sent_at, 0.0), 1)
 
 
-def model_of(entry: Entry, inputs: Mapping[str, Any] | None = None) -> str | None:
-    """The model, as it was sent where that is known."""
-    words = (entry.kind or "").split()
-    if len(words) > 1 and words[-1] != "s":
-        return clipped(words[-1], SHORT)
-    known = _object(entry.inputs) if inputs is None else inputs
-    told = known.get("model") or _object(entry.task).get("model")
-    return clipped(str(told), SHORT) if told else None
-
-
-def _asked(entry: Entry) -> dict[str, Any]:
-    """What was asked for."""
-    inputs, words, told = _object(entry.inputs), (entry.kind or "").split(), _object(entry.task)
+def _asked(entry: Entry, task: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for; the model as it was sent, where that is known."""
+    inputs, words = _object(entry.inputs), (entry.kind or "").split()
+    model = words[-1] if len(words) > 1 and words[-1] != "s" else inputs.get("model") or task.get("model")
     seconds = _SECONDS.search(entry.kind or "")
     prompt = inputs.get("prompt")
     return {
         "prompt": clipped(str(prompt), PROMPT) if prompt is not None else None,
         "unknown": entry.inputs is None,
-        "model": model_of(entry, inputs),
-        "mode": _short(inputs.get("mode") or (words[0] if words else None) or told.get("mode")),
+        "model": _short(model),
+        "mode": _short(inputs.get("mode") or (words[0] if words else None) or task.get("mode")),
         "duration": _short(inputs.get("duration") or (seconds and seconds[1])),
         "resolution": _short(inputs.get("resolution")),
         "ratio": _short(inputs.get("aspect_ratio") or inputs.get("orientation")),
     }
 
 
-def _made(entry: Entry, setting: Setting) -> dict[str, Any]:
+def _made(entry: Entry, task: dict[str, Any], setting: Setting) -> dict[str, Any]:
     """The task, and where its video is: the file if there is one, else the URL while it lives."""
     made: dict[str, Any] = {"task": _short(entry.task_id or entry.candidate)}
     if entry.state is State.DONE and entry.target:
         made["file"] = file_link(setting.videos, entry.target)
-    url = _object(entry.task).get("video_url")
+    url = task.get("video_url")
     if made.get("file") is None and entry.state in (State.SUCCEEDED, State.DONE) and web_address(url):
         made |= {"url": url, "until": shown_time(entry.expires_at)}
     return made

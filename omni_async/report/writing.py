@@ -18,7 +18,7 @@ from ..journal.owners import FileLock
 from ..journal.schema import journal_error
 from .page import Facts, in_script, page
 from .plots import Span
-from .rows import WORDS, Setting, model_of, row_of, state_of
+from .rows import WORDS, Setting, row_of, state_of
 
 NAME = "report.html"
 JOURNAL = "journal.sqlite3"
@@ -216,7 +216,7 @@ class Gathered:
         self.unknown += entry.inputs is None
         if entry.sent_at is not None and (entry.finished_at is not None or entry.state is State.SUBMITTED):
             good = entry.state in (State.DONE, State.SUCCEEDED, State.EXPIRED)
-            self.spans.append(Span(entry.sent_at, entry.finished_at, good, row.get("model") or model_of(entry)))
+            self.spans.append(Span(entry.sent_at, entry.finished_at, good, row.get("model")))
         return True
 
 
