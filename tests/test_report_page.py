@@ -15,17 +15,13 @@ from omni_async.report import write_report
 from tests.batch.batches import lab
 from tests.warp import run
 
+WHY = "the report's page is looked at with chromium and playwright, and one of them is not here"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-try:
-    import axe_playwright_python
-    from playwright.sync_api import expect, sync_playwright
-
-    AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-except ImportError:
-    sync_playwright = None
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or sync_playwright is None, reason="the report's page is looked at with chromium and playwright"
-)
+if CHROMIUM is None:
+    pytest.skip(WHY, allow_module_level=True)
+AXE = Path(pytest.importorskip("axe_playwright_python", reason=WHY).__file__).with_name("axe.min.js")
+playwright = pytest.importorskip("playwright.sync_api", reason=WHY)
+expect = playwright.expect
 
 RUN = "document.documentElement.dataset.run = 1"
 HOSTILE = [
@@ -75,8 +71,8 @@ def folder(tmp_path_factory):
 def browser(folder):
     """A headless Chromium, once for all; after the batch, for its event loop takes this thread."""
     flags = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()
 
