@@ -1,5 +1,6 @@
 """The report as a file: what it says, that nothing in it can run, and that it costs a batch next to nothing."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -81,7 +82,8 @@ def data(text):
 
 def report_of(folder, *entries, **options):
     """The page of these rows, as text."""
-    return Report(journal_of(folder, *entries), clock=lambda: NOW + 100).write(**options).read_text("utf-8")
+    with contextlib.closing(Report(journal_of(folder, *entries), clock=lambda: NOW + 100)) as report:
+        return report.write(**options).read_text("utf-8")
 
 
 def setting(**more):
@@ -263,9 +265,9 @@ def test_what_may_have_been_paid_stands_first(tmp_path):
 def test_the_same_journal_gives_the_same_page(tmp_path):
     """Byte for byte, at the same time of day."""
     rows = [entry(str(number), position=number) for number in range(20)]
-    assert report_of(tmp_path / "out", *rows) == Report(
-        tmp_path / "out" / "journal.sqlite3", clock=lambda: NOW + 100
-    ).write().read_text("utf-8")
+    first = report_of(tmp_path / "out", *rows)
+    with contextlib.closing(Report(tmp_path / "out" / "journal.sqlite3", clock=lambda: NOW + 100)) as report:
+        assert report.write().read_text("utf-8") == first
 
 
 def test_what_a_journal_does_not_keep_is_said(tmp_path):
