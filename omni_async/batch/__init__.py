@@ -1,7 +1,8 @@
 """Batches: a sheet of rows to videos, resumable, edit-safe, and never paid twice.
 
 `sheet` reads what people have, `rows` checks it, `entering` puts it into the journal, `plan` tells what that will cost,
-`running` lets `sending` send and `fetching` fetch, `storing` brings a video to disk, `results` writes what came of it.
+`running` lets `sending` send and `fetching` fetch, `storing` brings a video to disk, `results` writes what came of it,
+`reporting` shows it.
 """
 
 from .api import run_batch

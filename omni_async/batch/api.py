@@ -57,7 +57,7 @@ async def run_batch(
         options: Further keywords of `OmniClient`, such as `api_key` and `base_url`.
 
     Returns:
-        What it came to; `results.jsonl` and `results.csv` in the folder have the rows.
+        What it came to; `results.jsonl` and `results.csv` in the folder have the rows, `report.html` shows them.
 
     Raises:
         InvalidRequestError: Faults of the sheet, each with its line; nothing was sent.

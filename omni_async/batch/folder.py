@@ -38,6 +38,11 @@ class Folder:
         return self.path / "results.csv"
 
     @property
+    def report(self) -> Path:
+        """The same as a page with the videos to play, for people."""
+        return self.path / "report.html"
+
+    @property
     def videos(self) -> Path:
         """The videos."""
         return self.path / "videos"

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
 
@@ -33,11 +34,14 @@ class Run:
         store: Stores videos.
         results: Takes a line for each settled row.
         bounds: Where to stop.
+        beside: What goes on as long as the run does, and never ends it.
     """
 
-    def __init__(self, store: Store, results: Results, bounds: Bounds) -> None:
+    def __init__(
+        self, store: Store, results: Results, bounds: Bounds, beside: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         self._studio: Studio = store.studio
-        self._journal, self._bounds = store.journal, bounds
+        self._journal, self._bounds, self._beside = store.journal, bounds, beside
         self.standing = Standing(Gate(), results, bounds.stop_after)
         self.gate = self.standing.gate
         self.sender = Sender(self.standing, store.studio, store.journal, bounds)
@@ -87,6 +91,7 @@ class Run:
                 group.start_soon(self._guarded, self._fetch)
             group.start_soon(self._glance)
             group.start_soon(self._end_waits)
+            group.start_soon(self._beside)
             await self._over.wait()
             group.cancel_scope.cancel()
         if self._failure is not None:

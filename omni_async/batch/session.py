@@ -26,6 +26,7 @@ from .entering import Entered, Entering, Source, columns_of
 from .folder import folder_of
 from .plan import Plan
 from .planning import ForeignError, Once, Wishes, entering_of, no_progress, opened, planned
+from .reporting import Reporting
 from .results import STATUS, Results, count_not_stored, run_states
 from .running import Run
 from .sending import Bounds
@@ -153,12 +154,18 @@ class Batch:
         limits = limits or Limits()
         if self.bounds.concurrency is not None:
             limits = attrs.evolve(limits, max_running_tasks=self.bounds.concurrency)
+        self._reporting = Reporting(self.folder, options.pop("on_event", None))
         self.client = OmniClient(
-            self.dialect, journal=self.journal, limits=limits, strict=self.wishes.strict, **options
+            self.dialect,
+            journal=self.journal,
+            limits=limits,
+            strict=self.wishes.strict,
+            on_event=self._reporting.on_event,
+            **options,
         )
         self._results = Results(self.folder)
         self._store = Store(self.folder, self.client.studio, self.journal)
-        self._run = Run(self._store, self._results, self.bounds)
+        self._run = Run(self._store, self._results, self.bounds, self._reporting.keep)
         follower = self.client.studio.followed()
         follower.recorded, follower.lost = self._run.finished, self._run.lost
         self._entered: Entered | None = None
@@ -272,7 +279,9 @@ class Batch:
             await self.client.studio.aclose()  # what ends now is seen by the next run: the results are complete
             if self._entered is not None:
                 await self._rewrite()
+                await self._reporting.finish(self.journal, self._run.standing.run if self._run.begun else None)
                 self.ended = await self.summary()
         finally:
             self._results.close()
+            self._reporting.close()
             await self.client.aclose()

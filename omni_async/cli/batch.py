@@ -117,8 +117,8 @@ def batch(
     checked as a whole and the plan is shown before anything is paid. The
     same command again goes on where it stopped: nothing is paid twice,
     sorting and adding rows change nothing. DIR gets journal.sqlite3,
-    results.jsonl, results.csv and videos/; with --emulator its name ends
-    in -emulator.
+    results.jsonl, results.csv, report.html (the videos to look at) and
+    videos/; with --emulator its name ends in -emulator.
 
     Stdout gets DIR; with --json one document with the sums.
 

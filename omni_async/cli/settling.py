@@ -1,5 +1,7 @@
 """`settle`: the answer to the one open question about a create that may have been paid."""
 
+import asyncio
+import contextlib
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,9 @@ import typer
 from ..batch.entering import columns_of
 from ..batch.folder import Folder
 from ..batch.results import Results
-from ..errors import JournalError
+from ..errors import JournalError, OmniError
 from ..journal import Entry, Ledger, SqliteJournal, State
+from ..report import write_report
 from .batchjob import options_of
 from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
@@ -92,6 +95,9 @@ class Settling:
                 await journal.run(self._rewritten())
         finally:
             await journal.aclose()
+        if Folder(self.path.parent).report.exists():
+            with contextlib.suppress(OmniError, OSError):  # the row is settled; the next run writes the page again
+                await asyncio.to_thread(write_report, self.path)
         then = self._then(entry, options)
         if screen.show.json:
             told = {"id": entry.key, "state": str(entry.state), "task_id": entry.task_id, "next": then}
