@@ -289,17 +289,19 @@ async def test_a_disk_that_stays_full(tmp_path, disk):
         disk.full = True
         summary = await here.run(cats(200), concurrency=20)
         assert summary.done == 0
-        assert summary.failed == here.charges == 20
-        assert summary.unsent == 180
+        paid = here.charges
+        assert 20 <= paid <= 22  # a finish frees its slot before its video is found to have no room
+        assert summary.failed == paid
+        assert summary.unsent == 200 - paid
         assert summary.under_way == 0
         assert "no space left" in summary.stopped
         assert set(here.statuses.values()) == {"succeeded"}
         assert all(line["error"].startswith("not stored: ") for line in here.lines)
         assert not [name for name in here.videos if name.endswith(".part")]
         disk.full = False
-        assert (await here.run(cats(200), limit=0)).done == 20
+        assert (await here.run(cats(200), limit=0)).done == paid
         assert all(line["error"] is None for line in here.lines)
-        assert here.charges == 20
+        assert here.charges == paid
 
 
 async def test_a_disk_hold_ends_with_its_row(tmp_path, disk):
