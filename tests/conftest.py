@@ -3,9 +3,13 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 from omni_async.journal import store, writer
 from tests.failing_disk import Disk
+
+settings.register_profile("untimed", settings(), deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")
