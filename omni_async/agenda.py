@@ -32,11 +32,6 @@ AT_ONCE = 1000
 """Items dealt with before others on the loop have their turn."""
 
 
-def loop_time() -> float:
-    """The running loop's time."""
-    return asyncio.get_running_loop().time()
-
-
 class Agenda(Generic[T]):
     """Items by the time they are due.
 

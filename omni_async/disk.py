@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,14 @@ T = TypeVar("T")
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What a full disk or quota says."""
+PRIVATE = 0o600
+"""Results hold prompts and URLs: the user's own data."""
+
+
+def private(path: Path, *, append: bool = False) -> int:
+    """A descriptor of a file for writing that only its owner may read."""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), PRIVATE)
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

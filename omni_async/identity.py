@@ -8,9 +8,8 @@ from typing import Any
 import attrs
 
 from .dialects import Call, Dialect
+from .fields import LINKS
 from .models import VideoRequest
-
-REFERENCE_FIELDS = ("image_urls", "images", "video_urls")
 
 
 def fingerprint(gateway: str, call: Call) -> str:
@@ -43,7 +42,7 @@ def by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoRequest
         return request
     named: dict[str, Any] = {
         field: tuple(f"sha256:{hashes[link]}" if link in hashes else link for link in getattr(request, field))
-        for field in REFERENCE_FIELDS
+        for field in LINKS
     }
     return attrs.evolve(request, **named)
 

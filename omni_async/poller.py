@@ -16,12 +16,13 @@ import anyio
 import attrs
 
 from .admission import Kind, Ticket
-from .agenda import Agenda, loop_time
+from .agenda import Agenda
 from .dialects import Glance
 from .errors import DecodeError, GatewayError, NotFoundError, OmniError, RateLimitError, TransportError
 from .events import Finished, Polled, Retried
 from .exchange import Exchange
 from .followed import Followed, Trouble, Waiter, run_time_of
+from .lifetime import loop_time
 from .models import VideoTask
 from .retry import backoff
 from .schedule import Schedule

@@ -12,19 +12,19 @@ from .admission import Kind
 from .dialects import Dialect
 from .errors import Fault, InvalidRequestError, OmniError
 from .exchange import Exchange
+from .fields import LINKS
 from .models import VideoRequest
 from .uploads import check_upload, content_hash, is_local, upload_form
 
 Progress = Callable[[int, int | None], None]
 
-FIELDS = ("image_urls", "images", "video_urls")
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
 
 
 def local_references(request: VideoRequest) -> Iterator[tuple[str, str]]:
     """The field and the path of every reference that is no URL."""
-    for field in FIELDS:
+    for field in LINKS:
         links = getattr(request, field)
         for place, link in enumerate(links) if links and isinstance(links, tuple) else ():
             if isinstance(link, str) and link.strip() and is_local(link):
@@ -59,7 +59,7 @@ class References:
             return request
         urls = {path: await self._once(Path(path)) for path in paths}
         changed: dict[str, Any] = {
-            field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in FIELDS
+            field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in LINKS
         }
         return attrs.evolve(request, **changed)
 

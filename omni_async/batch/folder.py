@@ -7,9 +7,7 @@ import attrs
 
 from ..errors import Fault
 from ..models import invalid
-
-PRIVATE = 0o600
-"""Results hold prompts and URLs: the user's own data."""
+from ..report.writing import JOURNAL, NAME, VIDEOS
 
 
 @attrs.frozen
@@ -25,7 +23,7 @@ class Folder:
     @property
     def journal(self) -> Path:
         """The truth."""
-        return self.path / "journal.sqlite3"
+        return self.path / JOURNAL
 
     @property
     def lines(self) -> Path:
@@ -40,12 +38,12 @@ class Folder:
     @property
     def report(self) -> Path:
         """The same as a page with the videos to play, for people."""
-        return self.path / "report.html"
+        return self.path / NAME
 
     @property
     def videos(self) -> Path:
         """The videos."""
-        return self.path / "videos"
+        return self.path / VIDEOS
 
     def make(self) -> None:
         """Make the folder.
@@ -74,9 +72,3 @@ def folder_of(source: object, out: str | os.PathLike[str] | None) -> Folder:
         path = Path(source)
         return Folder(path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.out"))
     raise invalid([Fault("out", "rows that come from no file need a folder for what is made of them: --out DIR")])
-
-
-def private(path: Path, *, append: bool = False) -> int:
-    """A descriptor of a file for writing that only its owner may read."""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(path, flags, PRIVATE)

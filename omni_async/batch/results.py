@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..disk import private
 from ..errors import DownloadError
 from ..journal.entries import Entry
 from ..journal.ledger import Ledger
 from ..journal.staging import SENT_AGAIN
 from ..journal.states import SETTLED, State
-from .folder import Folder, private
+from .folder import Folder
 
 COLUMNS = ("id", "status", "task_id", "video_url", "file", "error", "seconds", "attempts")
 STATUS: Mapping[State, str] = {

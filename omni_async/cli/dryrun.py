@@ -11,9 +11,10 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Call
+from ..fields import LINKS
 from ..identity import idempotency_key_of
 from ..models import VideoRequest
-from ..references import FIELDS, local_references
+from ..references import local_references
 from ..settings import base_url_of
 from ..transport import USER_AGENT, checked_base_url
 from .output import as_json
@@ -109,6 +110,6 @@ def _published(request: VideoRequest, uploads: tuple[str, ...]) -> VideoRequest:
     """The request with a stand-in for the URL of each local file."""
     changed: dict[str, Any] = {
         field: tuple(_stand_in(link) if link in uploads else link for link in getattr(request, field))
-        for field in FIELDS
+        for field in LINKS
     }
     return attrs.evolve(request, **changed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..disk import private
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import FileLock
@@ -27,7 +28,6 @@ TRAFFIC = "traffic"
 """The note in which a batch leaves what its last run sent."""
 ROWS, LETTERS = 20_000, 32 * 1024 * 1024
 """Rows in a page, and letters of their data, at most: a browser has to hold it."""
-PRIVATE = 0o600
 CALM = 60.0
 """Seconds after which a page that somebody may watch is dated anew although nothing has changed."""
 
@@ -260,8 +260,7 @@ def _replace(path: Path, data: bytes) -> None:
     """Put a whole file in the place of the old one; only its owner reads it."""
     new = path.with_name(f"{path.name}.new")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(new, flags, PRIVATE), "wb") as file:
+        with os.fdopen(private(new), "wb") as file:
             file.write(data)
         new.replace(path)
     except OSError:
