@@ -245,8 +245,10 @@ class Admission:
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
-        first = not self._pause_step
-        pause = wait if wait is not None else self._blink(cause)
+        step, self._pause_step = self._pause_step, self._pause_step + 1
+        # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
+        trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
+        pause = wait if wait is not None else self._blink(cause, step, trust=trust)
         if ticket.sent_at >= self._cut_at:
             if cause is Controller.PACE:
                 self._cut_pace(ticket, now, now + pause)
@@ -258,9 +260,7 @@ class Admission:
                 if pause:
                     self.pace.rest(now + pause)
         self._cut_at = now
-        # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
-        self._pause(pause, now, trust=first and (wait is not None or pause == WINK))
-        self._pause_step += wait is not None
+        self._pause(pause, now, trust=trust)
         return Decision(cause, pause)
 
     def _cut_pace(self, ticket: Ticket, now: float, resumes: float) -> None:
@@ -279,14 +279,11 @@ class Admission:
             self.pause_until = max(self.pause_until, now + seconds)
             self._one_at_a_time = not trust
 
-    def _blink(self, cause: Controller) -> float:
+    def _blink(self, cause: Controller, step: int, *, trust: bool) -> float:
         """The pause after a refused poll: none if one fewer in flight is all it takes, longer while it goes on."""
-        step, self._pause_step = self._pause_step, self._pause_step + 1
         if step == 0 and cause is Controller.WINDOW:
             return 0.0
-        if step == 0 and self.pace.settled:
-            return WINK
-        return backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
+        return WINK if trust else backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
 
     def _create_refused(
         self, ticket: Ticket, trial: Trial | None, now: float, wait: float | None, named: Controller | None
