@@ -17,7 +17,7 @@ from .errors import JournalError, OmniError
 from .exchange import Exchange, OnFinished
 from .followed import traits_of
 from .identity import idempotency_key_of
-from .journal import Entry, SqliteJournal, State
+from .journal import Entry, LedgerJournal, State
 from .journal.entries import request_of, uncertain_error
 from .learned import Memory
 from .lifetime import is_cancelled
@@ -61,7 +61,7 @@ class Follower:
 
     def __init__(
         self,
-        journal: SqliteJournal,
+        journal: LedgerJournal,
         poller: Poller,
         exchange: Exchange,
         *,

@@ -37,7 +37,7 @@ from .waiting import Completed, Handle, Watch, check_seconds, deadline_after, id
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower
-    from .journal import SqliteJournal
+    from .journal import LedgerJournal
 
 logger = logging.getLogger("omni_async")
 
@@ -76,7 +76,7 @@ class Studio:
     """Tasks that are about to pay."""
 
     @property
-    def journal(self) -> "SqliteJournal | None":
+    def journal(self) -> "LedgerJournal | None":
         """The journal file, if there is one."""
         return self.follower.journal if self.follower is not None else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import anyio
 
-from .journal import SqliteJournal
+from .journal import LedgerJournal
 
 logger = logging.getLogger("omni_async")
 
@@ -30,7 +30,7 @@ class Memory:
         learn: Takes the text that an earlier run gave.
     """
 
-    def __init__(self, journal: SqliteJournal, *, learned: Callable[[], str], learn: Callable[[str], None]) -> None:
+    def __init__(self, journal: LedgerJournal, *, learned: Callable[[], str], learn: Callable[[str], None]) -> None:
         self._journal, self._learned, self._learn = journal, learned, learn
         self._fresh = 0
         self._some, self._many = asyncio.Event(), asyncio.Event()

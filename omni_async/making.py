@@ -100,9 +100,9 @@ def _follower(
     if isinstance(journal, NoJournal):
         return None
     from .following import Follower
-    from .journal import SqliteJournal
+    from .journal import LedgerJournal
 
-    if not isinstance(journal, SqliteJournal):
+    if not isinstance(journal, LedgerJournal):
         return None
     given, taken = schedule.to_json, schedule.load
     return Follower(journal, poller, exchange, on_finished=on_finished, learned=given, learn=taken)

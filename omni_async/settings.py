@@ -10,6 +10,8 @@ from .models import invalid
 from .policies import PollPolicy
 from .schedule import PRICE, Schedule
 
+POSTGRES = ("postgresql://", "postgres://")
+
 
 def dialect_of(gateway: str | Dialect) -> Dialect:
     """The dialect of a gateway's name, or the caller's own.
@@ -77,9 +79,11 @@ def journal_of(
         InvalidRequestError: `on_finished` without a journal file.
     """
     if isinstance(journal, str) and "://" in journal:
-        raise invalid([Fault("journal", "only a file's path is known here")])
+        if not journal.startswith(POSTGRES):
+            raise invalid([Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES)])
+        return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)
     if isinstance(journal, str | os.PathLike):
         return books.SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
-    if on_finished and not isinstance(journal, books.SqliteJournal):
+    if on_finished and not isinstance(journal, books.LedgerJournal):
         raise invalid([Fault("on_finished", "it is called for the tasks of a journal file, and there is none")])
     return journal if journal is not None else books.NoJournal()

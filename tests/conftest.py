@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from omni_async.journal import store, writer
 from tests.failing_disk import Disk
+from tests.postgres import postgres  # noqa: F401 - a fixture
 
 settings.register_profile("untimed", settings(), deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("untimed")

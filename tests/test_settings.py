@@ -11,7 +11,7 @@ from omni_async import (
     PollPolicy,
 )
 from omni_async.dialects import Abilities
-from omni_async.journal import NoJournal, SqliteJournal
+from omni_async.journal import NoJournal, PostgresJournal, SqliteJournal
 from omni_async.settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
 
 
@@ -112,8 +112,11 @@ def test_journals(tmp_path):
     for unfit in (None, mine):
         with pytest.raises(InvalidRequestError, match="on_finished"):
             journal_of(unfit, on_finished=True, **rest)
-    with pytest.raises(InvalidRequestError, match="only a file's path"):
-        journal_of("postgres://somewhere", on_finished=False, **rest)
+    with pytest.raises(InvalidRequestError, match="an address of PostgreSQL"):
+        journal_of("mysql://somewhere", on_finished=False, **rest)
+    shared = journal_of("postgres://somewhere/x", on_finished=True, **rest)  # not reached for yet
+    assert isinstance(shared, PostgresJournal)
+    assert (shared.gateway, shared.room, shared.notify) == ("jimmy", 3, True)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "//x", "http://", "http://u:p@x", "http://x?q", 7])

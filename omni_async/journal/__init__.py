@@ -11,17 +11,20 @@ from .seam import Answer, Book, Intent, Journal, NoJournal, NotNow
 from .states import State
 
 if TYPE_CHECKING:
-    from .entries import Entry
-    from .ledger import Ledger, Record
+    from .entries import Entry, Record
+    from .ledger import Ledger
+    from .pgstore import PostgresJournal
     from .schema import open_journal
-    from .store import SqliteJournal, resolve
+    from .store import LedgerJournal, SqliteJournal, resolve
 
 __getattr__ = lazily(  # what only a journal's file needs
     __name__,
     {
         "Entry": ".entries",
         "Ledger": ".ledger",
-        "Record": ".ledger",
+        "Record": ".entries",
+        "LedgerJournal": ".store",
+        "PostgresJournal": ".pgstore",
         "SqliteJournal": ".store",
         "open_journal": ".schema",
         "resolve": ".store",
@@ -35,8 +38,10 @@ __all__ = [
     "Intent",
     "Journal",
     "Ledger",
+    "LedgerJournal",
     "NoJournal",
     "NotNow",
+    "PostgresJournal",
     "Record",
     "SqliteJournal",
     "State",

@@ -89,6 +89,20 @@ class Entry:
         return VideoTask(**{**known, "task_id": self.task_id, **own})
 
 
+@attrs.frozen(kw_only=True)
+class Record:
+    """One thing that happened to a row. `at` is seconds since 1970, `body` at most 64 KiB of an answer."""
+
+    at: float
+    what: str
+    state: str
+    detail: str | None = None
+    task_id: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
+
+
 COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))
 
 _TASK_OF: Mapping[State, dict[str, Any]] = {

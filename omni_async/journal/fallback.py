@@ -65,20 +65,21 @@ def _append(path: Path, line: str) -> None:
         os.close(file)
 
 
-def merge(journal: Path, ledger: Ledger) -> int:
+def merge(journal: Path, ledger: Ledger, *, mark: str = READ) -> int:
     """Enter what the file beside the journal tells and was not entered yet; how many rows that settled.
 
-    Part of a transaction that the caller begins and commits. The file stays: others may be appending to it.
+    Part of a transaction that the caller begins and commits. The file stays: others may be appending to it. `mark` is
+    the name of the note of how far it was read.
     """
     try:
         told = fallback_of(journal).read_bytes()
     except FileNotFoundError:
         return 0
-    begin, end = int(ledger.note(READ) or 0), told.rfind(b"\n") + 1
+    begin, end = int(ledger.note(mark) or 0), told.rfind(b"\n") + 1
     if begin == end:
         return 0
     found = sum([_enter(ledger, line) for line in _lines(told[begin if begin < end else 0 : end])])
-    ledger.write_note(READ, str(end))
+    ledger.write_note(mark, str(end))
     return found
 
 

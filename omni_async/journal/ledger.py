@@ -14,7 +14,8 @@ import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import COLUMNS, Entry, seconds_of, uncertain_error, write_task
+from .entries import COLUMNS, Entry, Record, seconds_of, uncertain_error, write_task
+from .schema import journal_error
 from .seam import Answer, Intent, NotNow
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
@@ -30,20 +31,13 @@ LOST = "the process ended before the answer was written down"
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
 _LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
+_UNTAKEN = (
+    " AND NOT EXISTS (SELECT 1 FROM item other"
+    " WHERE other.gateway = item.gateway AND other.task_id = ? AND other.key <> item.key)"
+)
 
 
-@attrs.frozen(kw_only=True)
-class Record:
-    """One thing that happened to a row. `at` is seconds since 1970, `body` at most 64 KiB of an answer."""
-
-    at: float
-    what: str
-    state: str
-    detail: str | None = None
-    task_id: str | None = None
-    status: int | None = None
-    request_id: str | None = None
-    body: bytes | None = attrs.field(default=None, repr=False)
+_RECORD = tuple(field.name for field in attrs.fields(Record))
 
 
 class Ledger:
@@ -67,6 +61,10 @@ class Ledger:
     def commit(self) -> None:
         """Make it durable."""
         self.connection.execute("COMMIT")
+
+    def trouble(self, error: Exception) -> JournalError:
+        """What the database says, in the user's words."""
+        return journal_error(error)
 
     def rollback(self) -> None:
         """Undo what was not committed."""
@@ -131,9 +129,7 @@ class Ledger:
         here, state = self._state(key), State(answer.state)
         check_end(key, here, state)
         task_id, candidate, detail = answer.task_id, answer.candidate, answer.detail
-        try:
-            self._end(key, state, task_id, candidate, detail, answer.again)
-        except sqlite3.IntegrityError:  # by the index over task ids
+        if not self._end(key, state, task_id, candidate, detail, answer.again):
             state, task_id, candidate, detail = State.UNCERTAIN, None, answer.task_id, TAKEN
             self._end(key, state, task_id, candidate, detail, 0)
         self._record(key, "answer", state, detail, task_id or candidate, answer)
@@ -143,13 +139,15 @@ class Ledger:
         row = self.connection.execute("SELECT state FROM item WHERE key = ?", (key,)).fetchone()
         return State(row[0]) if row is not None else self._must(key).state
 
-    def _end(self, key: str, state: State, task_id: str | None, candidate: str | None, detail: str, again: int) -> None:
-        """A create's end."""
-        self.connection.execute(
-            "UPDATE item SET state = ?, task_id = ?, candidate = ?, detail = ?, again = ?, attempts = attempts + ?"
-            " WHERE key = ?",
-            (state, task_id, candidate, detail or None, again, state is not State.PLANNED, key),
-        )
+    def _end(self, key: str, state: State, task_id: str | None, candidate: str | None, detail: str, again: int) -> bool:
+        """A create's end; False, and nothing written, if its task is another row's."""
+        query = "UPDATE item SET state = ?, task_id = ?, candidate = ?, detail = ?, again = ?, attempts = attempts + ?"
+        values = (state, task_id, candidate, detail or None, again, state is not State.PLANNED, key)
+        if task_id is None:
+            ended = self.connection.execute(f"{query} WHERE key = ?", values)
+        else:
+            ended = self.connection.execute(f"{query} WHERE key = ?{_UNTAKEN}", (*values, task_id))
+        return ended.rowcount == 1
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
         """See `Journal.settle`."""
@@ -185,10 +183,10 @@ class Ledger:
         if entry is None or entry.state is not State.SUBMITTED:
             return entry
         self.connection.execute(
-            "UPDATE item SET state = ?, task = ?, finished_at = ?, expires_at = ?, notify = max(notify, ?), detail = ?"
-            " WHERE key = ?",
-            (OF_STATUS[task.status], write_task(task), self._clock(), seconds_of(task.expires_at), notify,
-             task.error_message, entry.key),
+            "UPDATE item SET state = ?, task = ?, finished_at = ?, expires_at = ?, detail = ?,"
+            " notify = CASE WHEN ? = 1 THEN 1 ELSE notify END WHERE key = ?",
+            (OF_STATUS[task.status], write_task(task), self._clock(), seconds_of(task.expires_at), task.error_message,
+             notify, entry.key),
         )  # fmt: skip
         return self.entry(entry.key)
 
@@ -244,7 +242,7 @@ class Ledger:
     def _unfinished(self, owner: str, gateway: str, *, untold: bool) -> list[tuple[str, State]]:
         query = (
             f"SELECT key, state FROM item WHERE gateway = ? AND owner = ? AND ({_LIVE}"  # noqa: S608
-            " OR (? AND notify = 1 AND finished_at IS NOT NULL))"
+            " OR (? = 1 AND notify = 1 AND finished_at IS NOT NULL))"
         )
         return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner, untold))]
 
@@ -328,9 +326,8 @@ class Ledger:
 
     def records(self, key: str) -> list[Record]:
         """What happened to a row, the oldest first."""
-        names = [field.name for field in attrs.fields(Record)]
-        rows = self.connection.execute(f"SELECT {', '.join(names)} FROM record WHERE key = ? ORDER BY rowid", (key,))  # noqa: S608
-        return [Record(**dict(zip(names, row, strict=True))) for row in rows]
+        query = f"SELECT {', '.join(_RECORD)} FROM record WHERE key = ? ORDER BY rowid"  # noqa: S608
+        return [Record(**dict(zip(_RECORD, row, strict=True))) for row in self.connection.execute(query, (key,))]
 
     def _record(
         self, key: str, what: str, state: State, detail: str, task_id: str | None = None, answer: Answer | None = None
@@ -338,7 +335,7 @@ class Ledger:
         status, request_id = (answer.status, answer.request_id) if answer else (None, None)
         body = answer.body[:BODY] if answer and answer.body else None
         self.connection.execute(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO record (key, {', '.join(_RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608,
             (key, self._clock(), what, state, detail or None, task_id, status, request_id, body),
         )
 
@@ -365,7 +362,7 @@ class Ledger:
     def write_note(self, name: str, value: str) -> None:
         """Note something."""
         self.connection.execute(
-            "INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, value)
+            "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
         )
 
 

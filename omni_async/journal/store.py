@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -36,21 +36,39 @@ NOT_CHARGED = "settled by a person: it was not charged"
 PAY_AGAIN = "settled by a person: pay again"
 
 
-class SqliteJournal:
-    """A journal in one SQLite file, opened by its first call.
+class Owner(Protocol):
+    """A client instance's place at a journal; see `owners.Ownership`."""
+
+    @property
+    def name(self) -> str:
+        """What its rows carry."""
+
+    def alive(self, name: str) -> bool:
+        """Whether the instance of that name still lives."""
+
+    def bury(self, name: str) -> None:
+        """Remove what a dead instance left."""
+
+    def release(self) -> None:
+        """Give the place up."""
+
+
+class LedgerJournal:
+    """A journal kept by a ledger in a thread of its own, opened by its first call.
 
     Args:
-        path: Its file.
         gateway: Whose rows are followed.
         exclusive: Keep every other process out, as a batch does.
-        room: How many tasks may run at once, over all processes that share the file; None for no limit.
+        room: How many tasks may run at once, over all processes that share it; None for no limit.
         notify: Whether finished tasks are to be told to `on_finished`.
         follow_others: Whether what other clients left is taken over and followed without being asked for.
     """
 
+    path: Path
+    """The file itself, or one beside which what cannot be written is noted."""
+
     def __init__(
         self,
-        path: str | os.PathLike[str],
         *,
         gateway: str,
         exclusive: bool = False,
@@ -58,13 +76,20 @@ class SqliteJournal:
         notify: bool = False,
         follow_others: bool = True,
     ) -> None:
-        self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
         self.gateway, self.exclusive, self.room, self.notify = gateway, exclusive, room, notify
         self.follow_others = follow_others
-        self._owner: Ownership | None = None
+        self._owner: Owner | None = None
         self._writer: Writer | None = None
         self._opening: asyncio.Task[Writer] | None = None
         self._closed = False
+
+    def opened(self) -> tuple[Ledger, "Owner"]:
+        """In the writer's thread: the place at the journal first, then the ledger.
+
+        Raises:
+            JournalError: It cannot be opened.
+        """
+        raise NotImplementedError
 
     # --- opening and closing -----------------------------------------------------------------------------------
 
@@ -92,17 +117,7 @@ class SqliteJournal:
         return writer
 
     def _opened(self) -> tuple[Ledger, Callable[[], None]]:
-        """In the writer's thread: the lock first, then the database."""
-        path = self.path
-        if not path.parent.is_dir():
-            raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
-        owner = Ownership(path, exclusive=self.exclusive)
-        try:
-            ledger = Ledger(open_journal(path))
-            _merge(path, ledger)
-        except BaseException:
-            owner.release()
-            raise
+        ledger, owner = self.opened()
         self._owner = owner
         return ledger, owner.release
 
@@ -252,6 +267,33 @@ class SqliteJournal:
         return self.notify and entry.notify and entry.state in FINAL and entry.owner == self.owner
 
 
+class SqliteJournal(LedgerJournal):
+    """A journal in one SQLite file.
+
+    Args:
+        path: Its file.
+        more: As for `LedgerJournal`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], **more: Any) -> None:
+        super().__init__(**more)
+        self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
+
+    def opened(self) -> tuple[Ledger, Owner]:
+        """See `LedgerJournal.opened`."""
+        path = self.path
+        if not path.parent.is_dir():
+            raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
+        owner = Ownership(path, exclusive=self.exclusive)
+        try:
+            ledger = Ledger(open_journal(path))
+            merge(path, ledger)
+        except BaseException:
+            owner.release()
+            raise
+        return ledger, owner
+
+
 def resolve(
     ledger: Ledger, key: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
 ) -> Entry:
@@ -280,7 +322,7 @@ def resolve(
     return entry
 
 
-def _merge(path: Path, ledger: Ledger) -> None:
+def merge(path: Path, ledger: Ledger) -> None:
     """Enter what could not be written before; a journal that cannot take it is not opened."""
     try:
         ledger.begin()

@@ -55,7 +55,7 @@ class _Job(Generic[T]):
             self.error = error
             return ledger.connection.total_changes == before
         except Exception as error:
-            self.error = journal_error(error)
+            self.error = ledger.trouble(error)
             return False
         return True
 
@@ -199,7 +199,7 @@ def _together(ledger: Ledger, jobs: list[_Job[Any]]) -> None:
             return
     except Exception as error:  # the disk, or another process: it is the same for all of them
         for job in jobs:
-            job.result, job.error = None, journal_error(error)
+            job.result, job.error = None, ledger.trouble(error)
         jobs = []
     with contextlib.suppress(sqlite3.Error):
         ledger.rollback()

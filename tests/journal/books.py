@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 
 from omni_async.journal import Answer, Intent, Ledger, State, open_journal
+from omni_async.journal.postgres import Session, open_postgres
 from omni_async.models import TaskStatus, VideoTask
 
 
@@ -24,7 +25,11 @@ class Book:
     def __init__(self, path, clock=None):
         self.path = path
         self.clock = clock or Clock()
-        self.ledger = Ledger(open_journal(path), clock=self.clock)
+        self.ledger = self.opened()
+
+    def opened(self):
+        """The ledger at its path."""
+        return Ledger(open_journal(self.path), clock=self.clock)
 
     def __getattr__(self, name):
         def call(*arguments, **options):
@@ -53,6 +58,21 @@ class Book:
     def close(self):
         """Close the database."""
         self.ledger.connection.close()
+
+
+class PostgresBook(Book):
+    """The same in PostgreSQL; its path is the database's address."""
+
+    def opened(self):
+        """The ledger at its address."""
+        ledger = open_postgres(Session(self.path))
+        ledger._clock = self.clock
+        return ledger
+
+    def empty(self):
+        """Take out every row."""
+        self.ledger.connection.raw.execute("TRUNCATE omni_item, omni_record RESTART IDENTITY")
+        return self
 
 
 @contextlib.contextmanager
@@ -96,6 +116,11 @@ def task(task_id="task-k", status=TaskStatus.SUCCEEDED, **more):
 
 def rows(path):
     """All rows of a journal by key, read by other means."""
+    if str(path).startswith("postgresql://"):
+        import psycopg.rows
+
+        with psycopg.connect(path, row_factory=psycopg.rows.dict_row) as connection:
+            return {row["key"]: row for row in connection.execute("SELECT * FROM omni_item")}
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         return {row["key"]: dict(row) for row in connection.execute("SELECT * FROM item")}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
-from books import Book, Clock, accepted, intent, lost, refused, rows, task, writing
+from books import Book, Clock, PostgresBook, accepted, intent, lost, refused, rows, task, writing
 
 from omni_async.errors import JournalError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, State
@@ -14,10 +14,19 @@ from omni_async.journal.ledger import BODY, LOST, ROOM, WAIT
 from omni_async.models import TaskStatus
 
 
-@pytest.fixture
-def book(tmp_path):
-    """An empty journal."""
-    book = Book(tmp_path / "j")
+@pytest.fixture(scope="module")
+def database(postgres):
+    """An empty database."""
+    return postgres.database()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def book(request, tmp_path):
+    """An empty journal, of each kind: the ledger promises the same of both."""
+    if request.param == "sqlite":
+        book = Book(tmp_path / "j")
+    else:
+        book = PostgresBook(request.getfixturevalue("database")).empty()
     yield book
     book.close()
 
@@ -258,7 +267,7 @@ def test_the_table_itself_refuses_one_task_twice(book):
     """UNIQUE, whatever the code above it does."""
     book.submitted("a", "t-1")
     book.submitted("b", "t-2")
-    with pytest.raises(sqlite3.IntegrityError), writing(book.ledger):
+    with pytest.raises(Exception, match=r"(?i)unique"), writing(book.ledger):
         book.ledger.connection.execute("UPDATE item SET task_id = 't-1' WHERE key = 'b'")
 
 
@@ -588,7 +597,7 @@ def test_the_next_rows_to_be_sent(book):
     for key in "abcdef":
         at(book, "SUBMITTED" if key == "c" else "PLANNED", key)
     with writing(book.ledger):
-        book.ledger.connection.execute("UPDATE item SET run = iif(key = 'd', 1, 2)")
+        book.ledger.connection.execute("UPDATE item SET run = CASE WHEN key = 'd' THEN 1 ELSE 2 END")
     first = book.planned(2, 0, 2)
     assert [(place, row.key, row.run) for place, row in first] == [(1, "a", 2), (2, "b", 2)]
     assert [row.key for _, row in book.planned(2, 2, 9)] == ["e", "f"]
