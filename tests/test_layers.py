@@ -30,7 +30,7 @@ TABLE = {
     "batch": Place(7, ["report", "sweep"]),
     "report": Place(7),
     "sweep": Place(7),
-    "worker": Place(7, ["batch", "sweep"]),
+    "fleet": Place(7, ["batch"]),
     "client": Place(6),
     "making": Place(5, ["delivery", "following", "generate", "poller", "waiting"]),
     "generate": Place(5, ["delivery", "followed", "following", "many", "poller", "waiting"]),

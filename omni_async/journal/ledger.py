@@ -277,11 +277,18 @@ class Ledger:
         """A new attempt for a row that was paid or refused, by a person's word; the old one stays on record."""
         entry = self._must(key)
         check_way(key, entry.state, State.PLANNED)
-        self._record(key, "anew", State.PLANNED, why, entry.task_id)
+        self._afresh(entry, why, entry.round + 1)
+
+    def settled_elsewhere(self, key: str, round: int) -> None:  # noqa: A002 - the field's name
+        """A new attempt, by what a person said to the journal that this one follows."""
+        self._afresh(self._must(key), "to be sent again: settled in the journal that this one follows", round)
+
+    def _afresh(self, entry: Entry, why: str, number: int) -> None:
+        self._record(entry.key, "anew", State.PLANNED, why, entry.task_id)
         self.connection.execute(
             "UPDATE item SET state = 'PLANNED', task_id = NULL, candidate = NULL, task = NULL, finished_at = NULL,"
-            " expires_at = NULL, detail = NULL, notify = 0, again = 0, round = round + 1 WHERE key = ?",
-            (key,),
+            " expires_at = NULL, detail = NULL, notify = 0, again = 0, round = ? WHERE key = ?",
+            (number, entry.key),
         )
 
     def disown(self, key: str) -> None:

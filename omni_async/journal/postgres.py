@@ -138,7 +138,7 @@ class Session:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> "psycopg.Cursor[Any]":
         """Run one statement, written as for SQLite."""
-        cursor = self.raw.execute(translated(sql), [_plain(value) for value in parameters])
+        cursor = self.raw.execute(translated(sql), [plain(value) for value in parameters])
         if cursor.description is None and cursor.rowcount > 0:
             self.total_changes += cursor.rowcount
         return cursor
@@ -171,7 +171,7 @@ def translated(sql: str) -> Any:
     return re.sub(r"\b(item|record|note)\b", r"omni_\1", sql).replace("?", "%s")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A parameter as PostgreSQL takes it: text has neither NUL nor half of a character pair, a flag is a number."""
     if isinstance(value, str):
         return str(value).replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
@@ -306,13 +306,16 @@ class SessionOwner:
         self.session.raw.execute("SELECT pg_advisory_lock(%s, %s)", (OWNERS, _number(self.name)))
 
     def alive(self, name: str) -> bool:
+        """Whether the instance of that name lives."""
+        return name == self.name or name.startswith(FLEET) or self.held(name)
+
+    def held(self, name: str) -> bool:
         """Whether the instance of that name has a connection."""
         query = (
             "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = %s"
             " AND objid = %s AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
-        held = self.session.raw.execute(query, (OWNERS, _number(name))).fetchone()
-        return name == self.name or name.startswith(FLEET) or held is not None
+        return self.session.raw.execute(query, (OWNERS, _number(name))).fetchone() is not None
 
     def bury(self, name: str) -> None:
         """A dead instance has left nothing but its rows."""

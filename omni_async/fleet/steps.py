@@ -1,0 +1,249 @@
+"""What a worker does for one row, from where it stands to where nothing is left to be done."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from ..breaker import Breaker
+from ..errors import (
+    AuthenticationError,
+    DownloadError,
+    JournalError,
+    NotFoundError,
+    OmniError,
+    QuotaError,
+    RateLimitError,
+    ResultExpiredError,
+    SubmissionUncertainError,
+    TaskFailedError,
+    WaitTimeoutError,
+)
+from ..exchange import is_unauthorized
+from ..generate import Studio
+from ..identity import idempotency_key_of
+from ..journal import Entry, NotNow, State
+from ..journal.entries import request_of
+from ..journal.ledger import LEASE
+from ..lookup import find_lost
+from ..storage import Storage, Stored
+from .book import FleetBook
+from .tables import SENT_AGAIN
+
+logger = logging.getLogger("omni_async")
+
+SENDING = 150.0
+"""Seconds after which a create that somebody sent has ended, one way or the other: the POST's own timeout, and some."""
+GLANCE = 1.0
+"""Seconds between two looks at a row that another worker may still complete."""
+LATER, MUCH_LATER, LONGEST = 5.0, 300.0, 300.0
+"""Seconds before a row is tried again: soon; after its task has run longer than any should; and at most."""
+GONE = "its worker ended before the answer was written down"
+
+
+class Halted(Exception):  # noqa: N818 - no error
+    """A worker's rows are let go.
+
+    Args:
+        why: In a few words.
+        lost: Whether the database is away: then nothing can be written.
+    """
+
+    def __init__(self, why: str, *, lost: bool = False) -> None:
+        super().__init__(why)
+        self.lost = lost
+
+
+class Steps:
+    """The steps of one worker's rows. Each gives None when nothing is left to be done, or the seconds until the next
+    try, or the error for which the worker has to end.
+
+    Args:
+        book: Both journals.
+        studio: Pays, follows, downloads.
+        storage: Where videos go.
+        breaker: Holds creates back when too many end uncertain.
+    """
+
+    def __init__(self, book: FleetBook, studio: Studio, storage: Storage, breaker: Breaker) -> None:
+        self._book, self._studio, self._storage, self._breaker = book, studio, storage, breaker
+        self._halt: asyncio.Future[Halted]
+        self.at_hand = self.sent = 0
+
+    # --- letting go ----------------------------------------------------------------------------------------------
+
+    def go_on(self) -> None:
+        """Work, until the next halt."""
+        self._halt = asyncio.get_running_loop().create_future()
+
+    def halt(self, why: Halted) -> None:
+        """Let go of every row. What is on its way to the gateway goes on to its recorded end."""
+        if hasattr(self, "_halt") and not self._halt.done():
+            self._halt.set_result(why)
+
+    async def until_halted(
+        self, step: Coroutine[Any, Any, float | OmniError | None], *, tries: int
+    ) -> float | OmniError | None:
+        """Do a step, unless the worker lets go meanwhile: then it is for the next who takes the job."""
+        work = asyncio.ensure_future(step)
+        self.at_hand += 1
+        try:
+            await asyncio.wait({work, self._halt}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                later = work.result()
+                return min(later * 2 ** min(tries, 10), LONGEST) if isinstance(later, float) else later
+        finally:
+            self.at_hand -= 1
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+        return 0.0
+
+    # --- a video -------------------------------------------------------------------------------------------------
+
+    async def video(self, key: str) -> float | OmniError | None:
+        """From a row to the end of its task."""
+        while True:
+            entry = await self._entry(key)
+            if entry is None:
+                return None
+            if entry.state is State.PLANNED or (entry.state is State.REJECTED and entry.again == SENT_AGAIN):
+                later = await self._send(entry)
+            elif entry.state is State.SUBMITTING:
+                later = await self._sent_by_another(entry)
+            elif entry.state is State.UNCERTAIN:
+                later = await self._uncertain(entry)
+            elif entry.state is State.SUBMITTED:
+                return await self._follow(entry)
+            else:
+                return None
+            if later is not _GO_ON:
+                return later
+
+    async def _entry(self, key: str) -> Entry | None:
+        entry: Entry | None = await self._book.shared.run(lambda ledger: ledger.entry(key))
+        return entry
+
+    async def _send(self, entry: Entry) -> Any:
+        """Pay for it, at most once: the shared row is SUBMITTING before anything is sent."""
+        request = request_of(entry)
+        if request is None:
+            logger.error("row %s has no inputs: it cannot be sent", entry.key)
+            return None
+        self.sent += 1
+        try:
+            await self._studio.submit(request, planned=entry.fingerprint, breaker=self._breaker)
+        except NotNow:
+            return _GO_ON
+        except SubmissionUncertainError:
+            return _GO_ON
+        except JournalError as error:
+            return _GO_ON if error.kind == "conflict" else LATER
+        except (AuthenticationError, QuotaError) as error:
+            return error
+        except RateLimitError as error:
+            return float(error.retry_after or LATER)
+        except OmniError as error:
+            if is_unauthorized(error):
+                return error
+            now = await self._entry(entry.key)
+            if now is not None and now.state is State.PLANNED:  # it surely was not accepted
+                logger.info("row %s could not be sent: %s", entry.key, type(error).__name__)
+                return LATER
+        return _GO_ON
+
+    async def _sent_by_another(self, entry: Entry) -> Any:
+        """Somebody is at it, or was: never sent again. Wait for what comes of it, as long as it can come."""
+        ends = (entry.sent_at or 0.0) + SENDING
+        while time.time() < ends and await self._lives(entry):
+            await asyncio.sleep(GLANCE)
+            now = await self._entry(entry.key)
+            if now is None or now.state is not State.SUBMITTING:
+                return _GO_ON
+        await self._book.shared.fleet(lambda ledger: ledger.taken_over(entry.key, GONE))
+        return _GO_ON
+
+    async def _lives(self, entry: Entry) -> bool:
+        """Whether the worker that sends it has a connection: one that was frozen may still bring an answer."""
+        return await self._book.shared.alive(entry.owner or "")
+
+    async def _uncertain(self, entry: Entry) -> Any:
+        """Look it up where that can be done; else it keeps its seat for as long as its task would run."""
+        ends = (entry.sent_at or 0.0) + max(self._studio.exchange.limiter.run_time, SENDING)
+        if time.time() < ends and await self._found(entry):
+            return _GO_ON
+        while time.time() < ends:
+            await asyncio.sleep(GLANCE)
+            now = await self._entry(entry.key)
+            if now is None or now.state is not State.UNCERTAIN:
+                return _GO_ON
+        return None
+
+    async def _found(self, entry: Entry) -> bool:
+        """Whether the gateway knows a task of it."""
+        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
+        takes = self._studio.exchange.dialect.abilities.idempotency_field is not None
+        task_id = await find_lost(self._studio.exchange, candidate=entry.candidate, name=name if takes else None)
+        if task_id is None:
+            return False
+        try:
+            await self._book.shared.run(lambda ledger: ledger.found(entry.key, "found by looking it up", task_id))
+        except JournalError as error:
+            if error.kind != "conflict":
+                raise
+        return True
+
+    async def _follow(self, entry: Entry) -> float | None:
+        """To the end of its task; one that runs longer than any should gives its seat back and is looked at later."""
+        left = (entry.sent_at or time.time()) + LEASE - time.time()
+        try:
+            ended = await self._studio.wait(entry.video_task or str(entry.task_id), max(left, SENDING))
+        except TaskFailedError as error:
+            ended = error.task
+        except (WaitTimeoutError, NotFoundError) as error:
+            logger.warning("task %s of row %s: %s", entry.task_id, entry.key, type(error).__name__)
+            return MUCH_LATER
+        while True:
+            try:
+                await self._book.finished(ended)
+            except JournalError as error:
+                logger.warning("the end of task %s could not be written down: %s", entry.task_id, error.args[0])
+                await asyncio.sleep(GLANCE)
+            else:
+                return None
+
+    # --- its file ------------------------------------------------------------------------------------------------
+
+    async def download(self, key: str) -> float | None:
+        """From a finished task to its video in its place."""
+        entry = await self._entry(key)
+        task = entry.video_task if entry is not None else None
+        if entry is None or task is None or entry.state is not State.SUCCEEDED:
+            return None
+        run, size = self._book.shared.run, entry.size or 0
+
+        async def whole(video: Stored) -> None:
+            nonlocal size
+            size = video.size
+            await run(lambda ledger: ledger.arriving(key, video.size, video.sha256))
+
+        try:
+            await self._storage.store(
+                self._studio, task, entry.target or f"{key}.mp4", sha256=entry.sha256, on_whole=whole
+            )
+        except ResultExpiredError as error:
+            why = str(error.args[0])
+            await run(lambda ledger: ledger.unstored(key, State.EXPIRED, why))
+            return None
+        except DownloadError as error:
+            why = str(error.args[0])
+            logger.warning("the video of row %s could not be stored: %s", key, why)
+            await run(lambda ledger: ledger.unstored(key, State.SUCCEEDED, f"not stored: {why}"))
+            return LATER
+        await run(lambda ledger: ledger.stored(key, size))
+        return None
+
+
+_GO_ON = object()
+"""Look where the row stands now."""

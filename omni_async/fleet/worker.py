@@ -1,0 +1,293 @@
+"""A worker: takes rows from the queue, makes their videos with an ordinary client, and stores them.
+
+A job of the queue holds one of the account's seats from the moment it is taken until its task was seen finished. Its
+handler never raises what the queue would take for an end: it returns when nothing is left to be done, or asks for the
+job to be queued again.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgqueuer.core.executors import EntrypointExecutorParameters
+from pgqueuer.errors import RetryRequested
+from pgqueuer.models import Job
+from pgqueuer.qm import QueueManager
+from pgqueuer.queries import Queries
+
+from ..breaker import Breaker
+from ..client import OmniClient
+from ..dialects import Dialect
+from ..errors import JournalError, OmniError
+from ..journal import SqliteJournal
+from ..policies import Limits
+from ..settings import dialect_of
+from ..storage import Storage
+from .book import FleetBook, SharedJournal
+from .budget import Budget, FleetLimiter
+from .queue import FleetDriver, connect
+from .steps import Halted, Steps
+from .tables import download_job, video_job
+
+T = TypeVar("T")
+logger = logging.getLogger("omni_async")
+
+HEARTBEAT = 30.0
+"""Seconds without a sign of life after which another worker takes a job over."""
+LOOK = 2.0
+"""Seconds between two looks for jobs whose worker has died."""
+REFRESH = 1.0
+"""Seconds between two looks at the limits."""
+RESTORE = 30.0
+"""Seconds between two looks for rows without a job, and two signs of life in the table of workers."""
+BATCH = 50
+"""Jobs taken at a time."""
+FIRST, LONGEST = 0.5, 15.0
+"""Seconds before the database is tried again."""
+
+
+class Worker:
+    """One worker of a fleet. `await worker.run()` until `stop()` is called or the key is refused.
+
+    Args:
+        dsn: The fleet's database.
+        gateway: Whose rows.
+        storage: Where videos go.
+        state: Folder of this machine's own journal, which all its workers share.
+        heartbeat: Seconds without a sign of life after which another worker takes over.
+        concurrency: Rows this worker has in hand at most; None for as many as the account has seats.
+        downloads: Videos fetched at the same time.
+        options: Further keywords of `OmniClient`.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        gateway: str | Dialect = "jimmy",
+        storage: Storage,
+        state: Path,
+        heartbeat: float = HEARTBEAT,
+        concurrency: int | None = None,
+        downloads: int = 8,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
+        self.dialect = dialect_of(gateway)
+        self.name = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+        self._dsn, self._storage, self._heartbeat, self._concurrency = dsn, storage, heartbeat, concurrency
+        self._downloads = asyncio.Semaphore(downloads)
+        name = self.dialect.name
+        self.local = SqliteJournal(state / f"fleet-{name}.sqlite3", gateway=name, notify=True, follow_others=False)
+        self.shared = SharedJournal(dsn, gateway=name, name=self.name)
+        self.book = FleetBook(self.local, self.shared)
+        self.budget = Budget(name, self._ask)
+        limits = limits or Limits()
+        self.client = OmniClient(
+            self.dialect, journal=self.book, limits=limits, limiter=FleetLimiter(self.budget, limits), **options
+        )
+        self.steps = Steps(self.book, self.client.studio, storage, Breaker())
+        self._connection: Any = None
+        self._asking = asyncio.Lock()
+        self._queue: QueueManager | None = None
+        self._stopping = False
+        self._stopped = asyncio.Event()
+        self.failure: OmniError | None = None
+
+    # --- running and stopping ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until `stop()`; a database that goes away is waited for.
+
+        Raises:
+            OmniError: The key is refused, videos cannot be stored there, or the tables are not set up.
+        """
+        await self._storage.check()
+        pause = FIRST
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close)
+            await self.client.__aenter__()
+            await self.local.open()
+            while not self._stopping:
+                began = time.monotonic()
+                try:
+                    await self._serve()
+                except Exception as error:
+                    if _is_ours(error):
+                        raise
+                    logger.warning("the fleet's database went away (%s): trying again", _name(error))
+                pause = FIRST if time.monotonic() - began > LONGEST else min(pause * 2, LONGEST)
+                if not self._stopping:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopped.wait(), pause)
+        if self.failure is not None:
+            raise self.failure
+
+    async def stop(self, failure: OmniError | None = None) -> None:
+        """Take no more, let creates in flight come to their recorded end, and give back what is only waited for."""
+        if self._stopping:
+            return
+        self._stopping, self.failure = True, failure
+        self._stopped.set()
+        if self._queue is not None:
+            self._queue.shutdown.set()
+        await self.client.studio.drain()
+        self.steps.halt(Halted("the worker ends"))
+
+    async def _close(self) -> None:
+        await self.budget.aclose()
+        await self.client.aclose()
+        with suppress(Exception):
+            await self.book.heal()
+            await self._sign("gone")
+        await self.shared.aclose()
+        await self.local.aclose()
+
+    # --- one connection's time ---------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Work as long as the database is there."""
+        lost = asyncio.Event()
+        self.steps.go_on()
+        async with AsyncExitStack() as stack:
+            asking, listening, own = [await stack.enter_async_context(await connect(self._dsn)) for _ in range(3)]
+            self._connection = own
+            await self._prepare()
+            queue = self._manager(Queries(FleetDriver(asking, listening, lost.set)))
+            self._queue = queue
+            running = asyncio.ensure_future(self._run_queue(queue))
+            beside = [
+                asyncio.ensure_future(work) for work in (self._keep_limits(queue), self._keep_rows(), lost.wait())
+            ]
+            try:
+                await asyncio.wait({running, *beside}, return_when=asyncio.FIRST_COMPLETED)
+                if not running.done():
+                    self.steps.halt(Halted("the database went away", lost=True))
+                    queue.shutdown.set()
+                failed = [task for task in beside[:2] if task.done() and not task.cancelled() and task.exception()]
+                await running
+                for task in failed:
+                    task.result()
+            finally:
+                self._queue, self._connection = None, None
+                for task in (running, *beside):
+                    task.cancel()
+                await asyncio.wait({running, *beside})
+
+    async def _prepare(self) -> None:
+        """What this machine knows goes into the tables first; then every row has its job."""
+        try:
+            await self.budget.refresh()
+        except Exception as error:
+            if getattr(error, "sqlstate", None) == "42P01" or isinstance(error, IndexError):
+                raise JournalError(
+                    f"the fleet is not set up for {self.dialect.name}: omni-async fleet init --dsn …", kind="setup"
+                ) from None
+            raise
+        healed = await self.book.heal()
+        if healed:
+            logger.warning("%d rows of the fleet were completed from this machine's journal", healed)
+        await self.shared.fleet(lambda ledger: ledger.restore())
+        await self._sign("working")
+
+    def _manager(self, queries: Queries) -> QueueManager:
+        queue = QueueManager(queries)
+        allowed = self.budget.allowed
+        name = self.dialect.name
+        queue.entrypoint(video_job(name), concurrency_limit=allowed.running if allowed else 0)(
+            self._handler(self.steps.video)
+        )
+        queue.entrypoint(download_job(name))(self._handler(self._download))
+        return queue
+
+    async def _run_queue(self, queue: QueueManager) -> None:
+        await queue.run(
+            dequeue_timeout=timedelta(seconds=LOOK),
+            batch_size=BATCH,
+            max_concurrent_tasks=max(self._concurrency, 2 * BATCH) if self._concurrency else None,
+            heartbeat_timeout=timedelta(seconds=self._heartbeat),
+        )
+
+    async def _download(self, key: str) -> None:
+        async with self._downloads:
+            await self.steps.download(key)
+
+    def _handler(self, step: Callable[[str], Coroutine[Any, Any, None]]) -> Callable[[Job], Awaitable[None]]:
+        async def handle(job: Job) -> None:
+            key = (job.payload or b"").decode()
+            try:
+                again = await self.steps.until_halted(step(key), tries=job.attempts)
+            except RetryRequested:
+                raise
+            except Exception as error:  # nothing may end a job but its own end
+                logger.exception("row %s: an unexpected error; it is tried again", key)
+                raise RetryRequested(timedelta(seconds=LONGEST), type(error).__name__) from None
+            if isinstance(again, OmniError):
+                await self.stop(again)
+                raise RetryRequested(timedelta(), "the key is refused")
+            if again is not None:
+                raise RetryRequested(timedelta(seconds=again), "later")
+
+        return handle
+
+    # --- beside --------------------------------------------------------------------------------------------------
+
+    async def _keep_limits(self, queue: QueueManager) -> None:
+        """The limits of the row hold from the next second on."""
+        seats: EntrypointExecutorParameters = queue.entrypoint_registry[_entry(video_job(self.dialect.name))].parameters
+        while True:
+            await asyncio.sleep(REFRESH)
+            seats.concurrency_limit = (await self.budget.refresh()).running
+
+    async def _keep_rows(self) -> None:
+        """Rows without a job get one; what the tables missed is told them; and this worker is seen to live."""
+        while True:
+            await asyncio.sleep(RESTORE if not self.book.behind else REFRESH)
+            if self.book.behind:
+                await self.book.heal(list(self.book.behind))
+            await self.shared.fleet(lambda ledger: ledger.restore())
+            await self._sign("working")
+
+    async def _sign(self, state: str) -> None:
+        await self._ask(
+            "INSERT INTO omni_worker (name, gateway, host, state, following, sent, uncertain)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET state = excluded.state,"
+            " following = excluded.following, sent = excluded.sent, uncertain = excluded.uncertain,"
+            " seen_at = clock_timestamp() RETURNING 1",
+            self.name,
+            self.dialect.name,
+            socket.gethostname(),
+            state,
+            self.steps.at_hand,
+            self.steps.sent,
+            self.client.studio.submitter.uncertain,
+        )
+
+    async def _ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement on this worker's own connection."""
+        connection = self._connection
+        if connection is None:
+            raise JournalError("the fleet's database is away", kind="failed")
+        async with self._asking:
+            cursor = await connection.execute(statement, values)
+            return list(await cursor.fetchall())
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it is something that waiting does not help."""
+    return isinstance(error, OmniError) and getattr(error, "kind", "") not in ("failed", "locked", "full")
+
+
+def _name(error: BaseException) -> str:
+    return str(error.args[0]) if isinstance(error, OmniError) else type(error).__name__
+
+
+def _entry(name: str) -> Any:
+    return name
