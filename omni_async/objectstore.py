@@ -19,7 +19,7 @@ import attrs
 
 from .disk import NO_SPACE
 from .errors import Fault
-from .models import invalid, without_query
+from .models import without_query
 from .uploads import media_type
 
 PART = 8 * 1024**2
@@ -28,7 +28,8 @@ HASH = "sha256"
 """Under which name an object's metadata holds its SHA-256, in hex."""
 
 _S3 = frozenset({"s3", "s3a"})
-_S3_CONFIG = {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 3}}
+# s3fs itself tries five times more.
+_S3_CONFIG = {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "total_max_attempts": 2}}
 _CODE = re.compile(r"[A-Za-z0-9._]{1,60}", re.ASCII)
 _WORDS = {
     "NoCredentialsError": "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
@@ -64,33 +65,28 @@ class FileSystem(Protocol):
         """Remove one file."""
 
 
-def file_system(url: str, options: Mapping[str, Any] | None = None) -> tuple[FileSystem, str]:
-    """What speaks to a URL's storage, and the URL's place there. Nothing is asked of it yet.
+def file_system(url: str, options: Mapping[str, Any]) -> tuple[FileSystem, str] | Fault:
+    """What speaks to a URL's storage, and the URL's place there; a Fault if there is none. Nothing is asked of it yet.
+
+    A value, not an error: the frames of that would hold the options, and those can hold a secret.
 
     Args:
         url: As in `s3://bucket/prefix`.
         options: For fsspec's file system: `endpoint_url`, `key`, `secret`, `profile`, …; the environment serves else.
-
-    Raises:
-        InvalidRequestError: The URL cannot be used, or fsspec or what it needs is not installed.
     """
     shown = without_query(url)
     if problem := _problem(url):
-        raise invalid([Fault("out", f"{shown!r} {problem}")])
-    given = dict(options or {})
-    if urlsplit(url).scheme in _S3:
-        given.setdefault("config_kwargs", _S3_CONFIG)
+        return Fault("out", f"{shown!r} {problem}")
+    defaults = {"config_kwargs": _S3_CONFIG} if urlsplit(url).scheme in _S3 else {}
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped] # it has none
 
-        opened, place = url_to_fs(url, **given)
+        opened, place = url_to_fs(url, **{**defaults, **options})
     except ImportError:
-        fault = Fault("out", f"{shown!r} needs fsspec and a package for its scheme: pip install 'omni-async[s3]'")
+        return Fault("out", f"{shown!r} needs fsspec and a package for its scheme: pip install 'omni-async[s3]'")
     except Exception as error:  # its own class for each file system; its words can quote the options
-        fault = Fault("out", f"{shown!r} cannot be used ({type(error).__name__})")
-    else:
-        return opened, str(place).rstrip("/")
-    raise invalid([fault])
+        return Fault("out", f"{shown!r} cannot be used ({type(error).__name__})")
+    return opened, str(place).rstrip("/")
 
 
 def _problem(url: str) -> str | None:
@@ -215,7 +211,7 @@ class _Multipart:
 
 @attrs.define(eq=False)
 class _Renamed:
-    """Where names can be changed: written beside its place, and moved there."""
+    """Where names can be changed: written beside its place, and moved there if nothing came up meanwhile."""
 
     system: FileSystem = attrs.field(repr=False)
     path: str

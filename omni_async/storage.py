@@ -87,6 +87,8 @@ class Storage(Protocol):
 def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[str, Any] | None = None) -> Storage:
     """Where `out` says that videos are kept. Asks nothing of it yet; see `Storage.check`.
 
+    For a URL it imports what speaks to it, which takes a moment: call it once, at the start.
+
     Args:
         out: A folder, or the URL of one in anything that fsspec speaks to: `s3://bucket/prefix`. Credentials, region
             and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …).
@@ -102,8 +104,12 @@ def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[s
         return FolderStorage(Path(text), scratch)
     if urlsplit(text).scheme == "file":
         return FolderStorage(_local(text), scratch)
-    system, place = file_system(text, options)
-    return ObjectStorage(text.rstrip("/"), system, place, scratch)
+    opened = file_system(text, options or {})
+    del options  # a traceback shown with locals must not show a secret
+    if isinstance(opened, Fault):
+        raise invalid([opened])
+    system, place = opened
+    return ObjectStorage(text if text.endswith("://") else text.rstrip("/"), system, place, scratch)
 
 
 def _local(url: str) -> Path:
@@ -172,12 +178,13 @@ class FolderStorage:
         """What is there, if it is this task's video."""
         there = await on_disk(target, _is_file, target)
         if there and sha256 is None:
-            scratch = await fetched(studio, task, self.scratch)
-            sha256 = (await _measured(scratch, "")).sha256
-            await on_disk(scratch, _removed, scratch)
+            part = part_of(task, self.scratch)
+            await fetched(studio, task, part)
+            sha256 = (await _measured(part, "")).sha256
+            await on_disk(part, _removed, part)
         stored = await _measured(target, str(target)) if there else None
         if stored is None or stored.sha256 != sha256:
-            raise _taken(str(target), task)
+            raise _taken(str(target)).about(task_id=task.task_id, custom_id=task.custom_id)
         await on_disk(target, PartFile(target, overwrite=False).discard)  # left by a crash after it got its name
         return stored
 
@@ -224,34 +231,40 @@ class ObjectStorage:
         self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnWhole | None = None
     ) -> Stored:
         """See `Storage.store`."""
-        name = kept_name(name)
+        name, part = kept_name(name), part_of(task, self.scratch)
         try:
             there = await self._found(name)
             if there is not None and sha256 is not None:
-                return await self._same(name, there, sha256, task)
-            part = await fetched(studio, task, self.scratch)
-            stored = await _measured(part, f"{self.url}/{name}")
-            if on_whole is not None:
-                await on_whole(stored)
-            if there is None:
-                await self._put(part, name, stored, task)
+                stored = await self._same(name, there, sha256)
             else:
-                await self._same(name, there, stored.sha256, task)
+                await fetched(studio, task, part)
+                stored = await self._kept(part, name, there, on_whole)
         except OmniError as error:
-            raise error.about(task_id=task.task_id, gateway=task.gateway or None, custom_id=task.custom_id)  # noqa: B904 - the same one
+            if isinstance(error, TargetExistsError):
+                await on_disk(part, _removed, part)
+            error.about(task_id=task.task_id, gateway=task.gateway or None, custom_id=task.custom_id)
+            raise
         await on_disk(part, _removed, part)
         return stored
 
-    async def _put(self, part: Path, name: str, stored: Stored, task: VideoTask) -> None:
-        """Make the object, and look whether it is there: an answer that was lost does not matter then."""
+    async def _kept(self, part: Path, name: str, there: Found | None, on_whole: OnWhole | None) -> Stored:
+        """A whole file as an object, which it may be already."""
+        stored = await _measured(part, f"{self.url}/{name}")
+        if on_whole is not None:
+            await on_whole(stored)
+        if there is not None:
+            return await self._same(name, there, stored.sha256)
         refused = await self._uploaded(part, name, stored)
-        there = await self._found(name)
+        try:
+            there = await self._found(name)
+        except DownloadError as unseen:
+            refused = refused or unseen
         if there is None:
             raise refused or IntegrityError(f"{stored.place} was written and is not there: store it again")
-        if there.size != stored.size or there.sha256 not in (None, stored.sha256):
-            raise _taken(stored.place, task)
-        if refused is not None and there.sha256 is None:
-            await self._same(name, there, stored.sha256, task)
+        if there.size != stored.size:
+            raise _taken(stored.place)
+        # An answer that was lost does not matter if this is what was sent.
+        return stored if refused is None and there.sha256 is None else await self._same(name, there, stored.sha256)
 
     async def _uploaded(self, part: Path, name: str, stored: Stored) -> DownloadError | None:
         """Send a file, part by part; what stood in the way, as a value."""
@@ -287,11 +300,11 @@ class ObjectStorage:
         except DownloadError as error:
             logger.warning("an upload that was cut short may be left in parts: %s", error)
 
-    async def _same(self, name: str, there: Found, sha256: str, task: VideoTask) -> Stored:
+    async def _same(self, name: str, there: Found, sha256: str) -> Stored:
         """What is there, if it is the video of this hash. Read only where no metadata tells."""
         stored = Stored(f"{self.url}/{name}", there.size, sha256)
         if (there.sha256 or await self._read_hash(name)) != sha256:
-            raise _taken(stored.place, task)
+            raise _taken(stored.place)
         return stored
 
     async def _read_hash(self, name: str) -> str:
@@ -322,17 +335,19 @@ class ObjectStorage:
         raise refused
 
 
-async def fetched(studio: Studio, task: VideoTask, scratch: Path) -> Path:
-    """A task's whole video in a folder for passing use; one that an earlier attempt left there serves.
+def part_of(task: VideoTask, scratch: Path) -> Path:
+    """Where a task's video is whole first."""
+    return scratch / f"{hashlib.sha256(f'{task.gateway} {task.task_id}'.encode()).hexdigest()[:32]}.mp4"
+
+
+async def fetched(studio: Studio, task: VideoTask, part: Path) -> None:
+    """Have a task's whole video at `part`; one that an earlier attempt left there serves.
 
     Raises:
         DownloadError: See `Delivery.download`.
     """
-    key = hashlib.sha256(f"{task.gateway}\n{task.task_id}".encode()).hexdigest()
-    part = scratch / f"{key[:32]}.mp4"
-    if await on_disk(part, _is_file, part):
-        return part
-    return await studio.download(task, part, overwrite=False)
+    if not await on_disk(part, _is_file, part):
+        await studio.download(task, part, overwrite=False)
 
 
 async def _measured(path: Path, place: str) -> Stored:
@@ -372,5 +387,5 @@ def _removed(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _taken(place: str, task: VideoTask) -> TargetExistsError:
-    return TargetExistsError(f"{place} exists already and is another video", task_id=task.task_id)
+def _taken(place: str) -> TargetExistsError:
+    return TargetExistsError(f"{place} exists already and is another video")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import http.client
 import logging
@@ -14,17 +15,19 @@ import time
 import traceback
 import tracemalloc
 import urllib.parse
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from pairs import pair
 from warp import WarpLoop
 
+from omni_async.batch.storing import full
 from omni_async.errors import DownloadError, InvalidRequestError, TargetExistsError
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.objectstore import PART, reason
 from omni_async.partfile import refuse_existing
-from omni_async.storage import Stored, kept_name, storage_of
+from omni_async.storage import ObjectStorage, Stored, kept_name, part_of, storage_of
 
 KEY, SECRET = "CANARYKEYID", "CANARY/secret+key"
 TASK = VideoTask(task_id="task/1", status=TaskStatus.SUCCEEDED, gateway="jimmy", custom_id="row-1")
@@ -32,6 +35,7 @@ VIDEO = b"\0\0\0\x10ftypisom" + bytes(4)
 WHO = f"AWS4-HMAC-SHA256 Credential={KEY}/20260801/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 DIGEST = hashlib.sha256(VIDEO).hexdigest()
 NAME = "EP01/雪の SC03.mp4"
+FSSPEC = pytest.mark.skipif(find_spec("fsspec") is None, reason="object storage needs the extra [s3]")
 
 
 @pytest.fixture
@@ -94,15 +98,14 @@ def test_both_forms_of_a_letter_are_one_name():
         "./a.mp4",
     ],
 )
-async def test_no_other_name_is_taken(name, tmp_path):
+async def test_no_other_name_is_taken(name, storage):
     """Nothing leaves the place, and nothing is asked for."""
-    for out in (tmp_path / "out", "memory://names"):
-        storage, shop = storage_of(out, scratch=tmp_path / "scratch"), Shop()
-        with pytest.raises(InvalidRequestError, match="no name for a video"):
-            await storage.store(shop, TASK, name)
-        with pytest.raises(InvalidRequestError):
-            await storage.size(name)
-        assert not shop.fetched
+    shop = Shop()
+    with pytest.raises(InvalidRequestError, match="no name for a video"):
+        await storage.store(shop, TASK, name)
+    with pytest.raises(InvalidRequestError):
+        await storage.size(name)
+    assert not shop.fetched
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ async def test_no_other_name_is_taken(name, tmp_path):
         ("simplecache::s3://bucket/x", "no plain place"),
         ("s3:///x", "names no bucket"),
         ("s3://bucket/a/../b", "has . or .. in it"),
-        ("nothing-like-it://x", "cannot be used"),
+        pytest.param("nothing-like-it://x", "cannot be used", marks=FSSPEC),
         ("file://elsewhere/x", "no folder of this machine"),
     ],
 )
@@ -174,16 +177,18 @@ async def test_the_same_video_counts_as_stored(storage, tmp_path):
 
 
 @pytest.mark.parametrize("known", [None, DIGEST])
-async def test_another_video_is_not_replaced(storage, known):
+async def test_another_video_is_not_replaced(storage, known, tmp_path):
     """Of the same size or another."""
     other = VIDEO[:-1] + b"x"
     await storage.store(Shop(other), VideoTask(task_id="other"), NAME)
     with pytest.raises(TargetExistsError, match="another video"):
         await storage.store(Shop(), TASK, NAME, sha256=known)
+    assert files(tmp_path / "scratch") == []
     kept = await storage.store(Shop(other), VideoTask(task_id="other"), NAME)
     assert kept.sha256 == hashlib.sha256(other).hexdigest()
 
 
+@FSSPEC
 async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid(tmp_path):
     """And so is a scratch folder."""
     (tmp_path / "file").write_text("x")
@@ -193,6 +198,46 @@ async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid(t
     ):
         with pytest.raises(InvalidRequestError, match="cannot be written"):
             await storage.check()
+
+
+class Full:
+    """A file system without space."""
+
+    protocol = "full"
+
+    def info(self, path):
+        raise FileNotFoundError(path)
+
+    def open(self, path, mode, **options):
+        raise OSError(errno.ENOSPC, SECRET)
+
+    def makedirs(self, path, exist_ok):
+        """No space is needed for that."""
+
+    def invalidate_cache(self, path):
+        """Nothing is kept."""
+
+
+async def test_a_full_store_is_told_as_a_full_disk_is(tmp_path):
+    """So that a batch waits for space; the video waits, too."""
+    storage = ObjectStorage("full://x", Full(), "x", tmp_path)
+    with pytest.raises(DownloadError, match="no space is left there") as caught:
+        await storage.store(Shop(), TASK, NAME)
+    assert full(caught.value)
+    assert files(tmp_path) == [part_of(TASK, tmp_path).name]
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@FSSPEC
+def test_options_show_in_no_traceback(tmp_path):
+    """Those of a place that cannot be used."""
+
+    def opening(options):
+        return storage_of("nothing-like-it://x", scratch=tmp_path, options=options.pop())
+
+    with pytest.raises(InvalidRequestError) as caught:
+        opening([{"secret": SECRET}])
+    assert leaks(caught.value) == []
 
 
 def test_every_reason_is_in_our_words():
@@ -369,6 +414,15 @@ async def test_from_the_gateway_to_s3(bucket, tmp_path):
     assert (files(tmp_path / "scratch"), bucket.unfinished) == ([], [])
 
 
+@pytest.mark.parametrize("name", ["50% #1 + [2] {x} @y = z & ; !.mp4", "a~b/$c'd (1).webm", "ü/中文/🎬.mov"])
+async def test_every_name_survives_the_way(name, bucket, tmp_path):
+    """Signs that mean something in URLs, too."""
+    storage = on_s3(bucket, tmp_path)
+    await storage.store(Shop(), TASK, name)
+    assert bucket.object(f"videos/é/{name}")[::2] == (200, VIDEO)
+    assert await storage.size(name) == len(VIDEO)
+
+
 async def test_the_environment_says_where_and_who(bucket, tmp_path, monkeypatch):
     """Without options the usual variables count."""
     for name, value in {
@@ -433,6 +487,25 @@ async def test_a_lost_answer_to_the_last_request_does_not_matter(bucket, tmp_pat
     assert (stored.sha256, bucket.unfinished) == (DIGEST, [])
 
 
+async def test_a_storage_that_goes_away_after_the_upload_is_asked_again_later(bucket, tmp_path):
+    """Whether it arrived is not known, so it is not called stored; the next attempt finds it."""
+    shop = Shop()
+    storage = on_s3(bucket, tmp_path)
+
+    async def whole(_):
+        storage.system.info = gone
+
+    def gone(path):
+        raise TimeoutError(SECRET)
+
+    with pytest.raises(DownloadError, match=r"looked up \(it does not answer in time: TimeoutError") as caught:
+        await storage.store(shop, TASK, NAME, on_whole=whole)
+    assert leaks(caught.value) == []
+    del storage.system.info
+    assert (await storage.store(shop, TASK, NAME)).sha256 == DIGEST
+    assert (shop.fetched, files(tmp_path)) == (1, [])
+
+
 async def test_cancelled_in_the_middle_of_an_upload(bucket, tmp_path):
     """It ends as cancelled, without an object, without parts, and the video waits for the next attempt."""
     async with Proxy(bucket.server, b"partNumber=2", "hold") as proxy:
@@ -464,8 +537,9 @@ async def test_the_same_object_counts_as_stored(bucket, tmp_path):
     """Known by its metadata, or by its content where another put it there."""
     storage, shop = on_s3(bucket, tmp_path), Shop()
     first = await storage.store(shop, TASK, NAME)
+    part_of(TASK, tmp_path).write_bytes(VIDEO)  # a crash just before it was removed
     assert await storage.store(shop, TASK, NAME, sha256=DIGEST) == first
-    assert shop.fetched == 1
+    assert (shop.fetched, files(tmp_path)) == (1, [])
     bucket.object("videos/é/mine.mp4", method="PUT", body=VIDEO)
     assert (await storage.store(shop, TASK, "mine.mp4", sha256=DIGEST)).size == len(VIDEO)
     assert (await storage.store(shop, TASK, "mine.mp4")).size == len(VIDEO)
@@ -484,6 +558,7 @@ async def test_another_object_is_not_replaced(bucket, tmp_path):
         with pytest.raises(TargetExistsError, match="another video"):
             await storage.store(Shop(), TASK, name, on_whole=race if name == "b.mp4" else None)
         assert bucket.object(f"videos/é/{name}")[::2] == (200, b"mine"), name
+        assert files(tmp_path) == []
     assert bucket.unfinished == []
 
 
@@ -521,16 +596,21 @@ def leaks(*errors):
     [
         ("no bucket", "there is no such bucket or place: NoSuchBucket"),
         ("denied", "access is denied: InvalidAccessKeyId"),
+        ("nobody", "no credentials were found"),
         ("unreachable", "it cannot be reached: EndpointConnectionError"),
     ],
 )
-async def test_refusals_say_why_and_no_secret(trouble, told, bucket, tmp_path, caplog):
+async def test_refusals_say_why_and_no_secret(trouble, told, bucket, tmp_path, caplog, monkeypatch):
     """Before anything is paid, and afterwards; the log is as clean."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
     caplog.set_level(logging.DEBUG, logger="omni_async")
     with enforced(bucket.server) if trouble == "denied" else contextlib.nullcontext():
         storage = {
             "no bucket": lambda: on_s3("none-such", tmp_path, server=bucket.server),
             "denied": lambda: on_s3(bucket, tmp_path),
+            "nobody": lambda: on_s3(bucket, tmp_path, key=None, secret=None),
             "unreachable": lambda: on_s3(bucket, tmp_path, server="http://127.0.0.1:9"),
         }[trouble]()
         checked, stored = await refusals(storage)
