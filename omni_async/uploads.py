@@ -41,6 +41,11 @@ _TYPES = {
 }
 
 
+def media_type(path: Path | str) -> str:
+    """What a file is, by its ending."""
+    return _TYPES.get(_ending(Path(path)), "application/octet-stream")
+
+
 def is_local(reference: str) -> bool:
     """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
     long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
@@ -135,7 +140,7 @@ class _FilePayload(Payload):
     _autoclose = True  # holds nothing between two sends
 
     def __init__(self, path: Path, size: int, on_progress: Progress | None) -> None:
-        super().__init__(path, content_type=_TYPES.get(_ending(path), "application/octet-stream"))
+        super().__init__(path, content_type=media_type(path))
         self._size: int = size
         self._on_progress = on_progress
 

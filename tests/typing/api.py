@@ -69,6 +69,7 @@ from omni_async import (
 from omni_async.emulator import Scenario, ThreadedEmulator
 from omni_async.events import fan_out
 from omni_async.otel import Telemetry
+from omni_async.storage import storage_of
 
 assert_type(omni_async.__version__, str)
 
@@ -369,3 +370,12 @@ async def ends(job: Awaitable[VideoTask]) -> str | None:
         assert_type(error.may_have_charged, bool)
         assert_type(error.custom_id, str | None)
     return None
+
+
+async def keeps(client: OmniClient, task: VideoTask) -> int | None:
+    """Videos in object storage."""
+    storage = storage_of("s3://bucket/videos", scratch=Path("scratch"), options={"profile": "videos"})
+    await storage.check()
+    stored = await storage.store(client.studio, task, "EP01/SC03.mp4")
+    assert_type(stored.sha256, str)
+    return await storage.size("EP01/SC03.mp4")
