@@ -130,8 +130,9 @@ def standing(ledger: FleetLedger) -> Standing:
     fetch, gateway = ledger.connection.execute, ledger.gateway
     limits = fetch(
         "SELECT running, submits_per_second, polls_per_second,"
-        " greatest(extract(epoch FROM not_before - now()), 0)::float8,"
-        " greatest(extract(epoch FROM polls_not_before - now()), 0)::float8, now() FROM omni_limit WHERE gateway = ?",
+        " extract(epoch FROM greatest(not_before, now()) - now())::float8,"
+        " extract(epoch FROM greatest(polls_not_before, now()) - now())::float8, now()"
+        " FROM omni_limit WHERE gateway = ?",
         (gateway,),
     ).fetchone()
     if limits is None:

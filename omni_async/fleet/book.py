@@ -5,8 +5,9 @@ not take is told it again as soon as it is back.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -19,6 +20,7 @@ from ..journal.states import UNPAID
 from ..models import VideoTask
 from .tables import LOCAL, FleetLedger
 
+T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 TOGETHER = 200
@@ -46,9 +48,9 @@ class SharedJournal(PostgresJournal):
         """Whether the worker whose rows carry this name has a connection."""
         return await self.run(lambda _: isinstance(self._owner, SessionOwner) and self._owner.held(name))
 
-    async def fleet(self, work: Any) -> Any:
+    async def fleet(self, work: Callable[[FleetLedger], T]) -> T:
         """As `run`, with the fleet's ledger."""
-        return await self.run(work)
+        return await self.run(cast("Callable[[Ledger], T]", work))
 
 
 class FleetBook:
@@ -135,12 +137,15 @@ class FleetBook:
         changed = 0
         for start in range(0, len(keys), TOGETHER):
             some = keys[start : start + TOGETHER]
-            rows = await self.local.run(lambda ledger, some=some: [ledger.entry(key) for key in some])
-            known = [row for row in rows if row is not None]
-            changed += await self.shared.fleet(lambda ledger, known=known: _merged(ledger, known))
-            await self.local.run(lambda ledger, known=known: _told(ledger, known))
+            known = await self.local.run(partial(_rows, keys=some))
+            changed += await self.shared.fleet(partial(_merged, known=known))
+            await self.local.run(partial(_told, known=known))
             self.behind.difference_update(some)
         return changed
+
+
+def _rows(ledger: Ledger, *, keys: Sequence[str]) -> list[Entry]:
+    return [entry for entry in map(ledger.entry, keys) if entry is not None]
 
 
 def _intended(ledger: FleetLedger, intent: Intent, owner: str) -> tuple[VideoTask | None, Entry | None]:
@@ -178,11 +183,11 @@ def _untold(ledger: Ledger) -> list[str]:
     return [key for (key,) in ledger.connection.execute("SELECT key FROM item WHERE notify = 1 ORDER BY rowid")]
 
 
-def _merged(ledger: FleetLedger, known: Sequence[Entry]) -> int:
+def _merged(ledger: FleetLedger, *, known: Sequence[Entry]) -> int:
     return sum(ledger.entry(row.key) != ledger.merge(row) for row in known)
 
 
-def _told(ledger: Ledger, known: Sequence[Entry]) -> None:
+def _told(ledger: Ledger, *, known: Sequence[Entry]) -> None:
     for row in known:
         if row.finished_at is not None or row.state in (State.REJECTED, State.PLANNED):
             ledger.told(row.key)

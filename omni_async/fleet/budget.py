@@ -13,9 +13,9 @@ import attrs
 
 from ..controllers import Controller
 from ..lifetime import loop_time
-from ..limiter import Kind, Limiter, Ticket
+from ..limiter import Limiter
 from ..policies import Limits
-from ..tickets import Decision
+from ..tickets import Decision, Kind, Ticket
 
 logger = logging.getLogger("omni_async")
 
@@ -78,8 +78,8 @@ class Budget:
         """Read the row, and how long it pauses what."""
         rows = await self.fetch(
             "SELECT running, submits_per_second, polls_per_second,"
-            " greatest(extract(epoch FROM not_before - clock_timestamp()), 0)::float8,"
-            " greatest(extract(epoch FROM polls_not_before - clock_timestamp()), 0)::float8"
+            " extract(epoch FROM greatest(not_before, now()) - now())::float8,"
+            " extract(epoch FROM greatest(polls_not_before, now()) - now())::float8"
             " FROM omni_limit WHERE gateway = %s",
             self.gateway,
         )

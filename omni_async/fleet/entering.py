@@ -120,13 +120,13 @@ async def enqueue(shared: SharedJournal, rows: Rows, *, dry: bool = False) -> En
     """
     told, faults, base = Enqueued(bad=rows.bad), list[Fault](), await shared.fleet(last_place)
     for some in rows.chunks():
-        counted, clashes = await shared.fleet(lambda ledger, some=some: looked_at(ledger, some))
+        counted, clashes = await shared.fleet(partial(looked_at, some=some))
         told, faults = told + counted, faults + clashes
     if faults:
         raise invalid(faults[:SHOWN])
     if not dry:
         for some in rows.chunks():
-            await shared.fleet(lambda ledger, some=some: entered(ledger, some, base=base, whole=rows.whole))
+            await shared.fleet(partial(entered, some=some, base=base, whole=rows.whole))
         await shared.fleet(lambda ledger: add_columns(ledger, rows.columns))
     return told
 

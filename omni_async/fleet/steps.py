@@ -1,6 +1,7 @@
 """What a worker does for one row, from where it stands to where nothing is left to be done."""
 
 import asyncio
+import enum
 import logging
 import time
 from collections.abc import Coroutine
@@ -40,6 +41,16 @@ GLANCE = 1.0
 LATER, MUCH_LATER, LONGEST = 5.0, 300.0, 300.0
 """Seconds before a row is tried again: soon; after its task has run longer than any should; and at most."""
 GONE = "its worker ended before the answer was written down"
+
+
+Later = float | OmniError | None
+"""When a row is to be looked at again, in seconds; the error for which its worker has to end; or never."""
+
+
+class _GoOn(enum.Enum):
+    """Look at once where the row stands now."""
+
+    GO_ON = enum.auto()
 
 
 class Halted(Exception):  # noqa: N818 - no error
@@ -82,14 +93,13 @@ class Steps:
         if hasattr(self, "_halt") and not self._halt.done():
             self._halt.set_result(why)
 
-    async def until_halted(
-        self, step: Coroutine[Any, Any, float | OmniError | None], *, tries: int
-    ) -> float | OmniError | None:
+    async def until_halted(self, step: Coroutine[Any, Any, Later], *, tries: int) -> Later:
         """Do a step, unless the worker lets go meanwhile: then it is for the next who takes the job."""
         work = asyncio.ensure_future(step)
+        both: set[asyncio.Future[Any]] = {work, self._halt}
         self.at_hand += 1
         try:
-            await asyncio.wait({work, self._halt}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 later = work.result()
                 return min(later * 2 ** min(tries, 10), LONGEST) if isinstance(later, float) else later
@@ -102,30 +112,30 @@ class Steps:
 
     # --- a video -------------------------------------------------------------------------------------------------
 
-    async def video(self, key: str) -> float | OmniError | None:
+    async def video(self, key: str) -> Later:
         """From a row to the end of its task."""
-        while True:
-            entry = await self._entry(key)
-            if entry is None:
-                return None
-            if entry.state is State.PLANNED or (entry.state is State.REJECTED and entry.again == SENT_AGAIN):
-                later = await self._send(entry)
-            elif entry.state is State.SUBMITTING:
-                later = await self._sent_by_another(entry)
-            elif entry.state is State.UNCERTAIN:
-                later = await self._uncertain(entry)
-            elif entry.state is State.SUBMITTED:
-                return await self._follow(entry)
-            else:
-                return None
-            if later is not _GO_ON:
-                return later
+        later: Later | _GoOn = _GoOn.GO_ON
+        while later is _GoOn.GO_ON:
+            later = await self._step(await self._entry(key))
+        return later
+
+    async def _step(self, entry: Entry | None) -> "Later | _GoOn":
+        """One step of a row, by where it stands."""
+        if entry is None:
+            return None
+        if entry.state is State.PLANNED or (entry.state is State.REJECTED and entry.again == SENT_AGAIN):
+            return await self._send(entry)
+        if entry.state is State.SUBMITTING:
+            return await self._sent_by_another(entry)
+        if entry.state is State.UNCERTAIN:
+            return await self._uncertain(entry)
+        return await self._follow(entry) if entry.state is State.SUBMITTED else None
 
     async def _entry(self, key: str) -> Entry | None:
         entry: Entry | None = await self._book.shared.run(lambda ledger: ledger.entry(key))
         return entry
 
-    async def _send(self, entry: Entry) -> Any:
+    async def _send(self, entry: Entry) -> "Later | _GoOn":
         """Pay for it, at most once: the shared row is SUBMITTING before anything is sent."""
         request = request_of(entry)
         if request is None:
@@ -135,11 +145,11 @@ class Steps:
         try:
             await self._studio.submit(request, planned=entry.fingerprint, breaker=self._breaker)
         except NotNow:
-            return _GO_ON
+            return _GoOn.GO_ON
         except SubmissionUncertainError:
-            return _GO_ON
+            return _GoOn.GO_ON
         except JournalError as error:
-            return _GO_ON if error.kind == "conflict" else LATER
+            return _GoOn.GO_ON if error.kind == "conflict" else LATER
         except (AuthenticationError, QuotaError) as error:
             return error
         except RateLimitError as error:
@@ -151,33 +161,33 @@ class Steps:
             if now is not None and now.state is State.PLANNED:  # it surely was not accepted
                 logger.info("row %s could not be sent: %s", entry.key, type(error).__name__)
                 return LATER
-        return _GO_ON
+        return _GoOn.GO_ON
 
-    async def _sent_by_another(self, entry: Entry) -> Any:
+    async def _sent_by_another(self, entry: Entry) -> "Later | _GoOn":
         """Somebody is at it, or was: never sent again. Wait for what comes of it, as long as it can come."""
         ends = (entry.sent_at or 0.0) + SENDING
         while time.time() < ends and await self._lives(entry):
             await asyncio.sleep(GLANCE)
             now = await self._entry(entry.key)
             if now is None or now.state is not State.SUBMITTING:
-                return _GO_ON
+                return _GoOn.GO_ON
         await self._book.shared.fleet(lambda ledger: ledger.taken_over(entry.key, GONE))
-        return _GO_ON
+        return _GoOn.GO_ON
 
     async def _lives(self, entry: Entry) -> bool:
         """Whether the worker that sends it has a connection: one that was frozen may still bring an answer."""
         return await self._book.shared.alive(entry.owner or "")
 
-    async def _uncertain(self, entry: Entry) -> Any:
+    async def _uncertain(self, entry: Entry) -> "Later | _GoOn":
         """Look it up where that can be done; else it keeps its seat for as long as its task would run."""
         ends = (entry.sent_at or 0.0) + max(self._studio.exchange.limiter.run_time, SENDING)
         if time.time() < ends and await self._found(entry):
-            return _GO_ON
+            return _GoOn.GO_ON
         while time.time() < ends:
             await asyncio.sleep(GLANCE)
             now = await self._entry(entry.key)
             if now is None or now.state is not State.UNCERTAIN:
-                return _GO_ON
+                return _GoOn.GO_ON
         return None
 
     async def _found(self, entry: Entry) -> bool:
@@ -243,7 +253,3 @@ class Steps:
             return LATER
         await run(lambda ledger: ledger.stored(key, size))
         return None
-
-
-_GO_ON = object()
-"""Look where the row stands now."""

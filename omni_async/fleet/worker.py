@@ -16,8 +16,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 from pgqueuer.core.executors import EntrypointExecutorParameters
-from pgqueuer.errors import RetryRequested
+from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.models import Job
 from pgqueuer.qm import QueueManager
 from pgqueuer.queries import Queries
@@ -33,7 +34,7 @@ from ..storage import Storage
 from .book import FleetBook, SharedJournal
 from .budget import Budget, FleetLimiter
 from .queue import FleetDriver, connect
-from .steps import Halted, Steps
+from .steps import Halted, Later, Steps
 from .tables import download_job, video_job
 
 T = TypeVar("T")
@@ -45,8 +46,8 @@ LOOK = 2.0
 """Seconds between two looks for jobs whose worker has died."""
 REFRESH = 1.0
 """Seconds between two looks at the limits."""
-RESTORE = 30.0
-"""Seconds between two looks for rows without a job, and two signs of life in the table of workers."""
+RESTORE, SIGN = 30.0, 3.0
+"""Seconds between two looks for rows without a job, and between two lines in the table of workers."""
 BATCH = 50
 """Jobs taken at a time."""
 FIRST, LONGEST = 0.5, 15.0
@@ -120,7 +121,7 @@ class Worker:
                 try:
                     await self._serve()
                 except Exception as error:
-                    if _is_ours(error):
+                    if not _is_away(error):
                         raise
                     logger.warning("the fleet's database went away (%s): trying again", _name(error))
                 pause = FIRST if time.monotonic() - began > LONGEST else min(pause * 2, LONGEST)
@@ -215,11 +216,11 @@ class Worker:
             heartbeat_timeout=timedelta(seconds=self._heartbeat),
         )
 
-    async def _download(self, key: str) -> None:
+    async def _download(self, key: str) -> Later:
         async with self._downloads:
-            await self.steps.download(key)
+            return await self.steps.download(key)
 
-    def _handler(self, step: Callable[[str], Coroutine[Any, Any, None]]) -> Callable[[Job], Awaitable[None]]:
+    def _handler(self, step: Callable[[str], Coroutine[Any, Any, Later]]) -> Callable[[Job], Awaitable[None]]:
         async def handle(job: Job) -> None:
             key = (job.payload or b"").decode()
             try:
@@ -248,11 +249,14 @@ class Worker:
 
     async def _keep_rows(self) -> None:
         """Rows without a job get one; what the tables missed is told them; and this worker is seen to live."""
+        restored = time.monotonic()
         while True:
-            await asyncio.sleep(RESTORE if not self.book.behind else REFRESH)
+            await asyncio.sleep(REFRESH if self.book.behind else SIGN)
             if self.book.behind:
                 await self.book.heal(list(self.book.behind))
-            await self.shared.fleet(lambda ledger: ledger.restore())
+            if time.monotonic() - restored > RESTORE:
+                restored = time.monotonic()
+                await self.shared.fleet(lambda ledger: ledger.restore())
             await self._sign("working")
 
     async def _sign(self, state: str) -> None:
@@ -280,9 +284,11 @@ class Worker:
             return list(await cursor.fetchall())
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether it is something that waiting does not help."""
-    return isinstance(error, OmniError) and getattr(error, "kind", "") not in ("failed", "locked", "full")
+def _is_away(error: BaseException) -> bool:
+    """Whether it is the database that went away: then waiting helps."""
+    if isinstance(error, JournalError):
+        return error.kind in ("failed", "locked", "full")
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | FailingListenerError | OSError)
 
 
 def _name(error: BaseException) -> str:
