@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from . import account, batch, demo, emulate, generate, journal, report, settling, sweep, tasks
+from . import account, batch, demo, emulate, fleet, generate, journal, report, settling, sweep, tasks
 from .exits import USAGE, code_of, lines_of
 from .output import note, out, speak_utf8
 from .screen import LIBRARY_LOG
@@ -33,6 +33,7 @@ app.command(rich_help_panel=_VIDEOS)(account.balance)
 app.command(rich_help_panel=_BOOKS)(journal.journal)
 app.command(rich_help_panel=_BOOKS)(settling.settle)
 app.command(rich_help_panel=_BOOKS)(report.report)
+app.add_typer(fleet.app, name="fleet", rich_help_panel="Many machines")
 app.command(rich_help_panel=_TRY)(demo.demo)
 app.command(rich_help_panel=_TRY)(emulate.emulator)
 

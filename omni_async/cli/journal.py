@@ -5,7 +5,8 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -74,7 +75,7 @@ def journal(
       omni-async journal shots --export rows.csv
       omni-async journal --prune 30
     """
-    wanted = _states(state or [])
+    wanted = states_of(state or [])
     if (key is not None) + (export is not None) + (prune is not None) > 1 or (state and (key or prune is not None)):
         raise UsageError("ID, --export and --prune are different things to do; --state goes with a list or --export")
     path = found(place)
@@ -83,16 +84,16 @@ def journal(
         return
     with reading(path) as ledger:
         if key is not None:
-            _show_row(path, ledger, key, json=json)
+            show_row(ledger, key, partial(settle_line, path), json=json)
         elif export is not None:
             _export(ledger.entries(wanted), export)
         elif json:
             write_all(sys.stdout, _as_list(ledger.entries(wanted)))
         else:
-            _show_rows(path, ledger, wanted)
+            show_rows(ledger, wanted, settle_line(path))
 
 
-def _states(given: list[str]) -> list[State] | None:
+def states_of(given: list[str]) -> list[State] | None:
     """The states asked for; None for all."""
     words = [word.strip().upper() for text in given for word in text.split(",") if word.strip()]
     unknown = [word for word in words if word not in State.__members__]
@@ -102,15 +103,17 @@ def _states(given: list[str]) -> list[State] | None:
     return [State(word) for word in dict.fromkeys(words)] or None
 
 
-def _show_rows(path: Path, ledger: Ledger, wanted: list[State] | None) -> None:
+def show_rows(ledger: Ledger, wanted: list[State] | None, settles: str) -> None:
+    """A line a row; `settles` is the command that settles one."""
     write_all(sys.stdout, table(ledger.entries(wanted)))
     counts = ledger.counts()
     note(" · ".join(f"{counts[state]:,} {state.lower()}" for state in State if counts.get(state)) or "no rows yet")
     if counts.get(State.UNCERTAIN):
-        note(f"uncertain rows may have been paid: look in the gateway's console, then {settle_line(path)}")
+        note(f"uncertain rows may have been paid: look in the gateway's console, then {settles}")
 
 
-def _show_row(path: Path, ledger: Ledger, key: str, *, json: bool) -> None:
+def show_row(ledger: Ledger, key: str, settles: Callable[[str], str], *, json: bool) -> None:
+    """One row with its evidence; `settles` gives the command that settles it."""
     entry = _row(ledger, key)
     records = ledger.records(entry.key)
     if json:
@@ -118,7 +121,7 @@ def _show_row(path: Path, ledger: Ledger, key: str, *, json: bool) -> None:
         return
     write_all(sys.stdout, evidence(entry, records))
     if entry.state is State.UNCERTAIN:
-        note(f"it may have been paid: look in the gateway's console, then {settle_line(path, entry.key)}")
+        note(f"it may have been paid: look in the gateway's console, then {settles(entry.key)}")
 
 
 def _row(ledger: Ledger, key: str) -> Entry:

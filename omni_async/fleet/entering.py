@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs

@@ -135,7 +135,8 @@ class FleetLedger(PostgresLedger):
             return here
         if known.task_id is not None and self._taken(known, known.task_id):
             return here
-        self._record(known.key, "healed", known.state, LOCAL, known.task_id or known.candidate)
+        if here.state is not State.SUBMITTED:  # else it is only the end of its task
+            self._record(known.key, "healed", known.state, LOCAL, known.task_id or known.candidate)
         told = {name: getattr(known, name) for name in _OUTCOME}
         self._set(known.key, told)
         return self.seen_to(self._must(known.key))

@@ -147,7 +147,6 @@ class Worker:
         await self.client.aclose()
         with suppress(Exception):
             await self.book.heal()
-            await self._sign("gone")
         await self.shared.aclose()
         await self.local.aclose()
 
@@ -177,10 +176,12 @@ class Worker:
                 for task in failed:
                     task.result()
             finally:
-                self._queue, self._connection = None, None
                 for task in (running, *beside):
                     task.cancel()
                 await asyncio.wait({running, *beside})
+                with suppress(Exception):
+                    await self._sign("gone" if self._stopping else "away")
+                self._queue, self._connection = None, None
 
     async def _prepare(self) -> None:
         """What this machine knows goes into the tables first; then every row has its job."""

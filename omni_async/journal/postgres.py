@@ -246,6 +246,8 @@ def postgres_error(error: Exception) -> JournalError:
         return JournalError("no space left for the journal's database: free some", kind="full")
     if state == "55P03":
         return JournalError(f"the journal's database is held by another process for {BUSY} s already", kind="locked")
+    if state == "42P01":
+        return JournalError("the fleet's tables are not there: omni-async fleet init", kind="setup")
     if state in ("28000", "28P01", "3D000", "42501"):
         why = {"28P01": "the password is refused", "3D000": "there is no such database"}.get(state, "access is refused")
         return JournalError(f"the journal's database cannot be used: {why}", kind="failed")

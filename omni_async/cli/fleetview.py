@@ -1,0 +1,82 @@
+"""A fleet, as lines and as plain JSON data."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from rich.console import Console
+from rich.live import Live
+
+from ..journal import State
+
+if TYPE_CHECKING:
+    from ..fleet.admin import Standing
+    from ..fleet.budget import Allowed
+    from ..fleet.bulk import Enqueued
+
+
+def document(came: Any) -> dict[str, Any]:
+    """Plain JSON data."""
+    return attrs.asdict(came, value_serializer=lambda _owner, _field, value: _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): count for name, count in value.items()}
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def told(allowed: "Allowed") -> str:
+    """The limits in a line."""
+    rates = ((allowed.submits_per_second, "creates"), (allowed.polls_per_second, "looks"))
+    words = [f"{rate:g} {what} a second" for rate, what in rates if rate is not None]
+    return " · ".join([f"{allowed.running:,} tasks at once", *words])
+
+
+def seen(came: "Enqueued", *, dry: bool) -> list[str]:
+    """What rows came to."""
+    done = {State.DONE, State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED}
+    brought = sum(count for state, count in came.states.items() if state in done)
+    counts = (
+        (came.new, "new"),
+        (brought, "of them finished"),
+        (came.states.get(State.SUBMITTED, 0), "of them running"),
+        (came.states.get(State.UNCERTAIN, 0) + came.states.get(State.SUBMITTING, 0), "of them uncertain"),
+        (came.known, "known already"),
+        (came.updated, "edited before sending: updated"),
+        (came.kept, "edited after paying: kept"),
+        (came.bad, "lines with faults left out"),
+    )
+    lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "no rows"]
+    lines += [f"  {count:,} × {kind or 'video'} to pay" for kind, count in came.kinds.items()]
+    return [*lines, "dry run: nothing was entered"] if dry else lines
+
+
+def picture(now: "Standing") -> list[str]:
+    """Where a fleet stands."""
+    counts = [f"{now.states[state]:,} {state.lower()}" for state in State if now.states.get(state)]
+    lines = [" · ".join(counts) or "no rows yet"]
+    lines.append(
+        f"seats {now.seats:,} of {now.allowed.running:,} · {now.waiting[0]:,} videos and {now.waiting[1]:,} downloads"
+        f" wait · {now.sent:,} sent and {now.finished:,} finished in the last minute"
+    )
+    lines.append(f"limits: {told(now.allowed)}")
+    for seconds, what in zip(now.paused, ("creates", "looks"), strict=True):
+        if seconds > 0:
+            lines.append(f"pause: no {what} for {seconds:.0f} s")
+    for worker in now.workers:
+        silent = f", silent for {worker.silent:.0f} s" if worker.silent > 10 and worker.state != "gone" else ""
+        uncertain = f" · {worker.uncertain:,} uncertain" if worker.uncertain else ""
+        lines.append(
+            f"{worker.name}: {worker.state}{silent} · {worker.following:,} at hand · {worker.sent:,} sent{uncertain}"
+        )
+    return [*lines, *(f"uncertain: {key}" for key in now.uncertain)]
+
+
+async def watched(look: Callable[[], Awaitable["Standing"]], every: float) -> None:
+    """Draw it again and again, until the command is interrupted."""
+    with Live(console=Console(highlight=False), refresh_per_second=4, screen=True) as live:
+        while True:
+            live.update("\n".join(picture(await look())), refresh=True)
+            await asyncio.sleep(every)
