@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from ..dialects import Dialect
-from ..errors import Fault, OmniError
+from ..errors import Fault, JournalError, OmniError
 from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
@@ -28,6 +28,8 @@ SHOWN = 1000
 """Faulty lines that an error names at most; it says how many there are beyond."""
 STEP = 5000
 """Rows between two reports of progress."""
+HANDED_OVER = "handed over to a fleet"
+"""The note of a batch's journal whose rows a fleet has, which it names: nobody else may send them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +85,7 @@ class Entering:
         return Entered(staged=staged, bad=tuple(bad))
 
     def _check_gateway(self, ledger: Ledger, *, resumed: bool) -> None:
+        check_own(ledger, self.folder.path)
         gateway = ledger.note("batch")
         if resumed and gateway is None:
             raise invalid([Fault("file", f"{self.folder.path} holds no batch yet: name a file with rows")])
@@ -155,6 +158,22 @@ class Entered:
 
     staged: Staged
     bad: tuple[BadRecord, ...]
+
+
+def check_own(ledger: Ledger, place: Path) -> None:
+    """Refuse to work on a batch whose rows a fleet has.
+
+    Raises:
+        JournalError: It has them.
+    """
+    fleet = ledger.note(HANDED_OVER)
+    if fleet is not None:
+        raise JournalError(
+            f"the rows of {place} were handed over to the fleet at {fleet.partition(' ')[2]}, whose workers send them: "
+            "omni-async fleet status shows it, and omni-async fleet results writes what came of them",
+            kind="conflict",
+            may_have_charged=False,
+        )
 
 
 def faulty(bad: Iterable[BadRecord]) -> OmniError:

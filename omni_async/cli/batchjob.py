@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from ..batch import Batch, Bounds, Plan, Summary, Wishes
+from ..batch.entering import check_own
 from ..batch.folder import Folder
 from ..dialects import GATEWAYS, dialect_named
 from ..errors import OmniError
@@ -33,13 +34,20 @@ PATIENCE = 2.0
 """Seconds to end in good order while nothing was sent: a sheet may come from a pipe that never ends."""
 
 
-def check_begun(folder: Folder, *, gateway: str, emulator: bool) -> None:
-    """Refuse a folder whose batch belongs to another gateway, before anything is made or asked for.
+def check_begun(folder: Folder, *, gateway: str, emulator: bool, own: bool = True) -> None:
+    """Refuse a folder whose batch belongs to another gateway or to a fleet, before anything is made or asked for.
+
+    Args:
+        folder: Of the batch.
+        gateway: Which is asked for.
+        emulator: Whether that is the emulator's.
+        own: Whether a fleet may not have its rows.
 
     Raises:
-        UsageError: It does.
+        UsageError: It belongs to another gateway.
+        JournalError: A fleet has its rows.
     """
-    begun, emulated = _begun(folder)
+    begun, emulated = _begun(folder, own=own)
     if begun is not None and begun != gateway:
         raise UsageError(f"the batch in {folder.path} was begun with {begun}: add --gateway {begun}, or another --out")
     if begun is not None and emulated != emulator:
@@ -47,12 +55,14 @@ def check_begun(folder: Folder, *, gateway: str, emulator: bool) -> None:
         raise UsageError(f"the batch in {folder.path} was begun {told}; name another folder with --out")
 
 
-def _begun(folder: Folder) -> tuple[str | None, bool]:
+def _begun(folder: Folder, *, own: bool) -> tuple[str | None, bool]:
     """The gateway of the batch in a folder, if there is one, and whether that was the emulator's."""
     if not folder.journal.exists():
         return None, False
     ledger = Ledger(open_journal(folder.journal, read_only=True))
     try:
+        if own:
+            check_own(ledger, folder.path)
         return ledger.note("batch"), ledger.note(EMULATED) == "1"
     finally:
         ledger.connection.close()

@@ -32,6 +32,7 @@ class Target:
         emulator: Talk to an emulator started for this command.
         scenario: JSON file that says how that behaves.
         poll: The shortest interval between looks, in seconds; None takes the gateway's advice.
+        offers: Whether the command has an option `--emulator`.
     """
 
     gateway: str = "jimmy"
@@ -39,6 +40,7 @@ class Target:
     emulator: bool = False
     scenario: Path | None = None
     poll: float | None = None
+    offers: bool = True
 
     def __attrs_post_init__(self) -> None:
         """Refuse options that exclude each other, and a missing key, before anything is drawn."""
@@ -50,8 +52,8 @@ class Target:
         variable = dialect_of(self.gateway).key_variable
         if not self.emulator and not os.environ.get(variable, "").strip():
             raise UsageError(
-                f"no API key for gateway {self.gateway}: set the environment variable {variable}, "
-                "or add --emulator to try it without a key"
+                f"no API key for gateway {self.gateway}: set the environment variable {variable}"
+                + (", or add --emulator to try it without a key" if self.offers else "")
             )
 
     def resuming(self, output: str | None) -> str | None:

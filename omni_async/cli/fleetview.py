@@ -1,19 +1,26 @@
 """A fleet, as lines and as plain JSON data."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from ..errors import OmniError
 from ..journal import State
+from .output import as_json, out, printable
 
 if TYPE_CHECKING:
     from ..fleet.admin import Standing
     from ..fleet.budget import Allowed
     from ..fleet.bulk import Enqueued
+
+EVERY, PLAIN = 1.0, 30.0
+"""Seconds between two looks of `status --watch`: on a terminal and for programs; as lines for people."""
 
 
 def document(came: Any) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def told(allowed: "Allowed") -> str:
     return " · ".join([f"{allowed.running:,} tasks at once", *words])
 
 
-def seen(came: "Enqueued", *, dry: bool) -> list[str]:
+def seen(came: "Enqueued") -> list[str]:
     """What rows came to."""
     done = {State.DONE, State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED}
     brought = sum(count for state, count in came.states.items() if state in done)
@@ -44,13 +51,14 @@ def seen(came: "Enqueued", *, dry: bool) -> list[str]:
         (came.states.get(State.SUBMITTED, 0), "of them running"),
         (came.states.get(State.UNCERTAIN, 0) + came.states.get(State.SUBMITTING, 0), "of them uncertain"),
         (came.known, "known already"),
+        (came.told, "of them with news for the fleet"),
         (came.updated, "edited before sending: updated"),
         (came.kept, "edited after paying: kept"),
-        (came.bad, "lines with faults left out"),
+        (came.retried, "tried again"),
+        (came.unsent, "not sent, and left out"),
+        (came.bad, "with faults: left out"),
     )
-    lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "no rows"]
-    lines += [f"  {count:,} × {kind or 'video'} to pay" for kind, count in came.kinds.items()]
-    return [*lines, "dry run: nothing was entered"] if dry else lines
+    return [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
 
 
 def picture(now: "Standing") -> list[str]:
@@ -74,9 +82,29 @@ def picture(now: "Standing") -> list[str]:
     return [*lines, *(f"uncertain: {key}" for key in now.uncertain)]
 
 
-async def watched(look: Callable[[], Awaitable["Standing"]], every: float) -> None:
-    """Draw it again and again, until the command is interrupted."""
-    with Live(console=Console(highlight=False), refresh_per_second=4, screen=True) as live:
+async def watched(look: Callable[[], Awaitable["Standing"]], *, json: bool) -> None:
+    """Show it again and again, until the command is interrupted: drawn on a terminal, else as lines."""
+    if sys.stdout.isatty() and not json:
+        await _drawn(look)
+    while True:
+        now = await look()
+        out(as_json(document(now), indent=None) if json else " | ".join(picture(now)[:2]))
+        await asyncio.sleep(EVERY if json else PLAIN)
+
+
+async def _drawn(look: Callable[[], Awaitable["Standing"]]) -> None:
+    """A database that goes away is told of, and waited for; what was seen last stays on the terminal."""
+    with Live(console=Console(highlight=False), auto_refresh=False, transient=False) as live:
+        seen = _text(await look())
         while True:
-            live.update("\n".join(picture(await look())), refresh=True)
-            await asyncio.sleep(every)
+            live.update(seen, refresh=True)
+            await asyncio.sleep(EVERY)
+            try:
+                seen = _text(await look())
+            except OmniError as error:
+                live.update(Text.assemble(seen, ("\n" + str(error.args[0]), "red")), refresh=True)
+                await asyncio.sleep(EVERY)
+
+
+def _text(now: "Standing") -> Text:
+    return Text(printable("\n".join(picture(now))), overflow="ellipsis", no_wrap=True)

@@ -88,7 +88,7 @@ def journal(
         elif export is not None:
             _export(ledger.entries(wanted), export)
         elif json:
-            write_all(sys.stdout, _as_list(ledger.entries(wanted)))
+            write_all(sys.stdout, as_list(ledger.entries(wanted)))
         else:
             show_rows(ledger, wanted, settle_line(path))
 
@@ -138,7 +138,7 @@ def _row(ledger: Ledger, key: str) -> Entry:
 # --- many rows ---------------------------------------------------------------------------------------------------
 
 
-def _as_list(entries: Iterable[Entry]) -> Iterator[str]:
+def as_list(entries: Iterable[Entry]) -> Iterator[str]:
     """One JSON list, line by line: a million rows are never held."""
     before = "["
     for entry in entries:

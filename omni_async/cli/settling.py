@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from ..batch.entering import columns_of
+from ..batch.entering import check_own, columns_of
 from ..batch.folder import Folder
 from ..batch.results import Results
 from ..errors import JournalError, OmniError
@@ -84,6 +84,7 @@ class Settling:
     async def run(self, screen: Screen) -> int:
         """Settle it and tell what happens next."""
         with reading(self.path) as ledger:
+            check_own(ledger, self.path.parent)
             batch, row, options = ledger.note("batch"), ledger.entry(self.key), options_of(ledger)
         if row is None:
             raise JournalError(f"there is no row {self.key!r} in {self.path}", may_have_charged=False)

@@ -221,22 +221,31 @@ class ReadingLine:
 
     Args:
         kind: As `kind_of` gives it.
+        text: What is told of a count of rows.
         every: Seconds between two lines, without a terminal.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, kind: str, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        text: Callable[[int], str] = reading_text,
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._text = text
         self._kind, self._every, self._clock = kind, every, clock
         self._last = clock()
         self._drawn = False
 
     def __call__(self, count: int) -> None:
         if self._kind == "live":
-            self._write(f"\r{reading_text(count)}")
+            self._write(f"\r{self._text(count)}")
             self._drawn = True
         elif self._kind == "plain" and self._clock() - self._last >= self._every:
             self._last = self._clock()
-            note(reading_text(count))
+            note(self._text(count))
 
     def clear(self) -> None:
         """Leave no trace on the terminal."""

@@ -8,12 +8,15 @@ import psycopg
 from pgqueuer.db import PsycopgDriver
 from pgqueuer.queries import Queries
 
+from ..errors import JournalError
 from ..journal import State
 from ..journal.postgres import postgres_error
 from .book import SharedJournal
 from .budget import Allowed
+from .entering import fleet_name
+from .looking import FleetView
 from .queue import connect
-from .tables import SCHEMA, FleetLedger, download_job, video_job
+from .tables import SCHEMA, download_job, video_job
 
 SHOWN = 20
 """Uncertain rows that a status names."""
@@ -42,7 +45,7 @@ async def set_up(
     """
     shared = SharedJournal(dsn, gateway=gateway)
     try:
-        await shared.open()
+        await shared.fleet(fleet_name)
     finally:
         await shared.aclose()
     try:
@@ -121,12 +124,8 @@ class Standing:
     at: datetime
 
 
-def standing(ledger: FleetLedger) -> Standing:
-    """Where the fleet stands.
-
-    Raises:
-        psycopg.Error: It is not set up.
-    """
+def standing(ledger: FleetView) -> Standing:
+    """Where the fleet stands."""
     fetch, gateway = ledger.connection.execute, ledger.gateway
     limits = fetch(
         "SELECT running, submits_per_second, polls_per_second,"
@@ -135,27 +134,23 @@ def standing(ledger: FleetLedger) -> Standing:
         " FROM omni_limit WHERE gateway = ?",
         (gateway,),
     ).fetchone()
-    if limits is None:
-        raise LookupError(gateway)
+    if limits is None:  # `looking` saw them
+        raise JournalError(f"the limits of {gateway} have gone", kind="setup")
     jobs = {
         (name, status): count
         for name, status, count in fetch("SELECT entrypoint, status::text, count(*) FROM pgqueuer GROUP BY 1, 2")
     }
     video, download = video_job(gateway), download_job(gateway)
-    recent = "SELECT count(*) FROM omni_item WHERE gateway = ? AND {} > extract(epoch FROM now()) - ?"
+    own = "FROM omni_item WHERE gateway = ? AND position IS NOT NULL"
+    recent = f"SELECT count(*) {own} AND {{}} > extract(epoch FROM now()) - ?"  # noqa: S608 - our own
     workers = fetch(
         "SELECT name, state, following, sent, uncertain, extract(epoch FROM now() - seen_at)::float8 FROM omni_worker"
         " WHERE gateway = ? AND seen_at > now() - interval '1 hour' ORDER BY started_at",
         (gateway,),
     )
-    uncertain = fetch(
-        "SELECT key FROM omni_item WHERE gateway = ? AND state = 'UNCERTAIN' ORDER BY rowid LIMIT ?", (gateway, SHOWN)
-    )
+    uncertain = fetch(f"SELECT key {own} AND state = 'UNCERTAIN' ORDER BY position, rowid LIMIT ?", (gateway, SHOWN))
     return Standing(
-        states={
-            State(state): count
-            for state, count in fetch("SELECT state, count(*) FROM omni_item WHERE gateway = ? GROUP BY 1", (gateway,))
-        },
+        states=ledger.counts(),
         allowed=Allowed(running=limits[0], submits_per_second=limits[1], polls_per_second=limits[2]),
         seats=jobs.get((video, "picked"), 0),
         waiting=(jobs.get((video, "queued"), 0), sum(jobs.get((download, s), 0) for s in ("queued", "picked"))),

@@ -166,6 +166,10 @@ def _intended_here(ledger: Ledger, intent: Intent, row: Entry, owner: str) -> En
     elif here is not None and here.round != row.round:
         ledger.settled_elsewhere(here.key, row.round)
     ledger.intend(attrs.evolve(intent, inputs=row.inputs, round=row.round), owner=owner, notify=True)
+    ledger.connection.execute(  # what a database that is lost for good would have known
+        "UPDATE item SET target = ?, carried = ?, kind = ?, position = ? WHERE key = ?",
+        (row.target, row.carried, row.kind, row.position, row.key),
+    )
     return None
 
 

@@ -7,8 +7,9 @@ written together, and a row without its job gets one again (`FleetLedger.restore
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..batch.targets import target_key
 from ..journal.entries import COLUMNS, Entry
-from ..journal.postgres import PostgresLedger, Session
+from ..journal.postgres import FLEET, PostgresLedger, Session
 from ..journal.states import FINAL, OPEN, UNPAID, State
 
 if TYPE_CHECKING:
@@ -108,10 +109,11 @@ class FleetLedger(PostgresLedger):
             )
 
     def restore(self) -> int:
-        """Queue every row that has something left to be done and no job; how many."""
+        """Queue every row of the fleet's (it has a place) that has something left to be done and no job; how many."""
         query = (
-            f"SELECT {', '.join(COLUMNS)} FROM item WHERE gateway = ? AND (state IN ('PLANNED', 'SUBMITTING',"  # noqa: S608
-            " 'SUBMITTED', 'SUCCEEDED') OR state = 'REJECTED' AND again = ?) AND NOT EXISTS (SELECT 1 FROM pgqueuer job"
+            f"SELECT {', '.join(COLUMNS)} FROM item WHERE gateway = ? AND position IS NOT NULL"  # noqa: S608
+            " AND (state IN ('PLANNED', 'SUBMITTING', 'SUBMITTED', 'SUCCEEDED') OR state = 'REJECTED' AND again = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM pgqueuer job"
             " WHERE job.dedupe_key = CASE WHEN item.state = 'SUCCEEDED' THEN ? ELSE ? END || ' ' || item.key"
             " AND job.status IN ('queued', 'picked')) ORDER BY rowid LIMIT ?"
         )
@@ -126,11 +128,12 @@ class FleetLedger(PostgresLedger):
     def merge(self, known: Entry) -> Entry:
         """Take over what another journal knows of a row, if it tells more; gives the row as it stands.
 
-        A row that is not here is entered; one that was settled by a person meanwhile is left.
+        A row that is not here is entered, unless it was never paid: then another worker may have paid it since. One
+        that was settled by a person meanwhile is left.
         """
         here = self.entry(known.key)
         if here is None:
-            return self._enter(known)
+            return known if known.state in UNPAID else self._enter(known)
         if here.fingerprint != known.fingerprint or not self._tells_more(known, here):
             return here
         if known.task_id is not None and self._taken(known, known.task_id):
@@ -151,15 +154,22 @@ class FleetLedger(PostgresLedger):
         return known.attempts > here.attempts or here.state is State.SUBMITTING
 
     def _enter(self, known: Entry) -> Entry:
-        told = {name: getattr(known, name) for name in COLUMNS if name not in ("owner", "notify", "position", "run")}
+        told = {name: getattr(known, name) for name in COLUMNS if name not in ("owner", "notify", "run")}
+        told |= {"position": known.position or 0, "target_key": self._free_place(known.target)}
         if known.state is State.SUBMITTING:  # of a journal that nobody has any more
             told |= {"state": State.UNCERTAIN}
         names, marks = ", ".join(told), ", ".join("?" * len(told))
         self.connection.execute(
-            f"INSERT INTO item ({names}, owner) VALUES ({marks}, '')",  # noqa: S608 - our own names
-            list(told.values()),
+            f"INSERT INTO item ({names}, owner) VALUES ({marks}, ?)",  # noqa: S608 - our own names
+            [*told.values(), FLEET],
         )
         return self.seen_to(self._must(known.key))
+
+    def _free_place(self, target: str | None) -> str | None:
+        """What keeps other rows from a file's name, if none has it yet."""
+        key = target_key(target) if target else None
+        taken = self.connection.execute("SELECT 1 FROM item WHERE target_key = ?", (key,)).fetchone()
+        return None if taken else key
 
     def _set(self, key: str, told: dict[str, Any]) -> None:
         marks = ", ".join(f"{name} = ?" for name in told)
@@ -187,6 +197,10 @@ class FleetLedger(PostgresLedger):
     def resolve(self, key: str, state: State, what: str, task_id: str | None = None) -> Entry:
         """See `Ledger.resolve`; a worker goes on with it."""
         return self.seen_to(super().resolve(key, state, what, task_id))
+
+    def disown(self, key: str) -> None:
+        """See `Ledger.disown`; a worker goes on with it, not the next client that looks."""
+        self.connection.execute("UPDATE item SET owner = ? WHERE key = ?", (FLEET, key))
 
     def anew(self, key: str, why: str) -> None:
         """See `Ledger.anew`; a worker sends it."""

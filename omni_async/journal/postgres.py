@@ -237,6 +237,17 @@ class PostgresLedger(Ledger):
 _PLACE = "coalesce(position, -1)"
 
 
+_REFUSED = {
+    "password authentication failed": "the password is refused",
+    "no password supplied": "it asks for a password: set PGPASSWORD",
+    "no pg_hba.conf entry": "it lets nobody in from here",
+    "failed to resolve host": "nobody knows its host",
+    'role ".*" does not exist': "there is no such user",
+    'database ".*" does not exist': "there is no such database",
+}
+"""What the server says in English before there is a connection, in our words: its own may hold the address."""
+
+
 def postgres_error(error: Exception) -> JournalError:
     """What PostgreSQL says, in the user's words. Nothing of a row, and nothing of the address, stands in it."""
     if isinstance(error, JournalError):
@@ -251,6 +262,15 @@ def postgres_error(error: Exception) -> JournalError:
     if state in ("28000", "28P01", "3D000", "42501"):
         why = {"28P01": "the password is refused", "3D000": "there is no such database"}.get(state, "access is refused")
         return JournalError(f"the journal's database cannot be used: {why}", kind="failed")
+    if type(error).__name__ == "ProgrammingError" and not state:
+        return JournalError(
+            "this is no address of a database: write postgresql://user@host/database",
+            kind="failed",
+            may_have_charged=False,
+        )
+    for words, why in _REFUSED.items():  # of a connection that is refused, libpq tells no SQLSTATE
+        if not state and re.search(words, str(error)):
+            return JournalError(f"the journal's database cannot be used: {why}", kind="failed")
     what = f"SQLSTATE {state}" if state else type(error).__name__
     return JournalError(
         f"the journal's database cannot be used ({what}): is the server up and reachable?", kind="failed"

@@ -143,10 +143,10 @@ class TestRows:
         alive = []
         real = rowtext.document
         monkeypatch.setattr("omni_async.cli.journal.document", lambda entry: alive.append(entry.key) or real(entry))
-        from omni_async.cli.journal import _as_list
+        from omni_async.cli.journal import as_list
 
         ledger = Ledger(open_journal(Path("own.sqlite3"), read_only=True))
-        lines = _as_list(ledger.entries())
+        lines = as_list(ledger.entries())
         assert next(lines) == "["
         assert alive == []
         assert next(lines).startswith('  {"id": "0"')

@@ -1,0 +1,101 @@
+"""The fleet's database as its commands reach it."""
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .exits import UsageError
+from .running import run
+from .screen import Screen, Show
+from .settling import ANSWERS
+
+if TYPE_CHECKING:
+    from ..fleet.book import SharedJournal
+    from ..fleet.looking import FleetView
+
+Dsn = Annotated[
+    str,
+    typer.Option(
+        "--dsn",
+        envvar="OMNI_FLEET_DSN",
+        metavar="URL",
+        help="postgresql://user@host/database, directly and not through a pooler; the password best in PGPASSWORD.",
+        show_envvar=True,
+    ),
+]
+
+
+def needs_pg() -> None:
+    """See whether what speaks to the database is there.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import pgqueuer
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{error.name} is missing: pip install 'omni-async[pg]'") from None
+    del pgqueuer
+
+
+def check_dsn(dsn: str) -> None:
+    """Refuse what is no address of a database: a server that is away is waited for, and a slip would be for ever.
+
+    Raises:
+        JournalError: It is none.
+    """
+    needs_pg()
+    import psycopg
+
+    from ..journal.postgres import postgres_error
+
+    try:
+        psycopg.conninfo.conninfo_to_dict(dsn)
+    except psycopg.Error as error:
+        raise postgres_error(error) from None
+
+
+@contextmanager
+def looking(dsn: str, gateway: str) -> Iterator["FleetView"]:
+    """A fleet's rows, only to be read."""
+    needs_pg()
+    from ..fleet.looking import looking
+
+    with looking(dsn, gateway) as ledger:
+        yield ledger
+
+
+@asynccontextmanager
+async def shared_journal(dsn: str, gateway: str) -> AsyncIterator["SharedJournal"]:
+    """The journal of a fleet that is set up, opened."""
+    needs_pg()
+    from ..fleet.book import SharedJournal
+
+    await asyncio.to_thread(_see, dsn, gateway)
+    shared = SharedJournal(dsn, gateway=gateway)
+    try:
+        await shared.open()
+        yield shared
+    finally:
+        await shared.aclose()
+
+
+def _see(dsn: str, gateway: str) -> None:
+    with looking(dsn, gateway):
+        pass
+
+
+def run_plain(work: Callable[[Screen], Coroutine[Any, Any, int]], *, json: bool = False, quiet: bool = False) -> None:
+    """Run a command that shows no progress of its own."""
+    run(work, Screen(Show(progress="none", json=json, quiet=quiet)))
+
+
+def settle_line(gateway: str, key: str = "ID") -> str:
+    """The command that settles a row of a fleet."""
+    own = [] if gateway == "jimmy" else ["--gateway", gateway]
+    return f"omni-async fleet settle {shlex.join([key, *own])} {ANSWERS}"
