@@ -192,16 +192,16 @@ def entered(
         f"INSERT INTO omni_item ({_NAMES}, owner) SELECT {_NAMES}, '{FLEET}' FROM brought"  # noqa: S608
         " ON CONFLICT (key) DO NOTHING RETURNING key"
     )}  # fmt: skip
-    changed = set[str]()
+    queued = set(new)
     if whole:
         for entry in some:
             if entry.key not in new:
                 ledger.merge(entry)
     elif len(new) < len(some):
-        changed = _updated(ledger)
+        queued |= _updated(ledger)
     if len(new) < len(some):
         _describe(ledger, whole=whole)
-    ledger.give_jobs([entry for entry in some if entry.key in new | changed and entry.state in WORK])
+    ledger.give_jobs([entry for entry in some if entry.key in queued and entry.state in WORK])
     if refused is not None:
         try_again(ledger, failed(ledger, some, refused))
 
@@ -229,8 +229,8 @@ def _describe(ledger: FleetLedger, *, whole: bool) -> None:
         " position = coalesce(nullif(here.position, 0), brought.position),"
         f" target = CASE WHEN {_MOVABLE} THEN coalesce({new}.target, {old}.target) ELSE here.target END,"
         f" target_key = CASE WHEN {_MOVABLE} THEN coalesce({new}.target_key, {old}.target_key) ELSE here.target_key END"
-        " FROM brought WHERE here.key = brought.key AND (here.carried, here.metadata, here.position, here.target)"
-        " IS DISTINCT FROM (brought.carried, brought.metadata, brought.position, brought.target)"
+        " FROM brought WHERE here.key = brought.key AND ((here.carried, here.metadata, here.target) IS DISTINCT FROM"
+        " (brought.carried, brought.metadata, brought.target) OR coalesce(here.position, 0) = 0)"
     )
 
 
@@ -264,7 +264,6 @@ def _bring(ledger: FleetLedger, some: Sequence[Entry]) -> None:
     with raw.cursor() as cursor, cursor.copy(f"COPY brought ({_NAMES}) FROM STDIN") as copy:
         for entry in some:
             copy.write_row(_values(entry))
-    raw.execute("ANALYZE brought")
 
 
 def _values(entry: Entry) -> list[Any]:

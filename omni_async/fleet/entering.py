@@ -37,8 +37,8 @@ from .bulk import (
 )
 from .tables import SENT_AGAIN, FleetLedger
 
-CHUNK = 10_000
-"""Rows in one transaction."""
+CHUNK = 2000
+"""Rows in one transaction: the workers wait for it."""
 SHOWN = 1000
 """Faults that an error names at most."""
 FLEET_NAME = "fleet"
