@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from fleets import a_fleet, outcome, row
+from accounts import a_fleet, outcome, row
 
 from omni_async.emulator import Fault
 

@@ -8,7 +8,7 @@ import json
 
 import psycopg
 import pytest
-from fleets import KEY, a_fleet, row
+from accounts import KEY, a_fleet, row
 
 from omni_async import OmniClient, VideoRequest
 from omni_async.emulator import Fault
