@@ -6,8 +6,8 @@ It speaks jimmy's wire on raw sockets. A create is charged when its request is f
 before the first byte of the answer is sent. It outlives hundreds of clients that are killed, and plays no tricks:
 slow answers (`--delay`) are all it takes for a kill to land between charge and answer.
 
-The ledger has one JSON object a line, in order: `charge` (task, prompt, at: when its request was read, by a clock of the
-gateway's own), `refused` (prompt, at), `file` (task, from, to, whole: which bytes of a video went out over one
+The ledger has one JSON object a line, in order: `charge` (task, prompt, at: when its request was read, by a clock of
+the gateway's own), `refused` (prompt, at), `file` (task, from, to, whole: which bytes of a video went out over one
 connection) and `asked` (task: a video was requested).
 """
 

@@ -7,9 +7,9 @@
     python tests/crash/fleet.py --mode gone --kills 1 --rows 300               the database is lost for good
 
 Real workers of `omni-async fleet worker` on a real PostgreSQL; each that ends is started again at once, as by a
-supervisor, with the journal of its machine. All the time no more tasks may run at the gateway than the fleet is allowed,
-no second may see more than a tenth more creates than it is allowed, and no job may lie with a dead worker for longer
-than the heartbeat and five seconds. The exit code is 0 when no promise was broken.
+supervisor, with the journal of its machine. All the time no more tasks may run at the gateway than the fleet is
+allowed, no second may see more than a tenth more creates than it is allowed, and no job may lie with a dead worker for
+longer than the heartbeat and five seconds. The exit code is 0 when no promise was broken.
 """
 
 import argparse
@@ -359,7 +359,8 @@ class Fleet:
         if self.watch.silence > given.heartbeat + TAKEOVER + LATE:
             self.faults.append(f"a job was silent for {self.watch.silence:.1f} s and nobody took it over")
         if given.mode in ("term", "database") and verdict.uncertain:
-            self.faults.append(f"{verdict.uncertain} rows are uncertain")
+            why = self.ask("SELECT key, detail FROM omni_item WHERE state = 'UNCERTAIN' LIMIT 5")
+            self.faults.append(f"{verdict.uncertain} rows are uncertain: {why}")
         if given.mode == "freeze" and (left := [key for key in self.late if rows[key][0] == "UNCERTAIN"]):
             self.faults.append(f"late ids did not heal: {left[:5]}, {len(left)} in all")
         self.faults += [f"the key is in {name}" for name in key_in(self.folder)]

@@ -16,7 +16,13 @@ import sys
 
 GLANCE = 0.02
 """Seconds between two looks for processes that have ended."""
-NEEDED = ("omni_async.cli.app", "omni_async.cli.fleet", "omni_async.fleet.worker", "omni_async.fleet.entering", "psycopg")
+NEEDED = (
+    "omni_async.cli.app",
+    "omni_async.cli.fleet",
+    "omni_async.fleet.worker",
+    "omni_async.fleet.entering",
+    "psycopg",
+)
 
 
 class Nursery:
@@ -69,7 +75,7 @@ def _live(order):
     for file, number in ((null, 0), (log, 1), (log, 2)):
         os.dup2(file, number)
     os.closerange(3, 100)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: PTH123, SIM115 - not the parent's
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - not the parent's
     os.environ.update(order["environment"])
     code = 70
     try:
