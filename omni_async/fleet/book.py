@@ -121,6 +121,7 @@ class FleetBook:
         entry = await self.shared.run(lambda ledger: ledger.entry(intent.key))
         if entry is None or (entry.state, entry.owner) != (State.SUBMITTING, self.shared.owner):
             await self.local.settle(intent, State.PLANNED, TAKEN_OVER)
+            self.unsent.add(intent.key)
             raise NotNow(TAKEN_OVER, GLANCE, sent=True)
 
     async def _unsent(self, intent: Intent, why: str) -> None:
@@ -252,7 +253,7 @@ def _ended(ledger: FleetLedger, task: VideoTask) -> Entry | None:
 
 
 def _taken_back(ledger: FleetLedger, *, keys: Sequence[str], owner: str) -> None:
-    """What this worker did not send, or what was surely not accepted, may be sent; also if it was given up meanwhile."""
+    """What this worker did not send, or what was surely not accepted, may be sent; also what was given up meanwhile."""
     for entry in filter(None, map(ledger.entry, keys)):
         given_up = entry.state is State.UNCERTAIN and entry.detail == GONE
         if entry.owner == owner and (entry.state is State.SUBMITTING or given_up):

@@ -27,8 +27,8 @@ Fetch = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 SLACK, LATE = 1.05, 0.03
 """Places lie this much further apart than the rate says: what is late by up to 50 ms makes no second too full. What is
 later than `LATE` seconds gives its place up."""
-LONGEST_LEAD = 5.0
-"""Seconds before its place that a create is begun to be written down, at most; as long as that took lately."""
+LONGEST_LEAD = 0.5
+"""Seconds before its place that a create is begun to be written down, at most; twice what that took lately."""
 AGAIN = 1.0
 """Seconds between two tries while the database is away."""
 
@@ -237,7 +237,7 @@ class FleetLimiter(Limiter):
         if not self._places:
             return -math.inf
         place, since = self._places.popleft()
-        self._lead = min(max(loop_time() - since, 0.95 * self._lead), LONGEST_LEAD)
+        self._lead += 0.2 * (min(2.0 * (loop_time() - since), LONGEST_LEAD) - self._lead)
         return place
 
     def refused(self, ticket: Ticket, *, wait: float | None = None, named: Controller | None = None) -> Decision:
