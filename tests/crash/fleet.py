@@ -224,7 +224,7 @@ class Fleet:
     def _kills(self):
         """As often as is asked for, with rows left to be sent; every hundredth is told."""
         for number in range(1, self.options.kills + 1):
-            if number % 20 == 1 and self.states().get("PLANNED", 0) < 20 * self.options.rate:
+            if number % 20 == 0 and self.states().get("PLANNED", 0) < 20 * self.options.rate:
                 self.add(int(40 * self.options.rate))
             yield number
             if number % 100 == 0:
