@@ -6,6 +6,8 @@ refusal anywhere moves the row's `not_before`, and everybody's next place lies b
 
 import asyncio
 import logging
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,8 +24,11 @@ logger = logging.getLogger("omni_async")
 Fetch = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 """Runs one statement and gives its rows."""
 
-SLACK = 1.05
-"""Places lie this much further apart than the rate says: what is late by up to 50 ms makes no second too full."""
+SLACK, LATE = 1.05, 0.03
+"""Places lie this much further apart than the rate says: what is late by up to 50 ms makes no second too full. What is
+later than `LATE` seconds gives its place up."""
+LONGEST_LEAD = 0.5
+"""Seconds before its place that a create is begun to be written down, at most; twice what that took lately."""
 AGAIN = 1.0
 """Seconds between two tries while the database is away."""
 
@@ -89,6 +94,11 @@ class Budget:
             self._paused[kind] = loop_time() + seconds
         return self.allowed
 
+    @property
+    def even(self) -> bool:
+        """Whether creates are sent at so many a second."""
+        return self.allowed is not None and self.allowed.submits_per_second is not None
+
     def governs(self, kind: Kind) -> bool:
         """Whether the row has a word in when something of a kind is sent."""
         if kind is Kind.POLL:
@@ -96,16 +106,25 @@ class Budget:
             return limited or self._paused[kind] > loop_time()
         return kind is Kind.CREATE
 
-    async def take(self, kind: Kind) -> None:
-        """Wait for the next place in time."""
+    def paused(self, kind: Kind) -> bool:
+        """Whether the fleet pauses."""
+        return self._paused[kind] > loop_time()
+
+    async def take(self, kind: Kind, *, lead: float = 0.0) -> float:
+        """Wait for the next place in time, but for the last `lead` seconds; gives the place."""
         while True:
-            place: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-            self._waiting[kind].append(place)
-            if len(self._waiting[kind]) == 1:
-                self._start(self._deal(kind))
-            await asyncio.sleep(max(await place - loop_time(), 0.0))
-            if self._paused[kind] <= loop_time():  # else a refusal came in between
-                return
+            place = await self.place(kind)
+            await asyncio.sleep(max(place - lead - loop_time(), 0.0))
+            if not self.paused(kind):  # else a refusal came in between
+                return place
+
+    async def place(self, kind: Kind) -> float:
+        """The next place in time, by the loop's clock."""
+        place: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting[kind].append(place)
+        if len(self._waiting[kind]) == 1:
+            self._start(self._deal(kind))
+        return await place
 
     async def _deal(self, kind: Kind) -> None:
         """Places for all who wait, by one statement."""
@@ -169,7 +188,9 @@ class FleetLimiter(Limiter):
     def __init__(self, budget: Budget, limits: Limits) -> None:
         super().__init__(limits)
         self._budget = budget
-        self._next = asyncio.Lock()  # one create at a time holds a place: those that are late do not go together
+        self._next = asyncio.Lock()
+        self._places: deque[tuple[float, float]] = deque()  # of creates that are being written down, and since when
+        self._lead = 0.0
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """See `Limiter.try_acquire`; what the fleet's row has a word in goes through `acquire`."""
@@ -179,11 +200,45 @@ class FleetLimiter(Limiter):
         """See `Limiter.acquire`."""
         if kind is Kind.CREATE:
             async with self._next:
-                await self._budget.take(kind)
-                return await super().acquire(kind, max_wait=max_wait)
+                place = await self._budget.take(kind, lead=self._lead)
+                ticket = await super().acquire(kind, max_wait=max_wait)
+                self._places.append((place, loop_time()))
+                return ticket
         if self._budget.governs(kind):
             await self._budget.take(kind)
         return await super().acquire(kind, max_wait=max_wait)
+
+    def unused(self, ticket: Ticket) -> None:
+        """See `Limiter.unused`."""
+        super().unused(ticket)
+        if ticket.kind is Kind.CREATE and self._places:
+            self._places.popleft()
+
+    async def on_time(self) -> bool:
+        """Wait for the place of a create that is written down and about to be sent.
+
+        One whose writing took too long takes another: those that the database has held up would else go together.
+
+        Returns:
+            False if the fleet pauses: then it is not to be sent.
+        """
+        place = self._written()
+        while not self._budget.paused(Kind.CREATE):
+            if not self._budget.even:
+                return True
+            await asyncio.sleep(max(place - loop_time(), 0.0))
+            if loop_time() - place <= LATE and not self._budget.paused(Kind.CREATE):
+                return True
+            place = await self._budget.place(Kind.CREATE)
+        return False
+
+    def _written(self) -> float:
+        """The place of the create that is written down next; learns how long that takes."""
+        if not self._places:
+            return -math.inf
+        place, since = self._places.popleft()
+        self._lead += 0.2 * (min(2.0 * (loop_time() - since), LONGEST_LEAD) - self._lead)
+        return place
 
     def refused(self, ticket: Ticket, *, wait: float | None = None, named: Controller | None = None) -> Decision:
         """See `Limiter.refused`; the whole fleet pauses."""

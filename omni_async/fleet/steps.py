@@ -40,8 +40,6 @@ GLANCE = 1.0
 """Seconds between two looks at a row that another worker may still complete."""
 LATER, MUCH_LATER, LONGEST = 5.0, 300.0, 300.0
 """Seconds before a row is tried again: soon; after its task has run longer than any should; and at most."""
-GONE = "its worker ended before the answer was written down"
-
 
 Later = float | OmniError | None
 """When a row is to be looked at again, in seconds; the error for which its worker has to end; or never."""
@@ -171,7 +169,7 @@ class Steps:
             now = await self._entry(entry.key)
             if now is None or now.state is not State.SUBMITTING:
                 return _GoOn.GO_ON
-        await self._book.shared.fleet(lambda ledger: ledger.taken_over(entry.key, GONE))
+        await self._book.shared.fleet(lambda ledger: ledger.taken_over(entry.key))
         return _GoOn.GO_ON
 
     async def _lives(self, entry: Entry) -> bool:

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS omni_worker (
 );
 """
 LOCAL = "known to a worker's own journal"
+GONE = "its worker ended before the answer was written down"
 SENT_AGAIN = 2
 """Of a rejected row: what was refused was not the row, so it is sent again."""
 RANK = {
@@ -92,7 +93,9 @@ class FleetLedger(PostgresLedger):
         """Queue what is to be done for each row; one that is queued already is left as it is."""
         videos = [entry for entry in entries if entry.state is not State.SUCCEEDED]
         stored = [entry for entry in entries if entry.state is State.SUCCEEDED]
-        self._enqueue(video_job(self.gateway), [entry.key for entry in videos], [0] * len(videos))
+        # What runs already comes before what is still to be sent: the next free seat is its own.
+        running = [int(entry.state in OPEN) for entry in videos]
+        self._enqueue(video_job(self.gateway), [entry.key for entry in videos], running)
         # What expires first is fetched first: the highest priority goes first.
         urgency = [-int(entry.expires_at or entry.finished_at or 0) for entry in stored]
         self._enqueue(download_job(self.gateway), [entry.key for entry in stored], urgency)
@@ -108,8 +111,16 @@ class FleetLedger(PostgresLedger):
                 on_conflict="skip",
             )
 
-    def restore(self) -> int:
-        """Queue every row of the fleet's (it has a place) that has something left to be done and no job; how many."""
+    def restore(self, *, every: float = 0.0) -> int:
+        """Queue every row of the fleet's (it has a place) that has something left to be done and no job; how many.
+
+        Args:
+            every: Seconds within which one of the fleet does so, by the database's clock.
+        """
+        name, now = f"restored {self.gateway}", self._now()
+        if now - float(self.note(name) or 0.0) < every:
+            return 0
+        self.write_note(name, str(now))
         query = (
             f"SELECT {', '.join(COLUMNS)} FROM item WHERE gateway = ? AND position IS NOT NULL"  # noqa: S608
             " AND (state IN ('PLANNED', 'SUBMITTING', 'SUBMITTED', 'SUCCEEDED') OR state = 'REJECTED' AND again = ?)"
@@ -123,6 +134,10 @@ class FleetLedger(PostgresLedger):
         self.give_jobs(left)
         return len(left)
 
+    def _now(self) -> float:
+        row = self.connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+        return float(row[0]) if row is not None else 0.0
+
     # --- what another journal knows --------------------------------------------------------------------------
 
     def merge(self, known: Entry) -> Entry:
@@ -134,7 +149,8 @@ class FleetLedger(PostgresLedger):
         here = self.entry(known.key)
         if here is None:
             return known if known.state in UNPAID else self._enter(known)
-        if here.fingerprint != known.fingerprint or not self._tells_more(known, here):
+        if here.fingerprint != known.fingerprint or not _tells_more(known, here):
+            self._note_other(known, here)
             return here
         if known.task_id is not None and self._taken(known, known.task_id):
             return here
@@ -144,14 +160,13 @@ class FleetLedger(PostgresLedger):
         self._set(known.key, told)
         return self.seen_to(self._must(known.key))
 
-    def _tells_more(self, known: Entry, here: Entry) -> bool:
-        if known.state in OPEN - {State.SUBMITTED} or RANK[known.state] <= RANK[here.state]:
-            return False  # SUBMITTING tells nothing but that somebody is at it
-        if here.task_id is not None:
-            return here.task_id == known.task_id
-        if known.task_id is not None:
-            return True  # it was paid: that stands, whatever was believed meanwhile
-        return known.attempts > here.attempts or here.state is State.SUBMITTING
+    def _note_other(self, known: Entry, here: Entry) -> None:
+        """A row that was paid twice, by a person's word, keeps both ids."""
+        if known.task_id in (None, here.task_id) or here.task_id is None:
+            return
+        query = "SELECT 1 FROM record WHERE key = ? AND task_id = ?"
+        if self.connection.execute(query, (known.key, known.task_id)).fetchone() is None:
+            self._record(known.key, "another task", here.state, LOCAL, known.task_id)
 
     def _enter(self, known: Entry) -> Entry:
         told = {name: getattr(known, name) for name in COLUMNS if name not in ("owner", "notify", "run")}
@@ -187,11 +202,11 @@ class FleetLedger(PostgresLedger):
         """The row of a task."""
         return self._by_task(self.gateway, task_id)
 
-    def taken_over(self, key: str, why: str) -> Entry:
+    def taken_over(self, key: str) -> Entry:
         """A create whose sender has gone: nobody knows what came of it."""
         entry = self._must(key)
         if entry.state is State.SUBMITTING:
-            self.settle(key, State.UNCERTAIN, why)
+            self.settle(key, State.UNCERTAIN, GONE)
         return self._must(key)
 
     def resolve(self, key: str, state: State, what: str, task_id: str | None = None) -> Entry:
@@ -206,3 +221,16 @@ class FleetLedger(PostgresLedger):
         """See `Ledger.anew`; a worker sends it."""
         super().anew(key, why)
         self.seen_to(self._must(key))
+
+
+def _tells_more(known: Entry, here: Entry) -> bool:
+    """Whether one account of a row tells more than the other."""
+    if known.state is State.SUBMITTING or known.state in UNPAID:
+        return False  # SUBMITTING tells nothing but that somebody is at it
+    if known.round != here.round:
+        return known.round > here.round  # else a person has had it paid anew since
+    if RANK[known.state] <= RANK[here.state]:
+        return False
+    if here.task_id is not None:
+        return here.task_id == known.task_id
+    return known.task_id is not None or known.attempts > here.attempts  # what was paid stands, whatever was believed

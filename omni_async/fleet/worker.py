@@ -88,12 +88,11 @@ class Worker:
         name = self.dialect.name
         self.local = SqliteJournal(state / f"fleet-{name}.sqlite3", gateway=name, notify=True, follow_others=False)
         self.shared = SharedJournal(dsn, gateway=name, name=self.name)
-        self.book = FleetBook(self.local, self.shared)
         self.budget = Budget(name, self._ask)
         limits = limits or Limits()
-        self.client = OmniClient(
-            self.dialect, journal=self.book, limits=limits, limiter=FleetLimiter(self.budget, limits), **options
-        )
+        limiter = FleetLimiter(self.budget, limits)
+        self.book = FleetBook(self.local, self.shared, limiter.on_time)
+        self.client = OmniClient(self.dialect, journal=self.book, limits=limits, limiter=limiter, **options)
         self.steps = Steps(self.book, self.client.studio, storage, Breaker())
         self._connection: Any = None
         self._asking = asyncio.Lock()
@@ -160,6 +159,8 @@ class Worker:
             asking, listening, own = [await stack.enter_async_context(await connect(self._dsn)) for _ in range(3)]
             self._connection = own
             await self._prepare()
+            if self._stopping:
+                return
             queue = self._manager(Queries(FleetDriver(asking, listening, lost.set)))
             self._queue = queue
             running = asyncio.ensure_future(self._run_queue(queue))
@@ -210,10 +211,11 @@ class Worker:
         return queue
 
     async def _run_queue(self, queue: QueueManager) -> None:
+        most = max(self._concurrency, 2) if self._concurrency else None  # the queue demands twice the batch
         await queue.run(
             dequeue_timeout=timedelta(seconds=LOOK),
-            batch_size=BATCH,
-            max_concurrent_tasks=max(self._concurrency, 2 * BATCH) if self._concurrency else None,
+            batch_size=min(BATCH, most // 2) if most else BATCH,
+            max_concurrent_tasks=most,
             heartbeat_timeout=timedelta(seconds=self._heartbeat),
         )
 
@@ -229,7 +231,10 @@ class Worker:
             except RetryRequested:
                 raise
             except Exception as error:  # nothing may end a job but its own end
-                logger.exception("row %s: an unexpected error; it is tried again", key)
+                if _is_away(error):
+                    logger.info("row %s is tried again: %s", key, _name(error))
+                else:
+                    logger.exception("row %s: an unexpected error; it is tried again", key)
                 raise RetryRequested(timedelta(seconds=LONGEST), type(error).__name__) from None
             if isinstance(again, OmniError):
                 await self.stop(again)
@@ -252,12 +257,13 @@ class Worker:
         """Rows without a job get one; what the tables missed is told them; and this worker is seen to live."""
         restored = time.monotonic()
         while True:
-            await asyncio.sleep(REFRESH if self.book.behind else SIGN)
-            if self.book.behind:
+            late = self.book.behind or self.book.unsent
+            await asyncio.sleep(REFRESH if late else SIGN)
+            if late:
                 await self.book.heal(list(self.book.behind))
             if time.monotonic() - restored > RESTORE:
                 restored = time.monotonic()
-                await self.shared.fleet(lambda ledger: ledger.restore())
+                await self.shared.fleet(lambda ledger: ledger.restore(every=RESTORE))
             await self._sign("working")
 
     async def _sign(self, state: str) -> None:

@@ -6,8 +6,9 @@ It speaks jimmy's wire on raw sockets. A create is charged when its request is f
 before the first byte of the answer is sent. It outlives hundreds of clients that are killed, and plays no tricks:
 slow answers (`--delay`) are all it takes for a kill to land between charge and answer.
 
-The ledger has one JSON object a line, in order: `charge` (task, prompt), `refused` (prompt), `file` (task, from, to,
-whole: which bytes of a video went out over one connection) and `asked` (task: a video was requested).
+The ledger has one JSON object a line, in order: `charge` (task, prompt, at: when its request was read, by a clock of
+the gateway's own), `refused` (prompt, at), `file` (task, from, to, whole: which bytes of a video went out over one
+connection) and `asked` (task: a video was requested).
 """
 
 import argparse
@@ -132,12 +133,12 @@ class Gateway:
     async def _create(self, body, writer):
         prompt = body["prompt"]
         if self.rng.random() < self.options.busy:
-            self.ledger.note("refused", prompt=prompt)
+            self.ledger.note("refused", prompt=prompt, at=time.monotonic())
             self._answer(writer, refusal("429", "too frequent"), 429)
             return
         task_id = f"task-{len(self.tasks) + 1:07d}"
         self.tasks[task_id] = time.monotonic()
-        self.ledger.note("charge", task=task_id, prompt=prompt)
+        self.ledger.note("charge", task=task_id, prompt=prompt, at=self.tasks[task_id])
         await self.ledger.durable()
         await self._pause(self.options.delay)
         self._answer(writer, envelope({"task_id": task_id, "status": "queued", "model": body["model"]}))

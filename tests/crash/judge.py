@@ -152,7 +152,14 @@ def judge(bill, folder, *, check=True):
         rows = items(connection)
         integrity = connection.execute("pragma integrity_check").fetchone()[0] if check else "ok"
     bill.read()  # after the journal: a charge that comes late belongs to a row that says it was being submitted
-    verdict = Verdict(integrity=integrity, again=list(bill.again))
+    verdict = weighed(bill, rows)
+    verdict.integrity, verdict.again = integrity, list(bill.again)
+    return verdict
+
+
+def weighed(bill, rows):
+    """Hold rows, each with its state and task id, against the bill as it was read."""
+    verdict = Verdict()
     verdict.charges = sum(map(len, bill.charges.values()))
     verdict.duplicates = [row for row, tasks in bill.charges.items() if len(tasks) > 1]
     verdict.states = Counter(state for state, _ in rows.values())
