@@ -194,7 +194,11 @@ class FleetLimiter(Limiter):
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """See `Limiter.try_acquire`; what the fleet's row has a word in goes through `acquire`."""
-        return None if self._budget.governs(kind) else super().try_acquire(kind)
+        if not self._budget.governs(kind):
+            return super().try_acquire(kind)
+        if asyncio.get_running_loop() is not self._loop:
+            self._bind()  # without it there is no clock, and a create that waits for a time waits for ever
+        return None
 
     async def acquire(self, kind: Kind, *, max_wait: float | None = None) -> Ticket:
         """See `Limiter.acquire`."""
