@@ -42,8 +42,9 @@ BALANCE = 10.0
 """Seconds to wait for the balance at most: it is only told."""
 PATIENCE = 2.0
 """Seconds to end in good order: a sheet may come from a pipe that never ends."""
-CHECKING = Leaving(lost=("left; nothing was entered",), patience=PATIENCE)
-ENTERING = Leaving(lost=("left; some rows may have been entered: the same command again enters the rest",))
+NOTHING, REST = "nothing was entered", "some rows were entered: the same command again enters the rest"
+CHECKING = Leaving(lost=(NOTHING,), patience=PATIENCE)
+ENTERING = Leaving(lost=(REST,))
 
 Source = Annotated[
     str | None,
@@ -167,6 +168,9 @@ class Entry:
                 if self.source is None:
                     return await self._again(screen, shared)
                 return await self._enter(screen, shared)
+        except asyncio.CancelledError:
+            screen.note(REST if screen.leaving is ENTERING else NOTHING)
+            raise
         except OmniError as error:
             if screen.show.json:
                 screen.result(as_json({"error": failure_document(error)}))

@@ -103,6 +103,10 @@ async def _until_stopped(screen: Screen, working: "Worker") -> int:
 
 
 async def _tell(screen: Screen, working: "Worker") -> None:
+    """A line now and then, as long as there is something new to tell."""
+    told = ""
     while not screen.show.quiet:
         await asyncio.sleep(PLAIN)
-        screen.note(f"{working.steps.sent:,} creates sent · {working.steps.at_hand:,} rows at hand")
+        line = f"{working.steps.sent:,} creates sent · {working.steps.at_hand:,} rows at hand"
+        if line != told:
+            screen.note(told := line)
