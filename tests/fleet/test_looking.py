@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import sys
 
 import psycopg
 import pytest
@@ -189,3 +190,32 @@ async def test_the_plan_is_priced(fleet, tmp_path):
     told = await fleet.fleet("enqueue", sheet, "--prices", prices, "--json")
     assert told.json["cost"] == 2.0
     assert "balance: " in told.err
+
+
+async def test_without_the_extra_it_says_what_to_install(fleet, monkeypatch):
+    """In each command, before anything is read."""
+    monkeypatch.setitem(sys.modules, "pgqueuer", None)
+    commands = (["status"], ["init"], ["enqueue", "x.csv"], ["worker", "--out", "v"], ["settle", "r", "--pay-again"])
+    for words in commands:
+        told = await fleet.fleet(*words)
+        assert (told.code, told.err) == (2, "error: pgqueuer is missing: pip install 'omni-async[pg]'\n")
+
+
+async def test_many_videos_are_asked_for_on_a_terminal(fleet, monkeypatch):
+    """A no enters nothing; --yes does not ask."""
+    from omni_async.cli import fleetenter
+
+    asked = []
+
+    async def no(question):
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr(fleetenter, "asks", lambda **_: True)
+    monkeypatch.setattr(fleetenter, "confirmed", no)
+    sheet = fleet.sheet([row(number) for number in range(101)])
+    told = await fleet.fleet("enqueue", sheet)
+    assert (told.code, asked, fleet.states()) == (4, ["Have workers pay for 101 videos?"], {})
+    assert "you said no: nothing was entered" in told.err
+    assert (await fleet.fleet("enqueue", sheet, "--yes")).code == 0
+    assert fleet.states() == {"PLANNED": 101}
