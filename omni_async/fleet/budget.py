@@ -194,7 +194,11 @@ class FleetLimiter(Limiter):
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """See `Limiter.try_acquire`; what the fleet's row has a word in goes through `acquire`."""
-        return None if self._budget.governs(kind) else super().try_acquire(kind)
+        if not self._budget.governs(kind):
+            return super().try_acquire(kind)
+        if self._loop is not asyncio.get_running_loop():
+            self._bind()  # its clock, without which nobody who waits is ever woken
+        return None
 
     async def acquire(self, kind: Kind, *, max_wait: float | None = None) -> Ticket:
         """See `Limiter.acquire`."""

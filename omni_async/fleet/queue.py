@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 
 class FleetDriver(PsycopgDriver):
-    """A driver that tells when the database is lost.
+    """A driver that tells when the database is lost, and does nothing any more from then on.
+
+    Jobs stay with their worker until it is found silent: no late word of the queue's may end one, or free its seat.
 
     Args:
         asking: For statements.
@@ -32,21 +34,29 @@ class FleetDriver(PsycopgDriver):
     ) -> None:
         super().__init__(listening)
         self._statements, self._lost = PsycopgDriver(asking), lost
+        self._is_lost = False
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """Rows of a statement."""
-        return await self._noticing(self._statements.fetch(query, *args))
+        return await self._noticing(self._statements.fetch, query, *args)
 
     async def execute(self, query: str, *args: object) -> str:
         """Run a statement."""
-        return await self._noticing(self._statements.execute(query, *args))
+        return await self._noticing(self._statements.execute, query, *args)
 
-    async def _noticing(self, statement: Awaitable[T]) -> T:
+    async def _noticing(self, run: Callable[..., Awaitable[T]], query: str, *args: object) -> T:
+        if self._is_lost:
+            raise psycopg.OperationalError("the connection was given up")
         try:
-            return await statement
+            return await run(query, *args)
         except (psycopg.OperationalError, psycopg.InterfaceError):
-            self._lost()
+            self.lose()
             raise
+
+    def lose(self) -> None:
+        """Give the connection up."""
+        self._is_lost = True
+        self._lost()
 
 
 async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":

@@ -161,7 +161,8 @@ class Worker:
             await self._prepare()
             if self._stopping:
                 return
-            queue = self._manager(Queries(FleetDriver(asking, listening, lost.set)))
+            driver = FleetDriver(asking, listening, lost.set)
+            queue = self._manager(Queries(driver))
             self._queue = queue
             running = asyncio.ensure_future(self._run_queue(queue))
             beside = [
@@ -170,6 +171,7 @@ class Worker:
             try:
                 await asyncio.wait({running, *beside}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
+                    driver.lose()
                     self.steps.halt(Halted("the database went away", lost=True))
                     queue.shutdown.set()
                 failed = [task for task in beside[:2] if task.done() and not task.cancelled() and task.exception()]

@@ -7,7 +7,7 @@ import pytest
 from omni_async.errors import JournalError
 from omni_async.fleet import book as books
 from omni_async.fleet.book import FleetBook, SharedJournal
-from omni_async.journal import Answer, Intent, NotNow, SqliteJournal, State
+from omni_async.journal import Answer, NotNow, SqliteJournal, State
 from omni_async.models import TaskStatus, VideoTask
 from tests.journal.books import accepted, intent, lost
 
@@ -63,13 +63,7 @@ class Machine:
 
     async def set(self, key="k", **columns):
         """Make the shared row what it was, or what a person made of it."""
-        marks = ", ".join(f"{name} = ?" for name in columns)
-        await self.shared.run(
-            lambda ledger: ledger.connection.execute(
-                f"UPDATE item SET {marks} WHERE key = ?",
-                [*columns.values(), key],  # noqa: S608
-            )
-        )
+        await self.shared.fleet(lambda ledger: ledger._set(key, columns))
 
     async def aclose(self):
         """Close both."""

@@ -1,4 +1,4 @@
-"""A fleet of real processes, killed, ended, frozen and left without its database. The long forms: tests/crash/fleet.py."""
+"""A fleet of real processes: killed, ended, frozen, left without its database. The long forms: tests/crash/fleet.py."""
 
 import sys
 
