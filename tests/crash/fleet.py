@@ -155,11 +155,7 @@ class Fleet:
         began, given = time.monotonic(), self.options
         wire = {"delay": given.delay, "task_seconds": given.task_seconds, "seed": given.seed}
         with contextlib.ExitStack() as open_:
-            self.gateway = open_.enter_context(GatewayProcess(self.folder, **wire))
-            self.bill = Bill(self.gateway.ledger)
-            self.processes = open_.enter_context(contextlib.closing(Processes(self.folder, given.sending)))
-            self._set_up()
-            self.watch = open_.enter_context(contextlib.closing(Watch(self.dsn)))
+            self.open(open_.enter_context(GatewayProcess(self.folder, **wire)), open_)
             self.add(given.rows)
             for name in self.names:
                 self.start(name)
@@ -167,6 +163,13 @@ class Fleet:
             self.finish()
             verdict = self._judge()
         return self._table(verdict, time.monotonic() - began)
+
+    def open(self, gateway, open_):
+        """Set it up; what it consists of ends with `open_`."""
+        self.gateway, self.bill = gateway, Bill(gateway.ledger)
+        self.processes = open_.enter_context(contextlib.closing(Processes(self.folder, self.options.sending)))
+        self._set_up()
+        self.watch = open_.enter_context(contextlib.closing(Watch(self.dsn)))
 
     # --- its parts -----------------------------------------------------------------------------------------------
 
