@@ -5,14 +5,26 @@ lets go.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import psycopg
 from pgqueuer.db import PsycopgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
 
 from ..journal.postgres import CONNECT, SESSION
 
 T = TypeVar("T")
+
+UNHEARD: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""A host that is gone is noticed within half a minute, not after the quarter of an hour that TCP takes; the last in
+milliseconds."""
 
 
 class FleetDriver(PsycopgDriver):
@@ -59,6 +71,31 @@ class FleetDriver(PsycopgDriver):
         self._lost()
 
 
+class FleetQueries(Queries):
+    """The queue's statements, of which a worker's late ones touch no job that another has taken over."""
+
+    async def retry_job(self, job: Job, delay: timedelta, traceback_record: Any) -> None:
+        """See `Queries.retry_job`. A task that runs comes before all that is still to be sent: its seat is its own."""
+        ours = await self.driver.fetch(
+            "UPDATE pgqueuer job SET priority = CASE WHEN EXISTS (SELECT 1 FROM omni_item item"
+            " WHERE item.key = convert_from(job.payload, 'utf8') AND item.state IN ('SUBMITTING', 'SUBMITTED'))"
+            " THEN 1 ELSE priority END WHERE id = $1 AND queue_manager_id = $2 RETURNING id",
+            job.id,
+            job.queue_manager_id,
+        )
+        if ours:
+            await super().retry_job(job, delay, traceback_record)
+
+    async def log_jobs(self, job_status: list[Any]) -> None:
+        """See `Queries.log_jobs`."""
+        query = "SELECT id FROM pgqueuer WHERE id = ANY($1::bigint[]) AND queue_manager_id = $2"
+        manager = next(job.queue_manager_id for job, _, _ in job_status)
+        rows = await self.driver.fetch(query, [job.id for job, _, _ in job_status], manager)
+        ours = {row["id"] for row in rows}
+        if ended := [what for what in job_status if what[0].id in ours]:
+            await super().log_jobs(ended)
+
+
 async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
     """A connection of the loop's.
 
@@ -66,5 +103,5 @@ async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
         psycopg.Error: The server cannot be reached.
     """
     return await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=CONNECT, options=SESSION, application_name="omni_async fleet"
+        dsn, autocommit=True, connect_timeout=CONNECT, options=SESSION, application_name="omni_async fleet", **UNHEARD
     )

@@ -200,8 +200,9 @@ class Fleet:
 
     def start(self, name):
         """Start a worker."""
-        words = ["fleet", "worker", "--out", self.folder / "videos", "--state", self.state_of(name), "--poll", "0.2",
-                 "--heartbeat", self.options.heartbeat]  # fmt: skip
+        places = ["--out", self.folder / "videos", "--state", self.state_of(name)]
+        times = ["--poll", self.options.poll, "--heartbeat", self.options.heartbeat]
+        words = ["fleet", "worker", *places, *times]
         self.processes.begin(name, words, self._environment())
 
     def ask(self, query, *values):
@@ -427,6 +428,7 @@ def options(words=None):
     parser.add_argument("--spread", type=float, default=0.5, help="longest time from a create to what is done next")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds between charge and answer, about")
     parser.add_argument("--task-seconds", type=float, default=1.0)
+    parser.add_argument("--poll", type=float, default=0.2, help="seconds between two looks at a task, at least")
     parser.add_argument("--last-seconds", type=float, default=300.0, help="how long it may take to finish")
     parser.add_argument("--keep", type=Path, help="folder to work in, kept afterwards")
     return parser.parse_args(words)

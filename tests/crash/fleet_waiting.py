@@ -67,7 +67,8 @@ def seconds_of(pid):
 
 def measured(given, folder, postgres):
     """The figures, and the peak memory in bytes."""
-    asked = options(["--workers", "1", "--running", str(given.items), "--heartbeat", "30", "--rate", "0"])
+    words = {"workers": 1, "running": given.items, "heartbeat": 30, "rate": 0, "poll": given.poll}
+    asked = options([word for name, value in words.items() for word in (f"--{name}", str(value))])
     fleet = Fleet(asked, folder, postgres)
     with contextlib.ExitStack() as open_:
         fleet.open(open_.enter_context(GatewayProcess(folder, delay=0, task_seconds=3600)), open_)
@@ -101,6 +102,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=30.0, help="for which its work is measured")
+    parser.add_argument("--poll", type=float, default=10.0, help="seconds between two looks at a task, at least")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, server() as postgres:
         table, peak = measured(given, Path(folder), postgres)

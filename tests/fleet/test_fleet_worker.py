@@ -139,7 +139,7 @@ async def test_each_row_comes_to_what_its_task_came_to(postgres, tmp_path):
         await here.add("good", "fails", "moderated", "refused")
         async with here.at_work(here.worker()):
             states = await here.until("DONE", "FAILED", "REJECTED")
-        assert await here.jobs() == {}
+            await until(lambda: _empty(here))
     assert states == {"good": "DONE", "fails": "FAILED", "moderated": "FAILED", "refused": "REJECTED"}
 
 
@@ -149,7 +149,7 @@ async def test_a_video_that_nobody_can_fetch_any_more_is_expired(postgres, tmp_p
         await here.add("r0")
         async with here.at_work(here.worker()):
             await here.until("EXPIRED")
-        assert await here.jobs() == {}
+            await until(lambda: _empty(here))
         assert len(here.charged()) == 1
 
 
@@ -196,6 +196,49 @@ async def test_what_runs_already_comes_before_what_is_still_to_be_sent(postgres,
         assert await here.shared.run(lambda ledger: ledger.connection.execute(query).fetchone()) == ("r5",)
 
 
+async def test_a_task_that_is_handed_back_comes_before_what_is_still_to_be_sent(postgres, tmp_path):
+    """Whichever was entered first: no other may take the seat that it has left."""
+    async with fleet(postgres, tmp_path, running=1, task_seconds=1.0) as here:
+        await here.add("r0", "r1")
+        due = "UPDATE pgqueuer SET execute_after = now() + %s * interval '1 second' WHERE payload = 'r0'"
+        await here.shared.run(lambda ledger: ledger.connection.raw.execute(due, (3600,)))
+        async with here.at_work(here.worker()):
+            await until(lambda: _true(len(here.charged()) == 1))
+            await until(lambda: _stands(here, "r1", "SUBMITTED"))
+        await here.shared.run(lambda ledger: ledger.connection.raw.execute(due, (0,)))
+        query = (
+            "SELECT convert_from(payload, 'utf8') FROM pgqueuer WHERE execute_after < now() ORDER BY priority DESC, id"
+        )
+        assert await here.shared.run(lambda ledger: ledger.connection.execute(query).fetchone()) == ("r1",)
+
+
+async def test_a_worker_that_was_given_up_gives_back_no_job_that_another_has(postgres, tmp_path):
+    """Its seat would be free while its task runs."""
+    async with fleet(postgres, tmp_path, task_seconds=1.0) as here:
+        await here.add("r0")
+        async with here.at_work(here.worker()):
+            await until(lambda: _stands(here, "r0", "SUBMITTED"))
+            taken = "UPDATE pgqueuer SET queue_manager_id = gen_random_uuid()"
+            await here.shared.run(lambda ledger: ledger.connection.execute(taken))
+        assert await here.jobs() == {"picked": 1}
+
+
+async def test_a_create_does_not_wait_for_a_database_that_is_away_when_its_worker_stops(postgres, tmp_path):
+    """It was not sent: stopping takes no longer for it."""
+    async with fleet(postgres, tmp_path, submits=0.1) as here:
+        await here.add("r0")
+        worker = here.worker()
+        async with here.at_work(worker):
+            await until(lambda: _true(len(here.charged()) == 1))
+
+            async def away(*_):
+                raise OSError("away")
+
+            worker.budget.fetch = away
+            worker.budget.end()
+            assert not await worker.client.studio.exchange.limiter.on_time()
+
+
 async def test_a_worker_has_no_more_rows_in_hand_than_it_may(postgres, tmp_path):
     """`--concurrency`."""
     async with fleet(postgres, tmp_path, running=20, task_seconds=0.5) as here:
@@ -217,6 +260,10 @@ async def test_two_workers_of_one_machine_share_its_journal(postgres, tmp_path):
 
 async def _true(answer):
     return answer
+
+
+async def _stands(here, key, state):
+    return (await here.states())[key] == state
 
 
 async def _none(_):
