@@ -211,8 +211,10 @@ class FleetLedger(PostgresLedger):
 
 def _tells_more(known: Entry, here: Entry) -> bool:
     """Whether one account of a row tells more than the other."""
-    if known.state is State.SUBMITTING or known.state in UNPAID:
-        return False  # SUBMITTING tells nothing but that somebody is at it
+    if known.state is State.SUBMITTING:  # that somebody is at it: news only to one who has forgotten that
+        return here.state in UNPAID and (known.round, known.attempts) == (here.round, here.attempts)
+    if known.state in UNPAID:
+        return False
     if known.round != here.round:
         return known.round > here.round  # else a person has had it paid anew since
     if RANK[known.state] <= RANK[here.state]:

@@ -182,6 +182,8 @@ class Worker:
                 for task in failed:
                     task.result()
             finally:
+                if not running.done():
+                    driver.lose()  # the queue takes a cancelled job for one that has ended
                 for task in (running, *beside):
                     task.cancel()
                 await asyncio.wait({running, *beside})

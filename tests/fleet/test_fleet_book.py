@@ -202,6 +202,23 @@ async def test_nothing_is_sent_if_this_machines_journal_fails(one, monkeypatch):
     assert (await one.there()).state is State.PLANNED
 
 
+async def test_a_row_that_another_sends_is_not_waited_for_in_line(one, machines):
+    """Each try would take a place in time, and nobody would see that its sender has died."""
+    await machines("two").book.intend(wish())
+    with pytest.raises(JournalError) as held:
+        await one.book.intend(wish())
+    assert held.value.kind == "conflict"
+
+
+async def test_a_row_that_was_edited_meanwhile_is_sent_with_its_new_inputs(one):
+    """What was read of it before is not sent, nor put back."""
+    await one.set(fingerprint="edited")
+    with pytest.raises(JournalError) as held:
+        await one.book.intend(wish())
+    assert held.value.kind == "conflict"
+    assert (await one.there()).state is State.PLANNED
+
+
 # --- the database is an old one ----------------------------------------------------------------------------------
 
 
@@ -232,11 +249,22 @@ async def test_nor_while_the_create_is_still_in_flight(one):
     """The row waits for its answer."""
     await one.book.intend(wish())
     await one.set(state="PLANNED", owner="")
-    with pytest.raises(NotNow) as held:
+    with pytest.raises(JournalError) as held:
         await one.book.intend(wish())
-    assert held.value.sent
+    assert held.value.kind == "conflict"
     await one.book.answered(wish(), accepted("task-k"))
     assert (await one.there()).task_id == "task-k"
+
+
+async def test_a_database_that_forgot_a_create_in_flight_is_told_of_it(one, machines):
+    """As after a failover that lost the last intents: nobody else sends it."""
+    await one.book.intend(wish())
+    await one.set(state="PLANNED", owner="")
+    await one.book.heal()
+    assert (await one.there()).state is State.SUBMITTING
+    with pytest.raises(JournalError) as held:
+        await machines("two").book.intend(wish())
+    assert held.value.kind == "conflict"
 
 
 async def test_an_old_copy_is_told_of_all_that_it_has_forgotten_before_anything_is_sent(one):
@@ -331,8 +359,9 @@ async def test_a_worker_that_stood_still_before_it_sent_looks_whether_the_row_is
         return True
 
     book = FleetBook(one.local, one.shared, still)
-    with pytest.raises(NotNow):
+    with pytest.raises(JournalError) as held:
         await book.intend(wish())
+    assert held.value.kind == "conflict"
     assert (await one.there()).task_id == "task-k"
     assert (await one.here()).state is State.PLANNED
 

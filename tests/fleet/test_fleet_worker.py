@@ -69,6 +69,20 @@ async def test_a_worker_told_to_stop_while_it_starts_stops(postgres, tmp_path):
         assert not here.charged()
 
 
+async def test_cancelled_it_leaves_its_jobs_to_the_others(postgres, tmp_path):
+    """The queue would take them for ended."""
+    async with fleet(postgres, tmp_path, task_seconds=2.0) as here:
+        await here.add(*ROWS)
+        running = asyncio.ensure_future(here.worker().run())
+        await here.until("SUBMITTED")
+        running.cancel()
+        await asyncio.wait({running})
+        assert (await here.jobs())["picked"] == len(ROWS)
+        async with here.at_work(here.worker("two")):
+            await here.until("DONE")
+        assert len(here.charged()) == len(ROWS)
+
+
 async def test_stopped_it_hands_on_what_it_only_waits_for(postgres, tmp_path):
     """The next one polls on; nothing is sent again."""
     async with fleet(postgres, tmp_path, task_seconds=1.0) as here:
