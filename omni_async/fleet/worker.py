@@ -99,7 +99,7 @@ class Worker:
         self._connection: Any = None
         self._asking = asyncio.Lock()
         self._queue: QueueManager | None = None
-        self._stopping = False
+        self._stopping = self._worked = False
         self._stopped = asyncio.Event()
         self.failure: OmniError | None = None
 
@@ -118,14 +118,14 @@ class Worker:
             await self.client.__aenter__()
             await self.local.open()
             while not self._stopping:
-                began = time.monotonic()
+                self._worked = False
                 try:
                     await self._serve()
                 except Exception as error:
                     if not _is_away(error):
                         raise
                     logger.warning("the fleet's database went away (%s): trying again", _name(error))
-                pause = FIRST if time.monotonic() - began > LONGEST else min(pause * 2, LONGEST)
+                pause = FIRST if self._worked else min(pause * 2, LONGEST)
                 if not self._stopping:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stopped.wait(), pause)
@@ -164,6 +164,7 @@ class Worker:
             await self._prepare()
             if self._stopping:
                 return
+            self._worked = True
             driver = FleetDriver(asking, listening, lost.set)
             queue = self._manager(FleetQueries(driver))
             self._queue = queue
