@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import hashlib
 import http.client
 import logging
@@ -22,8 +23,9 @@ import pytest
 from pairs import pair
 from warp import WarpLoop
 
+from omni_async import objectstore
 from omni_async.batch.storing import full
-from omni_async.errors import DownloadError, InvalidRequestError, TargetExistsError
+from omni_async.errors import DownloadError, IntegrityError, InvalidRequestError, TargetExistsError
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.objectstore import PART, reason
 from omni_async.partfile import refuse_existing
@@ -198,6 +200,21 @@ async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid(t
     ):
         with pytest.raises(InvalidRequestError, match="cannot be written"):
             await storage.check()
+
+
+@FSSPEC
+async def test_what_arrived_shorter_is_not_called_stored(tmp_path, monkeypatch):
+    """Where no metadata tells a hash, the size does."""
+    storage = storage_of(f"memory://{tmp_path.name}", scratch=tmp_path)
+    finish = objectstore._Renamed.finish
+
+    def shortened(upload):
+        finish(upload)
+        storage.system.pipe_file(upload.path, VIDEO[:-1])
+
+    monkeypatch.setattr(objectstore._Renamed, "finish", shortened)
+    with pytest.raises(TargetExistsError, match="another video"):
+        await storage.store(Shop(), TASK, NAME)
 
 
 class Full:
@@ -504,6 +521,20 @@ async def test_a_storage_that_goes_away_after_the_upload_is_asked_again_later(bu
     del storage.system.info
     assert (await storage.store(shop, TASK, NAME)).sha256 == DIGEST
     assert (shop.fetched, files(tmp_path)) == (1, [])
+
+
+async def test_a_file_that_changes_while_it_is_sent_is_not_kept(bucket, tmp_path):
+    """It is fetched anew by the next attempt; the file object that was given up begins nothing when it is destroyed."""
+    storage, shop = on_s3(bucket, tmp_path), Shop()
+
+    async def spoil(_):
+        part_of(TASK, tmp_path).write_bytes(VIDEO[:-1] + b"x")
+
+    with pytest.raises(IntegrityError, match="was changed while it was sent"):
+        await storage.store(shop, TASK, NAME, on_whole=spoil)
+    gc.collect()
+    assert (bucket.names, bucket.unfinished, files(tmp_path)) == ([], [], [])
+    assert (await storage.store(shop, TASK, NAME)).sha256 == DIGEST
 
 
 async def test_cancelled_in_the_middle_of_an_upload(bucket, tmp_path):
