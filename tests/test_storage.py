@@ -220,7 +220,7 @@ async def test_what_arrived_shorter_is_not_called_stored(tmp_path, monkeypatch):
 class Full:
     """A file system without space."""
 
-    protocol = "full"
+    protocol, transaction = "full", None
 
     def info(self, path):
         raise FileNotFoundError(path)
@@ -429,6 +429,7 @@ async def test_from_the_gateway_to_s3(bucket, tmp_path):
     assert await storage.size(NAME) == len(body)
     assert await storage.size("none.mp4") is None
     assert (files(tmp_path / "scratch"), bucket.unfinished) == ([], [])
+    assert not storage.system.transaction.files  # nothing is remembered of each upload
 
 
 @pytest.mark.parametrize("name", ["50% #1 + [2] {x} @y = z & ; !.mp4", "a~b/$c'd (1).webm", "ü/中文/🎬.mov"])
