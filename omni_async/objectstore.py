@@ -202,7 +202,6 @@ class _Multipart:
     def finish(self) -> None:
         self.flush()
         self.file.commit()
-        self.file.closed = True
 
     def abandon(self) -> None:
         file, self.file = self.file, None
