@@ -267,6 +267,17 @@ def test_every_reason_is_in_our_words():
 # --- S3, spoken by a server in a process of its own --------------------------------------------------------------
 
 
+SERVER = """
+import sys
+from http.server import BaseHTTPRequestHandler
+from moto.server import main
+
+# Else there are two Server headers, which aiohttp's strict parser refuses: it is used with `python -X dev`.
+BaseHTTPRequestHandler.send_response = BaseHTTPRequestHandler.send_response_only
+main(sys.argv[1:])
+"""
+
+
 @pytest.fixture(scope="module")
 def server():
     """Its address."""
@@ -275,7 +286,7 @@ def server():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", str(port)]
+    words = [sys.executable, "-W", "ignore", "-c", SERVER, "-p", str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         try:
