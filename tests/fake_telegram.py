@@ -56,13 +56,17 @@ class RefusedError(Exception):
 class FakeTelegram:
     """The server, and those who write to the bot.
 
+    Args:
+        max_bytes: What it takes in one call.
+
     Attributes:
         sent: The bot's messages by chat and number; deleted ones stay, marked so.
         refused: Method, status and description of each refusal.
         blocked: Chats that want no bot.
     """
 
-    def __init__(self):
+    def __init__(self, *, max_bytes=MAX_BYTES):
+        self._max_bytes = max_bytes
         self.sent, self.refused, self.blocked = {}, [], set()
         self._updates, self._all, self._floods = deque(), [], []
         self._numbers = 0
@@ -71,7 +75,7 @@ class FakeTelegram:
         self.url = ""
 
     async def __aenter__(self):
-        app = web.Application(client_max_size=MAX_BYTES)
+        app = web.Application(client_max_size=self._max_bytes)
         app.router.add_post(f"/bot{TOKEN}/{{method}}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()

@@ -232,23 +232,40 @@ async def test_killed_in_the_middle(tmp_path):
         assert "Traceback" not in bot.said()
 
 
-async def test_told_to_end_it_waits_for_what_is_being_paid(tmp_path):
-    """SIGTERM with a create in flight: its answer is taken down. A video over the limit comes as a link that says
-    until when it lives."""
-    faults = (Fault("hang", prompt="last", seconds=1),)
-    environment = {"MAX_BYTES": "100", "GATEWAY": "toapis"}  # which says when a link dies
+@pytest.mark.parametrize("who_knows", ["the bot", "Telegram"])
+async def test_a_video_over_the_limit_comes_as_a_link(tmp_path, who_knows):
+    """With the time at which it dies, also where only Telegram finds it too large."""
+    environment = {"GATEWAY": "toapis"} | ({"MAX_BYTES": "100"} if who_knows == "the bot" else {})
     async with (
-        Emulator(task_seconds=0.5, faults=faults) as gateway,
-        FakeTelegram() as telegram,
+        Emulator(task_seconds=0.5, video_bytes=20_000) as gateway,
+        FakeTelegram(max_bytes=10_000) as telegram,
         started(tmp_path, gateway, telegram, **environment) as bot,
     ):
         number = await telegram.write("/video a large one", chat=1)
         answer = await answered(telegram, number, "too large for Telegram")
         assert re.search(rf"here until \d+ \w+ \d\d:\d\d UTC: {re.escape(gateway.url)}/files/", answer.text)
+        assert [status for _, status, _ in telegram.refused] == ([] if who_knows == "the bot" else [413])
+        assert "Traceback" not in bot.said()
+
+
+async def test_told_to_end_it_waits_for_what_is_being_paid(tmp_path):
+    """SIGTERM with a create in flight: its answer is taken down, and the next start sends the video.
+
+    Who waits for his turn is told that nothing was charged.
+    """
+    faults = (Fault("hang", prompt="last", seconds=1), Fault("rate_limited", on="create", prompt="crowd", seconds=30))
+    async with (
+        Emulator(task_seconds=0.5, faults=faults) as gateway,
+        FakeTelegram() as telegram,
+        started(tmp_path, gateway, telegram) as bot,
+    ):
         last = await telegram.write("/video the last", chat=1)
         await until(lambda: paid(gateway, "last"))
+        crowded = await telegram.write("/video a crowd", chat=2)
+        await until(lambda: gateway.ledger.refused["create"])
         assert await bot.end(signal.SIGTERM) == 0
+        assert "Nothing was charged." in telegram.answers(crowded)[0].text
         assert "Traceback" not in bot.said()
         bot.start()
-        await answered(telegram, last, "too large for Telegram")
-        assert paid(gateway) == ["a large one", "the last"]
+        await until(lambda: telegram.videos(last))
+        assert paid(gateway) == ["the last"]
