@@ -186,6 +186,7 @@ async def test_a_flood_wait_is_waited_out(bot, telegram, gateway):
     (video,) = await until(lambda: telegram.videos(number))
     refused = [method for method, status, _ in telegram.refused if status == 429]
     assert refused == ["editMessageText", "sendVideo"]
+    assert "Traceback" not in bot.said()
     (progress,) = (one for one in telegram.answers(number) if one is not video)
     await until(lambda: progress.deleted)
 
@@ -251,7 +252,7 @@ async def test_a_video_over_the_limit_comes_as_a_link(tmp_path, who_knows):
 async def test_told_to_end_it_waits_for_what_is_being_paid(tmp_path):
     """SIGTERM with a create in flight: its answer is taken down, and the next start sends the video.
 
-    Who waits for his turn is told that nothing was charged.
+    Who waits for his turn is told that nothing was charged, also when Telegram takes that only a second later.
     """
     faults = (Fault("hang", prompt="last", seconds=1), Fault("rate_limited", on="create", prompt="crowd", seconds=30))
     async with (
@@ -263,6 +264,7 @@ async def test_told_to_end_it_waits_for_what_is_being_paid(tmp_path):
         await until(lambda: paid(gateway, "last"))
         crowded = await telegram.write("/video a crowd", chat=2)
         await until(lambda: gateway.ledger.refused["create"])
+        telegram.flood(2, method="editMessageText", seconds=1)
         assert await bot.end(signal.SIGTERM) == 0
         assert "Nothing was charged." in telegram.answers(crowded)[0].text
         assert "Traceback" not in bot.said()
