@@ -293,6 +293,18 @@ class OmniClient:
         self._life.enter()
         return self.studio.followed().resumed(self.studio.finished)
 
+    async def pending(self) -> list[VideoTask]:
+        """The journal's tasks that run, over all processes that share it; for instance to count them by `metadata`.
+
+        Returns:
+            Those that were submitted and not seen finished; uncertain creates are not among them.
+
+        Raises:
+            JournalError: There is no journal file, or it cannot be read.
+        """
+        self._life.enter()
+        return await self.studio.followed().pending()
+
     async def settle(
         self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
     ) -> VideoTask | None:

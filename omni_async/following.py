@@ -186,6 +186,13 @@ class Follower:
             self._left.pop(key, None)
         return entries
 
+    async def pending(self) -> list[VideoTask]:
+        """The journal's tasks that were submitted and not seen finished, whoever follows them."""
+        await self.take_over()  # creates whose answer was lost are looked up first
+        rows = await self.journal.run(lambda ledger: list(ledger.entries([State.SUBMITTED])))
+        mine = [entry.video_task for entry in rows if entry.gateway == self.journal.gateway]
+        return [task for task in mine if task is not None]
+
     def resumed(self, finished: Callable[[VideoTask], VideoTask]) -> "Resumed":
         """What earlier runs left unfinished, as it finishes; see `Resumed`."""
         return Resumed(self, self._poller, finished)

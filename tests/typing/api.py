@@ -248,6 +248,11 @@ def looking_in(client: OmniClient) -> None:
     assert_type(client.dialect, Dialect)
 
 
+async def what_runs(client: OmniClient) -> None:
+    """Tasks of the journal."""
+    assert_type(await client.pending(), list[VideoTask])
+
+
 async def webhooks(client: OmniClient, request: web.Request, seen: SeenEvents) -> str | None:
     """What the gateway calls the app for."""
     try:
