@@ -200,6 +200,8 @@ class FakeDiscord:
         self.gone: set[str] = set()
         """Channels that are no more."""
         self.resumable = True
+        self.forgetful = False
+        """Whether it takes a second answer to an interaction."""
         self._session = snowflake()
         self._events: list[dict] = []
         self._sockets: set[web.WebSocketResponse] = set()
@@ -303,10 +305,11 @@ class FakeDiscord:
         asked = self.asked.get(request.match_info["token"])
         if asked is None or time.monotonic() - asked.sent > FIRST_ANSWER:
             raise Refused(404, 10062, "Unknown interaction")
-        if asked.answer is not None:
+        if asked.answer is not None and not self.forgetful:
             raise Refused(400, 40060, "Interaction has already been acknowledged.")
-        asked.answer = Message(asked.channel)
-        self.messages.append(asked.answer)
+        if asked.answer is None:
+            asked.answer = Message(asked.channel)
+            self.messages.append(asked.answer)
         body = await request.json()
         if body["type"] == 4:
             asked.answer.write(body["data"], [])

@@ -171,7 +171,9 @@ async def test_delivered_twice_it_pays_once(bot):
     """Also when the gateway's connection broke and is resumed or begun anew; and a 429 of Discord's delays, no more."""
     async with bot() as (here, discord, _):
         first = await discord.command("1", "a boat")
-        await discord.deliver(first)
+        await discord.deliver(first)  # refused by Discord itself
+        discord.forgetful = True
+        await discord.deliver(first)  # and if it is not
         await discord.drop()
         second = await discord.command("2", "a kite")  # it comes with the resumption
         discord.slow_down = [0.3]
