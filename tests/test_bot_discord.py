@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pytest
 from fake_discord import FakeDiscord
+from recipes import block
 
 from omni_async.emulator import Emulator, Fault
 
 ROOT = Path(__file__).parent.parent
-SECTION = re.split(r"\n##+ ", (ROOT / "README.md").read_text("utf-8").split("\n### Discord (discord.py)\n")[1])[0]
-(BOT,) = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
-(RUN,) = re.findall(r"^python (.*)$", SECTION, re.MULTILINE)
+PROGRAM = "bot.py"
+BOT = block(f"discord: {PROGRAM}")
 MISSING = importlib.util.find_spec("discord") is None
 pytestmark = pytest.mark.skipif(MISSING, reason="not installed: discord.py")
 
-# Read by the interpreter before the bot is: the bot itself knows nothing of a test.
+# Read by the interpreter before the bot is (`sitecustomize`), which knows nothing of a test.
 SITE = """
 import functools, os
 import discord, yarl
@@ -55,7 +55,7 @@ class Bot:
         self.folder, self.discord, self.gateway = folder, discord, gateway
         (folder / "site").mkdir()
         (folder / "site" / "sitecustomize.py").write_text(SITE, "utf-8")
-        (folder / RUN).write_text(BOT, "utf-8")
+        (folder / PROGRAM).write_text(BOT, "utf-8")
         self._environment = os.environ | {
             "DISCORD_TOKEN": "secret-token",
             "DISCORD": discord.url,
@@ -77,7 +77,7 @@ class Bot:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                RUN,
+                PROGRAM,
                 cwd=self.folder,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
