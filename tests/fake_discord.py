@@ -199,6 +199,8 @@ class FakeDiscord:
         """Seconds of `retry_after` with which the next writes of messages are refused."""
         self.gone: set[str] = set()
         """Channels that are no more."""
+        self.latency = 0.0
+        """Seconds that a write of a message takes."""
         self.resumable = True
         self.forgetful = False
         """Whether it takes a second answer to an interaction."""
@@ -364,6 +366,7 @@ class FakeDiscord:
             refused.answer.headers["Via"] = "1.1 google"
             raise refused
         assert 0 < len(fields["content"]) <= 2000
+        await asyncio.sleep(self.latency)
         return fields, files
 
     # --- the gateway -------------------------------------------------------------------------------------------

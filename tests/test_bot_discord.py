@@ -307,3 +307,20 @@ async def test_nobody_there_to_be_told(bot):
         await here.until(lambda: discord.films() and f"what came of {gone.id}" in here.said())
         assert discord.sent_to("500") == discord.films()
         assert here.paid() == ["a boat", "a kite"]
+
+
+async def test_told_to_end_while_somebody_waits_for_his_turn(bot):
+    """He is told that nothing was charged; what runs comes after the next start."""
+    async with bot(task_seconds=3, running_tasks=1) as (here, discord, gateway):
+        first = await discord.command("1", "a boat")
+        await here.answered(first, " %")
+        second = await discord.command("2", "a kite")
+        await here.until(lambda: gateway.ledger.refused["create"])
+        discord.latency = 0.5
+        assert await here.end(signal.SIGTERM) == 0
+        assert "Nothing was charged." in second.answer.text
+        assert "Traceback" not in here.said()
+        await here.start()
+        await here.until(discord.films)
+        assert discord.sent_to("500") == discord.films()
+        assert here.paid() == ["a boat"]
