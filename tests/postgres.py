@@ -15,14 +15,7 @@ from pathlib import Path
 
 import pytest
 
-FAST = (
-    "-h",
-    "127.0.0.1",
-    "-c",
-    "fsync=off",
-    "-c",
-    "max_connections=300",
-)  # what the system loses in a power cut is not tested here
+FAST = ("-c", "fsync=off", "-c", "max_connections=300")  # what the system loses in a power cut is not tested here
 
 
 def binaries():
@@ -45,6 +38,16 @@ def missing():
     return None
 
 
+def ask(dsn, *statements):
+    """Say statements to a database; the rows that the last one gives, if any."""
+    import psycopg
+
+    with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
 class Server:
     """A PostgreSQL of one's own in a temporary folder; as another user if this one is root, as it demands."""
 
@@ -58,7 +61,9 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._process = None
-        self._run("initdb", "-D", "data", "-A", "trust", "-U", self.name, "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self._run("initdb", "-D", "data", "-A", "trust", "-U", self.name, "-E", "UTF8", "--locale=C", "-N")
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
 
     def _run(self, program, *arguments):
         subprocess.run(
@@ -87,13 +92,11 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        import psycopg
-
         until = time.monotonic() + 60
         while True:
             try:
-                return psycopg.connect(self.dsn("postgres")).close()
-            except psycopg.OperationalError:
+                return ask(self.dsn("postgres"), "SELECT 1")
+            except Exception:
                 assert time.monotonic() < until, (self.folder / "log").read_text()
                 time.sleep(0.02)
 
@@ -108,11 +111,8 @@ class Server:
 
     def database(self):
         """The address of a new, empty database."""
-        import psycopg
-
         name = f"omni_{secrets.token_hex(4)}"
-        with contextlib.closing(psycopg.connect(self.dsn("postgres"), autocommit=True)) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        ask(self.dsn("postgres"), f"CREATE DATABASE {name}")
         return self.dsn(name)
 
     def close(self):
