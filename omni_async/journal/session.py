@@ -43,6 +43,8 @@ UNLESS_TOLD = {
 is wanted; a server that is gone is noticed in half a minute, not in the two hours of most systems."""
 KEEP = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
 """An idle client is no dead one, whatever the database's default (PostgreSQL 14 and later)."""
+LEAVE = "SELECT pg_advisory_unlock_all()"
+"""A server may take a moment to see that a connection has ended; whoever opens the journal next may be faster."""
 IDLE, IN_TRANSACTION = 0, 2
 """libpq's PQTRANS_IDLE and PQTRANS_INTRANS."""
 
@@ -168,6 +170,9 @@ class Session:
         """Close it."""
         connection, self._connection, self._begun = self._connection, None, False
         if connection is not None:
+            with suppress(Exception):
+                if connection.info.transaction_status == IDLE:
+                    connection.execute(LEAVE)
             with suppress(Exception):
                 connection.close()
 
