@@ -45,6 +45,7 @@ class PostgresJournal(LedgerJournal):
         failure = self._merged(ledger)
         if failure is not None:
             session.close()
+            failure.may_have_charged = False
             raise failure
         return ledger, owner
 

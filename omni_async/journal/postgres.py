@@ -281,6 +281,7 @@ def open_postgres(session: Session) -> PostgresLedger:
     failure = _migrated(ledger)
     if failure is not None:
         session.close()
+        failure.may_have_charged = False
         raise failure  # not in the clause that catches: what is caught may hold the address
     return ledger
 
