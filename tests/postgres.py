@@ -15,14 +15,22 @@ from pathlib import Path
 
 import pytest
 
-FAST = ("-c", "fsync=off", "-c", "max_connections=300")  # what the system loses in a power cut is not tested here
+OPTIONS = ("-c", "fsync=off", "-c", "max_connections=300", "-c", "unix_socket_directories=")
+"""What is lost in a power cut is not tested here; and a socket's path in a temporary folder may be too long."""
 
 
 def binaries():
     """The folder of PostgreSQL's programs, or None."""
     places = [Path(found).resolve().parent for name in ("postgres", "pg_ctl") if (found := shutil.which(name))]
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder, pattern in (("/usr/lib/postgresql", "*/bin"), ("/opt/homebrew/opt", "postgresql*/bin")):
+        places += sorted(Path(folder).glob(pattern), reverse=True)
     return next((place for place in places if (place / "initdb").exists() and (place / "postgres").exists()), None)
+
+
+def _is_user(name):
+    import pwd
+
+    return any(entry.pw_name == name for entry in pwd.getpwall())
 
 
 def missing():
@@ -30,7 +38,9 @@ def missing():
     if sys.platform == "win32":
         return "not tried on Windows"
     if binaries() is None:
-        return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+        return "PostgreSQL is not installed (Debian: apt-get install postgresql; macOS: brew install postgresql)"
+    if os.geteuid() == 0 and not _is_user("postgres"):
+        return "PostgreSQL does not run as root, and there is no user postgres"
     try:
         import psycopg  # noqa: F401
     except ImportError:
@@ -80,11 +90,9 @@ class Server:
                     "data",
                     "-p",
                     str(self.port),
-                    "-k",
-                    self.folder,
                     "-h",
                     "127.0.0.1",
-                    *FAST,
+                    *OPTIONS,
                 ],
                 cwd=self.folder,
                 user=self.user,

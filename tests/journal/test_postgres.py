@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from books import Clock, accepted, intent, lost, refused, rows, states, task, writing
+from books import Clock, Wire, accepted, cut, intent, lost, refused, rows, states, task, writing
 from children import child
 
 from omni_async.errors import JournalError, SubmissionUncertainError
@@ -18,35 +18,6 @@ from tests.postgres import ask
 FOR_NOW = Answer(state="PLANNED", status=429, detail="refused for now")
 EMPTY = "TRUNCATE omni_item, omni_record, omni_note RESTART IDENTITY"
 OURS = f"INSERT INTO omni_note VALUES ('{VERSION}', '{len(MIGRATIONS)}')"  # noqa: S608
-
-
-class Wire(Session):
-    """A session whose connection breaks when the test says so: before or after a COMMIT, and for how many attempts."""
-
-    lose, away = None, 0
-
-    def commit(self):
-        """Lost on its way there, or on the way back."""
-        lose, self.lose = self.lose, None
-        if lose == "after":
-            super().commit()
-            self._begun = True
-        if lose:
-            cut(self)
-        if lose == "after":
-            self._connection.execute("SELECT 1")
-        super().commit()
-
-    def _connected(self):
-        if self.away:
-            self.away -= 1
-            raise ConnectionError("away")
-        return super()._connected()
-
-
-def cut(session):
-    """End the connection from the other side."""
-    ask(session._dsn, f"SELECT pg_terminate_backend({session._connection.info.backend_pid}, 5000)")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import socket
 import traceback
 
 import pytest
+from books import cut
 
 from omni_async.errors import JournalError
 from omni_async.journal import session as sessions
@@ -32,12 +33,6 @@ def session(database):
 def shown(session, name):
     """A setting of the connection."""
     return session.raw.execute(f"SHOW {name}").fetchone()[0]
-
-
-def cut(session):
-    """End the connection from the other side."""
-    pid = session.raw.info.backend_pid
-    ask(session._dsn, f"SELECT pg_terminate_backend({pid}, 5000)")
 
 
 def test_it_insists_on_what_its_promises_need(postgres):
