@@ -104,9 +104,9 @@ class PostgresBook(Book):
 
     def empty(self):
         """Take out every row."""
-        self.ledger.connection.raw.execute(
-            "DELETE FROM omni_item; DELETE FROM omni_record; DELETE FROM omni_note WHERE name <> 'schema version'"
-        )
+        raw = self.ledger.connection.raw
+        raw.execute("TRUNCATE omni_item, omni_record RESTART IDENTITY")
+        raw.execute("DELETE FROM omni_note WHERE name <> 'schema version'")
         return self
 
 
