@@ -40,6 +40,8 @@ PAUSE = 0.2
 LAPSE = 15.0
 """Seconds after a server's start or the loss of one's own connection in which nobody counts as dead: the others may not
 have come back yet. A client looks every 5 s."""
+LONGEST = 2000
+"""Bytes of an id at most: PostgreSQL's indexes take 2,700 of a row."""
 UNSENT = "the journal failed before it was sent"
 PAGE = 2000
 """Rows fetched at a time where all are asked for."""
@@ -223,6 +225,7 @@ class PostgresLedger(Ledger):
 
     def intend(self, intent: Intent, *, owner: str, room: int | None = None, notify: bool = False) -> VideoTask | None:
         """See `Ledger.intend`."""
+        _check_length(intent.key, sent=False)
         known = super().intend(intent, owner=owner, room=room, notify=notify)
         if known is None:
             self._written.intents.append((intent.key, owner))
@@ -231,11 +234,13 @@ class PostgresLedger(Ledger):
 
     def answered(self, key: str, answer: Answer) -> State:
         """See `Ledger.answered`."""
+        _check_length(answer.task_id)
         self._written.touched.append(key)
         return self._once(("answered", key, answer), functools.partial(super().answered, key, answer))
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
         """See `Ledger.settle`."""
+        _check_length(task_id)
         work = functools.partial(super().settle, key, state, detail, task_id)
         self._once(("settle", key, state, detail, task_id), work)
 
@@ -266,6 +271,13 @@ class PostgresLedger(Ledger):
         while rows := self.connection.execute(query, (*place, *(named or ()))).fetchall():
             place = rows[-1][:2]
             yield from (Entry(**dict(zip(COLUMNS, row[2:], strict=True))) for row in rows)
+
+
+def _check_length(name: str | None, *, sent: bool = True) -> None:
+    """Refuse an id before it spoils a transaction; what was paid is noted beside the journal then."""
+    if name is not None and len(name.encode("utf-8", "replace")) > LONGEST:
+        told = f"an id of more than {LONGEST} bytes has no place in this database"
+        raise JournalError(told, kind="conflict", may_have_charged=sent)
 
 
 _PLACE = "coalesce(position, -1)"

@@ -231,6 +231,25 @@ async def test_row_35_a_server_that_is_gone_after_the_post(make, postgres, dsn):
     assert [entry.task_id for entry in await again.claim() if entry.task_id] == ["t-1"]
 
 
+async def test_ids_that_are_too_long_for_an_index(make):
+    """One of ours is refused before anything is sent, one of the gateway's noted at once; neither locks the journal."""
+    journal, long = make(), "x" * 2001
+    with pytest.raises(JournalError, match="more than 2000 bytes") as caught:
+        await journal.intend(intent(long))
+    assert not caught.value.may_have_charged
+    await journal.intend(intent())
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(JournalError, match="is noted in") as caught:
+        await journal.answered(intent(), accepted(long))
+    assert caught.value.may_have_charged
+    assert asyncio.get_running_loop().time() - began < 1
+    again = make()
+    await again.open()
+    longest = "".join(chr(0x4E00 + n) for n in range(666))  # incompressible
+    await again.intend(intent(longest))
+    assert await again.answered(intent(longest), accepted(longest)) == "SUBMITTED"
+
+
 async def test_a_server_that_comes_back_is_waited_for(make, postgres, dsn):
     """The answer is written then, once."""
     journal = make()
