@@ -24,12 +24,19 @@ def anyio_backend():
     return "asyncio", {"loop_factory": WarpLoop}
 
 
+@pytest.fixture(scope="module")
+def database(postgres):
+    """A database."""
+    return postgres.database()
+
+
 @pytest.fixture
-def dsn(postgres, monkeypatch):
-    """An empty database, of a server that counts as one that runs for long."""
+def dsn(database, monkeypatch):
+    """It is empty, and its server counts as one that runs for long."""
     monkeypatch.setattr("omni_async.journal.postgres.LAPSE", 0.0)
     monkeypatch.setattr(session, "AGAIN", 0.0)
-    return postgres.database()
+    ask(database, "DROP TABLE IF EXISTS omni_item, omni_record, omni_note")
+    return database
 
 
 @pytest.fixture
