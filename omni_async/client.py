@@ -41,8 +41,9 @@ class OmniClient:
             gateway's environment variable.
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
-        journal: File in which creates are written down, shared by a machine's processes; None keeps nothing, and then
-            a crash can lose an id. An object of your own may answer the calls of `journal.Journal`.
+        journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
+            (`postgresql://…`) that several machines share; None keeps nothing, and then a crash can lose an id. An
+            object of your own may answer the calls of `journal.Journal`.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's `limiter`, to share the account's limits with it.
         poll: When to look at running tasks.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 from pgqueuer.db import PsycopgDriver
 
-from ..journal.postgres import CONNECT, SESSION
+from ..journal.session import address
 
 T = TypeVar("T")
 
@@ -55,6 +55,4 @@ async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
     Raises:
         psycopg.Error: The server cannot be reached.
     """
-    return await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=CONNECT, options=SESSION, application_name="omni_async fleet"
-    )
+    return await psycopg.AsyncConnection.connect(**address(dsn), autocommit=True)
