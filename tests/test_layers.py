@@ -82,7 +82,8 @@ TABLE = {
     "fields": Place(1, pure=True),
     "policies": Place(1, pure=True),
     "events": Place(1, ["models"], pure=True),
-    "errors": Place(0, pure=True),
+    "errors": Place(0, ["explanations"], pure=True),
+    "explanations": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
     # Not layers: they know nothing of the library, and only the command line knows of them.

@@ -253,6 +253,7 @@ async def webhooks(client: OmniClient, request: web.Request, seen: SeenEvents) -
     try:
         event = verify_webhook(request.headers, await request.read(), secrets=["old", "new"], now=1.0, tolerance=60)
     except WebhookError as error:
+        assert_type(error.explain("zh"), str)
         return str(error)
     assert_type(event, WebhookEvent)
     assert_type(event.status, TaskStatus)
