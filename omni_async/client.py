@@ -1,12 +1,10 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 
@@ -19,12 +17,10 @@ from .making import make
 from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .resumed import Resumed
 from .uploads import Progress
 from .waiting import Completed, Handle, Watch, id_of
 from .webhooks import WebhookEvent
-
-if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
-    from .following import Resumed
 
 Asked = VideoRequest | str | Mapping[str, Any]
 
@@ -343,7 +339,7 @@ class OmniClient:
     async def aclose(self) -> None:
         """End the client: POSTs in flight are waited for, tasks go on at the gateway.
 
-        Cancelled meanwhile, it goes on to the end and raises `CancelledError` afterwards.
+        Cancelled meanwhile, it goes on to the end and raises `asyncio.CancelledError` afterwards.
         """
         await self._life.close()
 

@@ -168,7 +168,7 @@ class VideoRequest:
 
     @property
     def reference_images(self) -> tuple[str, ...]:
-        """The images that count: `image_urls`, or `images` when those are empty (seed)."""
+        """The images that count, `image_urls`, or `images` when those are empty (seed)."""
         return self.image_urls or self.images
 
 
