@@ -16,7 +16,7 @@ from .limiter import Limiter
 from .making import make
 from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
-from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .resumed import Resumed
 from .uploads import Progress
 from .waiting import Completed, Handle, Watch, id_of
@@ -51,6 +51,8 @@ class OmniClient:
         keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event, synchronously.
         on_finished: Awaited with each finished task of the journal, at least once, until it returns.
+        record: Folder in which exchanges are kept as samples for `Emulator(replay=…)`, without keys, signed queries
+            and prompts; a `Recording` can keep prompts. It never fails a call.
 
     Raises:
         AuthenticationError: No key; names the variable.
@@ -77,6 +79,7 @@ class OmniClient:
         keep_requests: bool = True,
         on_event: OnEvent | None = None,
         on_finished: OnFinished | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
     ) -> None:
         self.studio = studio = make(  # for the layers above
             gateway,
@@ -96,6 +99,7 @@ class OmniClient:
             keep_requests=keep_requests,
             on_event=on_event,
             on_finished=on_finished,
+            record=record,
             end=self._end,
         )
         self._life, self._exchange, self._transport = studio.life, studio.exchange, studio.exchange.transport

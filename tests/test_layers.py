@@ -60,6 +60,8 @@ TABLE = {
     "disk": Place(3, ["lifetime"]),
     "lifetime": Place(3),
     "transport": Place(3, ["flights", "keys", "safety"]),
+    "recording": Place(3, ["disk", "scrubbing", "transport"]),
+    "scrubbing": Place(3, pure=True),
     "keys": Place(3, ["lifetime"]),
     "flights": Place(3),
     "journal": Place(3),

@@ -1,4 +1,4 @@
-"""The API reference: made of the docstrings without a warning, each public name in it, no reference that leads astray."""
+"""The API reference: made of the docstrings without a warning, each public name in it, no reference leads astray."""
 
 import inspect
 import re
