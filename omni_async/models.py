@@ -248,6 +248,12 @@ class VideoTask:
             raise DecodeError("the handle's times or metadata are damaged")
         return _rebuild({**known, **times, "metadata": metadata})
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows; see `card`."""
+        from .card import card_of
+
+        return card_of(self)
+
     def __copy__(self) -> Self:
         """Frozen: the same one."""
         return self

@@ -36,7 +36,7 @@ LINKS = frozenset({"video_url", "url"})
 REFERENCES = frozenset({"image_urls", "images", "video_urls"})
 HEADERS = ("content-type", "retry-after")
 
-_LINK = re.compile(r"[a-z]+://[^\s\"'<>]+", re.IGNORECASE)
+_LINK = re.compile(r"[a-z]+://\S+", re.IGNORECASE)
 _KEY = re.compile(r"\bBearer\s+\S+|\bsk[-_][\w*.-]+", re.IGNORECASE)
 
 
@@ -118,18 +118,27 @@ class Scrubber:
         if not isinstance(value, str):
             return value
         if name in FACTS and PLAIN.fullmatch(value):
-            return value
+            tells = not self.prompts and any(prompt in value for prompt in self._said if len(prompt) >= QUOTED)
+            return LEFT_OUT if tells else value
         if name in LINKS:
             return self._link(value)
         return self._words(value) if name in WORDS else LEFT_OUT
 
     def _words(self, said: str) -> str:
-        """What a gateway said, without prompts, links' queries and what looks like a key."""
+        """What a gateway said, without links, what looks like a key, and prompts.
+
+        In this order: a stand-in within a link would end it, and show its query.
+        """
+        said = _bare(said[: 2 * LONGEST])
         if not self.prompts:
-            said = said[: 2 * LONGEST]
             for prompt, stand_in in sorted(self._said.items(), key=lambda pair: -len(pair[0])):
-                said = _without(said, prompt, stand_in) if len(prompt) >= SHORTEST else said
-        return _KEY.sub(LEFT_OUT, _LINK.sub(LEFT_OUT, said))[:LONGEST]
+                for spelling in (prompt, _bare(prompt)):
+                    said = _without(said, spelling, stand_in) if len(spelling) >= SHORTEST else said
+        return said[:LONGEST]
+
+
+def _bare(text: str) -> str:
+    return _KEY.sub(LEFT_OUT, _LINK.sub(LEFT_OUT, text))
 
 
 def _without(said: str, prompt: str, stand_in: str) -> str:

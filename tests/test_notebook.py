@@ -173,6 +173,15 @@ async def test_a_kernel_that_ends_during_a_create_never_pays_it_twice(notebook, 
     assert len(gateway.ledger.charges) == 1
 
 
+async def test_a_task_is_shown_as_a_card(notebook):
+    """A table for the eye beside the text, while it runs and when it has ended."""
+    await notebook.run(CLIENT + 'task = await client.submit("a cat")')
+    assert "<caption>running</caption>" in await notebook.run("task", whole=True)
+    done = await notebook.run("await client.wait(task)", whole=True)
+    assert "<caption>succeeded</caption>" in done
+    assert "text/plain" in done
+
+
 async def test_no_output_of_a_notebook_holds_a_secret(notebook, gateway):
     """What a notebook shows of clients, tasks, outcomes and errors, tracebacks with locals too, is saved in it."""
     cells = [
