@@ -23,7 +23,8 @@ from omni_async.emulator.notices import signature
 
 ROOT = Path(__file__).parent.parent
 # `py`, not `python`: test_readme.py runs those, and a server has no end.
-APP, AIOHTTP = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+CHAPTER = (ROOT / "README.md").read_text("utf-8").partition("## In a web app\n")[2].partition("\n## ")[0]
+APP, AIOHTTP = re.findall(r"```py\n(.*?)```", CHAPTER, re.DOTALL)
 COMMAND = re.search(r"^uvicorn (.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)[1].split()
 SECRET = "whsec-example"
 MISSING = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
