@@ -1,12 +1,10 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 
@@ -18,13 +16,11 @@ from .limiter import Limiter
 from .making import make
 from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
-from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
+from .resumed import Resumed
 from .uploads import Progress
 from .waiting import Completed, Handle, Watch, id_of
 from .webhooks import WebhookEvent
-
-if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
-    from .following import Resumed
 
 Asked = VideoRequest | str | Mapping[str, Any]
 
@@ -56,6 +52,8 @@ class OmniClient:
         keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event, synchronously.
         on_finished: Awaited with each finished task of the journal, at least once, until it returns.
+        record: Folder in which exchanges are kept as samples for `Emulator(replay=…)`, without keys, signed queries
+            and prompts; a `Recording` can keep prompts. It never fails a call.
 
     Raises:
         AuthenticationError: No key; names the variable.
@@ -82,6 +80,7 @@ class OmniClient:
         keep_requests: bool = True,
         on_event: OnEvent | None = None,
         on_finished: OnFinished | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
     ) -> None:
         self.studio = studio = make(  # for the layers above
             gateway,
@@ -101,6 +100,7 @@ class OmniClient:
             keep_requests=keep_requests,
             on_event=on_event,
             on_finished=on_finished,
+            record=record,
             end=self._end,
         )
         self._life, self._exchange, self._transport = studio.life, studio.exchange, studio.exchange.transport
@@ -357,7 +357,7 @@ class OmniClient:
     async def aclose(self) -> None:
         """End the client: POSTs in flight are waited for, tasks go on at the gateway.
 
-        Cancelled meanwhile, it goes on to the end and raises `CancelledError` afterwards.
+        Cancelled meanwhile, it goes on to the end and raises `asyncio.CancelledError` afterwards.
         """
         await self._life.close()
 

@@ -229,7 +229,7 @@ class Limiter:
 
     @property
     def run_time(self) -> float:
-        """What a task takes, in seconds: as seen, or a guess."""
+        """Seconds that a task takes, as seen, or a guess."""
         return self._state.slots.run_time
 
     def on_starved(self, listener: Callable[[], None]) -> Callable[[], None]:

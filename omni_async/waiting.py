@@ -19,6 +19,7 @@ from .agenda import AT_ONCE
 from .dialects import explain, scrubbed
 from .dialects.wire import ident
 from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
+from .explanations import glossed
 from .models import TaskStatus, VideoTask
 from .poller import Poller
 
@@ -87,7 +88,7 @@ def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | No
     if task.status is TaskStatus.SUCCEEDED:
         return task
     refused = moderated(task.error_code, task.error_message)
-    said = f": {scrubbed(task.error_message)}" if task.error_message else ""
+    said = f": {glossed(scrubbed(task.error_message))}" if task.error_message else ""
     otherwise = "change the prompt or references" if refused else "a new attempt is a new payment"
     advice = explain(said, task.raw) or otherwise
     raise TaskFailedError(

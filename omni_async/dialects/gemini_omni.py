@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ..errors import DecodeError, Fault
+from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
     CONCURRENCY_WORDS,
@@ -218,7 +219,7 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         if dig(document, "success") is False:
-            said = scrubbed(text(dig(document, "message")) or "no reason given")
+            said = glossed(scrubbed(text(dig(document, "message")) or "no reason given"))
             raise DecodeError(f"the gateway did not take the file: {said}", path="$.success", excerpt=excerpt(document))
         return structure(dig(document, "data"), _Uploaded, path="$.data").url
 
