@@ -225,7 +225,7 @@ class Limiter:
     @property
     def starving(self) -> bool:
         """Whether a create waits for a task to finish."""
-        return self._state.starving()
+        return bool(self._state.creates) and self._state.starving()  # asked at each look
 
     @property
     def run_time(self) -> float:

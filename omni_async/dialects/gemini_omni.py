@@ -38,6 +38,7 @@ from .rules import (
 from .verdict import scrubbed
 from .wire import (
     CONVERTER,
+    QUERY,
     Call,
     CallKind,
     Glance,
@@ -171,7 +172,7 @@ class _OmniDialect(Dialect):
 
     def query(self, task_id: str) -> Call:
         """`GET /v1/videos/generations/{task_id}` (docs)."""
-        return Call(kind=CallKind.QUERY, method="GET", path=f"{ROUTE}/{segment(task_id)}")
+        return Call(kind=QUERY, method="GET", path=f"{ROUTE}/{segment(task_id)}")
 
     def read_create(self, reply: Reply) -> VideoTask:
         """The task in either shape; its id must be there, its status need not."""
