@@ -756,17 +756,14 @@ def test_made_outside_a_loop_it_works_in_one(tmp_path):
             await client.submit(PROMPT, custom_id=f"k{len(clients)}")
             await asyncio.sleep(60)
 
+    async def prepared():
+        await server.start()
+        await server.stop()
+
     for _ in range(2):
-        journal, where = tmp_path / "j", "http://127.0.0.1:9"
-        client = OmniClient(api_key=KEY, base_url=where, proxy=None, journal=str(journal), on_finished=told)
-        clients.append(client)
-
-        async def prepared():
-            await server.start()
-            client._transport.base_url = server.url  # noqa: B023 - run before the next round
-            await server.stop()
-
-        on_warp(prepared)
+        on_warp(prepared)  # it has an address from now on
+        journal = str(tmp_path / "j")
+        clients.append(OmniClient(api_key=KEY, base_url=server.url, proxy=None, journal=journal, on_finished=told))
         on_warp(use)
     assert told.ids == ["k1", "k2"]
 
