@@ -24,6 +24,18 @@ DISPATCH, HEARTBEAT, IDENTIFY, RESUME, INVALID, HELLO, ACK = 0, 1, 2, 6, 9, 10, 
 
 _count = itertools.count()
 
+SITE = """
+import functools, os
+import discord, yarl
+from discord.gateway import DiscordWebSocket
+discord.http.Route.BASE = os.environ["DISCORD"] + "/api"
+DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(os.environ["DISCORD"] + "/gateway")
+discord.Client.__init__ = functools.partialmethod(discord.Client.__init__, guild_ready_timeout=0.2)
+async def at_once(*_, **__): pass
+discord.Client.before_identify_hook = at_once
+"""
+"""A `sitecustomize.py`: with it on its path an interpreter's discord.py speaks to the fake at the address `DISCORD`."""
+
 
 def snowflake(age=0.0):
     """An id as it was given `age` seconds ago."""
@@ -100,12 +112,13 @@ def _pinged(text, allowed) -> Iterator[str]:
 
 @attrs.define
 class Asked:
-    """An interaction: a slash command that a user has sent."""
+    """An interaction: a slash command that a user has sent; `limit` are the bytes of files its answer may have."""
 
     user: str
     channel: str
     guild: str | None
     options: dict
+    limit: int
     id: str
     token: str
     sent: float = attrs.field(factory=time.monotonic)
@@ -116,7 +129,7 @@ class Asked:
         """Whether its token works no more."""
         return age_of(self.id) > TOKEN_LIFE
 
-    def to_json(self, limit):
+    def to_json(self):
         """As the gateway tells it."""
         kinds = {str: 3, int: 4}
         user = user_json(self.user)
@@ -131,7 +144,7 @@ class Asked:
             "version": 1,
             "channel_id": self.channel,
             "channel": channel_json(self.channel, self.guild),
-            "attachment_size_limit": limit,
+            "attachment_size_limit": self.limit,
             "entitlements": [],
             "app_permissions": "0",
             "locale": "en-US",
@@ -184,12 +197,12 @@ class FakeDiscord:
     """The service; `async with` starts and ends it.
 
     Args:
-        tier: The guild's premium tier: 0 takes files of 10 MiB, 2 of 50.
-        limit: Bytes of files that the API really takes; by default what the tier says.
+        tier: The guild's premium tier: its channels take files of 10 MiB at 0, of 50 at 2.
+        nitro: Bytes of files that its users have paid for, wherever they are; of use in answers to interactions.
     """
 
-    def __init__(self, *, tier=0, limit=None):
-        self.tier, self.limit = tier, limit or {2: 50, 3: 100}.get(tier, 10) * MEBIBYTE
+    def __init__(self, *, tier=0, nitro=0):
+        self.tier, self.nitro = tier, nitro
         self.asked: dict[str, Asked] = {}
         self.messages: list[Message] = []
         self.commands: list[dict] = []
@@ -214,15 +227,15 @@ class FakeDiscord:
 
     async def command(self, user, prompt, *, channel="500", guild=GUILD, age=0.0, **options):
         """A user sends `/video`; with `age` as if it were so many seconds ago."""
-        number = snowflake(age)
-        asked = Asked(user, channel, guild, {"prompt": prompt, **options}, number, f"token-{number}")
+        number, limit = snowflake(age), max(self.nitro, self._takes(guild))
+        asked = Asked(user, channel, guild, {"prompt": prompt, **options}, limit, number, f"token-{number}")
         self.asked[asked.token] = asked
         await self.deliver(asked)
         return asked
 
     async def deliver(self, asked):
         """The gateway tells the bot of an interaction, maybe once more."""
-        await self._dispatch("INTERACTION_CREATE", asked.to_json(self.limit))
+        await self._dispatch("INTERACTION_CREATE", asked.to_json())
 
     async def drop(self):
         """The gateway's connections break."""
@@ -332,33 +345,37 @@ class FakeDiscord:
         return told(self._valid(request).answer.to_json())
 
     async def _edit_original(self, request):
-        message = self._valid(request).answer
-        message.write(*await self._written(request))
-        return told(message.to_json())
+        asked = self._valid(request)
+        asked.answer.write(*await self._written(request, asked.limit))
+        return told(asked.answer.to_json())
 
     async def _follow_up(self, request):
-        return await self._new(request, Message(self._valid(request).channel))
+        asked = self._valid(request)
+        return await self._new(request, Message(asked.channel), asked.limit)
 
     async def _send(self, request):
         channel = request.match_info["channel"]
         if channel in self.gone:
             raise Refused(404, 10003, "Unknown Channel")
-        return await self._new(request, Message(channel, by="channel"))
+        return await self._new(request, Message(channel, by="channel"), self._takes(GUILD))
 
-    async def _new(self, request, message):
-        fields, files = await self._written(request)
+    async def _new(self, request, message, limit):
+        fields, files = await self._written(request, limit)
         if "message_reference" in fields:
             message.reply_to = str(fields["message_reference"]["message_id"])
         message.write(fields, files)
         self.messages.append(message)
         return told(message.to_json())
 
-    async def _written(self, request):
+    def _takes(self, guild):
+        return {2: 50, 3: 100}.get(self.tier if guild else 0, 10) * MEBIBYTE
+
+    async def _written(self, request, limit):
         """The fields of a message and its files, unless it is refused."""
         form = await request.post() if request.content_type == "multipart/form-data" else None
         fields = json.loads(form["payload_json"]) if form else await request.json()
         files = [(part.filename, part.file.read()) for part in form.values() if hasattr(part, "file")] if form else []
-        if sum(len(data) for _, data in files) > self.limit:
+        if sum(len(data) for _, data in files) > limit:
             raise Refused(413, 40005, "Request entity too large")
         if self.slow_down:
             seconds = self.slow_down.pop(0)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_discord import FakeDiscord
+from fake_discord import SITE, FakeDiscord
 from recipes import block
 
 from omni_async.emulator import Emulator, Fault
@@ -27,16 +27,8 @@ MISSING = importlib.util.find_spec("discord") is None
 pytestmark = pytest.mark.skipif(MISSING, reason="not installed: discord.py")
 
 # Read by the interpreter before the bot is (`sitecustomize`), which knows nothing of a test.
-SITE = """
-import functools, os
-import discord, yarl
-from discord.gateway import DiscordWebSocket
+HASTE = """
 from omni_async import OmniClient, PollPolicy
-discord.http.Route.BASE = os.environ["DISCORD"] + "/api"
-DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(os.environ["DISCORD"] + "/gateway")
-discord.Client.__init__ = functools.partialmethod(discord.Client.__init__, guild_ready_timeout=0.2)
-async def at_once(*_, **__): pass
-discord.Client.before_identify_hook = at_once
 OmniClient.__init__ = functools.partialmethod(OmniClient.__init__, poll=PollPolicy(fixed=0.3))
 """
 
@@ -54,7 +46,7 @@ class Bot:
     def __init__(self, folder, discord, gateway, **environment):
         self.folder, self.discord, self.gateway = folder, discord, gateway
         (folder / "site").mkdir()
-        (folder / "site" / "sitecustomize.py").write_text(SITE, "utf-8")
+        (folder / "site" / "sitecustomize.py").write_text(SITE + HASTE, "utf-8")
         (folder / PROGRAM).write_text(BOT, "utf-8")
         self._environment = os.environ | {
             "DISCORD_TOKEN": "secret-token",
@@ -132,10 +124,10 @@ def bot(tmp_path):
     """Starts a bot, a Discord and a gateway."""
 
     @contextlib.asynccontextmanager
-    async def start(*, tier=0, limit=None, environment=None, **scenario):
+    async def start(*, tier=0, nitro=0, environment=None, **scenario):
         scenario = {"task_seconds": 0.5, "task_sigma": 0.0, **scenario}
         async with (
-            FakeDiscord(tier=tier, limit=limit) as discord,
+            FakeDiscord(tier=tier, nitro=nitro) as discord,
             Emulator(**scenario) as gateway,
             Bot(tmp_path, discord, gateway, **(environment or {})) as started,
         ):
@@ -240,14 +232,26 @@ async def test_larger_than_a_server_takes(bot, tier, attached):
         assert discord.refused == []
 
 
-async def test_larger_than_it_was_told(bot):
-    """In direct messages a setting counts, and where Discord refuses a file all the same (413), the link is sent."""
-    environment = {"DM_LIMIT": str(2**20)}
-    async with bot(limit=2**20, video_bytes=2 * 2**20, environment=environment) as (here, discord, _):
-        direct, order = await discord.command("1", "a boat", guild=None), await discord.command("2", "a kite")
-        for asked in (direct, order):
-            await here.answered(asked, "Fetch it until <t:")
+async def test_larger_than_the_channel_takes(bot):
+    """What a user may send anywhere is attached in answer to him; later, where the channel refuses it, it is a link."""
+    async with bot(nitro=50 * 2**20, video_bytes=11 * 2**20) as (here, discord, _):
+        direct, fresh = await discord.command("1", "a boat", guild=None), await discord.command("2", "a kite")
+        late = await discord.command("3", "a fox", channel="501", age=14 * 60)
+        for order in (direct, fresh):
+            assert is_video(await here.answered(order, "Here is your video."))
+        await here.until(lambda: discord.sent_to(late.channel))
+        (message,) = discord.sent_to(late.channel)
+        assert re.search(r"Fetch it until <t:\d+> *: http://127.0.0.1:", message.text)
         assert discord.refused == [413]
+
+
+async def test_gone_before_it_was_fetched(bot):
+    """Who ordered it is told that it was made, and may have been charged; nothing more is tried."""
+    async with bot(url_seconds=0.0, renew_urls=False) as (here, discord, _):
+        message = await here.answered(await discord.command("1", "a boat"), "was made, and was gone")
+        assert message.text.endswith("\nIt may have been charged.")
+        assert (discord.films(), here.paid()) == ([], ["a boat"])
+        assert "Traceback" not in here.said()
 
 
 async def test_what_goes_wrong_is_told(bot):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from fake_discord import SITE, FakeDiscord
 from fake_telegram import TOKEN, FakeTelegram
 from recipes import block, install_line
 
@@ -141,8 +142,24 @@ async def order_on_telegram(desk, gateway):
                 await asyncio.sleep(0.1)
 
 
+async def order_on_discord(desk, gateway):
+    """The same there."""
+    (desk.folder / "site").mkdir()
+    (desk.folder / "site" / "sitecustomize.py").write_text(SITE, "utf-8")
+    async with FakeDiscord() as discord:
+        environment = {"DISCORD_TOKEN": "secret-token", "GATEWAY": "toapis", "JOURNAL": "discord.sqlite3"}
+        environment |= {"DISCORD": discord.url, "PYTHONPATH": "site"}
+        async with while_it_runs(desk.running("python bot.py", gateway, **environment)):
+            while not discord.identified:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+            order = await discord.command("1", "a red kite")
+            while not (order.answer and order.answer.files):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.1)
+
+
 BOTS = [
     ("telegram", "self.bot.send_video(", order_on_telegram),
+    ("discord", 'await self.answer(task, "Here is your video.", path)', order_on_discord),
 ]
 """The recipe, the line without which its bot is broken, and an order through the whole program."""
 
