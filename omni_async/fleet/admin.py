@@ -8,6 +8,7 @@ import psycopg
 from pgqueuer.db import PsycopgDriver
 from pgqueuer.queries import Queries
 
+from ..errors import JournalError
 from ..journal import State
 from ..journal.postgres import postgres_error
 from .book import SharedJournal
@@ -128,6 +129,8 @@ def standing(ledger: FleetLedger) -> Standing:
         psycopg.Error: It is not set up.
     """
     fetch, gateway = ledger.connection.execute, ledger.gateway
+    if fetch("SELECT to_regclass('omni_limit')").fetchone() == (None,):
+        raise JournalError("the fleet's tables are not there: omni-async fleet init", kind="setup")
     limits = fetch(
         "SELECT running, submits_per_second, polls_per_second,"
         " extract(epoch FROM greatest(not_before, now()) - now())::float8,"

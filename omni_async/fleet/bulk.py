@@ -10,7 +10,7 @@ from ..batch.targets import target_key
 from ..errors import Fault
 from ..journal import Entry, State
 from ..journal.entries import COLUMNS
-from ..journal.postgres import plain
+from ..journal.session import plain
 from ..journal.states import UNPAID
 from .tables import FleetLedger
 

@@ -13,18 +13,9 @@ from pgqueuer.db import PsycopgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from ..journal.postgres import CONNECT, SESSION
+from ..journal.session import address
 
 T = TypeVar("T")
-
-UNHEARD: dict[str, Any] = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
-"""A host that is gone is noticed within half a minute, not after the quarter of an hour that TCP takes; the last in
-milliseconds."""
 
 
 class FleetDriver(PsycopgDriver):
@@ -102,6 +93,4 @@ async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
     Raises:
         psycopg.Error: The server cannot be reached.
     """
-    return await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=CONNECT, options=SESSION, application_name="omni_async fleet", **UNHEARD
-    )
+    return await psycopg.AsyncConnection.connect(**address(dsn), autocommit=True)

@@ -76,7 +76,7 @@ class FleetLedger(PostgresLedger):
     """
 
     def __init__(self, session: Session, gateway: str) -> None:
-        super().__init__(session)  # type: ignore[arg-type]
+        super().__init__(session)
         self.gateway = gateway
 
     # --- jobs --------------------------------------------------------------------------------------------------
