@@ -2,6 +2,7 @@
 
 import contextlib
 
+import needed  # noqa: F401 - skips
 import pytest
 
 from omni_async.errors import JournalError

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import needed  # noqa: F401 - skips
 import pytest
 from fleet_crash import most
 

@@ -2,6 +2,7 @@
 
 import sys
 
+import needed  # noqa: F401 - skips
 import pytest
 from fleet_crash import options, run
 
