@@ -141,11 +141,12 @@ class FleetLedger(PostgresLedger):
     def merge(self, known: Entry) -> Entry:
         """Take over what another journal knows of a row, if it tells more; gives the row as it stands.
 
-        A row that is not here is entered; one that was settled by a person meanwhile is left.
+        A row that is not here is entered if it was paid: one that was not may stand in another fleet's database, and
+        would be sent by both. One that was settled by a person meanwhile is left.
         """
         here = self.entry(known.key)
         if here is None:
-            return self._enter(known)
+            return known if known.state in UNPAID else self._enter(known)
         if here.fingerprint != known.fingerprint or not _tells_more(known, here):
             self._note_other(known, here)
             return here

@@ -294,6 +294,15 @@ async def test_an_empty_database_gets_the_rows_with_what_they_came_to(one):
     assert (await one.there("l")).task_id == "task-l"
 
 
+async def test_a_database_that_never_had_a_row_is_not_given_it_to_be_sent(one):
+    """It may be another fleet's, and the row still stands in its own."""
+    await one.book.intend(wish())
+    await one.book.settle(wish(), State.PLANNED, "the fleet pauses")
+    await one.shared.run(lambda ledger: ledger.connection.execute("DELETE FROM item"))
+    await one.book.heal(["k"])
+    assert await one.there() is None
+
+
 # --- a person's word ---------------------------------------------------------------------------------------------
 
 
