@@ -1,18 +1,21 @@
 """What the journal costs: durable submissions a second, and its share of a submit's CPU.
 
     python benchmarks/journal.py [--seconds 3] [--commit 0.002] [--submits 3000] [--pairs 7]
-                                 [--json FILE] [--plot FILE.png]
+                                 [--postgres postgresql://… [--clients 4]] [--json FILE] [--plot FILE.png]
 
 First table: an intent and an answer, each durable before the next step, by so many submits in flight, on a disk whose
 commit takes `--commit` seconds (the rest is slept after SQLite's own commit): this journal, beside what one would write
 without it, a commit for each write in a worker thread. Second table: the CPU of a whole submit against a loopback
-server, with the journal and without it, in processes of their own that take turns.
+server, with the journal and without it, in processes of their own that take turns. `--postgres` adds what a journal in
+that database takes, whose commits are as slow as they are: for one client, and for `--clients` processes that have as
+many in flight together.
 """
 
 import argparse
 import asyncio
 import json
 import resource
+import secrets
 import sqlite3
 import statistics
 import subprocess
@@ -25,7 +28,7 @@ from pathlib import Path
 from tables import bars, parser_of, save
 
 from omni_async import Limits, OmniClient, PollPolicy
-from omni_async.journal import Answer, Intent, Ledger, SqliteJournal
+from omni_async.journal import Answer, Intent, Ledger, LedgerJournal, PostgresJournal, SqliteJournal
 
 HERE = Path(__file__).resolve()
 IN_FLIGHT = (1, 16, 64, 256)
@@ -71,18 +74,32 @@ async def many(in_flight: int, seconds: float, submit: Submit) -> float:
 
 async def ours(folder: Path, in_flight: int, seconds: float) -> float:
     """Group commit."""
-    journal = SlowJournal(folder / f"ours-{in_flight}.sqlite3", gateway="jimmy")
+    return await kept(SlowJournal(folder / f"ours-{in_flight}.sqlite3", gateway="jimmy"), in_flight, seconds)
+
+
+async def kept(journal: LedgerJournal, in_flight: int, seconds: float) -> float:
+    """An intent and an answer for each, in this journal."""
     await journal.open()
+    run = secrets.token_hex(4)
 
     async def submit(number: int) -> None:
-        intent = Intent(key=f"row-{number}", fingerprint="f" * 64, gateway="jimmy", inputs='{"prompt": "a cat"}')
+        key = f"{run}-{number}"
+        intent = Intent(key=key, fingerprint="f" * 64, gateway="jimmy", inputs='{"prompt": "a cat"}')
         await journal.intend(intent)
-        await journal.answered(intent, Answer(state="SUBMITTED", status=200, body=b"x" * 200, task_id=f"t-{number}"))
+        await journal.answered(intent, Answer(state="SUBMITTED", status=200, body=b"x" * 200, task_id=f"t-{key}"))
 
     try:
         return await many(in_flight, seconds, submit)
     finally:
         await journal.aclose()
+
+
+def shared(dsn: str, in_flight: int, seconds: float, clients: int) -> float:
+    """A journal in PostgreSQL, written by so many processes that have them in flight together."""
+    command = [sys.executable, str(HERE), "--writer", str(in_flight // clients), "--postgres", dsn]
+    command += ["--seconds", str(seconds)]
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
+    return sum(float(writer.communicate()[0]) for writer in writers)
 
 
 async def plain(folder: Path, in_flight: int, seconds: float) -> float:
@@ -158,16 +175,23 @@ def measure(kind: str, count: int) -> float:
     return float(json.loads(told)["us"])
 
 
-def throughput(seconds: float) -> dict[str, dict[str, float]]:
+def throughput(seconds: float, dsn: str | None, clients: int) -> dict[str, dict[str, float]]:
     """The first table."""
     print(f"durable submissions a second, a commit takes {SlowLedger.takes * 1e3:g} ms")
-    print(f"{'in flight':>9}{'this journal':>14}{'commit each':>13}{'ratio':>8}")
+    more = f"{'PostgreSQL':>13}{f'{clients} clients':>12}" if dsn else ""
+    print(f"{'in flight':>9}{'this journal':>14}{'commit each':>13}{'ratio':>8}{more}")
     table = {}
     with tempfile.TemporaryDirectory() as folder:
         for in_flight in IN_FLIGHT:
             rates = [asyncio.run(way(Path(folder), in_flight, seconds)) for way in (ours, plain)]
-            table[str(in_flight)] = {"ours": rates[0], "plain": rates[1]}
-            print(f"{in_flight:9}{rates[0]:14,.0f}{rates[1]:13,.0f}{rates[0] / rates[1]:8.1f}")
+            table[str(in_flight)] = row = {"ours": rates[0], "plain": rates[1]}
+            print(f"{in_flight:9}{rates[0]:14,.0f}{rates[1]:13,.0f}{rates[0] / rates[1]:8.1f}", end="")
+            if dsn:
+                row["postgres"], row["clients"] = (
+                    shared(dsn, in_flight, seconds, n) for n in (1, min(clients, in_flight))
+                )
+                print(f"{row['postgres']:13,.0f}{row['clients']:12,.0f}", end="")
+            print()
     return table
 
 
@@ -192,15 +216,23 @@ def main() -> None:
     parser.add_argument("--commit", type=float, default=0.002)
     parser.add_argument("--submits", type=int, default=3000)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--postgres", metavar="DSN", help="a database to measure in; its rows stay there")
+    parser.add_argument("--clients", type=int, default=4, help="processes that share that database")
+    parser.add_argument("--writer", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child[0], int(given.child[1]), given.submits)
         return
+    if given.writer:
+        journal = PostgresJournal(given.postgres, gateway="jimmy")
+        print(asyncio.run(kept(journal, given.writer, given.seconds)))
+        return
     SlowLedger.takes = given.commit
-    rates = throughput(given.seconds)
+    rates = throughput(given.seconds, given.postgres, given.clients)
     save(given.json, throughput=rates, cpu=share(given.submits, given.pairs))
-    ways = (("ours", "ours", "this journal"), ("plain", "bare", "a commit each"))
+    ways = [("ours", "ours", "this journal"), ("plain", "bare", "a commit each")]
+    ways += [("postgres", "ours", "this journal in PostgreSQL")] if given.postgres else []
     rows = [
         {"client": client, "label": f"{words}, {in_flight} in flight", "rate": rate[way]}
         for in_flight, rate in rates.items()

@@ -1,6 +1,7 @@
 """The peers' SDKs as contenders: their own calls for creating and waiting, at a server that speaks their shape.
 
-Each looks once a second, by what it offers for that:
+Each looks as often as it is told (`interval`, once a second), by what it offers for that, or with `usual` as often as
+it does by itself:
 
 - openai: `poll_interval_ms=1000`, an option (and what it does when its server says nothing else);
 - runwayml: there is no option; its module's constants are set, `POLL_TIME = 1`, `POLL_JITTER = 0` (as installed 6, 3);
@@ -46,11 +47,11 @@ class OpenAI:
         if run.creates == "mute":
             more["timeout"] = 1.0
         self.videos = module.AsyncOpenAI(api_key=KEY, base_url=f"{run.gateway}/openai/v1", **more).videos
-        self.every = round(1000 * (run.interval or 1.0))
+        self.every: dict[str, Any] = {} if run.usual else {"poll_interval_ms": round(1000 * (run.interval or 1.0))}
 
     async def make(self) -> str:
         """`create_and_poll`."""
-        video = await self.videos.create_and_poll(prompt=PROMPT, model="sora-2", poll_interval_ms=self.every)
+        video = await self.videos.create_and_poll(prompt=PROMPT, model="sora-2", **self.every)
         return str(video.id)
 
     async def create(self) -> str:
@@ -59,7 +60,7 @@ class OpenAI:
 
     async def follow(self, task_id: str) -> None:
         """`poll`."""
-        await self.videos.poll(task_id, poll_interval_ms=self.every)
+        await self.videos.poll(task_id, **self.every)
 
 
 class Runway:
@@ -68,7 +69,8 @@ class Runway:
     def __init__(self, run: Run, *, aiohttp: bool) -> None:
         module = importlib.import_module("runwayml")
         polling: Any = importlib.import_module("runwayml.lib.polling")
-        polling.POLL_TIME, polling.POLL_JITTER = run.interval or 1.0, 0
+        if not run.usual:
+            polling.POLL_TIME, polling.POLL_JITTER = run.interval or 1.0, 0
         more = {"http_client": module.DefaultAioHttpClient()} if aiohttp else {}
         if run.creates == "mute":
             more["timeout"] = 1.0
@@ -99,12 +101,12 @@ class Fal:
         inside: Any = importlib.import_module("fal_client.client")
         inside.QUEUE_URL_FORMAT = f"{run.gateway}/fal/"
         self.client = module.AsyncClient(key=KEY, default_timeout=1.0 if run.creates == "mute" else 120.0)
-        self.interval = run.interval or 1.0
+        self.every: dict[str, Any] = {} if run.usual else {"interval": run.interval or 1.0}
 
     async def make(self) -> str:
         """`submit`, then `get` of its handle, which looks at the status and fetches the result."""
         handle = await self.client.submit("omni/video", {"prompt": PROMPT})
-        await handle.get(interval=self.interval)
+        await handle.get(**self.every)
         return str(handle.request_id)
 
     async def create(self) -> str:
@@ -114,7 +116,7 @@ class Fal:
     async def follow(self, task_id: str) -> None:
         """`get` of a handle made from the id."""
         handle = await self.client.get_handle("omni/video", task_id)
-        await handle.get(interval=self.interval)
+        await handle.get(**self.every)
 
 
 class Replicate:
@@ -126,7 +128,8 @@ class Replicate:
         if run.creates == "mute":
             more["timeout"] = importlib.import_module("httpx").Timeout(1.0)
         self.client = module.Client(api_token=KEY, base_url=f"{run.gateway}/replicate", **more)
-        self.client.poll_interval = run.interval or 1.0
+        if not run.usual:
+            self.client.poll_interval = run.interval or 1.0
 
     async def make(self) -> str:
         """`async_create`, then `async_wait`."""

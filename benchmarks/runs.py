@@ -24,6 +24,7 @@ class Run:
         tasks: How many tasks.
         interval: Seconds between two looks at a task; None leaves it to the client.
         least: For a client that plans its looks: seconds between two at the least.
+        usual: Whether a peer looks as often as it does by itself, whatever `interval` says.
         price: For such a client: seconds of lag that a look is worth; None is its usual.
         connections: Requests in flight at most, for clients that take a bound.
         told: Requests a second the client is told it may send; None lets it find out.
@@ -45,6 +46,7 @@ class Run:
     tasks: int
     interval: float | None = 1.0
     least: float | None = None
+    usual: bool = False
     price: float | None = None
     connections: int = 64
     told: float | None = None

@@ -1,7 +1,7 @@
 """Creating and following many tasks: this client beside floors and the peers' SDKs.
 
     python benchmarks/tracking.py [--tasks 1000 …] [--peers-tasks 200] [--rounds 1] [--only …]
-                                  [--json FILE] [--plot FILE.png]
+                                  [--usual] [--together] [--median 3] [--json FILE] [--plot FILE.png]
 
 Each contender creates so many tasks at once on a loopback server that speaks its service's shape, looks at each once a
 second, and gets each result to its waiter. Run times are lognormal (median 3 s, sigma 0.4, seeded) and begin with the
@@ -12,6 +12,13 @@ the row without finds its pace, as it comes. "Own schedule": it plans its looks 
 second apart, instead of looking every second. "Equal lag": a look is worth so much to it that it finds finished tasks
 as late in the mean as by looking every second, so that the requests for a task can be compared.
 
+`--usual` has each client look as often as it does by itself (openai each second, runwayml each 6 s or so, this one by
+its schedule, and with the pace to be found): what its user gets. Then `--median 60` makes tasks as long as videos take,
+and `--together` runs the contenders at the same time, each with a server of its own, which costs CPU time nothing as
+long as the core is not busy: so minutes do not add up.
+
+    python benchmarks/tracking.py --usual --together --median 60 --tasks 300 --peers-tasks 300
+
 - CPU/request: the client process's CPU, user and system, for each POST and GET; imports are not in it.
 - CPU/task: the same for each finished task.
 - memory/task: how much the process grew at the most, for each task, connections and buffers included.
@@ -20,6 +27,7 @@ as late in the mean as by looking every second, so that the requests for a task 
 """
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from arena import contest, label, missing
@@ -37,8 +45,13 @@ MINE = (
     "ours-schedule",
     "ours-equal",
     "ours",
+    "ours+uvloop",
 )
+USUAL = ("ours", "ours+uvloop", "openai", "runway")
+"""Contenders with `--usual`, unless others are named."""
 AS_INSTALLED = ("openai", "runway", "fal", "replicate")
+PATIENCE = 120.0
+"""Seconds after which a run is broken off, and ten usual run times more."""
 COLUMNS = (
     ("", lambda row: str(row["label"])),
     ("tasks", shown("tasks", ",")),
@@ -58,7 +71,15 @@ COLUMNS = (
 def measure(client: str, tasks: int, given: argparse.Namespace) -> dict[str, Any]:
     """One run of one contender."""
     server = {"median": given.median, "sigma": given.sigma, "seed": given.seed}
-    row = contest(client, "create", server=server, tasks=tasks, interval=given.interval, patience=given.patience)
+    row = contest(
+        client,
+        "create",
+        server=server,
+        tasks=tasks,
+        interval=None if given.usual else given.interval,
+        usual=given.usual,
+        patience=given.patience or PATIENCE + 10 * given.median,
+    )
     row["task_ms"] = 1e3 * row["cpu"] / row["finished"] if row["finished"] else None
     row["per_task"] = row["requests"] / tasks
     return {**row, "label": label(client), "tasks": tasks, "task_kb": row["grown"] / 1e3 / tasks}
@@ -69,20 +90,24 @@ def sizes(client: str, given: argparse.Namespace) -> list[int]:
     return [given.peers_tasks] if client in NAMES else list(given.tasks)
 
 
+def turn(able: list[tuple[str, int]], given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every contender once, one after the other or all at the same time."""
+    with ThreadPoolExecutor(len(able) if given.together and able else 1) as pool:
+        return list(pool.map(lambda one: measure(one[0], one[1], given), able))
+
+
 def verdict(rows: list[dict[str, Any]]) -> str:
-    """What a finished task costs with us, beside the best peer as it is installed."""
+    """What a finished task costs with us, beside each peer as it is installed, the best first."""
     done = [row for row in rows if row["task_ms"]]
-    peers = [row for row in done if row["client"] in AS_INSTALLED]
-    if not peers:
-        return ""
-    best = min(peers, key=lambda row: float(row["task_ms"]))
-    told = [
-        f"{best['task_ms'] / row['task_ms']:6.1f} × that of {row['label']} with {row['tasks']:,}"
-        for row in done
-        if row["client"].startswith("ours")
-    ]
-    first = f"CPU per finished task of the best peer, {best['label']} with {best['tasks']:,} tasks, is"
-    return "\n".join([first, *told])
+    told = []
+    for peer in sorted((row for row in done if row["client"] in AS_INSTALLED), key=lambda row: float(row["task_ms"])):
+        told.append(f"CPU per finished task of {peer['label']} with {peer['tasks']:,} tasks is")
+        told += [
+            f"{peer['task_ms'] / row['task_ms']:6.1f} × that of {row['label']} with {row['tasks']:,}"
+            for row in done
+            if row["client"].startswith("ours")
+        ]
+    return "\n".join(told)
 
 
 def main() -> None:
@@ -95,15 +120,20 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.4)
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between looks")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a run is broken off")
+    parser.add_argument("--patience", type=float, help="seconds after which a run is broken off")
+    parser.add_argument("--usual", action="store_true", help="each looks as often as it does by itself")
+    parser.add_argument("--together", action="store_true", help="all at the same time, for few requests a second")
     given = parser.parse_args()
+    if given.only == [*MINE, *NAMES]:
+        given.only = [client for client in given.only if client in USUAL or not given.usual]
     asked = [(client, size) for client in given.only for size in sizes(client, given)]
     absent = {client: why for client in given.only if (why := missing(client))}
     able = [(client, size) for client, size in asked if client not in absent]
-    turns = [[measure(client, size, given) for client, size in able] for _ in range(given.rounds)]
+    turns = [turn(able, given) for _ in range(given.rounds)]
     rows = [median_of(runs) for runs in zip(*turns, strict=True)]
     skipped = [{"client": client, "label": label(client), "skipped": why} for client, why in absent.items()]
-    print(f"create and follow, a look every {given.interval:g} s, run times of {given.median:g} s in the median")
+    looks = "looks as each client plans them" if given.usual else f"a look every {given.interval:g} s"
+    print(f"create and follow, {looks}, run times of {given.median:g} s in the median")
     print(table(COLUMNS, rows + skipped))
     print(verdict(rows))
     for row in rows:

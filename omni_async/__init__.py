@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
     from .limiter import Limiter
     from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
-    from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+    from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
     from .sweep import Sweep, sweep_requests
     from .webhooks import SeenEvents, WebhookEvent, verify_webhook
 
@@ -76,6 +76,7 @@ __all__ = [
     "Polled",
     "QuotaError",
     "RateLimitError",
+    "Recording",
     "RejectedError",
     "ResultExpiredError",
     "Retried",
@@ -112,7 +113,7 @@ _HOMES = {
     ".events": "Downloaded Event Finished Polled Retried Submitted Throttled Uncertain",
     ".limiter": "Limiter",
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
-    ".policies": "Limits PollPolicy RetryPolicy Timeouts",
+    ".policies": "Limits PollPolicy Recording RetryPolicy Timeouts",
     ".webhooks": "SeenEvents WebhookEvent verify_webhook",
     ".sweep": "Sweep sweep_requests",
 }

@@ -17,7 +17,7 @@ from .slots import Slots
 from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket, Trial
 from .window import Window
 
-__all__ = ["Admission", "Decision", "Kind", "Ticket"]
+__all__ = ["POLL", "Admission", "Decision", "Kind", "Ticket"]
 
 WINK, BLINK = 0.03, 0.1
 """First pause after a refused poll, in seconds: the short one where the refusal tells nothing new. It doubles while the

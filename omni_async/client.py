@@ -1,12 +1,10 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 
@@ -18,13 +16,11 @@ from .limiter import Limiter
 from .making import make
 from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
-from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
+from .resumed import Resumed
 from .uploads import Progress
 from .waiting import Completed, Handle, Watch, id_of
 from .webhooks import WebhookEvent
-
-if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
-    from .following import Resumed
 
 Asked = VideoRequest | str | Mapping[str, Any]
 
@@ -41,8 +37,9 @@ class OmniClient:
             gateway's environment variable.
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
-        journal: File in which creates are written down, shared by a machine's processes; None keeps nothing, and then
-            a crash can lose an id. An object of your own may answer the calls of `journal.Journal`.
+        journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
+            (`postgresql://…`) that several machines share; None keeps nothing, and then a crash can lose an id. An
+            object of your own may answer the calls of `journal.Journal`.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's `limiter`, to share the account's limits with it.
         poll: When to look at running tasks.
@@ -55,6 +52,8 @@ class OmniClient:
         keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event, synchronously.
         on_finished: Awaited with each finished task of the journal, at least once, until it returns.
+        record: Folder in which exchanges are kept as samples for `Emulator(replay=…)`, without keys, signed queries
+            and prompts; a `Recording` can keep prompts. It never fails a call.
 
     Raises:
         AuthenticationError: No key; names the variable.
@@ -81,6 +80,7 @@ class OmniClient:
         keep_requests: bool = True,
         on_event: OnEvent | None = None,
         on_finished: OnFinished | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
     ) -> None:
         self.studio = studio = make(  # for the layers above
             gateway,
@@ -100,6 +100,7 @@ class OmniClient:
             keep_requests=keep_requests,
             on_event=on_event,
             on_finished=on_finished,
+            record=record,
             end=self._end,
         )
         self._life, self._exchange, self._transport = studio.life, studio.exchange, studio.exchange.transport
@@ -173,7 +174,8 @@ class OmniClient:
 
         Args:
             task_or_id: A task, or its id.
-            min_interval: Seconds between two items at least; changes in between are told as one.
+            min_interval: Seconds between two items at least, but for the last, which comes at once; changes in between
+                are told as one.
             timeout: Seconds for the whole wait; None waits for ever.
         """
         self._life.enter()
@@ -293,6 +295,18 @@ class OmniClient:
         self._life.enter()
         return self.studio.followed().resumed(self.studio.finished)
 
+    async def pending(self) -> list[VideoTask]:
+        """The journal's tasks that run, over all processes that share it; for instance to count them by `metadata`.
+
+        Returns:
+            Those that were submitted and not seen finished; uncertain creates are not among them.
+
+        Raises:
+            JournalError: There is no journal file, or it cannot be read.
+        """
+        self._life.enter()
+        return await self.studio.followed().pending()
+
     async def settle(
         self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
     ) -> VideoTask | None:
@@ -343,7 +357,7 @@ class OmniClient:
     async def aclose(self) -> None:
         """End the client: POSTs in flight are waited for, tasks go on at the gateway.
 
-        Cancelled meanwhile, it goes on to the end and raises `CancelledError` afterwards.
+        Cancelled meanwhile, it goes on to the end and raises `asyncio.CancelledError` afterwards.
         """
         await self._life.close()
 

@@ -16,7 +16,7 @@ class Controller(enum.StrEnum):
     WINDOW = "window"
     SLOTS = "slots"
     TRIAL = "trial"
-    """Nobody yet: it is settled by experiment."""
+    """Nobody yet; it is settled by experiment."""
 
 
 @attrs.frozen(kw_only=True)

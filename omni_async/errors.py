@@ -8,7 +8,10 @@ All of them can be pickled and copied; none holds an API key, a prompt or a sign
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:  # read only where somebody asks what an error means
+    from .explanations import Both
 
 
 class Fault(NamedTuple):
@@ -84,6 +87,30 @@ class OmniError(Exception):
         ]
         return f"{self.args[0]} ({', '.join(known)})" if known else str(self.args[0])
 
+    def explain(self, language: str = "en") -> str:
+        """What it means and what to do next, in English or Chinese.
+
+        What the gateway said is explained as far as it is known, and never guessed; without ids and own words.
+
+        Args:
+            language: `en`, or `zh` and what begins with it, such as `zh_CN.UTF-8`.
+        """
+        from .explanations import explanation
+
+        return explanation(self._said(), self._step(), language)
+
+    def _said(self) -> str:
+        """The gateway's own words."""
+        return ""
+
+    def _step(self) -> "Both":
+        """What to do next."""
+        from .explanations import MODERATION, STEPS
+
+        if getattr(self, "moderated", False):
+            return MODERATION
+        return next(STEPS[kind.__name__] for kind in type(self).__mro__ if kind.__name__ in STEPS)
+
 
 class InvalidRequestError(OmniError, ValueError):
     """Refused before any I/O; `faults` names everything that is wrong, with the allowed values."""
@@ -155,6 +182,9 @@ class ApiError(OmniError):
         self.code = code
         self.message = message_text or message
 
+    def _said(self) -> str:
+        return f"{self.code or ''} {self.message}"
+
 
 class AuthenticationError(ApiError):
     """The key is missing, wrong, expired or not allowed to do this."""
@@ -217,6 +247,14 @@ class TaskFailedError(OmniError):
         self.task = task
         self.moderated = moderated
         self.retryable = retryable
+
+    def _said(self) -> str:
+        return f"{getattr(self.task, 'error_code', None) or ''} {getattr(self.task, 'error_message', None) or ''}"
+
+    def _step(self) -> "Both":
+        from .explanations import WRONG_ROUTE, chat_was_called
+
+        return WRONG_ROUTE if chat_was_called("", getattr(self.task, "raw", None)) else super()._step()
 
 
 class WaitTimeoutError(OmniError, TimeoutError):

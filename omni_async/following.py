@@ -7,9 +7,8 @@ import asyncio
 import contextvars
 import logging
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
 
@@ -18,14 +17,14 @@ from .exchange import Exchange, OnFinished
 from .followed import traits_of
 from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State
-from .journal.entries import request_of, uncertain_error
+from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import is_cancelled
 from .lookup import find_lost
-from .models import Outcome, VideoTask
+from .models import VideoTask
 from .poller import Poller
+from .resumed import Resumed
 from .submit import FOUND
-from .waiting import FinishedInbox
 
 logger = logging.getLogger("omni_async")
 
@@ -186,7 +185,19 @@ class Follower:
             self._left.pop(key, None)
         return entries
 
-    def resumed(self, finished: Callable[[VideoTask], VideoTask]) -> "Resumed":
+    async def pending(self) -> list[VideoTask]:
+        """The journal's tasks that were submitted and not seen finished, whoever follows them."""
+        await self.take_over()  # creates whose answer was lost are looked up first
+        rows = await self.journal.run(lambda ledger: list(ledger.entries([State.SUBMITTED])))
+        mine = [entry.video_task for entry in rows if entry.gateway == self.journal.gateway]
+        return [task for task in mine if task is not None]
+
+    async def uncertain(self) -> list[Entry]:
+        """The rows of creates that may have been charged and have no id."""
+        await self.take_over(search=True)
+        return list(await self.journal.uncertain())
+
+    def resumed(self, finished: Callable[[VideoTask], VideoTask]) -> Resumed:
         """What earlier runs left unfinished, as it finishes; see `Resumed`."""
         return Resumed(self, self._poller, finished)
 
@@ -302,77 +313,3 @@ class Follower:
 
 def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-
-
-class Resumed:
-    """Async iterator over what earlier runs left unfinished: uncertain rows first, then tasks as they finish.
-
-    Args:
-        follower: Of the journal.
-        poller: Follows.
-        finished: Gives back a finished task with a video, or raises TaskFailedError.
-    """
-
-    def __init__(self, follower: Follower, poller: Poller, finished: Callable[[VideoTask], VideoTask]) -> None:
-        self._follower, self._poller, self._finished = follower, poller, finished
-        self._inbox: FinishedInbox | None = None
-        self._open: dict[str, Entry] = {}
-        self._ready: deque[Outcome] = deque()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Outcome:
-        """The next outcome; one task's error does not end it.
-
-        Raises:
-            JournalError: The journal cannot be read.
-        """
-        inbox = self._inbox or await self._begin()
-        if not self._ready and self._open:
-            item = await inbox.next()
-            if item is not None:  # there is no deadline
-                self._ready.append(self._ended(item))
-        if not self._ready:
-            raise StopAsyncIteration
-        return self._ready.popleft()
-
-    async def _begin(self) -> FinishedInbox:
-        await self._follower.take_over(search=True)
-        uncertain = await self._follower.journal.uncertain()
-        entries = await self._follower.left_over()
-        self._inbox = inbox = FinishedInbox(math.inf)
-        self._ready.extend(_outcome(entry, None, uncertain_error(entry)) for entry in uncertain)
-        self._take(entries)
-        return inbox
-
-    def _take(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            task = entry.video_task
-            if task is not None and task.status.finished:
-                self._ready.append(self._judged(entry, task))
-            elif task is not None and self._inbox is not None:
-                self._open[task.task_id] = entry
-                self._poller.follow(task.task_id, self._inbox, origin=task)
-
-    def _ended(self, item: "VideoTask | tuple[str, OmniError]") -> Outcome:
-        if isinstance(item, VideoTask):
-            return self._judged(self._open.pop(item.task_id), item)
-        return _outcome(self._open.pop(item[0]), None, item[1])
-
-    def _judged(self, entry: Entry, task: VideoTask) -> Outcome:
-        try:
-            return _outcome(entry, self._finished(task), None)
-        except OmniError as error:
-            return _outcome(entry, task, error)
-
-    async def aclose(self) -> None:
-        """Let go; the tasks are followed on all the same."""
-        if self._inbox is not None:
-            for task_id in self._open:
-                self._poller.let_go(task_id, self._inbox)
-        self._open = {}
-
-
-def _outcome(entry: Entry, task: VideoTask | None, error: OmniError | None) -> Outcome:
-    return Outcome(request=request_of(entry), task=task or entry.video_task, error=error)

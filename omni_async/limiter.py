@@ -225,11 +225,11 @@ class Limiter:
     @property
     def starving(self) -> bool:
         """Whether a create waits for a task to finish."""
-        return self._state.starving()
+        return bool(self._state.creates) and self._state.starving()  # asked at each look
 
     @property
     def run_time(self) -> float:
-        """What a task takes, in seconds: as seen, or a guess."""
+        """Seconds that a task takes, as seen, or a guess."""
         return self._state.slots.run_time
 
     def on_starved(self, listener: Callable[[], None]) -> Callable[[], None]:

@@ -7,7 +7,7 @@ journal's file is loaded with the first client that has one.
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -20,7 +20,7 @@ from .journal import Journal, NoJournal
 from .keys import Key, KeySource
 from .lifetime import Lifetime
 from .limiter import Limiter
-from .policies import Limits, PollPolicy, RetryPolicy, Timeouts
+from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Poller
 from .references import References
 from .safety import origins
@@ -53,12 +53,14 @@ def make(
     keep_requests: bool,
     on_event: OnEvent | None,
     on_finished: OnFinished | None,
+    record: Recording | str | os.PathLike[str] | None,
     end: Callable[[], Awaitable[None]],
 ) -> Studio:
     """The parts of a client, joined; see `OmniClient`. `end` is what closing it comes to."""
     dialect, limits = dialect_of(gateway), limits or Limits()
     retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
-    transport = Transport(
+    transport = _transport(
+        record,
         dialect=dialect,
         base_url=base_url_of(dialect, base_url),
         key=Key(key_of(dialect, api_key)),
@@ -91,6 +93,17 @@ def make(
         life=Lifetime(dialect.name, end, begin=follower.start if follower is not None else None),
     )
     return studio
+
+
+def _transport(record: Recording | str | os.PathLike[str] | None, *, dialect: Dialect, **settings: Any) -> Transport:
+    """What sends calls, and has them recorded if that was asked for: else nothing of it is even loaded."""
+    if record is None:
+        return Transport(dialect=dialect, **settings)
+    from .recording import Recorder, RecordingTransport
+
+    wanted = record if isinstance(record, Recording) else Recording(record)
+    recorder = Recorder(wanted.folder, prompts=wanted.prompts)
+    return RecordingTransport(recorder, dialect.name, dialect=dialect, **settings)
 
 
 def _follower(

@@ -168,7 +168,7 @@ class VideoRequest:
 
     @property
     def reference_images(self) -> tuple[str, ...]:
-        """The images that count: `image_urls`, or `images` when those are empty (seed)."""
+        """The images that count, `image_urls`, or `images` when those are empty (seed)."""
         return self.image_urls or self.images
 
 
@@ -247,6 +247,12 @@ class VideoTask:
         if times is None or not isinstance(metadata, dict) or any(t.tzinfo is None for t in times.values()):
             raise DecodeError("the handle's times or metadata are damaged")
         return _rebuild({**known, **times, "metadata": metadata})
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; see `card`."""
+        from .card import card_of
+
+        return card_of(self)
 
     def __copy__(self) -> Self:
         """Frozen: the same one."""

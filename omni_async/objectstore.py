@@ -45,6 +45,7 @@ class FileSystem(Protocol):
     """What is used of `fsspec.AbstractFileSystem`, which has no types."""
 
     protocol: str | tuple[str, ...]
+    transaction: Any
 
     def open(self, path: str, mode: str, **options: Any) -> Any:
         """A file."""
@@ -189,6 +190,8 @@ class _Multipart:
             Metadata={HASH: self.sha256},
             ContentType=media_type(self.path),
         )
+        with contextlib.suppress(ValueError):  # fsspec would keep it for ever, for a transaction that nobody began
+            self.system.transaction.files.remove(self.file)
 
     def write(self, data: bytes) -> None:
         self.file.write(data)
@@ -199,7 +202,6 @@ class _Multipart:
     def finish(self) -> None:
         self.flush()
         self.file.commit()
-        self.file.closed = True
 
     def abandon(self) -> None:
         file, self.file = self.file, None

@@ -1,5 +1,6 @@
 """How fast, how often and how long: the settings of a client, all in seconds and counts."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -110,3 +111,21 @@ class Timeouts:
     create: float = attrs.field(default=120.0, validator=_positive())
     query: float = attrs.field(default=30.0, validator=_positive())
     read: float = attrs.field(default=30.0, validator=_positive())
+
+
+@attrs.frozen
+class Recording:
+    """What `OmniClient(record=…)` keeps of its exchanges, for `Emulator(replay=…)`.
+
+    Args:
+        folder: Where the samples go; made if it is not there.
+        prompts: Whether prompts and references are kept as they are; else stand-ins take their place.
+    """
+
+    folder: str | os.PathLike[str] = attrs.field()
+    prompts: bool = attrs.field(default=False, kw_only=True)
+
+    @folder.validator
+    def _path(self, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise _refuse("record", "is no path of a folder")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import anyio
 import attrs
 
-from .admission import Kind, Ticket
+from .admission import POLL, Ticket
 from .agenda import Agenda
 from .dialects import Glance
 from .errors import DecodeError, GatewayError, NotFoundError, OmniError, RateLimitError, TransportError
@@ -29,6 +29,8 @@ from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
 
+LEAD = 1.5
+"""Typical round trips before a deadline at which the last look starts."""
 MOST_WORDS = 50
 """Unknown status words that are told, each once: one with a number in it would be new with each look."""
 
@@ -121,9 +123,9 @@ class Poller:
         if waiter.every and followed.looked and (last := followed.task(self.gateway)):
             waiter.changed(last)
         if self._parked.pop(task_id, None) is not None:
-            self._plan(followed)
-        elif followed.due > self._last_look(waiter):
-            self._plan(followed, keep=True)
+            self._plan(followed, self._now())
+        elif followed.due > waiter.deadline - LEAD * self._round_trip:
+            self._plan(followed, self._now(), keep=True)
 
     def notice(self, task_id: str) -> None:
         """Somebody says that it has ended: if anybody is interested, look at once, and trust the look alone."""
@@ -170,31 +172,25 @@ class Poller:
         if self._parked and not self._closed:
             parked, self._parked = self._parked, {}
             for followed in parked.values():
-                self._plan(followed)
+                self._plan(followed, self._now())
 
     # --- when --------------------------------------------------------------------------------------------------
 
-    def _plan(self, followed: Followed, *, keep: bool = False) -> None:
+    def _plan(self, followed: Followed, now: float, *, keep: bool = False) -> None:
         """Set when an id is due next; with `keep` no later than it is now."""
-        now = self._now()
         last = followed.started if followed.looked is None else followed.looked
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         age = last - followed.started
         due = max(last + followed.course.interval(age, followed.mark, self._rng, awaited=awaited), now)
         due = now if followed.noticed and followed.trouble is None else due
-        self._due(followed, min(due, followed.due) if keep else due)
+        self._due(followed, min(due, followed.due) if keep else due, now)
 
-    def _due(self, followed: Followed, due: float) -> None:
-        """Put it on the heap; the last look before a deadline starts one typical round trip ahead of it."""
-        now = self._now()
+    def _due(self, followed: Followed, due: float, now: float) -> None:
+        """Put it on the heap; the last look before a deadline starts in time for its answer."""
         for waiter in followed.waiters:
-            last = self._last_look(waiter)
-            if now + self._round_trip < last < due:  # once: its own round trip moves this moment a little
-                due = last
+            if due > (last := waiter.deadline - LEAD * self._round_trip) > now + self._round_trip:
+                due = last  # once: its own round trip moves this moment a little
         self._put(followed, due)
-
-    def _last_look(self, waiter: Waiter) -> float:
-        return waiter.deadline - 1.5 * self._round_trip
 
     def _put(self, followed: Followed, due: float) -> None:
         if not self._closed:
@@ -226,14 +222,14 @@ class Poller:
         while True:
             followed = agenda.pop() or await agenda.take()
             if followed.waiters or self._starves(followed):
-                ticket = limiter.try_acquire(Kind.POLL) or await limiter.acquire(Kind.POLL)
+                ticket = limiter.try_acquire(POLL) or await limiter.acquire(POLL)
                 if followed.waiters or self._starves(followed):
                     await self._look(followed, ticket)
                     continue
                 limiter.unused(ticket)
             followed.busy = False  # whoever waited has gone meanwhile
             if self._wanted(followed):  # and what was given back let a create go: now another one waits for this task
-                self._plan(followed)
+                self._plan(followed, self._now())
             else:
                 self._park(followed)
 
@@ -250,33 +246,33 @@ class Poller:
                 return
             finally:
                 followed.busy = False
-            took = self._now() - began
-            self._round_trip += 0.1 * (took - self._round_trip)
+            now = self._now()
+            self._round_trip += 0.1 * (now - began - self._round_trip)
             followed.trouble = None
             if not isinstance(seen, VideoTask):
-                self._runs(followed, seen, began, took)
+                self._runs(followed, seen, began, now)
             else:
-                self._seen(followed, followed.owned(seen), began, took)
+                self._seen(followed, followed.owned(seen), began, now)
         except Exception:
             logger.exception("an unexpected error while looking at task %s; it is looked at again", followed.task_id)
             self._later(followed)
 
-    def _seen(self, followed: Followed, task: VideoTask, began: float, took: float) -> None:
+    def _seen(self, followed: Followed, task: VideoTask, began: float, now: float) -> None:
         glance = Glance(task.status, task.raw_status, task.progress)
         if not task.status.finished:
             self._note_word(task.raw_status)
-            self._runs(followed, glance, began, took, task)
+            self._runs(followed, glance, began, now, task)
             return
         if self._exchange.report.wanted:
-            self._report_look(followed, glance, took)
-        self._finish(followed, task, began)
+            self._report_look(followed, glance, now - began)
+        self._finish(followed, task, began, now)
 
     def _runs(
-        self, followed: Followed, glance: Glance, began: float, took: float, task: VideoTask | None = None
+        self, followed: Followed, glance: Glance, began: float, now: float, task: VideoTask | None = None
     ) -> None:
         """It runs still: when it is looked at next depends on what that tells."""
         if self._exchange.report.wanted:
-            self._report_look(followed, glance, took)
+            self._report_look(followed, glance, now - began)
         if followed.glance != glance:
             followed.glance = glance
             if followed.watchers and (task := task or followed.task(self.gateway)):
@@ -288,7 +284,7 @@ class Poller:
             followed.mark = followed.course.running(followed.seen, age, glance.progress, followed.mark)
             followed.seen = age
         if followed.waiters or self._starves(followed):
-            self._plan(followed)
+            self._plan(followed, now)
         else:
             self._park(followed)
 
@@ -296,11 +292,11 @@ class Poller:
         told = followed.told(self.gateway, glance)
         self._exchange.report(Polled(raw_status=glance.raw_status, progress=glance.progress, seconds=took, **told))
 
-    def _finish(self, followed: Followed, task: VideoTask, began: float) -> None:
+    def _finish(self, followed: Followed, task: VideoTask, began: float, now: float) -> None:
         """A finished status is final: everybody is told, and it is not looked at again."""
         self._followed.pop(followed.task_id, None)
         self._exchange.limiter.finished(followed.task_id)
-        seconds, lag = self._now() - followed.started, None
+        seconds, lag = now - followed.started, None
         if followed.aged:
             try:
                 told = run_time_of(task)
@@ -330,7 +326,7 @@ class Poller:
             # The limiter slows everybody; this one comes back as soon as it lets go on, not all at the same moment.
             pause = max(error.retry_after or 0.0, backoff(trouble.failures, self._rng, cap=8.0))
             trouble.failures += 1
-            self._due(followed, now + pause)
+            self._due(followed, now + pause, now)
         elif isinstance(error, TransportError | GatewayError) and self._exchange.budget.spend():
             self._repeat(followed, trouble, error)
         else:
@@ -340,11 +336,12 @@ class Poller:
         """Soon again, out of the shared budget."""
         delay = backoff(trouble.failures, self._rng)
         trouble.failures += 1
-        self._due(followed, self._now() + delay)
+        now = self._now()
+        self._due(followed, now + delay, now)
         self._exchange.report(
             Retried(
                 gateway=self.gateway,
-                kind=Kind.POLL,
+                kind=POLL,
                 reason=type(error).__name__,
                 attempt=trouble.failures,
                 delay=delay,
@@ -354,7 +351,8 @@ class Poller:
 
     def _later(self, followed: Followed) -> None:
         trouble = followed.trouble = followed.trouble or Trouble()
-        self._due(followed, self._now() + self._schedule.after_error(trouble.failures, self._rng))
+        now = self._now()
+        self._due(followed, now + self._schedule.after_error(trouble.failures, self._rng), now)
         trouble.failures += 1
 
     def _abandon(self, followed: Followed, error: OmniError) -> None:

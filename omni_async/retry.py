@@ -51,7 +51,8 @@ class Budget:
 
     def first(self) -> None:
         """Count a first attempt."""
-        self.tokens = min(self.tokens + REFILL, RESERVE)
+        if self.tokens < RESERVE:
+            self.tokens = min(self.tokens + REFILL, RESERVE)
 
     def spend(self) -> bool:
         """Whether one repeat may be sent now; takes its token if so."""

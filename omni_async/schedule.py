@@ -254,7 +254,9 @@ class Schedule:
         """The looks at tasks with these traits, one object for all; past MOST_KINDS kinds a more general one."""
         course = self._courses.get(traits)
         if course is None:
-            if traits and (self.fixed is not None or len(self._courses) >= MOST_KINDS):
+            if traits and self.fixed is not None:
+                return self.course()
+            if traits and len(self._courses) >= MOST_KINDS:
                 return self.course(traits[:-1])
             course = self._courses[traits] = self._new_course(traits)
         return course

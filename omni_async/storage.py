@@ -240,7 +240,7 @@ class ObjectStorage:
                 await fetched(studio, task, part)
                 stored = await self._kept(part, name, there, on_whole)
         except OmniError as error:
-            if isinstance(error, TargetExistsError):
+            if isinstance(error, TargetExistsError | IntegrityError):  # it waits for nothing, or is not to be trusted
                 await on_disk(part, _removed, part)
             error.about(task_id=task.task_id, gateway=task.gateway or None, custom_id=task.custom_id)
             raise
@@ -255,10 +255,7 @@ class ObjectStorage:
         if there is not None:
             return await self._same(name, there, stored.sha256)
         refused = await self._uploaded(part, name, stored)
-        try:
-            there = await self._found(name)
-        except DownloadError as unseen:
-            refused = refused or unseen
+        there = await self._found(name)
         if there is None:
             raise refused or IntegrityError(f"{stored.place} was written and is not there: store it again")
         if there.size != stored.size:

@@ -15,7 +15,7 @@ class Kind(enum.StrEnum):
     """Any free call to the gateway."""
     CREATE = "create"
     TRANSFER = "transfer"
-    """A file up or down: it takes minutes and mostly goes to another host, so only its number is limited."""
+    """A file up or down; it takes minutes and mostly goes to another host, so only its number is limited."""
 
 
 POLL, CREATE, TRANSFER = Kind.POLL, Kind.CREATE, Kind.TRANSFER

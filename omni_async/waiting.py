@@ -5,6 +5,7 @@ its ids by itself.
 """
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from .agenda import AT_ONCE
 from .dialects import explain, scrubbed
 from .dialects.wire import ident
 from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
+from .explanations import glossed
 from .models import TaskStatus, VideoTask
 from .poller import Poller
 
@@ -86,7 +88,7 @@ def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | No
     if task.status is TaskStatus.SUCCEEDED:
         return task
     refused = moderated(task.error_code, task.error_message)
-    said = f": {scrubbed(task.error_message)}" if task.error_message else ""
+    said = f": {glossed(scrubbed(task.error_message))}" if task.error_message else ""
     otherwise = "change the prompt or references" if refused else "a new attempt is a new payment"
     advice = explain(said, task.raw) or otherwise
     raise TaskFailedError(
@@ -179,15 +181,29 @@ class _Inbox:
     async def next(self) -> "VideoTask | tuple[str, OmniError] | None":
         """The next item, or None at the deadline."""
         if not self.items:
-            self.arrived = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
+            await self._arrival(self.deadline)
+        return self.items.popleft() if self.items else None
+
+    async def rest(self, until: float) -> None:
+        """Let items gather until a moment of the loop's time, or until there is an end among them."""
+        await anyio.lowlevel.checkpoint()
+        while not self._ended and anyio.current_time() < until:
+            await self._arrival(until)
+
+    @property
+    def _ended(self) -> bool:
+        """Whether nothing follows what is here."""
+        last = self.items[-1] if self.items else None
+        return last is not None and (not isinstance(last, VideoTask) or last.status.finished)
+
+    async def _arrival(self, until: float) -> None:
+        self.arrived = asyncio.get_running_loop().create_future()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(None if until == math.inf else until):
                     await self.arrived
-            except TimeoutError:
-                return self.items.popleft() if self.items else None
-            finally:
-                self.arrived = None
-        return self.items.popleft()
+        finally:
+            self.arrived = None
 
 
 class FinishedInbox(_Inbox):
@@ -227,7 +243,7 @@ class Watch:
             return self._task
         inbox = self._inbox or self._begin()
         resumes = min(self._given_at + self._min_interval, inbox.deadline)
-        await anyio.sleep(max(resumes - anyio.current_time(), 0.0))
+        await inbox.rest(resumes)
         item = await inbox.next()
         while isinstance(item, VideoTask) and inbox.items and self._min_interval > 0:
             item = inbox.items.popleft()  # what changed meanwhile is told as one change

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from omni_async.journal import store, writer
 from tests.failing_disk import Disk
-from tests.postgres import postgres  # noqa: F401 - a fixture
+from tests.postgres import missing, postgres  # noqa: F401 - a fixture
 
 settings.register_profile("untimed", settings(), deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("untimed")
@@ -43,3 +43,10 @@ def disk(monkeypatch):
 def let_go(monkeypatch):
     """Writers notice at once that their loop has ended."""
     monkeypatch.setattr(writer, "IDLE", 0.005)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for all tests that need PostgreSQL, where there is none."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if str(missing()) in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests skipped: {missing()}")

@@ -15,21 +15,22 @@ from pathlib import Path
 
 import pytest
 
-FAST = (
-    "-h",
-    "127.0.0.1",
-    "-c",
-    "fsync=off",
-    "-c",
-    "max_connections=300",
-)  # what the system loses in a power cut is not tested here
+OPTIONS = ("-c", "fsync=off", "-c", "max_connections=300", "-c", "unix_socket_directories=")
+"""What is lost in a power cut is not tested here; and a socket's path in a temporary folder may be too long."""
 
 
 def binaries():
     """The folder of PostgreSQL's programs, or None."""
     places = [Path(found).resolve().parent for name in ("postgres", "pg_ctl") if (found := shutil.which(name))]
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder, pattern in (("/usr/lib/postgresql", "*/bin"), ("/opt/homebrew/opt", "postgresql*/bin")):
+        places += sorted(Path(folder).glob(pattern), reverse=True)
     return next((place for place in places if (place / "initdb").exists() and (place / "postgres").exists()), None)
+
+
+def _is_user(name):
+    import pwd
+
+    return any(entry.pw_name == name for entry in pwd.getpwall())
 
 
 def missing():
@@ -37,12 +38,24 @@ def missing():
     if sys.platform == "win32":
         return "not tried on Windows"
     if binaries() is None:
-        return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+        return "PostgreSQL is not installed (Debian: apt-get install postgresql; macOS: brew install postgresql)"
+    if os.geteuid() == 0 and not _is_user("postgres"):
+        return "PostgreSQL does not run as root, and there is no user postgres"
     try:
         import psycopg  # noqa: F401
     except ImportError:
         return "psycopg is not installed (pip install 'omni-async[pg]')"
     return None
+
+
+def ask(dsn, *statements):
+    """Say statements to a database; the rows that the last one gives, if any."""
+    import psycopg
+
+    with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
 
 
 class Server:
@@ -58,7 +71,9 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._process = None
-        self._run("initdb", "-D", "data", "-A", "trust", "-U", self.name, "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self._run("initdb", "-D", "data", "-A", "trust", "-U", self.name, "-E", "UTF8", "--locale=C", "-N")
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
 
     def _run(self, program, *arguments):
         subprocess.run(
@@ -75,11 +90,9 @@ class Server:
                     "data",
                     "-p",
                     str(self.port),
-                    "-k",
-                    self.folder,
                     "-h",
                     "127.0.0.1",
-                    *FAST,
+                    *OPTIONS,
                 ],
                 cwd=self.folder,
                 user=self.user,
@@ -87,13 +100,11 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        import psycopg
-
         until = time.monotonic() + 60
         while True:
             try:
-                return psycopg.connect(self.dsn("postgres")).close()
-            except psycopg.OperationalError:
+                return ask(self.dsn("postgres"), "SELECT 1")
+            except Exception:
                 assert time.monotonic() < until, (self.folder / "log").read_text()
                 time.sleep(0.02)
 
@@ -108,11 +119,8 @@ class Server:
 
     def database(self):
         """The address of a new, empty database."""
-        import psycopg
-
         name = f"omni_{secrets.token_hex(4)}"
-        with contextlib.closing(psycopg.connect(self.dsn("postgres"), autocommit=True)) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        ask(self.dsn("postgres"), f"CREATE DATABASE {name}")
         return self.dsn(name)
 
     def close(self):

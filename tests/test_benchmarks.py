@@ -54,6 +54,13 @@ def by_client(rows):
 TRACKING = ("--median", 0.2, "--interval", 0.1)
 
 
+def test_contenders_take_turns_or_run_together_by_their_own_plans(run):
+    """With `--usual --together` each contender plans its looks itself, and all are run at once."""
+    rows, printed = run("tracking.py", "--usual", "--together", "--tasks", 3, "--only", "ours", "bare", *TRACKING)
+    assert [(row["client"], row["finished"]) for row in rows] == [("ours", 3), ("bare", 3)]
+    assert "as each client plans them" in printed
+
+
 def test_tracking_finishes_all_and_counts_each_request(run):
     """Every contender finishes its tasks with one POST each, and its requests are what the server counted."""
     own = ("protocol", "bare", "attrs", "coroutines", "ours-told", "ours-schedule", "ours-equal")
@@ -93,12 +100,12 @@ def test_polling_asks_as_often_with_every_contender(run):
     assert "CPU per poll, ours / floor" in printed
 
 
-def test_counting_instructions_without_valgrind_says_so():
-    """Where there is no valgrind, one line says that it is needed."""
+def test_counting_instructions_without_a_counter_says_so():
+    """Where there is neither perf nor valgrind, one line says that one is needed."""
     line = [sys.executable, str(BENCHMARKS / "polling.py"), "--instructions"]
     told = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PATH": ""}, check=False)
     assert told.returncode == 2
-    assert told.stderr == "--instructions needs valgrind, and there is none\n"
+    assert told.stderr == "--instructions needs perf or valgrind, and neither is there\n"
 
 
 def test_many_waiters_cost_the_looks_of_one(run):

@@ -526,6 +526,46 @@ async def test_nothing_to_resume(tmp_path):
         assert [outcome async for outcome in here.client.resume()] == []
 
 
+# --- pending() ----------------------------------------------------------------------------------------------------
+
+
+async def test_pending_are_all_that_run(tmp_path):
+    """One's own and other clients', with what is the caller's; over when they are seen finished."""
+    async with booked(tmp_path) as here, client_of(tmp_path, here.server) as other:
+        assert await other.pending() == []
+        here.server.always["GET"] = running("x")
+        task = await here.submit()
+        for client in (here.client, other):
+            (found,) = await client.pending()
+            assert (found.task_id, found.custom_id, found.metadata) == (task.task_id, "mine", {"order": 7})
+            assert not found.status.finished
+        here.server.always["GET"] = None
+        await asyncio.sleep(300)
+        assert await here.client.pending() == await other.pending() == []
+
+
+def test_pending_after_a_crash(tmp_path):
+    """What was accepted runs; a create whose answer was lost is uncertain and no task. They stay there for resume()."""
+    server = left(tmp_path)
+
+    async def second():
+        server.always["GET"] = running("x")
+        async with server, client_of(tmp_path, server) as client:
+            pending = {task.custom_id for task in await client.pending()}
+            server.always["GET"] = None
+            resumed = {outcome.request.custom_id async for outcome in client.resume()}
+            return pending, resumed
+
+    assert on_warp(second) == ({"ok", "fails"}, {"ok", "fails", "lost"})
+
+
+async def test_without_a_journal_nothing_is_known_to_be_pending():
+    """It says so."""
+    async with OmniClient("jimmy", api_key=KEY) as client:
+        with pytest.raises(JournalError, match="keeps no journal"):
+            await client.pending()
+
+
 # --- settle() -----------------------------------------------------------------------------------------------------
 
 
@@ -716,17 +756,14 @@ def test_made_outside_a_loop_it_works_in_one(tmp_path):
             await client.submit(PROMPT, custom_id=f"k{len(clients)}")
             await asyncio.sleep(60)
 
+    async def prepared():
+        await server.start()
+        await server.stop()
+
     for _ in range(2):
-        journal, where = tmp_path / "j", "http://127.0.0.1:9"
-        client = OmniClient(api_key=KEY, base_url=where, proxy=None, journal=str(journal), on_finished=told)
-        clients.append(client)
-
-        async def prepared():
-            await server.start()
-            client._transport.base_url = server.url  # noqa: B023 - run before the next round
-            await server.stop()
-
-        on_warp(prepared)
+        on_warp(prepared)  # it has an address from now on
+        journal = str(tmp_path / "j")
+        clients.append(OmniClient(api_key=KEY, base_url=server.url, proxy=None, journal=journal, on_finished=told))
         on_warp(use)
     assert told.ids == ["k1", "k2"]
 

@@ -19,7 +19,9 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(python|bash|csv)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 PYTHON = [source for language, source in BLOCKS if language == "python"]
 SUITES = [source for source in PYTHON if "def test_" in source]  # run by tests/test_testing_plugin.py
-PROGRAMS = [source for source in PYTHON if source not in SUITES]
+ADDRESS = "postgresql://app@db.internal/videos"
+SHARED = [source for source in PYTHON if ADDRESS in source]  # run where there is a PostgreSQL
+PROGRAMS = [source for source in PYTHON if source not in SUITES + SHARED]
 COMMANDS = [
     lines
     for language, source in BLOCKS
@@ -51,6 +53,13 @@ def gateway(monkeypatch, tmp_path):
 def test_each_program_of_the_readme_runs(source, gateway, capsys):
     """A program copied from the README does what it says and prints something."""
     exec(compile(source, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("source", SHARED, ids=["several machines"])
+def test_the_program_for_several_machines_runs(source, gateway, postgres, capsys):
+    """Its address is the only thing that is another here."""
+    exec(compile(source.replace(ADDRESS, postgres.database()), "README.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out.strip()
 
 

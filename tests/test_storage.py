@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import hashlib
 import http.client
 import logging
@@ -22,8 +23,9 @@ import pytest
 from pairs import pair
 from warp import WarpLoop
 
+from omni_async import objectstore
 from omni_async.batch.storing import full
-from omni_async.errors import DownloadError, InvalidRequestError, TargetExistsError
+from omni_async.errors import DownloadError, IntegrityError, InvalidRequestError, TargetExistsError
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.objectstore import PART, reason
 from omni_async.partfile import refuse_existing
@@ -200,10 +202,25 @@ async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid(t
             await storage.check()
 
 
+@FSSPEC
+async def test_what_arrived_shorter_is_not_called_stored(tmp_path, monkeypatch):
+    """Where no metadata tells a hash, the size does."""
+    storage = storage_of(f"memory://{tmp_path.name}", scratch=tmp_path)
+    finish = objectstore._Renamed.finish
+
+    def shortened(upload):
+        finish(upload)
+        storage.system.pipe_file(upload.path, VIDEO[:-1])
+
+    monkeypatch.setattr(objectstore._Renamed, "finish", shortened)
+    with pytest.raises(TargetExistsError, match="another video"):
+        await storage.store(Shop(), TASK, NAME)
+
+
 class Full:
     """A file system without space."""
 
-    protocol = "full"
+    protocol, transaction = "full", None
 
     def info(self, path):
         raise FileNotFoundError(path)
@@ -250,6 +267,17 @@ def test_every_reason_is_in_our_words():
 # --- S3, spoken by a server in a process of its own --------------------------------------------------------------
 
 
+SERVER = """
+import sys
+from http.server import BaseHTTPRequestHandler
+from moto.server import main
+
+# Else there are two Server headers, which aiohttp's strict parser refuses: it is used with `python -X dev`.
+BaseHTTPRequestHandler.send_response = BaseHTTPRequestHandler.send_response_only
+main(sys.argv[1:])
+"""
+
+
 @pytest.fixture(scope="module")
 def server():
     """Its address."""
@@ -258,7 +286,7 @@ def server():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", str(port)]
+    words = [sys.executable, "-W", "ignore", "-c", SERVER, "-p", str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         try:
@@ -412,6 +440,7 @@ async def test_from_the_gateway_to_s3(bucket, tmp_path):
     assert await storage.size(NAME) == len(body)
     assert await storage.size("none.mp4") is None
     assert (files(tmp_path / "scratch"), bucket.unfinished) == ([], [])
+    assert not storage.system.transaction.files  # nothing is remembered of each upload
 
 
 @pytest.mark.parametrize("name", ["50% #1 + [2] {x} @y = z & ; !.mp4", "a~b/$c'd (1).webm", "ü/中文/🎬.mov"])
@@ -504,6 +533,20 @@ async def test_a_storage_that_goes_away_after_the_upload_is_asked_again_later(bu
     del storage.system.info
     assert (await storage.store(shop, TASK, NAME)).sha256 == DIGEST
     assert (shop.fetched, files(tmp_path)) == (1, [])
+
+
+async def test_a_file_that_changes_while_it_is_sent_is_not_kept(bucket, tmp_path):
+    """It is fetched anew by the next attempt; the file object that was given up begins nothing when it is destroyed."""
+    storage, shop = on_s3(bucket, tmp_path), Shop()
+
+    async def spoil(_):
+        part_of(TASK, tmp_path).write_bytes(VIDEO[:-1] + b"x")
+
+    with pytest.raises(IntegrityError, match="was changed while it was sent"):
+        await storage.store(shop, TASK, NAME, on_whole=spoil)
+    gc.collect()
+    assert (bucket.names, bucket.unfinished, files(tmp_path)) == ([], [], [])
+    assert (await storage.store(shop, TASK, NAME)).sha256 == DIGEST
 
 
 async def test_cancelled_in_the_middle_of_an_upload(bucket, tmp_path):

@@ -7,6 +7,7 @@ import tracemalloc
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from omni_async import (
     AnswerLostError,
@@ -162,11 +163,20 @@ def test_a_base_url_is_a_plain_origin_with_or_without_a_prefix(url):
     assert checked_base_url(url + "/") == url
 
 
-BAD_URLS = ["", "a.example", "ftp://a.example", "https://", "https://u:p@a.example", "https://a.example?x=1"]
+BAD_URLS = [
+    "",
+    "a.example",
+    "http://a\u2100b",
+    "ftp://a.example",
+    "https://",
+    "https://u:p@a.example",
+    "https://a.example?x=1",
+]
 
 
 @pytest.mark.parametrize(
-    "url", [*BAD_URLS, "https://a.example#x", "https://a:0", "http://[::1", "http://a:99999", 5, None]
+    "url",
+    [*BAD_URLS, "https://a.example#x", "https://a:0", "http://[::1", "http://a:99999", 5, None],
 )
 def test_any_other_base_url_is_refused(url):
     """No host, a user, a query, a fragment, a port that is none."""
@@ -181,6 +191,15 @@ async def test_a_prefix_is_kept():
         async with scene(base_url=server.url + "/prefix/", running=1) as here:
             await here.submit()
         assert server.posts[0].path.startswith("/prefix/api/")
+
+
+@pytest.mark.parametrize("base", ["https://a.example", "http://127.0.0.1:80/pre%20fix", "https://[::1]:8443/a/../b"])
+@pytest.mark.parametrize("path", ["/v1/t-1", "/v1/a%2Fb/../c", "//x", "/v1?id=t-1", "/v1#t-1", "/v\n1", "/ü"])
+def test_any_path_stands_behind_the_base_url(base, path):
+    """Set into it or parsed with it, a path leads to the same place."""
+    transport = Transport(dialect=Jimmy(), base_url=base, key=Key(KEY))
+    assert transport._address(path) == URL(base + path, encoded=True)
+    assert transport._address(path).raw_path_qs == URL(base + path, encoded=True).raw_path_qs
 
 
 async def test_what_a_create_carries():

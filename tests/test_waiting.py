@@ -195,12 +195,34 @@ async def test_watch_yields_a_failed_task_last():
 
 
 async def test_min_interval_merges_changes():
-    """Changes in between are told as one, and items are at least so far apart."""
+    """Changes in between are told as one, and items are at least so far apart; the end keeps nobody waiting."""
     async with pair(task_seconds=200) as (_, client):
-        watch = client.watch(await client.submit("a cat"), min_interval=60)
+        task = await client.submit("a cat")
+        watch = client.watch(task, min_interval=60)
+        ends = asyncio.ensure_future(ended_at(client.wait(task)))
         times = [anyio.current_time() async for _ in watch]
         assert 3 <= len(times) <= 6
-        assert all(b - a >= 60 for a, b in itertools.pairwise(times))
+        assert all(b - a >= 60 for a, b in itertools.pairwise(times[:-1]))
+        assert times[-1] == await ends
+
+
+async def ended_at(waiting):
+    """When a wait is over."""
+    await waiting
+    return anyio.current_time()
+
+
+async def test_a_watch_learns_at_once_that_its_client_was_closed():
+    """However far apart its items are."""
+    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+        watch = client.watch(await client.submit("a cat"), min_interval=1000)
+        await anext(watch)
+        step, began = asyncio.ensure_future(anext(watch)), anyio.current_time()
+        await anyio.sleep(1)
+        await client.aclose()
+        with pytest.raises(OmniError, match="was closed"):
+            await step
+        assert anyio.current_time() - began < 2
 
 
 @pytest.mark.parametrize("min_interval", [0, 1000])

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from recipes import block
 
 from omni_async.emulator import Emulator, Fault
 from omni_async.emulator.notices import signature
 
 ROOT = Path(__file__).parent.parent
-# `py`, not `python`: test_readme.py runs those, and a server has no end.
-APP, AIOHTTP = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-COMMAND = re.search(r"^uvicorn (.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)[1].split()
+# `py` in the README, not `python`: test_readme.py runs those, and a server has no end.
+APP, AIOHTTP = block("web: app.py"), block("web: web.py")
+COMMAND = re.search(r"^uvicorn (.*)$", block("web: fastapi"), re.MULTILINE)[1].split()
 SECRET = "whsec-example"
 MISSING = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
 MISSING += [] if MISSING or importlib.util.find_spec("fastapi.sse") else ["fastapi>=0.135"]

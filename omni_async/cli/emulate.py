@@ -57,6 +57,9 @@ def emulator(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=JSON", help="Any other field of a scenario, faults too; repeatable."),
     ] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="DIR", help="Give the answers recorded there instead.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run the emulator of the three gateways until Ctrl-C, then show what it counted.
@@ -87,7 +90,10 @@ def emulator(
     }
     fields = {name: value for name, value in given.items() if value is not None}
     behaviour = changed(load_scenario(scenario), {**fields, **_fields(change or [])})
-    run(lambda screen: _serve(screen, behaviour, host, port), Screen(Show(progress="none", json=json)))
+    run(
+        lambda screen: _serve(screen, _emulator(behaviour, host, port, replay)),
+        Screen(Show(progress="none", json=json)),
+    )
 
 
 def _fields(given: list[str]) -> dict[str, Any]:
@@ -110,8 +116,15 @@ def changed(scenario: Scenario, fields: dict[str, Any]) -> Scenario:
         raise UsageError(str(error)) from None
 
 
-async def _serve(screen: Screen, scenario: Scenario, host: str, port: int) -> int:
-    emulator, as_lines = Emulator(scenario, host=host, port=port), screen.show.json
+def _emulator(scenario: Scenario, host: str, port: int, replay: Path | None) -> Emulator:
+    try:
+        return Emulator(scenario, host=host, port=port, replay=replay)
+    except ValueError as error:
+        raise UsageError(f"--replay: {error}") from None
+
+
+async def _serve(screen: Screen, emulator: Emulator) -> int:
+    as_lines = screen.show.json
     async with screen, emulator:
         screen.result(as_json({"url": emulator.url}, indent=None) if as_lines else emulator.url)
         for line in _directions(emulator.url):

@@ -1,6 +1,7 @@
 """Exit codes, and errors as lines for a person."""
 
 import itertools
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,20 @@ def worst(codes: Iterable[int]) -> int:
 
 
 def lines_of(error: BaseException) -> list[str]:
-    """An error as lines: what happened and the next step; faults and evidence below it."""
+    """An error as lines: what happened and the next step; faults, evidence and, for who reads it, Chinese below it."""
+    lines = _told(error)
+    if isinstance(error, OmniError) and language().lower().startswith("zh"):
+        lines.append(f"  说明：{error.explain('zh')}")
+    return lines
+
+
+def language() -> str:
+    """The user's language, as `zh_CN.UTF-8`: `OMNI_LANG`, or else what POSIX says of messages."""
+    variables = ("OMNI_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    return next((value for name in variables if (value := os.environ.get(name, "").strip())), "en")
+
+
+def _told(error: BaseException) -> list[str]:
     if isinstance(error, InvalidRequestError) and error.faults:
         if any(_LINE.match(str(fault)) for fault in error.faults):
             return list(_sheet_lines(error.faults, aligned=sys.stderr.isatty()))

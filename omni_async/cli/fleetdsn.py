@@ -50,14 +50,9 @@ def check_dsn(dsn: str) -> None:
         JournalError: It is none.
     """
     needs_pg()
-    import psycopg
+    from ..journal.session import address
 
-    from ..journal.postgres import postgres_error
-
-    try:
-        psycopg.conninfo.conninfo_to_dict(dsn)
-    except psycopg.Error as error:
-        raise postgres_error(error) from None
+    address(dsn)
 
 
 @contextmanager

@@ -224,8 +224,9 @@ class Dialect(abc.ABC):
         if not isinstance(word, str):
             return None
         status = self.status(word)
-        runs = status is TaskStatus.RUNNING or status is TaskStatus.QUEUED
-        return Glance(status, word, percent(body.get("progress"))) if status and runs else None
+        if status is None or status.finished:
+            return None
+        return Glance(status, word, percent(body.get("progress")))
 
     def find_task_id(self, document: Any) -> str | None:
         """The task id where this gateway puts it, whatever else the document says; None if it is not there."""
@@ -260,7 +261,8 @@ class Dialect(abc.ABC):
 
     def status(self, word: str) -> TaskStatus | None:
         """The status a word stands for, or None for a word nobody knows: such a task is still running."""
-        return self.status_words.get(word.strip().lower())
+        words = self.status_words
+        return words.get(word) or words.get(word.strip().lower())
 
     def auth(self, key: str) -> Mapping[str, str]:
         """The headers that carry the key."""

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ..errors import DecodeError, Fault
+from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
     CONCURRENCY_WORDS,
@@ -37,6 +38,7 @@ from .rules import (
 from .verdict import scrubbed
 from .wire import (
     CONVERTER,
+    QUERY,
     Call,
     CallKind,
     Glance,
@@ -170,7 +172,7 @@ class _OmniDialect(Dialect):
 
     def query(self, task_id: str) -> Call:
         """`GET /v1/videos/generations/{task_id}` (docs)."""
-        return Call(kind=CallKind.QUERY, method="GET", path=f"{ROUTE}/{segment(task_id)}")
+        return Call(kind=QUERY, method="GET", path=f"{ROUTE}/{segment(task_id)}")
 
     def read_create(self, reply: Reply) -> VideoTask:
         """The task in either shape; its id must be there, its status need not."""
@@ -218,7 +220,7 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         if dig(document, "success") is False:
-            said = scrubbed(text(dig(document, "message")) or "no reason given")
+            said = glossed(scrubbed(text(dig(document, "message")) or "no reason given"))
             raise DecodeError(f"the gateway did not take the file: {said}", path="$.success", excerpt=excerpt(document))
         return structure(dig(document, "data"), _Uploaded, path="$.data").url
 

@@ -23,6 +23,7 @@ from .dialect import (
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
     CONVERTER,
+    QUERY,
     Call,
     CallKind,
     Glance,
@@ -170,7 +171,7 @@ class Jimmy(Dialect):
 
     def query(self, task_id: str) -> Call:
         """`GET …/videos/{task_id}` (docs)."""
-        return Call(kind=CallKind.QUERY, method="GET", path=f"/api/open-api/v1/videos/{segment(task_id)}")
+        return Call(kind=QUERY, method="GET", path=f"/api/open-api/v1/videos/{segment(task_id)}")
 
     def find_task_id(self, document: Any) -> str | None:
         """`task_id` in `data` or in the bare object. An `id` is not documented here: it can be anybody's."""

@@ -26,8 +26,9 @@ from ..errors import (
     RateLimitError,
     RejectedError,
 )
+from ..explanations import MODERATION, STEPS, WRONG_ROUTE, chat_was_called, glossed, meaning
 from .dialect import CLEAN_REFUSALS, WORDS_READ, Dialect, Refusal, RefusalKind, is_chat, named_cause
-from .wire import MISSING, Reply, dig, text
+from .wire import MISSING, Reply, text
 
 EVIDENCE_BYTES = 64 * 1024
 
@@ -115,7 +116,7 @@ def _why(dialect: Dialect, reply: Reply) -> str:
         return f"HTTP {reply.status}, and the body {kind}"
     codes, message = dialect.refused(reply) or ((), "")
     if codes:
-        advice = explain(message)
+        advice = meaning(message)  # in our words: the gateway's own can quote a prompt
         return f"HTTP {reply.status} with the unknown code {codes[0][:60]}" + (f": {advice}" if advice else "")
     return f"HTTP {reply.status} without a task id"
 
@@ -130,24 +131,6 @@ def _host(reply: Reply) -> str:
     return host[:100] if host else "its own host"
 
 
-CHAT_ROUTE = (
-    "a chat route was called instead of the task route; check the base URL (seed's FAQ: 'invalid apitype: -1', and "
-    "token counts in the bill of a failed task, mean the same)"
-)
-
-ADVICE: Mapping[RefusalKind, str] = {
-    # The seed's error table and FAQ, said to the person who meets them.
-    RefusalKind.AUTH: "check the API key: its Bearer format, scope and expiry; rotate it if it keeps failing",
-    RefusalKind.QUOTA: "the account's balance or quota is used up: top it up, then submit again",
-    RefusalKind.BAD_REQUEST: "mend the request before sending it again; sending it unchanged cannot help",
-    RefusalKind.MODERATION: "the content was refused; change the prompt or references, never resend it unchanged",
-    RefusalKind.NOT_FOUND: "the gateway does not know it; check the id, the gateway and the base URL",
-    RefusalKind.RATE: (
-        "request rate, concurrency (running tasks) or quota has hit a limit: wait, then lower the submission pressure"
-    ),
-    RefusalKind.TRANSIENT: "the gateway failed on its side; keep the request id and ask its support if it goes on",
-}
-
 _ERRORS: Mapping[RefusalKind, type[ApiError]] = {
     RefusalKind.AUTH: AuthenticationError,
     RefusalKind.QUOTA: QuotaError,
@@ -159,12 +142,17 @@ _ERRORS: Mapping[RefusalKind, type[ApiError]] = {
 }
 
 
+CHAT_ROUTE = WRONG_ROUTE.en
+
+ADVICE: Mapping[RefusalKind, str] = {
+    **{kind: STEPS[error.__name__].en for kind, error in _ERRORS.items()},
+    RefusalKind.MODERATION: MODERATION.en,
+}
+
+
 def explain(message: str, document: Any = None) -> str:
     """What the seed's FAQ says about a gateway's message or its answer, such as a failed task's `raw`, or nothing."""
-    counts = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens")
-    counted = any(dig(document, *place, name) for place in (("usage",), ("data", "usage")) for name in counts)
-    asked = re.search(r"invalid[\s_]+api[\s_]?type", message, re.IGNORECASE)
-    return CHAT_ROUTE if asked or counted else ""
+    return CHAT_ROUTE if chat_was_called(message, document) else ""
 
 
 def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), **about: Any) -> ApiError:
@@ -181,7 +169,7 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     advice = explain(said) or ADVICE[refusal.kind]
     head = f"HTTP {reply.status}" + (f", code {refusal.code}" if refusal.code else "")
     return _ERRORS[refusal.kind](
-        f"{refusal.kind.value} ({head})" + (f": {said}" if said else "") + f" — {advice}",
+        f"{refusal.kind.value} ({head})" + (f": {glossed(said)}" if said else "") + f" — {advice}",
         status_code=reply.status,
         code=refusal.code,
         message_text=said,

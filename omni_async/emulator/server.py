@@ -4,7 +4,9 @@ import asyncio
 import functools
 import itertools
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +23,7 @@ from .ledger import Ledger, SeenRequest
 from .limits import Limits
 from .notices import Webhooks
 from .openapi import document
+from .replay import Replay, load
 from .scenario import Scenario
 from .uploads import read_upload
 
@@ -49,6 +52,8 @@ class Emulator:
     Arguments:
         scenario: how it behaves; all defaults unless given.
         host, port: where it listens; port 0 picks a free one, kept over a stop and start.
+        replay: a folder that `OmniClient(record=…)` wrote; its answers are given instead, in their order and without
+            waiting, and the scenario's faults rest. ValueError if it holds none.
         scenario_fields: fields of the scenario, replacing the given one's.
 
     Works as `async with`, or by `start()` and `stop()` from any task of one loop. `scenario` may be replaced
@@ -61,6 +66,7 @@ class Emulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        replay: str | os.PathLike[str] | None = None,
         **scenario_fields: Any,
     ) -> None:
         scenario = attrs.evolve(scenario or Scenario(), **scenario_fields)
@@ -68,6 +74,8 @@ class Emulator:
         self._clock = Clock()
         self.ledger = Ledger(self._clock.now)
         self._desk = Desk(scenario, self._clock, self.ledger)
+        played = None if replay is None else Replay(load(Path(replay)), self.ledger, price=scenario.price)
+        self._serve = self._desk.serve if played is None else played.serve
         self._limits = Limits()
         self._webhooks = Webhooks(self._clock, self.ledger, self._desk.tasks)
         self._desk.on_finish = self._webhooks.plan
@@ -172,7 +180,7 @@ class Emulator:
                 return await self._answer(call, refusal)
             self._limits.in_flight += 1
             try:
-                return await self._answer(call, self._desk.serve(call))
+                return await self._answer(call, self._serve(call))
             finally:
                 self._limits.in_flight -= 1
         finally:
@@ -239,7 +247,7 @@ class Emulator:
         site = Site(self._clock, self._base(request))
         call = Call(request, "file", JIMMY, self._clock.now(), site)
         call.task = self._desk.tasks.find(request.match_info["task_id"], GATEWAYS)
-        return await send(request, self._desk.serve(call), self._stopping)
+        return await send(request, self._serve(call), self._stopping)
 
     async def _uploaded_file(self, request: web.Request) -> web.StreamResponse:
         kept = self._desk.shelf.get(request.match_info["name"])

@@ -29,8 +29,8 @@ logger = logging.getLogger("omni_async")
 
 TOGETHER = 200
 """Rows told to the shared journal in one transaction."""
-STALE, GLANCE = 2.0, 1.0
-"""Seconds after which a create that was not sent yet is looked at again first, and between two looks at one."""
+STALE = 2.0
+"""Seconds after which a create that was not sent yet is looked at again first."""
 PAUSED, TAKEN_OVER = "nothing was sent: the fleet pauses", "nothing was sent: its worker stood still and was given up"
 NAME, TOLD = "journal of a fleet's machine", "told to the fleet"
 """Notes of this machine's journal: what the shared one calls it, and when it was last told of a row that ended."""
@@ -85,6 +85,8 @@ class FleetBook:
         began = loop_time()
         try:
             known, row = await self.shared.fleet(lambda ledger: _intended(ledger, intent, self.shared.owner))
+        except NotNow as hold:
+            raise (_elsewhere(intent, hold.why) if hold.sent else hold) from None
         except JournalError as error:
             if error.kind in UNWRITTEN:  # or the answer to the commit was lost
                 self.unsent.add(intent.key)
@@ -109,7 +111,7 @@ class FleetBook:
     async def _paid_here(self, intent: Intent, here: Entry) -> NoReturn:
         """The database has forgotten what this machine has paid, as an old copy of it would."""
         if here.state is State.SUBMITTING:
-            raise NotNow(LOCAL, GLANCE, sent=True)
+            raise _elsewhere(intent, LOCAL)
         await self._unsent(intent, LOCAL)
         now = await self.shared.fleet(lambda ledger: ledger.merge(here))
         if now.state in UNPAID:
@@ -122,7 +124,7 @@ class FleetBook:
         if entry is None or (entry.state, entry.owner) != (State.SUBMITTING, self.shared.owner):
             await self.local.settle(intent, State.PLANNED, TAKEN_OVER)
             self.unsent.add(intent.key)
-            raise NotNow(TAKEN_OVER, GLANCE, sent=True)
+            raise _elsewhere(intent, TAKEN_OVER)
 
     async def _unsent(self, intent: Intent, why: str) -> None:
         try:
@@ -213,8 +215,16 @@ def _rows(ledger: Ledger, keys: Sequence[str]) -> list[Entry]:
     return [entry for entry in map(ledger.entry, keys) if entry is not None]
 
 
+def _elsewhere(intent: Intent, why: str) -> JournalError:
+    """It is not for this create to be sent: the row is to be looked at again."""
+    return JournalError(f"row {intent.key!r}: {why}", kind="conflict", custom_id=intent.custom_id)
+
+
 def _intended(ledger: FleetLedger, intent: Intent, owner: str) -> tuple[VideoTask | None, Entry | None]:
     """The task that is known already, or the row as it is to be sent."""
+    here = ledger.entry(intent.key)
+    if here is None or (here.state in UNPAID and here.fingerprint != intent.fingerprint):
+        raise _elsewhere(intent, "it has other inputs now, or is gone")
     known = ledger.intend(intent, owner=owner)
     return known, ledger.entry(intent.key) if known is None else None
 

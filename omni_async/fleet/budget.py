@@ -29,8 +29,8 @@ SLACK, LATE = 1.05, 0.03
 later than `LATE` seconds gives its place up."""
 LONGEST_LEAD = 0.5
 """Seconds before its place that a create is begun to be written down, at most; twice what that took lately."""
-AGAIN = 1.0
-"""Seconds between two tries while the database is away."""
+AGAIN, HOUR = 1.0, 3600.0
+"""Seconds between two tries while the database is away, and the longest that anything waits."""
 
 _PLACES = {
     Kind.CREATE: ("next_submit", "submits_per_second", "not_before"),
@@ -75,6 +75,7 @@ class Budget:
     def __init__(self, gateway: str, fetch: Fetch) -> None:
         self.gateway, self.fetch = gateway, fetch
         self.allowed: Allowed | None = None
+        self.ended = False
         self._paused = {Kind.CREATE: 0.0, Kind.POLL: 0.0}
         self._waiting: dict[Kind, list[asyncio.Future[float]]] = {Kind.CREATE: [], Kind.POLL: []}
         self._work: set[asyncio.Task[None]] = set()
@@ -114,7 +115,7 @@ class Budget:
         """Wait for the next place in time, but for the last `lead` seconds; gives the place."""
         while True:
             place = await self.place(kind)
-            await asyncio.sleep(max(place - lead - loop_time(), 0.0))
+            await asyncio.sleep(min(max(place - lead - loop_time(), 0.0), HOUR))
             if not self.paused(kind):  # else a refusal came in between
                 return place
 
@@ -135,8 +136,11 @@ class Budget:
                 ((after_last, gap),) = await self.fetch(_reserve(kind), len(waiting), self.gateway)
             except Exception as error:  # nothing is sent while the database is away
                 logger.info("the fleet's limits cannot be read (%s): waiting", type(error).__name__)
-                await asyncio.sleep(AGAIN)
-                continue
+                if self.ended and kind is Kind.CREATE:
+                    after_last, gap = math.inf, 0.0
+                else:
+                    await asyncio.sleep(AGAIN)
+                    continue
             first = loop_time() + after_last - len(waiting) * gap
             for number, place in enumerate(waiting):
                 if not place.done():
@@ -169,6 +173,10 @@ class Budget:
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
+    def end(self) -> None:
+        """No create begins any more, and none that has begun waits for a database that is away."""
+        self.ended = True
+
     async def aclose(self) -> None:
         """Deal no more."""
         for task in tuple(self._work):
@@ -196,8 +204,8 @@ class FleetLimiter(Limiter):
         """See `Limiter.try_acquire`; what the fleet's row has a word in goes through `acquire`."""
         if not self._budget.governs(kind):
             return super().try_acquire(kind)
-        if asyncio.get_running_loop() is not self._loop:
-            self._bind()  # without it there is no clock, and a create that waits for a time waits for ever
+        if self._loop is not asyncio.get_running_loop():
+            self._bind()  # its clock, without which nobody who waits is ever woken
         return None
 
     async def acquire(self, kind: Kind, *, max_wait: float | None = None) -> Ticket:
@@ -230,6 +238,8 @@ class FleetLimiter(Limiter):
         while not self._budget.paused(Kind.CREATE):
             if not self._budget.even:
                 return True
+            if place == math.inf:
+                return False
             await asyncio.sleep(max(place - loop_time(), 0.0))
             if loop_time() - place <= LATE and not self._budget.paused(Kind.CREATE):
                 return True

@@ -10,7 +10,8 @@ from ..batch.targets import target_key
 from ..errors import Fault
 from ..journal import Entry, State
 from ..journal.entries import COLUMNS
-from ..journal.postgres import FLEET, plain
+from ..journal.postgres import FLEET
+from ..journal.session import plain
 from ..journal.staging import FAILED
 from ..journal.states import OPEN, UNPAID
 from .tables import RANK, FleetLedger

@@ -5,18 +5,23 @@ lets go.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import psycopg
 from pgqueuer.db import PsycopgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
 
-from ..journal.postgres import CONNECT, SESSION
+from ..journal.session import address
 
 T = TypeVar("T")
 
 
 class FleetDriver(PsycopgDriver):
-    """A driver that tells when the database is lost.
+    """A driver that tells when the database is lost, and does nothing any more from then on.
+
+    Jobs stay with their worker until it is found silent: no late word of the queue's may end one, or free its seat.
 
     Args:
         asking: For statements.
@@ -32,21 +37,54 @@ class FleetDriver(PsycopgDriver):
     ) -> None:
         super().__init__(listening)
         self._statements, self._lost = PsycopgDriver(asking), lost
+        self._is_lost = False
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """Rows of a statement."""
-        return await self._noticing(self._statements.fetch(query, *args))
+        return await self._noticing(self._statements.fetch, query, *args)
 
     async def execute(self, query: str, *args: object) -> str:
         """Run a statement."""
-        return await self._noticing(self._statements.execute(query, *args))
+        return await self._noticing(self._statements.execute, query, *args)
 
-    async def _noticing(self, statement: Awaitable[T]) -> T:
+    async def _noticing(self, run: Callable[..., Awaitable[T]], query: str, *args: object) -> T:
+        if self._is_lost:
+            raise psycopg.OperationalError("the connection was given up")
         try:
-            return await statement
+            return await run(query, *args)
         except (psycopg.OperationalError, psycopg.InterfaceError):
-            self._lost()
+            self.lose()
             raise
+
+    def lose(self) -> None:
+        """Give the connection up."""
+        self._is_lost = True
+        self._lost()
+
+
+class FleetQueries(Queries):
+    """The queue's statements, of which a worker's late ones touch no job that another has taken over."""
+
+    async def retry_job(self, job: Job, delay: timedelta, traceback_record: Any) -> None:
+        """See `Queries.retry_job`. A task that runs comes before all that is still to be sent: its seat is its own."""
+        ours = await self.driver.fetch(
+            "UPDATE pgqueuer job SET priority = CASE WHEN EXISTS (SELECT 1 FROM omni_item item"
+            " WHERE item.key = convert_from(job.payload, 'utf8') AND item.state IN ('SUBMITTING', 'SUBMITTED'))"
+            " THEN 1 ELSE priority END WHERE id = $1 AND queue_manager_id = $2 RETURNING id",
+            job.id,
+            job.queue_manager_id,
+        )
+        if ours:
+            await super().retry_job(job, delay, traceback_record)
+
+    async def log_jobs(self, job_status: list[Any]) -> None:
+        """See `Queries.log_jobs`."""
+        query = "SELECT id FROM pgqueuer WHERE id = ANY($1::bigint[]) AND queue_manager_id = $2"
+        manager = next(job.queue_manager_id for job, _, _ in job_status)
+        rows = await self.driver.fetch(query, [job.id for job, _, _ in job_status], manager)
+        ours = {row["id"] for row in rows}
+        if ended := [what for what in job_status if what[0].id in ours]:
+            await super().log_jobs(ended)
 
 
 async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
@@ -55,6 +93,4 @@ async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
     Raises:
         psycopg.Error: The server cannot be reached.
     """
-    return await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=CONNECT, options=SESSION, application_name="omni_async fleet"
-    )
+    return await psycopg.AsyncConnection.connect(**address(dsn), autocommit=True)

@@ -77,7 +77,7 @@ class FleetLedger(PostgresLedger):
     """
 
     def __init__(self, session: Session, gateway: str) -> None:
-        super().__init__(session)  # type: ignore[arg-type]
+        super().__init__(session)
         self.gateway = gateway
 
     # --- jobs --------------------------------------------------------------------------------------------------
@@ -143,8 +143,8 @@ class FleetLedger(PostgresLedger):
     def merge(self, known: Entry) -> Entry:
         """Take over what another journal knows of a row, if it tells more; gives the row as it stands.
 
-        A row that is not here is entered, unless it was never paid: then another worker may have paid it since. One
-        that was settled by a person meanwhile is left.
+        A row that is not here is entered if it was paid: one that was not may stand in another fleet's database, and
+        would be sent by both. One that was settled by a person meanwhile is left.
         """
         here = self.entry(known.key)
         if here is None:
@@ -225,8 +225,10 @@ class FleetLedger(PostgresLedger):
 
 def _tells_more(known: Entry, here: Entry) -> bool:
     """Whether one account of a row tells more than the other."""
-    if known.state is State.SUBMITTING or known.state in UNPAID:
-        return False  # SUBMITTING tells nothing but that somebody is at it
+    if known.state is State.SUBMITTING:  # that somebody is at it: news only to one who has forgotten that
+        return here.state in UNPAID and (known.round, known.attempts) == (here.round, here.attempts)
+    if known.state in UNPAID:
+        return False
     if known.round != here.round:
         return known.round > here.round  # else a person has had it paid anew since
     if RANK[known.state] <= RANK[here.state]:

@@ -21,7 +21,6 @@ from pgqueuer.core.executors import EntrypointExecutorParameters
 from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.models import Job
 from pgqueuer.qm import QueueManager
-from pgqueuer.queries import Queries
 
 from ..breaker import Breaker
 from ..client import OmniClient
@@ -33,7 +32,7 @@ from ..settings import dialect_of
 from ..storage import Storage
 from .book import FleetBook, SharedJournal
 from .budget import Budget, FleetLimiter
-from .queue import FleetDriver, connect
+from .queue import FleetDriver, FleetQueries, connect
 from .steps import Halted, Later, Steps
 from .tables import download_job, video_job
 
@@ -52,6 +51,9 @@ BATCH = 50
 """Jobs taken at a time."""
 FIRST, LONGEST = 0.5, 15.0
 """Seconds before the database is tried again."""
+AT_ONCE = timedelta(seconds=-1)
+"""For a job that is given back. Before now by any clock: the queue compares with the time at which a look for jobs
+began, and what it does not see as due leaves its free seat to another."""
 
 
 class Worker:
@@ -97,7 +99,7 @@ class Worker:
         self._connection: Any = None
         self._asking = asyncio.Lock()
         self._queue: QueueManager | None = None
-        self._stopping = False
+        self._stopping = self._worked = False
         self._stopped = asyncio.Event()
         self.failure: OmniError | None = None
 
@@ -116,14 +118,14 @@ class Worker:
             await self.client.__aenter__()
             await self.local.open()
             while not self._stopping:
-                began = time.monotonic()
+                self._worked = False
                 try:
                     await self._serve()
                 except Exception as error:
                     if not _is_away(error):
                         raise
                     logger.warning("the fleet's database went away (%s): trying again", _name(error))
-                pause = FIRST if time.monotonic() - began > LONGEST else min(pause * 2, LONGEST)
+                pause = FIRST if self._worked else min(pause * 2, LONGEST)
                 if not self._stopping:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stopped.wait(), pause)
@@ -138,6 +140,7 @@ class Worker:
         self._stopped.set()
         if self._queue is not None:
             self._queue.shutdown.set()
+        self.budget.end()
         await self.client.studio.drain()
         self.steps.halt(Halted("the worker ends"))
 
@@ -161,7 +164,9 @@ class Worker:
             await self._prepare()
             if self._stopping:
                 return
-            queue = self._manager(Queries(FleetDriver(asking, listening, lost.set)))
+            self._worked = True
+            driver = FleetDriver(asking, listening, lost.set)
+            queue = self._manager(FleetQueries(driver))
             self._queue = queue
             running = asyncio.ensure_future(self._run_queue(queue))
             beside = [
@@ -170,6 +175,7 @@ class Worker:
             try:
                 await asyncio.wait({running, *beside}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
+                    driver.lose()
                     self.steps.halt(Halted("the database went away", lost=True))
                     queue.shutdown.set()
                 failed = [task for task in beside[:2] if task.done() and not task.cancelled() and task.exception()]
@@ -177,6 +183,8 @@ class Worker:
                 for task in failed:
                     task.result()
             finally:
+                if not running.done():
+                    driver.lose()  # the queue takes a cancelled job for one that has ended
                 for task in (running, *beside):
                     task.cancel()
                 await asyncio.wait({running, *beside})
@@ -200,7 +208,7 @@ class Worker:
         await self.shared.fleet(lambda ledger: ledger.restore())
         await self._sign("working")
 
-    def _manager(self, queries: Queries) -> QueueManager:
+    def _manager(self, queries: FleetQueries) -> QueueManager:
         queue = QueueManager(queries)
         allowed = self.budget.allowed
         name = self.dialect.name
@@ -227,20 +235,15 @@ class Worker:
         async def handle(job: Job) -> None:
             key = (job.payload or b"").decode()
             try:
-                again = await self.steps.until_halted(step(key), tries=job.attempts)
-            except RetryRequested:
-                raise
+                again = await self.steps.until_halted(_insisting(step, key), tries=job.attempts)
             except Exception as error:  # nothing may end a job but its own end
-                if _is_away(error):
-                    logger.info("row %s is tried again: %s", key, _name(error))
-                else:
-                    logger.exception("row %s: an unexpected error; it is tried again", key)
+                logger.exception("row %s: an unexpected error; it is tried again", key)
                 raise RetryRequested(timedelta(seconds=LONGEST), type(error).__name__) from None
             if isinstance(again, OmniError):
                 await self.stop(again)
-                raise RetryRequested(timedelta(), "the key is refused")
+                again = 0.0
             if again is not None:
-                raise RetryRequested(timedelta(seconds=again), "later")
+                raise RetryRequested(timedelta(seconds=again) if again else AT_ONCE, "later")
 
         return handle
 
@@ -289,6 +292,18 @@ class Worker:
         async with self._asking:
             cursor = await connection.execute(statement, values)
             return list(await cursor.fetchall())
+
+
+async def _insisting(step: Callable[[str], Coroutine[Any, Any, Later]], key: str) -> Later:
+    """What a step comes to. While the database is away it keeps its job: a seat given back may be a running task's."""
+    while True:
+        try:
+            return await step(key)
+        except Exception as error:
+            if not _is_away(error):
+                raise
+            logger.info("row %s is tried again: %s", key, _name(error))
+        await asyncio.sleep(REFRESH)
 
 
 def _is_away(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 It is read when the journal is next opened, and what it tells is entered then.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -81,6 +82,19 @@ def merge(journal: Path, ledger: Ledger, *, mark: str = READ) -> int:
     found = sum([_enter(ledger, line) for line in _lines(told[begin if begin < end else 0 : end])])
     ledger.write_note(mark, str(end))
     return found
+
+
+def mark_of(journal: Path) -> str:
+    """A mark for a journal that several machines share: this file's own, known by its first line.
+
+    A machine's name would not do: two users of one have two files, and a container's next life begins a new one.
+    """
+    try:
+        with fallback_of(journal).open("rb") as file:
+            first = next((line for line in file if line.strip()), b"")
+    except FileNotFoundError:
+        first = b""
+    return f"{READ} {hashlib.sha256(first.strip()).hexdigest()[:16]}"
 
 
 def _lines(text: bytes) -> Iterator[dict[str, Any]]:

@@ -1,18 +1,19 @@
 """A journal in PostgreSQL as the client uses it, shared by the processes of several machines."""
 
 import contextlib
+import hashlib
 import os
-import socket
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from ..errors import JournalError, OmniError
+from ..errors import JournalError
 from . import fallback
 from .ledger import Ledger
-from .postgres import PostgresLedger, Session, SessionOwner, open_postgres
+from .postgres import PostgresLedger, SessionOwner, open_postgres
+from .session import Session
 from .store import LedgerJournal, Owner
 
 
@@ -29,46 +30,73 @@ class PostgresJournal(LedgerJournal):
     def __init__(self, dsn: str, *, name: str | None = None, **more: Any) -> None:
         super().__init__(**more)
         self._dsn, self._name = dsn, name
-        self.path = state_folder() / f"postgres-{zlib.crc32(dsn.encode()):08x}"
+        self.path = state_folder() / file_of(dsn)
 
     def opened(self) -> tuple[Ledger, Owner]:
         """See `LedgerJournal.opened`."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:  # what cannot be written then goes to the folder of temporary files, and is found there
+            self.path = Path(tempfile.gettempdir()) / self.path.name
         session = Session(self._dsn)
         owner = SessionOwner(session, self._name) if self._name else SessionOwner(session)
         session.on_open = owner.take
         ledger = self.ledger(session)
-        with contextlib.suppress(OmniError):
-            _merge(self.path, ledger)
+        failure = self._merged(ledger)
+        if failure is not None:
+            session.close()
+            failure.may_have_charged = False
+            raise failure
         return ledger, owner
 
     def ledger(self, session: Session) -> PostgresLedger:
         """The ledger over a connection."""
         return open_postgres(session)
 
+    def enter(self, ledger: Ledger) -> None:
+        """Enter what this machine could not write before; how far that was done is noted for each such file."""
+        fallback.merge(self.path, ledger, mark=fallback.mark_of(self.path))
+
+    def _merged(self, ledger: PostgresLedger) -> JournalError | None:
+        """Enter it in a transaction of its own; gives why that cannot be."""
+        try:
+            ledger.begin()
+            self.enter(ledger)
+            ledger.commit()
+        except OSError as error:
+            ledger.rollback()
+            return JournalError(f"{fallback.fallback_of(self.path)} cannot be read ({error.strerror})")
+        except Exception as error:
+            ledger.rollback()
+            return ledger.trouble(error)
+        return None
+
     def __repr__(self) -> str:
         return f"<PostgresJournal of {self.gateway}>"
 
 
-def _merge(path: Path, ledger: PostgresLedger) -> None:
-    """Enter what this machine could not write before."""
+def file_of(dsn: str) -> str:
+    """A name for the file beside the journal: by where the database is, whoever asks and with whatever password."""
     try:
-        ledger.begin()
-        fallback.merge(path, ledger, mark=f"{fallback.READ} {socket.gethostname()}")
-        ledger.commit()
-    except Exception as error:
-        ledger.rollback()
-        raise (error if isinstance(error, JournalError) else ledger.trouble(error)) from None
+        parts = urlsplit(dsn)
+        told = {name: words[-1] for name, words in parse_qs(parts.query).items()}
+    except ValueError:
+        return "postgres-unknown"
+    place = [
+        parts.netloc.rpartition("@")[2] or told.get("host") or os.environ.get("PGHOST"),
+        told.get("port") or os.environ.get("PGPORT"),
+        parts.path.strip("/") or told.get("dbname") or os.environ.get("PGDATABASE"),
+        told.get("service") or os.environ.get("PGSERVICE"),
+    ]
+    return f"postgres-{hashlib.sha256(repr(place).encode()).hexdigest()[:16]}"
 
 
 def state_folder() -> Path:
-    """The user's folder for what a program keeps between runs, made if need be; else that of temporary files."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir())
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    folder = base / "omni-async"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.gettempdir())
-    return folder
+    """The user's folder for what a program keeps between runs; else that of temporary files."""
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
+    if base:
+        return Path(base) / "omni-async"
+    if sys.platform != "win32":
+        with contextlib.suppress(RuntimeError):  # a container's user may have no home
+            return Path.home() / ".local" / "state" / "omni-async"
+    return Path(tempfile.gettempdir())

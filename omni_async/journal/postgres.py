@@ -5,39 +5,44 @@ here too. Extra `[pg]`.
 """
 
 import functools
-import logging
-import re
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import attrs
 
 from ..errors import JournalError
+from ..models import VideoTask
 from .entries import COLUMNS, Entry
 from .ledger import Ledger
+from .seam import Answer, Intent
+from .session import Session, postgres_error
 from .states import State
 
-if TYPE_CHECKING:
-    import psycopg
+__all__ = ["FLEET", "MIGRATIONS", "PostgresLedger", "Session", "SessionOwner", "open_postgres", "postgres_error"]
 
-logger = logging.getLogger("omni_async")
+T = TypeVar("T")
 
 OWNERS, WRITING = 0x6F6D6E, 0x6F6D6E69
 """Keys of our advisory locks: one an owner (beside a hash of his name), and the one of whoever writes."""
-CONNECT = 10
-"""Seconds to wait for the server."""
-BUSY = 30
-"""Seconds to wait for another process's transaction."""
-FROZEN = 5
-"""Seconds after which the server ends the transaction of a process that has stopped in the middle of it."""
-SESSION = (
-    f"-c lock_timeout={BUSY}s -c idle_in_transaction_session_timeout={FROZEN}s -c client_min_messages=warning"
-    " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+    f" SELECT pg_advisory_xact_lock({WRITING}); SELECT pg_current_xact_id()::text"
 )
-"""A host that is gone must not seem alive for hours by a connection that nobody has closed."""
+"""Whatever the database's defaults: what is read after the lock is what the one before has written."""
+CAME_TRUE = "SELECT CASE WHEN %s::xid8 < pg_current_xact_id() THEN pg_xact_status(%s::xid8) = 'committed' END"
+LEARN = 5.0
+"""Seconds in which to learn what became of a COMMIT whose answer was lost, before it is told as an error."""
+PAUSE = 0.2
+"""Seconds between two questions about it."""
+LAPSE = 15.0
+"""Seconds after a server's start or the loss of one's own connection in which nobody counts as dead: the others may not
+have come back yet. A client looks every 5 s."""
+LONGEST = 2000
+"""Bytes of an id at most: PostgreSQL's indexes take 2,700 of a row."""
+UNSENT = "the journal failed before it was sent"
 PAGE = 2000
 """Rows fetched at a time where all are asked for."""
 
@@ -101,95 +106,29 @@ MIGRATIONS: Sequence[str] = (
 VERSION = "schema version"
 
 
-class Session:
-    """A connection that is made anew when it was lost, and speaks as the ledger does.
+@attrs.define
+class Written:
+    """What one transaction says, for the case that nobody hears whether it came true.
 
     Args:
-        dsn: Where the database is.
+        xid: The server's name of the transaction.
+        intents: Keys of creates that may be sent now, each with who sends it.
+        touched: Keys of rows that their owner is to follow from now on.
+        calls: What was said of creates, and what it gave.
     """
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self.on_open: Callable[[], None] = lambda: None
-        """Called with each new connection."""
-        self._connection: psycopg.Connection[Any] | None = None
-        self.total_changes = 0
-        """Rows written since the beginning, also those that were undone."""
-
-    @property
-    def raw(self) -> "psycopg.Connection[Any]":
-        """The connection, made if there is none that works.
-
-        Raises:
-            JournalError: The library for it is not installed.
-            psycopg.Error: The server cannot be reached.
-        """
-        if self._connection is None or self._connection.closed:
-            driver = _driver()
-            self._connection = driver.connect(
-                self._dsn, autocommit=True, connect_timeout=CONNECT, options=SESSION, application_name="omni_async"
-            )
-            try:
-                self.on_open()
-            except BaseException:
-                self.close()
-                raise
-        return self._connection
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> "psycopg.Cursor[Any]":
-        """Run one statement, written as for SQLite."""
-        cursor = self.raw.execute(translated(sql), [plain(value) for value in parameters])
-        if cursor.description is None and cursor.rowcount > 0:
-            self.total_changes += cursor.rowcount
-        return cursor
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return self._connection is not None and self._connection.info.transaction_status != 0
-
-    @property
-    def sound(self) -> bool:
-        """Whether the open transaction can be committed: after an error PostgreSQL undoes it and says nothing."""
-        return self._connection is not None and self._connection.info.transaction_status == _IN_TRANSACTION
-
-    def close(self) -> None:
-        """Close it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):
-                connection.close()
-
-
-_IN_TRANSACTION = 2
-"""libpq's PQTRANS_INTRANS."""
-
-
-@functools.cache
-def translated(sql: str) -> Any:
-    """A statement of the ledger's in PostgreSQL's words: its placeholders, and our tables' names."""
-    return re.sub(r"\b(item|record|note)\b", r"omni_\1", sql).replace("?", "%s")
-
-
-def plain(value: Any) -> Any:
-    """A parameter as PostgreSQL takes it: text has neither NUL nor half of a character pair, a flag is a number."""
-    if isinstance(value, str):
-        return str(value).replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    return int(value) if isinstance(value, bool) else value
-
-
-def _driver() -> Any:
-    try:
-        import psycopg
-    except ImportError:
-        raise JournalError(
-            "a journal in PostgreSQL needs the extra: pip install 'omni-async[pg]'", may_have_charged=False
-        ) from None
-    return psycopg
+    xid: str
+    intents: list[tuple[str, str]] = attrs.Factory(list)
+    touched: list[str] = attrs.Factory(list)
+    calls: dict[tuple[Any, ...], Any] = attrs.Factory(dict)
 
 
 class PostgresLedger(Ledger):
     """The ledger in PostgreSQL.
+
+    A COMMIT whose answer is lost may have happened. The server is asked for that as soon as it can be; until then it
+    counts as failed, and what was told as failed is put right afterwards: an intent is withdrawn, since nothing was
+    sent, and an answer that is said once more is not entered twice.
 
     Args:
         session: To its database.
@@ -198,25 +137,125 @@ class PostgresLedger(Ledger):
 
     connection: Session  # type: ignore[assignment]
 
+    def __init__(self, session: Session, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(session, clock=clock)  # type: ignore[arg-type]
+        self._written = Written("")
+        self._doubts: list[Written] = []
+        self._true: dict[tuple[Any, ...], Any] = {}
+
+    # --- transactions ------------------------------------------------------------------------------------------
+
     def begin(self) -> None:
         """Begin to write, with a new connection if the old one was lost."""
-        if self.connection.in_transaction:
-            self.rollback()
-        self.connection.raw.execute(f"BEGIN; SELECT pg_advisory_xact_lock({WRITING})")
+        self._begin()
+        if self._doubts:
+            self._put_right()
+            self.connection.commit()
+            self._doubts = []
+            self._begin()
+
+    def _begin(self) -> None:
+        (xid,) = self.connection.begin(BEGIN)
+        self._written = Written(xid)
 
     def commit(self) -> None:
         """Make it durable."""
-        if not self.connection.sound:
-            raise JournalError("the transaction was undone by an error", kind="failed")
-        self.connection.raw.execute("COMMIT")
+        written = self._written
+        try:
+            self.connection.commit()
+        except Exception:
+            if not self.connection.lost or not self._came_through(written):
+                raise
+        for call in written.calls if self._true else ():
+            self._true.pop(call, None)
 
     def rollback(self) -> None:
-        """Undo what was not committed; a connection that cannot even do that is given up, which undoes it too."""
-        if self.connection.in_transaction:
+        """Undo what was not committed."""
+        self.connection.rollback()
+
+    def _came_through(self, written: Written) -> bool:
+        """Whether a transaction was committed whose COMMIT got no answer; False also if that cannot be learned now."""
+        until = time.monotonic() + LEARN
+        while True:
             try:
-                self.connection.raw.execute("ROLLBACK")
+                self.connection.begin(BEGIN)
+                return self._is_true(written)
             except Exception:
-                self.connection.close()
+                if time.monotonic() >= until:
+                    self._doubts.append(written)
+                    return False
+            finally:
+                self.connection.rollback()
+            time.sleep(PAUSE)
+
+    def _is_true(self, written: Written) -> bool:
+        """Inside a transaction, so that nobody else's is still on its way."""
+        return bool(self.connection.raw.execute(CAME_TRUE, (written.xid, written.xid)).fetchone()[0])  # type: ignore[index]
+
+    def _put_right(self) -> None:
+        """What was told as failed and came true."""
+        for written in self._doubts:
+            if self._is_true(written):
+                for key, owner in written.intents:
+                    self._withdraw(key, owner)
+                for key in written.touched:
+                    self._give_up(key)
+                self._true.update(written.calls)
+
+    def _withdraw(self, key: str, owner: str) -> None:
+        entry = self.entry(key)
+        if entry is not None and (entry.state, entry.owner) == (State.SUBMITTING, owner):
+            super().settle(key, State.PLANNED, UNSENT)
+
+    def _give_up(self, key: str) -> None:
+        """Its owner does not know that it is his: the next look takes it over, unless a fleet's queue has it."""
+        entry = self.entry(key)
+        if entry is not None and entry.state is not State.SUBMITTING and not (entry.owner or "").startswith(FLEET):
+            self.disown(key)
+
+    def _once(self, call: tuple[Any, ...], work: Callable[[], T]) -> T:
+        if call in self._true:
+            result: T = self._true[call]
+        else:
+            result = work()
+        self._written.calls[call] = result
+        return result
+
+    # --- what is said of a create ------------------------------------------------------------------------------
+
+    def intend(self, intent: Intent, *, owner: str, room: int | None = None, notify: bool = False) -> VideoTask | None:
+        """See `Ledger.intend`."""
+        _check_length(intent.key, sent=False)
+        known = super().intend(intent, owner=owner, room=room, notify=notify)
+        if known is None:
+            self._written.intents.append((intent.key, owner))
+            self._true = {call: result for call, result in self._true.items() if call[1] != intent.key}
+        return known
+
+    def answered(self, key: str, answer: Answer) -> State:
+        """See `Ledger.answered`."""
+        _check_length(answer.task_id)
+        self._written.touched.append(key)
+        return self._once(("answered", key, answer), functools.partial(super().answered, key, answer))
+
+    def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
+        """See `Ledger.settle`."""
+        _check_length(task_id)
+        work = functools.partial(super().settle, key, state, detail, task_id)
+        self._once(("settle", key, state, detail, task_id), work)
+
+    def found(self, key: str, how: str, task_id: str, *, owner: str | None = None) -> Entry:
+        """See `Ledger.found`."""
+        self._written.touched.append(key)
+        return super().found(key, how, task_id, owner=owner)
+
+    def take_over(self, owner: str, dead: Sequence[str], gateway: str, *, untold: bool = True) -> list[Entry]:
+        """See `Ledger.take_over`."""
+        taken = super().take_over(owner, dead, gateway, untold=untold)
+        self._written.touched += [entry.key for entry in taken]
+        return taken
+
+    # --- the words of PostgreSQL -------------------------------------------------------------------------------
 
     def trouble(self, error: Exception) -> JournalError:
         """What PostgreSQL says, in the user's words."""
@@ -234,47 +273,14 @@ class PostgresLedger(Ledger):
             yield from (Entry(**dict(zip(COLUMNS, row[2:], strict=True))) for row in rows)
 
 
+def _check_length(name: str | None, *, sent: bool = True) -> None:
+    """Refuse an id before it spoils a transaction; what was paid is noted beside the journal then."""
+    if name is not None and len(name.encode("utf-8", "replace")) > LONGEST:
+        told = f"an id of more than {LONGEST} bytes has no place in this database"
+        raise JournalError(told, kind="conflict", may_have_charged=sent)
+
+
 _PLACE = "coalesce(position, -1)"
-
-
-_REFUSED = {
-    "password authentication failed": "the password is refused",
-    "no password supplied": "it asks for a password: set PGPASSWORD",
-    "no pg_hba.conf entry": "it lets nobody in from here",
-    "failed to resolve host": "nobody knows its host",
-    'role ".*" does not exist': "there is no such user",
-    'database ".*" does not exist': "there is no such database",
-}
-"""What the server says in English before there is a connection, in our words: its own may hold the address."""
-
-
-def postgres_error(error: Exception) -> JournalError:
-    """What PostgreSQL says, in the user's words. Nothing of a row, and nothing of the address, stands in it."""
-    if isinstance(error, JournalError):
-        return error
-    state = getattr(error, "sqlstate", None) or ""
-    if state == "53100":
-        return JournalError("no space left for the journal's database: free some", kind="full")
-    if state == "55P03":
-        return JournalError(f"the journal's database is held by another process for {BUSY} s already", kind="locked")
-    if state == "42P01":
-        return JournalError("the fleet's tables are not there: omni-async fleet init", kind="setup")
-    if state in ("28000", "28P01", "3D000", "42501"):
-        why = {"28P01": "the password is refused", "3D000": "there is no such database"}.get(state, "access is refused")
-        return JournalError(f"the journal's database cannot be used: {why}", kind="failed")
-    if type(error).__name__ == "ProgrammingError" and not state:
-        return JournalError(
-            "this is no address of a database: write postgresql://user@host/database",
-            kind="failed",
-            may_have_charged=False,
-        )
-    for words, why in _REFUSED.items():  # of a connection that is refused, libpq tells no SQLSTATE
-        if not state and re.search(words, str(error)):
-            return JournalError(f"the journal's database cannot be used: {why}", kind="failed")
-    what = f"SQLSTATE {state}" if state else type(error).__name__
-    return JournalError(
-        f"the journal's database cannot be used ({what}): is the server up and reachable?", kind="failed"
-    )
 
 
 def open_postgres(session: Session) -> PostgresLedger:
@@ -283,25 +289,34 @@ def open_postgres(session: Session) -> PostgresLedger:
     Raises:
         JournalError: It cannot be reached or used, or a newer library made it.
     """
-    ledger = PostgresLedger(session)  # type: ignore[arg-type]
+    ledger = PostgresLedger(session)
+    failure = _migrated(ledger)
+    if failure is not None:
+        session.close()
+        failure.may_have_charged = False
+        raise failure  # not in the clause that catches: what is caught may hold the address
+    return ledger
+
+
+def _migrated(ledger: PostgresLedger) -> JournalError | None:
+    """Bring the tables up to date; gives why that cannot be."""
+    session = ledger.connection
     try:
         version = _version(session)
         if version < len(MIGRATIONS):
             ledger.begin()
-            for script in MIGRATIONS[_version(session) :]:  # unless another process was faster
+            version = _version(session)  # another process may have been faster, or newer
+            for script in MIGRATIONS[version:]:
                 session.raw.execute(script)
-            ledger.write_note(VERSION, str(len(MIGRATIONS)))
+            if version < len(MIGRATIONS):
+                ledger.write_note(VERSION, str(len(MIGRATIONS)))
             ledger.commit()
     except Exception as error:
-        session.close()
-        raise postgres_error(error) from None
-    if version > len(MIGRATIONS):
-        session.close()
-        raise JournalError(
-            f"the journal's tables have version {version}, and this library knows {len(MIGRATIONS)}: upgrade it",
-            kind="newer",
-        )
-    return ledger
+        return postgres_error(error)
+    if version <= len(MIGRATIONS):
+        return None
+    told = f"the journal's tables have version {version}, and this library knows {len(MIGRATIONS)}: upgrade it"
+    return JournalError(told, kind="newer")
 
 
 def _version(session: Session) -> int:
@@ -322,22 +337,25 @@ class SessionOwner:
 
     session: Session
     name: str = attrs.field(factory=lambda: secrets.token_hex(8))
+    _taken: int = attrs.field(default=0, init=False)
+    _since: float = attrs.field(default=-LAPSE, init=False)
 
     def take(self) -> None:
-        """Take the place, with each new connection."""
-        self.session.raw.execute("SELECT pg_advisory_lock(%s, %s)", (OWNERS, _number(self.name)))
+        """Take the place, with each new connection; shared, for the server may not know yet that the old one broke."""
+        self.session.raw.execute("SELECT pg_advisory_lock_shared(%s, %s)", (OWNERS, _number(self.name)))
+        self._taken += 1
+        if self._taken > 1:
+            self._since = time.monotonic()
 
     def alive(self, name: str) -> bool:
-        """Whether the instance of that name lives."""
+        """Whether the instance of that name lives, as far as clients have to know."""
         return name == self.name or name.startswith(FLEET) or self.held(name)
 
     def held(self, name: str) -> bool:
-        """Whether the instance of that name has a connection."""
-        query = (
-            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = %s"
-            " AND objid = %s AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        return self.session.raw.execute(query, (OWNERS, _number(name))).fetchone() is not None
+        """Whether the instance of that name has a connection, or may be on its way back to one."""
+        if time.monotonic() - self._since < LAPSE:
+            return True
+        return bool(self.session.raw.execute(HELD, (LAPSE, OWNERS, _number(name))).fetchone()[0])  # type: ignore[index]
 
     def bury(self, name: str) -> None:
         """A dead instance has left nothing but its rows."""
@@ -347,6 +365,11 @@ class SessionOwner:
         self.session.close()
 
 
+HELD = (
+    "SELECT clock_timestamp() - pg_postmaster_start_time() < %s * interval '1 second' OR EXISTS ("
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = %s AND objid = %s"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+)
 FLEET = "fleet:"
 """How names of fleet workers begin: their queue decides who goes on with what they left, no client does."""
 

@@ -23,7 +23,7 @@ class State(enum.StrEnum):
     SUBMITTING = "SUBMITTING"
     """Being sent; found so after a crash, nobody knows whether it was paid."""
     SUBMITTED = "SUBMITTED"
-    """Accepted: it has a task id and is paid for."""
+    """Accepted, so it has a task id and is paid for."""
     SUCCEEDED = "SUCCEEDED"
     """The task has a video; it is not (or not to be) stored."""
     FAILED = "FAILED"
@@ -35,7 +35,7 @@ class State(enum.StrEnum):
     REJECTED = "REJECTED"
     """Refused by the gateway; nothing was paid."""
     UNCERTAIN = "UNCERTAIN"
-    """May have been paid and has no task id: left only by settling it."""
+    """May have been paid and has no task id; left only by settling it."""
     EXPIRED = "EXPIRED"
     """The video was gone before it was stored."""
 

@@ -194,7 +194,7 @@ class LedgerJournal:
         owner = self._owner
         if owner is None:
             return []
-        fallback.merge(self.path, ledger)
+        self.enter(ledger)
         dead = [name for name in ledger.owners() if not name or not owner.alive(name)]
         taken = ledger.take_over(owner.name, dead, self.gateway, untold=self.notify)
         left = set(ledger.owners())
@@ -202,6 +202,10 @@ class LedgerJournal:
             if name and name not in left:
                 owner.bury(name)
         return taken
+
+    def enter(self, ledger: Ledger) -> None:
+        """Enter what could not be written before, as part of a transaction."""
+        fallback.merge(self.path, ledger)
 
     async def pending(self) -> Sequence[VideoTask]:
         """The tasks of this client that were submitted and not seen finished."""

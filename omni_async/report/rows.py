@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
+from ..explanations import glossed
 from ..journal.entries import Entry, shown_time
 from ..journal.staging import SENT_AGAIN
 from ..journal.states import State
@@ -173,7 +174,7 @@ def _error(entry: Entry, state: State) -> str | None:
     if state is State.DONE:
         return None
     told = entry.detail or (LOST if state is State.UNCERTAIN else None)
-    return clipped(told, ERROR) if told else None
+    return clipped(glossed(told), ERROR) if told else None
 
 
 def _carried(entry: Entry) -> dict[str, str]:

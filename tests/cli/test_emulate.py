@@ -69,6 +69,19 @@ def test_a_port_that_is_taken_is_one_line(omni, gateway):
     assert ran.err.count("\n") == 1
 
 
+def test_a_recorded_session_is_replayed(omni, tmp_path):
+    """`--replay` gives the answers that were recorded; a folder without any is a usage error."""
+    none = omni("emulator", "--port", "0", "--replay", str(tmp_path))
+    assert none.code == 2
+    assert f"--replay: {tmp_path} holds no recorded samples" in none.err
+    (tmp_path / "jimmy").mkdir()
+    meta = {"kind": "balance", "status": 200, "at": "2026-04-15T00:00:00+00:00"}
+    sample = {"meta": meta, "call": {"method": "GET", "path": "/b"}, "answer": {}}
+    (tmp_path / "jimmy" / "000001-balance.json").write_text(json.dumps(sample))
+    interrupt_in(0.4)
+    assert omni("emulator", "--port", "0", "--replay", str(tmp_path)).code == 0
+
+
 @pytest.mark.parametrize("given", ["task_seconds", "task_seconds=", "task_seconds=x"])
 def test_set_takes_json(omni, given):
     """What is not FIELD=JSON is refused."""

@@ -155,11 +155,7 @@ class Fleet:
         began, given = time.monotonic(), self.options
         wire = {"delay": given.delay, "task_seconds": given.task_seconds, "seed": given.seed}
         with contextlib.ExitStack() as open_:
-            self.gateway = open_.enter_context(GatewayProcess(self.folder, **wire))
-            self.bill = Bill(self.gateway.ledger)
-            self.processes = open_.enter_context(contextlib.closing(Processes(self.folder, given.sending)))
-            self._set_up()
-            self.watch = open_.enter_context(contextlib.closing(Watch(self.dsn)))
+            self.open(open_.enter_context(GatewayProcess(self.folder, **wire)), open_)
             self.add(given.rows)
             for name in self.names:
                 self.start(name)
@@ -167,6 +163,13 @@ class Fleet:
             self.finish()
             verdict = self._judge()
         return self._table(verdict, time.monotonic() - began)
+
+    def open(self, gateway, open_):
+        """Set it up; what it consists of ends with `open_`."""
+        self.gateway, self.bill = gateway, Bill(gateway.ledger)
+        self.processes = open_.enter_context(contextlib.closing(Processes(self.folder, self.options.sending)))
+        self._set_up()
+        self.watch = open_.enter_context(contextlib.closing(Watch(self.dsn)))
 
     # --- its parts -----------------------------------------------------------------------------------------------
 
@@ -197,8 +200,9 @@ class Fleet:
 
     def start(self, name):
         """Start a worker."""
-        words = ["fleet", "worker", "--out", self.folder / "videos", "--state", self.state_of(name), "--poll", "0.2",
-                 "--heartbeat", self.options.heartbeat]  # fmt: skip
+        places = ["--out", self.folder / "videos", "--state", self.state_of(name)]
+        times = ["--poll", self.options.poll, "--heartbeat", self.options.heartbeat]
+        words = ["fleet", "worker", *places, *times]
         self.processes.begin(name, words, self._environment())
 
     def ask(self, query, *values):
@@ -424,6 +428,7 @@ def options(words=None):
     parser.add_argument("--spread", type=float, default=0.5, help="longest time from a create to what is done next")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds between charge and answer, about")
     parser.add_argument("--task-seconds", type=float, default=1.0)
+    parser.add_argument("--poll", type=float, default=0.2, help="seconds between two looks at a task, at least")
     parser.add_argument("--last-seconds", type=float, default=300.0, help="how long it may take to finish")
     parser.add_argument("--keep", type=Path, help="folder to work in, kept afterwards")
     return parser.parse_args(words)

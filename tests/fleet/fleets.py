@@ -6,6 +6,7 @@ import json
 
 from omni_async.batch import Wishes
 from omni_async.emulator import Emulator, Scenario
+from omni_async.errors import JournalError
 from omni_async.fleet.admin import set_up
 from omni_async.fleet.book import SharedJournal
 from omni_async.fleet.entering import enqueue, sheet_rows
@@ -82,11 +83,13 @@ class Fleet:
 
 
 async def until(look):
-    """Ask again and again, until the answer is something; that."""
+    """Ask again and again, also while the database is away, until the answer is something; that."""
     async with asyncio.timeout(PATIENCE):
-        while not (seen := await look()):
+        while True:
+            with contextlib.suppress(JournalError):
+                if seen := await look():
+                    return seen
             await asyncio.sleep(0.02)
-    return seen
 
 
 @contextlib.asynccontextmanager

@@ -143,9 +143,9 @@ async def test_a_client_of_the_same_database_and_the_fleet_leave_each_other_alon
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["status", "--dsn", "nonsense"], 1, "this is no address of a database"),
-        (["status", "--dsn", "postgresql://u:CANARY-PASSWORD@127.0.0.1:1/x"], 1, "is the server up and reachable?"),
-        (["worker", "--out", "v", "--dsn", "host=a user"], 1, "this is no address of a database"),
+        (["status", "--dsn", "nonsense"], 1, "the journal's address is malformed"),
+        (["status", "--dsn", "postgresql://u:CANARY-PASSWORD@127.0.0.1:1/x"], 1, "no server listens there"),
+        (["worker", "--out", "v", "--dsn", "host=a user"], 1, "the journal's address is malformed"),
         (["enqueue", "none.csv"], 2, "none.csv: there is no such file"),
         (["enqueue"], 2, "name a sheet or a batch's folder"),
         (["results", "x", "--gateway", "toapis"], 1, "in this database: omni-async fleet init --gateway toapis"),

@@ -2,10 +2,12 @@
 
 import contextlib
 import sqlite3
+import time
 
 from omni_async.journal import Answer, Intent, Ledger, State, open_journal
 from omni_async.journal.postgres import Session, open_postgres
 from omni_async.models import TaskStatus, VideoTask
+from tests.postgres import ask
 
 
 class Clock:
@@ -60,18 +62,51 @@ class Book:
         self.ledger.connection.close()
 
 
+class Wire(Session):
+    """A session whose connection breaks when the test says so: before or after a COMMIT, and for how many attempts."""
+
+    lose, away = None, 0
+
+    def commit(self):
+        """Lost on its way there, or on the way back."""
+        lose, self.lose = self.lose, None
+        if lose == "after":
+            super().commit()
+            self._begun = True
+        if lose:
+            cut(self)
+        if lose == "after":
+            self._connection.execute("SELECT 1")
+        super().commit()
+
+    def _connected(self):
+        if self.away:
+            self.away -= 1
+            raise ConnectionError("away")
+        return super()._connected()
+
+
+def cut(session):
+    """End the connection from the other side."""
+    ending = f"SELECT pg_terminate_backend({session._connection.info.backend_pid})"
+    while ask(session._dsn, ending) == [(True,)]:
+        time.sleep(0.001)
+
+
 class PostgresBook(Book):
     """The same in PostgreSQL; its path is the database's address."""
 
     def opened(self):
         """The ledger at its address."""
-        ledger = open_postgres(Session(self.path))
+        ledger = open_postgres(Wire(self.path))
         ledger._clock = self.clock
         return ledger
 
     def empty(self):
         """Take out every row."""
-        self.ledger.connection.raw.execute("TRUNCATE omni_item, omni_record RESTART IDENTITY")
+        raw = self.ledger.connection.raw
+        raw.execute("TRUNCATE omni_item, omni_record RESTART IDENTITY")
+        raw.execute("DELETE FROM omni_note WHERE name <> 'schema version'")
         return self
 
 
@@ -116,7 +151,7 @@ def task(task_id="task-k", status=TaskStatus.SUCCEEDED, **more):
 
 def rows(path):
     """All rows of a journal by key, read by other means."""
-    if str(path).startswith("postgresql://"):
+    if str(path).startswith("postgres"):
         import psycopg.rows
 
         with psycopg.connect(path, row_factory=psycopg.rows.dict_row) as connection:

@@ -2,7 +2,7 @@
 
     JOURNAL_EXAMPLES=10000 python -m pytest tests/journal/test_machine.py
 
-is the long run; the ordinary one tries 500.
+is the long run; the ordinary one tries 500, and a tenth of it on PostgreSQL.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 import attrs
-from books import Book, accepted, intent, lost, refused, task, writing
+import pytest
+from books import Book, PostgresBook, accepted, cut, intent, lost, refused, task, writing
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -63,14 +64,27 @@ class Journals(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        (self.folder / "j").write_bytes(empty())
+        self._made()
         self.rows: dict[str, Row] = {}
         self.named = 0
         self.alive = {place: self._opened() for place in (0, 1)}
 
-    def _opened(self):
+    def _made(self):
+        (self.folder / "j").write_bytes(empty())
+
+    def _book(self):
         book = Book(self.folder / "j")
         book.ledger.connection.execute("PRAGMA synchronous = OFF")  # what is committed is there, which is enough here
+        return book
+
+    def _entries(self, book):
+        return list(book.ledger.entries())
+
+    def _sound(self, book):
+        return book.ledger.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+    def _opened(self):
+        book = self._book()
         self.named += 1
         book.name = f"owner {self.named}"
         return book
@@ -78,7 +92,7 @@ class Journals(RuleBasedStateMachine):
     def teardown(self):
         """The file is sound, and can be read."""
         for book in self.alive.values():
-            assert book.ledger.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert self._sound(book)
             book.close()
         shutil.rmtree(self.folder)
 
@@ -298,7 +312,7 @@ class Journals(RuleBasedStateMachine):
     def it_stands_as_the_model_says(self):
         """Each row's state, task, inputs and owner, for both instances."""
         for book in self.alive.values():
-            found = {entry.key: entry for entry in book.ledger.entries()}
+            found = {entry.key: entry for entry in self._entries(book)}
             assert found.keys() == self.rows.keys()
             for key, row in self.rows.items():
                 entry = found[key]
@@ -320,10 +334,57 @@ class Journals(RuleBasedStateMachine):
             assert (row.task_id is not None) == (row.state in {State.SUBMITTED, *FINAL})
 
 
+class PostgresJournals(Journals):
+    """The same in PostgreSQL, over connections that break."""
+
+    dsn = ""
+
+    def _made(self):
+        PostgresBook(self.dsn).empty().close()
+
+    def _book(self):
+        return PostgresBook(self.dsn)
+
+    def _entries(self, book):
+        session = book.ledger.connection
+        lose, session.lose = session.lose, None  # that is for what a rule writes
+        with writing(book.ledger):
+            found = list(book.ledger.entries())
+        session.lose = lose
+        return found
+
+    def _sound(self, book):
+        return book.ledger._doubts == [] and book.ledger._true == {}
+
+    @rule(place=st.sampled_from([0, 1]), when=st.sampled_from(["now", "after"]))
+    def break_off(self, place, when):
+        """At once, or when the next COMMIT has been done and its answer is on its way: nobody notices."""
+        session = self.alive[place].ledger.connection
+        if when == "now":
+            cut(session)
+        else:
+            session.lose = when
+
+
+@pytest.fixture
+def shared(postgres):
+    """The database of this run."""
+    PostgresJournals.dsn = postgres.database()
+
+
+EXAMPLES = int(os.environ.get("JOURNAL_EXAMPLES", "500"))
+
 TestJournals = Journals.TestCase
 TestJournals.settings = settings(
-    max_examples=int(os.environ.get("JOURNAL_EXAMPLES", "500")),
+    max_examples=EXAMPLES,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.usefixtures("shared")
+class TestPostgresJournals(PostgresJournals.TestCase):
+    """A server is slower than a file."""
+
+    settings = settings(TestJournals.settings, max_examples=EXAMPLES // 10)

@@ -39,6 +39,7 @@ from omni_async import (
     PollPolicy,
     QuotaError,
     RateLimitError,
+    Recording,
     RejectedError,
     ResultExpiredError,
     Retried,
@@ -147,6 +148,7 @@ def clients(session: aiohttp.ClientSession) -> list[OmniClient]:
         limiter=shared,
         poll=PollPolicy(min_interval=2.0, max_interval=20.0, fixed=None, lag_per_look=0.5),
         retry=RetryPolicy(attempts=3, max_wait=60.0, create_on_internal_error=False),
+        record=Recording(Path("samples"), prompts=True),
         http_timeout=Timeouts(connect=10, create=120, query=30, read=30),
         proxy=None,
         allow_hosts=["http://127.0.0.1:8000"],
@@ -249,11 +251,17 @@ def looking_in(client: OmniClient) -> None:
     assert_type(client.dialect, Dialect)
 
 
+async def what_runs(client: OmniClient) -> None:
+    """Tasks of the journal."""
+    assert_type(await client.pending(), list[VideoTask])
+
+
 async def webhooks(client: OmniClient, request: web.Request, seen: SeenEvents) -> str | None:
     """What the gateway calls the app for."""
     try:
         event = verify_webhook(request.headers, await request.read(), secrets=["old", "new"], now=1.0, tolerance=60)
     except WebhookError as error:
+        assert_type(error.explain("zh"), str)
         return str(error)
     assert_type(event, WebhookEvent)
     assert_type(event.status, TaskStatus)
