@@ -4,7 +4,8 @@ PgQueuer's own driver for psycopg does both on one, and a statement waits there 
 lets go.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ class FleetDriver(PsycopgDriver):
     ) -> None:
         super().__init__(listening)
         self._statements, self._lost = PsycopgDriver(asking), lost
-        self._is_lost = False
+        self.gone = False
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """Rows of a statement."""
@@ -48,7 +49,7 @@ class FleetDriver(PsycopgDriver):
         return await self._noticing(self._statements.execute, query, *args)
 
     async def _noticing(self, run: Callable[..., Awaitable[T]], query: str, *args: object) -> T:
-        if self._is_lost:
+        if self.gone:
             raise psycopg.OperationalError("the connection was given up")
         try:
             return await run(query, *args)
@@ -58,33 +59,46 @@ class FleetDriver(PsycopgDriver):
 
     def lose(self) -> None:
         """Give the connection up."""
-        self._is_lost = True
+        self.gone = True
         self._lost()
 
 
 class FleetQueries(Queries):
-    """The queue's statements, of which a worker's late ones touch no job that another has taken over."""
+    """The queue's statements, of which a worker's late ones touch no job that another has taken over.
+
+    When the connection is gone, jobs are left as they are, without an error for each of them.
+    """
 
     async def retry_job(self, job: Job, delay: timedelta, traceback_record: Any) -> None:
         """See `Queries.retry_job`. A task that runs comes before all that is still to be sent: its seat is its own."""
-        ours = await self.driver.fetch(
-            "UPDATE pgqueuer job SET priority = CASE WHEN EXISTS (SELECT 1 FROM omni_item item"
-            " WHERE item.key = convert_from(job.payload, 'utf8') AND item.state IN ('SUBMITTING', 'SUBMITTED'))"
-            " THEN 1 ELSE priority END WHERE id = $1 AND queue_manager_id = $2 RETURNING id",
-            job.id,
-            job.queue_manager_id,
-        )
-        if ours:
-            await super().retry_job(job, delay, traceback_record)
+        with self._unless_gone():
+            ours = await self.driver.fetch(
+                "UPDATE pgqueuer job SET priority = CASE WHEN EXISTS (SELECT 1 FROM omni_item item"
+                " WHERE item.key = convert_from(job.payload, 'utf8') AND item.state IN ('SUBMITTING', 'SUBMITTED'))"
+                " THEN 1 ELSE priority END WHERE id = $1 AND queue_manager_id = $2 RETURNING id",
+                job.id,
+                job.queue_manager_id,
+            )
+            if ours:
+                await super().retry_job(job, delay, traceback_record)
 
     async def log_jobs(self, job_status: list[Any]) -> None:
         """See `Queries.log_jobs`."""
         query = "SELECT id FROM pgqueuer WHERE id = ANY($1::bigint[]) AND queue_manager_id = $2"
         manager = next(job.queue_manager_id for job, _, _ in job_status)
-        rows = await self.driver.fetch(query, [job.id for job, _, _ in job_status], manager)
-        ours = {row["id"] for row in rows}
-        if ended := [what for what in job_status if what[0].id in ours]:
-            await super().log_jobs(ended)
+        with self._unless_gone():
+            rows = await self.driver.fetch(query, [job.id for job, _, _ in job_status], manager)
+            ours = {row["id"] for row in rows}
+            if ended := [what for what in job_status if what[0].id in ours]:
+                await super().log_jobs(ended)
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            if not (isinstance(self.driver, FleetDriver) and self.driver.gone):
+                raise
 
 
 async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":

@@ -114,8 +114,8 @@ async def test_while_the_gateway_is_down_rows_wait_and_none_is_lost(postgres, tm
         assert len(here.charged()) == 2
 
 
-async def test_the_database_goes_away_and_comes_back_and_the_worker_goes_on(postgres, tmp_path, monkeypatch):
-    """What was in its hands is finished, and nothing is paid twice."""
+async def test_the_database_goes_away_and_comes_back_and_the_worker_goes_on(postgres, tmp_path, monkeypatch, caplog):
+    """What was in its hands is finished, nothing is paid twice, and no row has a line in the log for it."""
     monkeypatch.setattr(workers_, "FIRST", 0.05)
     async with fleet(postgres, tmp_path, task_seconds=0.5) as here:
         await here.add(*ROWS)
@@ -124,6 +124,7 @@ async def test_the_database_goes_away_and_comes_back_and_the_worker_goes_on(post
             await asyncio.to_thread(_crashed, postgres)
             await here.until("DONE")
         assert sorted(here.charged()) == sorted(f"a cat, {row}" for row in ROWS)
+    assert "Exception while processing" not in caplog.text
 
 
 async def test_too_many_uncertain_creates_in_a_row_hold_it_back(postgres, tmp_path):
