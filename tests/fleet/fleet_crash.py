@@ -7,7 +7,8 @@ CRASH = str(Path(__file__).parent.parent / "crash")
 sys.path.insert(0, CRASH)
 try:
     from fleet import most, options, run
+    from fleet_waiting import measured as waiting
 finally:
     sys.path.remove(CRASH)
 
-__all__ = ["most", "options", "run"]
+__all__ = ["most", "options", "run", "waiting"]

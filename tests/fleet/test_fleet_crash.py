@@ -1,10 +1,11 @@
 """A fleet of real processes: killed, ended, frozen, left without its database. The long forms: tests/crash/fleet.py."""
 
+import argparse
 import sys
 
 import needed  # noqa: F401 - skips
 import pytest
-from fleet_crash import options, run
+from fleet_crash import options, run, waiting
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork there")
 
@@ -48,3 +49,10 @@ def test_a_database_lost_for_good_is_filled_again_from_the_workers_own_journals(
     """And nothing of it is paid again."""
     table = done(tmp_path, postgres, "--mode", "gone", "--kills", "1", "--rows", "100")
     assert table["rows that the journals gave back"] > 0
+
+
+def test_a_thousand_waiting_items_take_their_share_of_memory(tmp_path, postgres):
+    """Ten thousand have to fit into 500 MB, so a thousand and all that a worker is take no more than 130."""
+    table, peak = waiting(argparse.Namespace(items=1000, seconds=0.1, poll=10.0), tmp_path, postgres)
+    assert table["items followed"] == 1000
+    assert peak < 130e6
