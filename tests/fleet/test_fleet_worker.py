@@ -5,6 +5,7 @@ import asyncio
 import needed  # noqa: F401 - skips
 import pytest
 from fleets import fleet, until
+from postgres import ask
 
 from omni_async.emulator import Fault
 from omni_async.errors import AuthenticationError, JournalError, QuotaError
@@ -47,6 +48,38 @@ async def test_a_fleet_that_is_not_set_up_is_told_so_with_the_command(postgres, 
         await here.shared.run(lambda ledger: ledger.connection.execute("DELETE FROM omni_limit"))
         with pytest.raises(JournalError, match="fleet init"):
             await asyncio.wait_for(here.worker().run(), 20)
+
+
+async def test_a_queue_without_its_tables_is_told_with_our_command(postgres, tmp_path):
+    """PgQueuer would name its own program, which its users here never meet."""
+    async with fleet(postgres, tmp_path) as here:
+        await here.shared.run(lambda ledger: ledger.connection.execute("DROP TABLE pgqueuer_log"))
+        with pytest.raises(JournalError, match="fleet init"):
+            await asyncio.wait_for(here.worker().run(), 20)
+
+
+async def test_a_database_user_without_rights_is_told_so(postgres, tmp_path):
+    """Waiting would not help, and it is no bug."""
+    async with fleet(postgres, tmp_path) as here:
+        ask(here.dsn, "DROP ROLE IF EXISTS weak", "CREATE ROLE weak LOGIN")
+        here.dsn = here.dsn.replace(f"{postgres.name}@", "weak@")
+        with pytest.raises(JournalError, match="may not make or use the tables"):
+            await asyncio.wait_for(here.worker().run(), 20)
+
+
+async def test_a_database_that_is_away_is_told_with_the_reason(postgres, tmp_path, caplog):
+    """A wrong password looks like a server that is gone, and would be waited for without a word."""
+    async with fleet(postgres, tmp_path) as here:
+        ask(here.dsn, "DROP ROLE IF EXISTS guarded", "CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        here.dsn = here.dsn.replace(f"{postgres.name}@", "guarded:hunter2@")
+        async with here.at_work(here.worker()):
+            await until(lambda: told("password is missing or refused", caplog))
+        assert "hunter2" not in caplog.text
+
+
+async def told(words, caplog):
+    """Whether they were logged."""
+    return words in caplog.text
 
 
 async def test_a_worker_told_to_stop_while_it_starts_stops(postgres, tmp_path):

@@ -1,0 +1,56 @@
+"""The fleet's tables: which job comes first, and what a machine's journal may tell that has no place there."""
+
+import secrets
+
+import attrs
+import needed  # noqa: F401 - skips
+from fleets import fleet
+
+from omni_async.fleet.tables import NO_PLACE, download_job, video_job
+from omni_async.journal import State
+
+
+async def rows_of(here, *keys):
+    """Rows as they stand."""
+    return [await here.shared.run(lambda ledger, key=key: ledger.entry(key)) for key in keys]
+
+
+async def test_what_is_paid_is_fetched_before_a_worker_with_full_hands_pays_for_more_and_what_expires_first_at_first(
+    postgres, tmp_path
+):
+    """Else a long line of rows would keep videos waiting until their links are dead; links may outlive 2038."""
+    async with fleet(postgres, tmp_path) as here:
+        await here.add("late", "soon", "new", "running")
+        late, soon, _, running = await rows_of(here, "late", "soon", "new", "running")
+        stored = [
+            attrs.evolve(late, state=State.SUCCEEDED, expires_at=4.1e9),
+            attrs.evolve(soon, state=State.SUCCEEDED, expires_at=1.8e9),
+        ]
+
+        def queue(ledger):
+            ledger.connection.execute("DELETE FROM pgqueuer WHERE dedupe_key = ?", [f"{video_job('jimmy')} running"])
+            ledger.give_jobs([*stored, attrs.evolve(running, state=State.SUBMITTED, task_id="t1")])
+            query = "SELECT entrypoint, convert_from(payload, 'utf8') FROM pgqueuer ORDER BY priority DESC, id"
+            return ledger.connection.execute(query).fetchall()
+
+        video, download = video_job("jimmy"), download_job("jimmy")
+        told = await here.shared.fleet(queue)
+        assert told[:3] == [(download, "soon"), (download, "late"), (video, "running")]
+
+
+async def test_a_task_id_that_the_database_cannot_take_is_uncertain_there_and_keeps_no_other_row_from_being_told(
+    postgres, tmp_path
+):
+    """One odd answer must not stop every worker of a machine for good."""
+    async with fleet(postgres, tmp_path) as here:
+        await here.add("odd", "even")
+        odd, even = await rows_of(here, "odd", "even")
+        known = [
+            attrs.evolve(odd, state=State.SUBMITTED, task_id="t" + secrets.token_hex(1500), attempts=1),
+            attrs.evolve(even, state=State.SUBMITTED, task_id="t2", attempts=1),
+        ]
+        for _ in range(2):
+            await here.shared.fleet(lambda ledger: [ledger.merge(row) for row in known])
+        odd, even = await rows_of(here, "odd", "even")
+        assert (odd.state, odd.task_id, odd.detail) == (State.UNCERTAIN, None, NO_PLACE)
+        assert (even.state, even.task_id) == (State.SUBMITTED, "t2")
