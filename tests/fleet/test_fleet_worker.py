@@ -70,11 +70,31 @@ async def test_a_database_user_without_rights_is_told_so(postgres, tmp_path):
 async def test_a_database_that_is_away_is_told_with_the_reason(postgres, tmp_path, caplog):
     """A wrong password looks like a server that is gone, and would be waited for without a word."""
     async with fleet(postgres, tmp_path) as here:
-        ask(here.dsn, "DROP ROLE IF EXISTS guarded", "CREATE ROLE guarded LOGIN PASSWORD 'right'")
         here.dsn = here.dsn.replace(f"{postgres.name}@", "guarded:hunter2@")
         async with here.at_work(here.worker()):
             await until(lambda: told("password is missing or refused", caplog))
         assert "hunter2" not in caplog.text
+
+
+async def test_a_database_with_settings_of_its_own_is_worked_with_as_any_other(postgres, tmp_path, caplog):
+    """What its owner has set for others ends no connection that only listens, and changes no value."""
+    settings = {
+        "default_transaction_isolation": "serializable",
+        "datestyle": "German",
+        "standard_conforming_strings": "off",
+        "bytea_output": "escape",
+        "timezone": "Asia/Shanghai",
+    }
+    async with fleet(postgres, tmp_path) as here:
+        if ask(here.dsn, "SELECT 1 FROM pg_settings WHERE name = 'idle_session_timeout'"):  # PostgreSQL 14 and later
+            settings["idle_session_timeout"] = "100ms"
+        name = here.dsn.rpartition("/")[2]
+        ask(here.dsn, *(f"ALTER DATABASE {name} SET {what} = '{value}'" for what, value in settings.items()))
+        await here.add(*ROWS)
+        async with here.at_work(here.worker()):
+            await here.until("DONE")
+        assert len(here.charged()) == len(ROWS)
+        assert "went away" not in caplog.text
 
 
 async def told(words, caplog):
