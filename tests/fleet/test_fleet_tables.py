@@ -1,11 +1,13 @@
 """The fleet's tables: which job comes first, and what a machine's journal may tell that has no place there."""
 
+import asyncio
 import secrets
 
 import attrs
 import needed  # noqa: F401 - skips
 from fleets import fleet
 
+from omni_async.fleet.admin import set_up
 from omni_async.fleet.tables import NO_PLACE, download_job, video_job
 from omni_async.journal import State
 
@@ -54,3 +56,11 @@ async def test_a_task_id_that_the_database_cannot_take_is_uncertain_there_and_ke
         odd, even = await rows_of(here, "odd", "even")
         assert (odd.state, odd.task_id, odd.detail) == (State.UNCERTAIN, None, NO_PLACE)
         assert (even.state, even.task_id) == (State.SUBMITTED, "t2")
+
+
+async def test_hosts_that_set_up_the_same_fleet_at_the_same_time_all_succeed(postgres):
+    """As a script does that runs on each of them."""
+    dsn = postgres.database()
+    gateways = ("jimmy", "toapis", "jimmy", "gemini_omni")
+    allowed = await asyncio.gather(*(set_up(dsn, gateway, running=5) for gateway in gateways))
+    assert {limits.running for limits in allowed} == {5}

@@ -153,7 +153,7 @@ async def test_stopped_it_hands_on_what_it_only_waits_for(postgres, tmp_path):
 
 
 async def test_while_the_gateway_is_down_rows_wait_and_none_is_lost(postgres, tmp_path, monkeypatch):
-    """They were surely not sent: as soon as it is back they are."""
+    """They were surely not sent, and their row says why: as soon as it is back they are."""
     monkeypatch.setattr(steps_, "LATER", 0.05)
     async with fleet(postgres, tmp_path) as here:
         await here.emulator.stop()
@@ -162,6 +162,7 @@ async def test_while_the_gateway_is_down_rows_wait_and_none_is_lost(postgres, tm
         async with here.at_work(worker):
             await until(lambda: _true(worker.steps.sent > 2))
             assert set((await here.states()).values()) <= {"PLANNED", "SUBMITTING"}
+            await until(lambda: here.shared.run(lambda ledger: "refused" in (ledger.entry("r0").detail or "")))
             await here.emulator.start()
             await here.until("DONE")
         assert len(here.charged()) == 2
