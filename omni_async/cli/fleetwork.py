@@ -33,7 +33,7 @@ def worker(
         typer.Option("--state", metavar="DIR", help="For this machine's own journal; your state folder unless given."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", metavar="N", min=1, help="Rows in this worker's hands at most.")
+        int | None, typer.Option("--concurrency", metavar="N", min=2, help="Rows in this worker's hands at most.")
     ] = None,
     heartbeat: Annotated[
         float,

@@ -66,7 +66,7 @@ class Worker:
         storage: Where videos go.
         state: Folder of this machine's own journal, which all its workers share.
         heartbeat: Seconds without a sign of life after which another worker takes over.
-        concurrency: Rows this worker has in hand at most; None for as many as the account has seats.
+        concurrency: Rows this worker has in hand at most, 2 or more; None for as many as the account has seats.
         downloads: Videos fetched at the same time.
         options: Further keywords of `OmniClient`.
     """
