@@ -7,6 +7,7 @@ import attrs
 import needed  # noqa: F401 - skips
 from fleets import fleet
 
+from omni_async.cli.fleetdsn import own_folder
 from omni_async.fleet.admin import set_up
 from omni_async.fleet.tables import NO_PLACE, download_job, video_job
 from omni_async.journal import State
@@ -64,3 +65,12 @@ async def test_hosts_that_set_up_the_same_fleet_at_the_same_time_all_succeed(pos
     gateways = ("jimmy", "toapis", "jimmy", "gemini_omni")
     allowed = await asyncio.gather(*(set_up(dsn, gateway, running=5) for gateway in gateways))
     assert {limits.running for limits in allowed} == {5}
+
+
+def test_each_database_has_a_folder_of_its_own_for_a_machines_journal_whoever_asks(monkeypatch):
+    """Rows of two fleets would stand under the same ids there; a new password changes nothing."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    one = own_folder("postgresql://omni:secret@db:5432/one")
+    assert one == own_folder("host=db port=5432 dbname=one user=other password=rotated")
+    assert one != own_folder("postgresql://omni:secret@db:5432/two")
+    assert "secret" not in str(one)
