@@ -4,10 +4,11 @@ What is not known to be harmless is left out, so that a field that a gateway add
 """
 
 import re
+import unicodedata
 from datetime import datetime
 from itertools import takewhile
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -18,7 +19,7 @@ LEFT_OUT = "…"
 SHORTEST = 4
 """Letters of a prompt that is looked for in a gateway's words; shorter ones stand in every text."""
 QUOTED = 8
-"""Letters of a prompt's beginning that are taken for a quotation of it."""
+"""Letters of a prompt that are taken for a quotation of it."""
 LONGEST = 500
 """Letters kept of a gateway's words."""
 
@@ -36,8 +37,12 @@ LINKS = frozenset({"video_url", "url"})
 REFERENCES = frozenset({"image_urls", "images", "video_urls"})
 HEADERS = ("content-type", "retry-after")
 
-_LINK = re.compile(r"[a-z]+://\S+", re.IGNORECASE)
-_KEY = re.compile(r"\bBearer\s+\S+|\bsk[-_][\w*.-]+", re.IGNORECASE)
+_LINK = re.compile(
+    r"[a-z]+(?:://|%3A%2F%2F|:\\/\\/)\S+|\bdata:\S+|(?<!\S)\S*(?:[?&]|%3F|%26)[\w.~%-]+?(?:=|%3D)\S*", re.IGNORECASE
+)
+"""Also one without scheme or host, as in a server's log, and an encoded one: it is the query that can be signed."""
+_KEY = re.compile(r"\b(?:Bearer|Basic)\s+\S+|\bsk[-_][\w*.-]+|\b[\w-]*(?:token|key|secret|password)=\S+", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
@@ -134,7 +139,25 @@ class Scrubber:
             for prompt, stand_in in sorted(self._said.items(), key=lambda pair: -len(pair[0])):
                 for spelling in (prompt, _bare(prompt)):
                     said = _without(said, spelling, stand_in) if len(spelling) >= SHORTEST else said
+            if self._quoted(said):
+                return LEFT_OUT
         return said[:LONGEST]
+
+    def _quoted(self, said: str) -> bool:
+        """Whether a part of a prompt is left, in whatever spelling: from its middle, escaped, in other letters."""
+        text = _letters(said)
+        parts = {text[start : start + QUOTED] for start in range(len(text) - QUOTED + 1)}
+        return bool(parts) and any(
+            prompt[start : start + QUOTED] in parts
+            for prompt in map(_letters, self._said)
+            for start in range(len(prompt) - QUOTED + 1)
+        )
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone, however they are written."""
+    plain = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), unquote(text))
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", plain).casefold()))
 
 
 def _bare(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a client is made of, from what its constructor is given."""
 
 import os
+import re
 
 from . import journal as books
 from .dialects import GATEWAYS, Dialect, dialect_named
@@ -11,6 +12,8 @@ from .policies import PollPolicy
 from .schedule import PRICE, Schedule
 
 POSTGRES = ("postgresql://", "postgres://")
+KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
+"""An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
 
 
 def dialect_of(gateway: str | Dialect) -> Dialect:
@@ -76,9 +79,9 @@ def journal_of(
     """The caller's journal: a file, an object of his own, or none.
 
     Raises:
-        InvalidRequestError: `on_finished` without a journal file.
+        InvalidRequestError: `on_finished` without a journal file, or an address that is none of PostgreSQL's.
     """
-    if isinstance(journal, str) and "://" in journal:
+    if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
         if not journal.startswith(POSTGRES):
             raise invalid([Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES)])
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)

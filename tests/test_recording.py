@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -312,3 +313,52 @@ def test_who_does_not_record_does_not_load_it():
     sys.modules.pop("omni_async.recording", None)
     assert type(OmniClient(api_key=KEY)._transport) is Transport
     assert "omni_async.recording" not in sys.modules
+
+
+SPOKEN = 'CANARY says "hello heron"\nin Paris over rue Saint-Denis'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        json.dumps(SPOKEN),
+        json.dumps("canary: 一只猫在霓虹雨中奔跑过街"),
+        SPOKEN.lower(),
+        SPOKEN[20:],
+        " ".join(SPOKEN.split()),
+        SPOKEN.replace('"', "“"),
+        '"Saint-Denis" is not allowed',
+        "bucket.example/u/CANARY.png?X-Amz-Signature=CANARY",
+        "https%3A%2F%2Fbucket%2FCANARY.png%3FX-Amz-Signature%3DCANARY",
+        "403 for /u/CANARY.png?X-Amz-Signature=CANARY",
+        "Basic CANARYbase64",
+        "api_key=CANARY",
+        "data:image/png;base64,CANARY",
+    ],
+)
+def test_a_gateways_words_hold_no_prompt_link_or_key_in_whatever_spelling_it_has_them(said):
+    """Escaped, in other letters, from the middle, a link without its scheme: what may be a quotation is left out."""
+    scrubber = Scrubber()
+    for prompt in (SPOKEN, "canary: 一只猫在霓虹雨中奔跑过街"):
+        scrubber.sample(Taken(gateway="jimmy", call=call_of(prompt), reply=None, at=NOW))
+    answer = {"code": "20002", "msg": f"refused: {said}"}
+    reply = Reply(status=400, body=json.dumps(answer).encode())
+    sample = scrubber.sample(Taken(gateway="jimmy", call=call_of(SPOKEN), reply=reply, at=NOW))
+    told = sample["answer"]["msg"].lower()
+    assert not [part for part in ("canary", "heron", "paris", "denis", "4e00", "霓虹") if part in told]
+
+
+def call_of(prompt):
+    """A create."""
+    return Call(kind=CallKind.CREATE, method="POST", path="/v1/videos", body={"prompt": prompt})
+
+
+def test_a_hostile_text_is_scrubbed_at_once():
+    """It is the gateway's, and may be long."""
+    scrubber = Scrubber()
+    scrubber.sample(Taken(gateway="jimmy", call=call_of(SPOKEN * 50), reply=None, at=NOW))
+    for said in ("%3F" * 400, "?a" * 500, "a?" + "%" * 1000, "[?&]" * 300):
+        reply = Reply(status=400, body=json.dumps({"msg": said}).encode())
+        began = time.process_time()
+        scrubber.sample(Taken(gateway="jimmy", call=call_of("a"), reply=reply, at=NOW))
+        assert time.process_time() - began < 1

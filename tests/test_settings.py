@@ -124,3 +124,13 @@ def test_malformed_base_urls(url):
     """Refused when the client is made."""
     with pytest.raises(InvalidRequestError, match="base_url"):
         OmniClient(api_key="key", base_url=url)
+
+
+@pytest.mark.parametrize("address", ["host=db dbname=x password=hunter2", " dbname = x", "service=omni", "user=a"])
+def test_an_address_of_postgresql_in_its_other_form_is_no_files_name(tmp_path, monkeypatch, address):
+    """Such a file would show the password, and other hosts would pay again."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidRequestError, match="postgresql://") as caught:
+        OmniClient("jimmy", api_key="sk-1", journal=address)
+    assert "hunter2" not in str(caught.value)
+    assert not any(tmp_path.iterdir())

@@ -4,7 +4,9 @@ import asyncio
 import shlex
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -53,6 +55,16 @@ def check_dsn(dsn: str) -> None:
     from ..journal.session import address
 
     address(dsn)
+
+
+def own_folder(dsn: str) -> Path:
+    """Where a worker's journal is unless told: one for each database, whose fleets know nothing of each other."""
+    from ..journal.pgstore import file_of, state_folder
+    from ..journal.session import address
+
+    told = address(dsn)
+    place = {name: told[name] for name in ("host", "port", "dbname", "service") if told.get(name)}
+    return state_folder() / f"fleet-{file_of(f'postgresql://?{urlencode(place)}')}"
 
 
 @contextmanager

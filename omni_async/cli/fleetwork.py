@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..journal.pgstore import state_folder
 from ..policies import PollPolicy
 from .connect import Target
 from .exits import DONE, UsageError
-from .fleetdsn import Dsn, check_dsn, run_plain
+from .fleetdsn import Dsn, check_dsn, own_folder, run_plain
 from .options import BaseUrl, Gateway, GatewayName, Poll, Quiet
 from .screen import Leaving, Screen
 
@@ -30,10 +29,14 @@ def worker(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR_OR_URL", help="Where videos go: a folder, or s3://…")],
     state: Annotated[
         Path | None,
-        typer.Option("--state", metavar="DIR", help="For this machine's own journal; your state folder unless given."),
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="For this machine's own journal; one for this database in your state folder unless given.",
+        ),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", metavar="N", min=1, help="Rows in this worker's hands at most.")
+        int | None, typer.Option("--concurrency", metavar="N", min=2, help="Rows in this worker's hands at most.")
     ] = None,
     heartbeat: Annotated[
         float,
@@ -62,7 +65,7 @@ def worker(
     from ..fleet.worker import Worker
     from ..storage import storage_of
 
-    place = state or state_folder()
+    place = state or own_folder(dsn)
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

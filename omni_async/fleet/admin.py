@@ -21,6 +21,8 @@ from .tables import SCHEMA, download_job, video_job
 SHOWN = 20
 """Uncertain rows that a status names."""
 MINUTE = 60
+SETTING_UP = 0x6F6D6E6974
+"""Key of the advisory lock of whoever makes the tables: hosts that are set up by a script do so at the same time."""
 
 
 async def set_up(
@@ -50,6 +52,7 @@ async def set_up(
         await shared.aclose()
     try:
         async with await connect(dsn) as connection:
+            await connection.execute(f"SELECT pg_advisory_lock({SETTING_UP})")  # until the connection ends
             queries = Queries(PsycopgDriver(connection))
             if await queries.schema_is_installed():
                 await queries.upgrade()

@@ -14,7 +14,7 @@ from pgqueuer.db import PsycopgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from ..journal.session import address
+from ..journal.session import KEEP, address
 
 T = TypeVar("T")
 
@@ -107,4 +107,10 @@ async def connect(dsn: str) -> "psycopg.AsyncConnection[Any]":
     Raises:
         psycopg.Error: The server cannot be reached.
     """
-    return await psycopg.AsyncConnection.connect(**address(dsn), autocommit=True)
+    connection = await psycopg.AsyncConnection.connect(**address(dsn), autocommit=True)
+    try:
+        await connection.execute(KEEP)  # the one that listens says nothing for hours
+    except BaseException:
+        await connection.close()
+        raise
+    return connection

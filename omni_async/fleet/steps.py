@@ -158,6 +158,8 @@ class Steps:
             now = await self._entry(entry.key)
             if now is not None and now.state is State.PLANNED:  # it surely was not accepted
                 logger.info("row %s could not be sent: %s", entry.key, type(error).__name__)
+                why = f"not sent: {error.args[0]}"
+                await self._book.shared.run(lambda ledger: ledger.noted(entry.key, why))
                 return LATER
         return _GoOn.GO_ON
 

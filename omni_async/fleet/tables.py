@@ -7,9 +7,11 @@ written together, and a row without its job gets one again (`FleetLedger.restore
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ..batch.targets import target_key
 from ..journal.entries import COLUMNS, Entry
-from ..journal.postgres import FLEET, PostgresLedger, Session
+from ..journal.postgres import FLEET, PostgresLedger, Session, has_place
 from ..journal.states import FINAL, OPEN, UNPAID, State
 
 if TYPE_CHECKING:
@@ -56,6 +58,10 @@ _OUTCOME = ("state", "task_id", "candidate", "again", "round", "attempts", "sent
             "expires_at", "size", "sha256")  # fmt: skip
 MANY = 5000
 """Rows in one statement."""
+LATEST, FETCHED = 2**31 - 1, 2
+"""Seconds since 1970, in 2038: a job's priority is an integer of 32 bits, and what expires later is in no hurry. Videos
+to be made have 0, or 1 where they run already."""
+NO_PLACE = "its task id has no place in this database: it stands in the journal of the machine that sent it"
 
 
 def video_job(gateway: str) -> str:
@@ -96,8 +102,8 @@ class FleetLedger(PostgresLedger):
         # What runs already comes before what is still to be sent: the next free seat is its own.
         running = [int(entry.state in OPEN) for entry in videos]
         self._enqueue(video_job(self.gateway), [entry.key for entry in videos], running)
-        # What expires first is fetched first: the highest priority goes first.
-        urgency = [-int(entry.expires_at or entry.finished_at or 0) for entry in stored]
+        # What expires first is fetched first, and before a worker whose hands are full pays for more.
+        urgency = [max(LATEST - int(entry.expires_at or entry.finished_at or 0), FETCHED) for entry in stored]
         self._enqueue(download_job(self.gateway), [entry.key for entry in stored], urgency)
 
     def _enqueue(self, job: str, keys: Sequence[str], priorities: Sequence[int]) -> None:
@@ -146,6 +152,8 @@ class FleetLedger(PostgresLedger):
         A row that is not here is entered if it was paid: one that was not may stand in another fleet's database, and
         would be sent by both. One that was settled by a person meanwhile is left.
         """
+        if not has_place(known.task_id):  # else this row would keep the others from being told, for ever
+            known = attrs.evolve(known, state=State.UNCERTAIN, task_id=None, candidate=None, detail=NO_PLACE)
         here = self.entry(known.key)
         if here is None:
             return known if known.state in UNPAID else self._enter(known)

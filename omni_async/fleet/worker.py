@@ -27,6 +27,7 @@ from ..client import OmniClient
 from ..dialects import Dialect
 from ..errors import JournalError, OmniError
 from ..journal import SqliteJournal
+from ..journal.postgres import postgres_error
 from ..policies import Limits
 from ..settings import dialect_of
 from ..storage import Storage
@@ -65,7 +66,7 @@ class Worker:
         storage: Where videos go.
         state: Folder of this machine's own journal, which all its workers share.
         heartbeat: Seconds without a sign of life after which another worker takes over.
-        concurrency: Rows this worker has in hand at most; None for as many as the account has seats.
+        concurrency: Rows this worker has in hand at most, 2 or more; None for as many as the account has seats.
         downloads: Videos fetched at the same time.
         options: Further keywords of `OmniClient`.
     """
@@ -109,7 +110,7 @@ class Worker:
         """Work until `stop()`; a database that goes away is waited for.
 
         Raises:
-            OmniError: The key is refused, videos cannot be stored there, or the tables are not set up.
+            OmniError: The key is refused, videos cannot be stored there, or the tables are not set up or not its own.
         """
         await self._storage.check()
         pause = FIRST
@@ -122,6 +123,8 @@ class Worker:
                 try:
                     await self._serve()
                 except Exception as error:
+                    if isinstance(error, psycopg.Error) and not _is_away(error):
+                        raise postgres_error(error) from None
                     if not _is_away(error):
                         raise
                     logger.warning("the fleet's database went away (%s): trying again", _name(error))
@@ -219,6 +222,12 @@ class Worker:
         return queue
 
     async def _run_queue(self, queue: QueueManager) -> None:
+        try:
+            await queue.verify_structure()
+        except RuntimeError:  # in words of the queue's own program
+            raise JournalError(
+                "the queue's tables are missing or old: omni-async fleet init --dsn …", kind="setup"
+            ) from None
         most = max(self._concurrency, 2) if self._concurrency else None  # the queue demands twice the batch
         await queue.run(
             dequeue_timeout=timedelta(seconds=LOOK),
@@ -314,7 +323,8 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _name(error: BaseException) -> str:
-    return str(error.args[0]) if isinstance(error, OmniError) else type(error).__name__
+    told = postgres_error(error) if isinstance(error, psycopg.Error) else error
+    return str(told.args[0]) if isinstance(told, OmniError) else type(told).__name__
 
 
 def _entry(name: str) -> Any:

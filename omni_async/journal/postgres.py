@@ -21,7 +21,16 @@ from .seam import Answer, Intent
 from .session import Session, postgres_error
 from .states import State
 
-__all__ = ["FLEET", "MIGRATIONS", "PostgresLedger", "Session", "SessionOwner", "open_postgres", "postgres_error"]
+__all__ = [
+    "FLEET",
+    "MIGRATIONS",
+    "PostgresLedger",
+    "Session",
+    "SessionOwner",
+    "has_place",
+    "open_postgres",
+    "postgres_error",
+]
 
 T = TypeVar("T")
 
@@ -273,9 +282,14 @@ class PostgresLedger(Ledger):
             yield from (Entry(**dict(zip(COLUMNS, row[2:], strict=True))) for row in rows)
 
 
+def has_place(name: str | None) -> bool:
+    """Whether an id is short enough for an index."""
+    return name is None or len(name.encode("utf-8", "replace")) <= LONGEST
+
+
 def _check_length(name: str | None, *, sent: bool = True) -> None:
     """Refuse an id before it spoils a transaction; what was paid is noted beside the journal then."""
-    if name is not None and len(name.encode("utf-8", "replace")) > LONGEST:
+    if not has_place(name):
         told = f"an id of more than {LONGEST} bytes has no place in this database"
         raise JournalError(told, kind="conflict", may_have_charged=sent)
 

@@ -5,6 +5,7 @@ import asyncio
 import needed  # noqa: F401 - skips
 import pytest
 from fleets import fleet, until
+from postgres import ask
 
 from omni_async.emulator import Fault
 from omni_async.errors import AuthenticationError, JournalError, QuotaError
@@ -47,6 +48,58 @@ async def test_a_fleet_that_is_not_set_up_is_told_so_with_the_command(postgres, 
         await here.shared.run(lambda ledger: ledger.connection.execute("DELETE FROM omni_limit"))
         with pytest.raises(JournalError, match="fleet init"):
             await asyncio.wait_for(here.worker().run(), 20)
+
+
+async def test_a_queue_without_its_tables_is_told_with_our_command(postgres, tmp_path):
+    """PgQueuer would name its own program, which its users here never meet."""
+    async with fleet(postgres, tmp_path) as here:
+        await here.shared.run(lambda ledger: ledger.connection.execute("DROP TABLE pgqueuer_log"))
+        with pytest.raises(JournalError, match="fleet init"):
+            await asyncio.wait_for(here.worker().run(), 20)
+
+
+async def test_a_database_user_without_rights_is_told_so(postgres, tmp_path):
+    """Waiting would not help, and it is no bug."""
+    async with fleet(postgres, tmp_path) as here:
+        ask(here.dsn, "DROP ROLE IF EXISTS weak", "CREATE ROLE weak LOGIN")
+        here.dsn = here.dsn.replace(f"{postgres.name}@", "weak@")
+        with pytest.raises(JournalError, match="may not make or use the tables"):
+            await asyncio.wait_for(here.worker().run(), 20)
+
+
+async def test_a_database_that_is_away_is_told_with_the_reason(postgres, tmp_path, caplog):
+    """A wrong password looks like a server that is gone, and would be waited for without a word."""
+    async with fleet(postgres, tmp_path) as here:
+        here.dsn = here.dsn.replace(f"{postgres.name}@", "guarded:hunter2@")
+        async with here.at_work(here.worker()):
+            await until(lambda: told("password is missing or refused", caplog))
+        assert "hunter2" not in caplog.text
+
+
+async def test_a_database_with_settings_of_its_own_is_worked_with_as_any_other(postgres, tmp_path, caplog):
+    """What its owner has set for others ends no connection that only listens, and changes no value."""
+    settings = {
+        "default_transaction_isolation": "serializable",
+        "datestyle": "German",
+        "standard_conforming_strings": "off",
+        "bytea_output": "escape",
+        "timezone": "Asia/Shanghai",
+    }
+    async with fleet(postgres, tmp_path) as here:
+        if ask(here.dsn, "SELECT 1 FROM pg_settings WHERE name = 'idle_session_timeout'"):  # PostgreSQL 14 and later
+            settings["idle_session_timeout"] = "100ms"
+        name = here.dsn.rpartition("/")[2]
+        ask(here.dsn, *(f"ALTER DATABASE {name} SET {what} = '{value}'" for what, value in settings.items()))
+        await here.add(*ROWS)
+        async with here.at_work(here.worker()):
+            await here.until("DONE")
+        assert len(here.charged()) == len(ROWS)
+        assert "went away" not in caplog.text
+
+
+async def told(words, caplog):
+    """Whether they were logged."""
+    return words in caplog.text
 
 
 async def test_a_worker_told_to_stop_while_it_starts_stops(postgres, tmp_path):
@@ -100,7 +153,7 @@ async def test_stopped_it_hands_on_what_it_only_waits_for(postgres, tmp_path):
 
 
 async def test_while_the_gateway_is_down_rows_wait_and_none_is_lost(postgres, tmp_path, monkeypatch):
-    """They were surely not sent: as soon as it is back they are."""
+    """They were surely not sent, and their row says why: as soon as it is back they are."""
     monkeypatch.setattr(steps_, "LATER", 0.05)
     async with fleet(postgres, tmp_path) as here:
         await here.emulator.stop()
@@ -109,6 +162,7 @@ async def test_while_the_gateway_is_down_rows_wait_and_none_is_lost(postgres, tm
         async with here.at_work(worker):
             await until(lambda: _true(worker.steps.sent > 2))
             assert set((await here.states()).values()) <= {"PLANNED", "SUBMITTING"}
+            await until(lambda: here.shared.run(lambda ledger: "refused" in (ledger.entry("r0").detail or "")))
             await here.emulator.start()
             await here.until("DONE")
         assert len(here.charged()) == 2
