@@ -119,6 +119,8 @@ class Server:
 
     def database(self):
         """The address of a new, empty database."""
+        if self._process.poll() is not None:  # a test that failed has left it so
+            self.start()
         name = f"omni_{secrets.token_hex(4)}"
         ask(self.dsn("postgres"), f"CREATE DATABASE {name}")
         return self.dsn(name)

@@ -70,7 +70,7 @@ def test_what_the_environment_says_counts(database, monkeypatch):
 
 
 @pytest.mark.parametrize("words", ["postgres://{place}", "postgresql://{place}?sslmode=prefer&connect_timeout=3"])
-def testaddresses_in_other_words(database, words):
+def test_addresses_in_other_words(database, words):
     """The short scheme, and whatever libpq takes after the question mark."""
     session = Session(words.format(place=database.partition("://")[2]))
     assert session.raw.execute("SELECT 1").fetchone() == (1,)
@@ -192,7 +192,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_anaddress_that_does_not_work_says_why_and_no_secret(postgres, case, caplog):
+def test_an_address_that_does_not_work_says_why_and_no_secret(postgres, case, caplog):
     """Neither in the text nor in a log, nor in what a traceback with locals shows, causes included."""
     caplog.set_level(0)
     _guarded(postgres.dsn("postgres"))
