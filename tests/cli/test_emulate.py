@@ -22,7 +22,7 @@ def interrupt_in(seconds, number=signal.SIGINT):
 
 def test_it_tells_where_it_is_and_what_it_counted(omni):
     """The URL comes first on stdout, directions go to stderr, the sums come at the end; Ctrl-C is code 0."""
-    interrupt_in(0.4)
+    interrupt_in(1.0)
     ran = omni("emulator", "--port", "0", "--task-seconds", "1")
     assert ran.code == 0
     lines = ran.out.splitlines()
@@ -38,7 +38,7 @@ def test_it_tells_where_it_is_and_what_it_counted(omni):
 
 def test_as_json_lines(omni):
     """With --json the URL and the ledger are objects."""
-    interrupt_in(0.4, signal.SIGTERM)
+    interrupt_in(1.0, signal.SIGTERM)
     ran = omni("emulator", "--port", "0", "--json")
     url, ledger = map(json.loads, ran.out.splitlines())
     assert url["url"].startswith("http://")
@@ -78,7 +78,7 @@ def test_a_recorded_session_is_replayed(omni, tmp_path):
     meta = {"kind": "balance", "status": 200, "at": "2026-04-15T00:00:00+00:00"}
     sample = {"meta": meta, "call": {"method": "GET", "path": "/b"}, "answer": {}}
     (tmp_path / "jimmy" / "000001-balance.json").write_text(json.dumps(sample))
-    interrupt_in(0.4)
+    interrupt_in(1.0)
     assert omni("emulator", "--port", "0", "--replay", str(tmp_path)).code == 0
 
 
