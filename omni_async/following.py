@@ -189,7 +189,7 @@ class Follower:
         """The journal's tasks that were submitted and not seen finished, whoever follows them."""
         await self.take_over()  # creates whose answer was lost are looked up first
         rows = await self.journal.run(lambda ledger: list(ledger.entries([State.SUBMITTED])))
-        mine = [entry.video_task for entry in rows if entry.gateway == self.journal.gateway]
+        mine = [entry.video_task for entry in rows if self.journal.has(entry)]
         return [task for task in mine if task is not None]
 
     async def uncertain(self) -> list[Entry]:

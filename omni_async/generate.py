@@ -21,7 +21,7 @@ from .dialects.rules import check_fields
 from .errors import Fault, JournalError, OmniError, RateLimitError
 from .exchange import Exchange
 from .files import Downloader
-from .followed import traits_of
+from .followed import Waiter, traits_of
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
@@ -334,7 +334,7 @@ class Studio:
             raise invalid(faults, gateway=self.exchange.dialect.name)
         steps = Steps(
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
-            follow=lambda task, waiter: self.poller.follow(task.task_id, waiter, origin=task),
+            follow=self._follow_row,
             let_go=self.poller.let_go,
             finished=self.finished,
             closed=lambda: self.life.closed,
@@ -351,6 +351,9 @@ class Studio:
         if folder is not None and asked.custom_id:
             await self._refuse_existing(folder / file_name(asked.custom_id), asked, overwrite=overwrite)
         return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
+
+    def _follow_row(self, task: VideoTask, row: Waiter) -> VideoTask:
+        return self.poller.follow(task.task_id, row, origin=task) or task
 
     async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
         return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)

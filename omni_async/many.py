@@ -36,7 +36,7 @@ class Steps:
 
     Args:
         submit: Submits one request.
-        follow: Registers a waiter for a task.
+        follow: Registers a waiter for a task; gives what is kept of it.
         let_go: Withdraws it.
         finished: Gives back a finished task with a video, or raises TaskFailedError.
         closed: Whether the client was closed.
@@ -44,7 +44,7 @@ class Steps:
     """
 
     submit: Callable[[Any], Awaitable[tuple[VideoRequest, VideoTask]]]
-    follow: Callable[[VideoTask, Any], None]
+    follow: Callable[[VideoTask, Any], VideoTask]
     let_go: Callable[[str, Any], VideoTask | None]
     finished: Callable[[VideoTask], VideoTask]
     closed: Callable[[], bool]
@@ -60,7 +60,7 @@ class _Row:
     def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
         self.run = run
         self.request = request
-        self.last = attrs.evolve(task, raw=None)
+        self.last = task
         self.since = loop_time()
         self.deadline = math.inf if run.timeout is None else self.since + run.timeout
 
@@ -166,7 +166,9 @@ class _Run:
         self.open[row] = None
         if self.timeout is not None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(row.deadline, self._time_out)
-        self.steps.follow(task, row)
+        known = self.steps.follow(task, row)
+        if row.last is task:  # without the answer it came with
+            row.last = known
 
     def finished(self, row: _Row, task: VideoTask) -> None:
         """A row's task is at its end."""

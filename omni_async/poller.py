@@ -97,8 +97,10 @@ class Poller:
         origin: VideoTask | None = None,
         traits: Sequence[str] = (),
         age: float | None = None,
-    ) -> None:
+    ) -> VideoTask | None:
         """Tell a waiter of an id's end, and of its changes if he wants every one, until he lets go.
+
+        Gives what is kept of the task as it was submitted or asked for.
 
         Args:
             task_id: The id.
@@ -109,7 +111,7 @@ class Poller:
         """
         if self._closed:
             waiter.failed(task_id, OmniError("this client is closed; make a new one", task_id=task_id))
-            return
+            return origin
         followed = self._followed.get(task_id)
         if followed is None:
             # Submitted elsewhere, and it may have ended long ago: look at once.
@@ -126,6 +128,7 @@ class Poller:
             self._plan(followed, self._now())
         elif followed.due > waiter.deadline - LEAD * self._round_trip:
             self._plan(followed, self._now(), keep=True)
+        return followed.origin
 
     def notice(self, task_id: str) -> None:
         """Somebody says that it has ended: if anybody is interested, look at once, and trust the look alone."""

@@ -62,6 +62,7 @@ class Works:
         if prompt != "endless":
             timer = asyncio.get_running_loop().call_later(self.task_seconds, self.finish, task, waiter, prompt)
             self.timers.append(timer)
+        return task
 
     def finish(self, task, waiter, prompt):
         """As the poller does."""

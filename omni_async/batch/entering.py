@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,7 +71,7 @@ class Entering:
             self.dialect.name,
             redo_edited=self.redo_edited,
             occupied=self._occupied() if source else None,
-            moderated=self._moderated,
+            moderated=partial(moderated, self.dialect),
         )
         with all_or_none(ledger.connection):
             bad: list[BadRecord] = []
@@ -141,11 +142,6 @@ class Entering:
         if not bad and not any(attrs.astuple(entered)):
             raise invalid([Fault("file", "there are no rows in it")])
 
-    def _moderated(self, entry: Entry) -> bool:
-        """Whether a task was refused for its content: a new attempt would be refused again."""
-        told = read_task(entry.task) if entry.task else {}
-        return self.dialect.moderated(told.get("error_code"), told.get("error_message"))
-
 
 @attrs.frozen(kw_only=True)
 class Entered:
@@ -174,6 +170,12 @@ def check_own(ledger: Ledger, place: Path) -> None:
             kind="conflict",
             may_have_charged=False,
         )
+
+
+def moderated(dialect: Dialect, entry: Entry) -> bool:
+    """Whether a row's task was refused for its content: a new attempt would be refused again."""
+    told = read_task(entry.task) if entry.task else {}
+    return dialect.moderated(told.get("error_code"), told.get("error_message"))
 
 
 def faulty(bad: Iterable[BadRecord]) -> OmniError:

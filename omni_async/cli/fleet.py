@@ -19,11 +19,11 @@ from .fleetdsn import Dsn, looking, needs_pg, run_plain, settle_line, shared_jou
 from .fleetenter import enqueue
 from .fleetview import document, picture, told, watched
 from .fleetwork import worker
-from .journal import as_list, show_row, show_rows, states_of
+from .journal import Key, States, as_list, show_row, show_rows, states_of
 from .options import Gateway, GatewayName, Json
 from .output import as_json, note, out, write_all
 from .screen import Leaving, Screen
-from .settling import ANSWERS
+from .settling import TaskId, answer_of
 
 app = typer.Typer(
     help="Many machines under one account's limits, on PostgreSQL (extra \\[pg]).",
@@ -137,12 +137,8 @@ def results(
 @app.command()
 def journal(
     dsn: Dsn,
-    key: Annotated[
-        str | None, typer.Argument(metavar="ID", help="A row's id or task id: all that is known of it.")
-    ] = None,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only rows in this state; or a,b,c.")
-    ] = None,
+    key: Key = None,
+    state: States = None,
     gateway: Gateway = GatewayName.JIMMY,
     json: Json = False,
 ) -> None:
@@ -163,9 +159,7 @@ def journal(
 def settle(
     key: Annotated[str, typer.Argument(metavar="ID", help="The row, as omni-async fleet journal shows it.")],
     dsn: Dsn,
-    task_id: Annotated[
-        str | None, typer.Option("--task-id", metavar="T", help="It was accepted: this is its task. Costs nothing.")
-    ] = None,
+    task_id: TaskId = None,
     not_charged: Annotated[bool, typer.Option("--not-charged", help="It surely was not accepted: it is sent.")] = False,
     pay_again: Annotated[
         bool, typer.Option("--pay-again", help="Nobody can tell: it is sent, and perhaps [b]pays twice[/b].")
@@ -184,9 +178,7 @@ def settle(
       omni-async fleet settle s17 --task-id task_0123456789
       omni-async fleet settle s18 --not-charged
     """
-    if (task_id is not None) + not_charged + pay_again != 1:
-        raise UsageError(f"say one of {ANSWERS}")
-    answer: dict[str, Any] = {"task_id": task_id, "not_charged": not_charged, "pay_again": pay_again}
+    answer = answer_of(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
     sent = f"a worker sends it, which {'may pay a second time' if pay_again else 'pays'}"
     then = sent if task_id is None else "a worker follows the task"
 

@@ -25,6 +25,20 @@ from .running import run
 from .screen import Screen, Show
 
 ANSWERS = "--task-id T | --not-charged | --pay-again"
+TaskId = Annotated[
+    str | None, typer.Option("--task-id", metavar="T", help="It was accepted: this is its task. Costs nothing.")
+]
+
+
+def answer_of(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dict[str, Any]:
+    """The one answer that was given, as keywords of `resolve`.
+
+    Raises:
+        UsageError: None was, or more than one.
+    """
+    if (task_id is not None) + not_charged + pay_again != 1:
+        raise UsageError(f"say one of {ANSWERS}")
+    return {"task_id": task_id, "not_charged": not_charged, "pay_again": pay_again}
 
 
 def settle_line(path: Path, key: str = "ID") -> str:
@@ -38,9 +52,7 @@ def settle(
         Path, typer.Argument(metavar="DIR_OR_FILE", help="The batch's folder, or the journal's file or folder.")
     ],
     key: Annotated[str, typer.Argument(metavar="ID", help="The row, as omni-async journal shows it.")],
-    task_id: Annotated[
-        str | None, typer.Option("--task-id", metavar="T", help="It was accepted: this is its task. Costs nothing.")
-    ] = None,
+    task_id: TaskId = None,
     not_charged: Annotated[
         bool, typer.Option("--not-charged", help="It surely was not accepted: it may be sent.")
     ] = False,
@@ -60,9 +72,7 @@ def settle(
       omni-async settle shots s17 --task-id task_0123456789
       omni-async settle shots s18 --not-charged
     """
-    answer = {"task_id": task_id, "not_charged": not_charged, "pay_again": pay_again}
-    if (task_id is not None) + not_charged + pay_again != 1:
-        raise UsageError(f"say one of {ANSWERS}")
+    answer = answer_of(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
     settling = Settling(path=found(place), key=key, answer=answer)
     run(settling.run, Screen(Show(progress="none", json=json)))
 

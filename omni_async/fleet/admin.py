@@ -130,8 +130,6 @@ class Standing:
 def standing(ledger: FleetView) -> Standing:
     """Where the fleet stands."""
     fetch, gateway = ledger.connection.execute, ledger.gateway
-    if fetch("SELECT to_regclass('omni_limit')").fetchone() == (None,):
-        raise JournalError("the fleet's tables are not there: omni-async fleet init", kind="setup")
     limits = fetch(
         "SELECT running, submits_per_second, polls_per_second,"
         " extract(epoch FROM greatest(not_before, now()) - now())::float8,"

@@ -9,7 +9,7 @@ import attrs
 from ..batch.targets import target_key
 from ..errors import Fault
 from ..journal import Entry, State
-from ..journal.entries import COLUMNS
+from ..journal.entries import COLUMNS, entry_of
 from ..journal.postgres import FLEET
 from ..journal.session import plain
 from ..journal.staging import FAILED
@@ -152,7 +152,7 @@ def failed(ledger: FleetLedger, some: Sequence[Entry], refused: Refused) -> list
         f"SELECT {_HERE} FROM brought JOIN omni_item here USING (key)"  # noqa: S608 - our own names
         " WHERE here.fingerprint = brought.fingerprint"
     )
-    here = {row[0]: Entry(**dict(zip(COLUMNS, row, strict=True))) for row in cursor}
+    here = {row[0]: entry_of(row) for row in cursor}
     return [entry for row in some if can_be_tried(entry := here.get(row.key, row), refused)]
 
 

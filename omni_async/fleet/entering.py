@@ -10,14 +10,15 @@ from pathlib import Path
 
 import attrs
 
-from ..batch.entering import HANDED_OVER, Source, columns_of, faulty
+from ..batch.entering import HANDED_OVER, Source, columns_of, faulty, moderated
 from ..batch.folder import Folder
 from ..batch.planning import Wishes, entering_of, no_progress, opened
 from ..batch.record import BadRecord
+from ..batch.results import sent_again
 from ..dialects import Dialect
 from ..errors import Fault, JournalError
 from ..journal import Entry, Ledger, State, open_journal
-from ..journal.entries import read_task, request_of
+from ..journal.entries import request_of
 from ..journal.owners import Ownership
 from ..journal.staging import FAILED
 from ..journal.states import UNPAID
@@ -35,7 +36,7 @@ from .bulk import (
     looked_at,
     tried_again,
 )
-from .tables import SENT_AGAIN, FleetLedger
+from .tables import FleetLedger
 
 CHUNK = 2000
 """Rows in one transaction: the workers wait for it."""
@@ -227,7 +228,7 @@ def _leave_out_local(ledger: Ledger, *, skip: bool) -> int:
 
 def _refuse_local(ledger: Ledger, run: int) -> None:
     def to_send(entry: Entry) -> bool:
-        return entry.run == run and (entry.state is State.PLANNED or entry.again == SENT_AGAIN)
+        return entry.run == run and (entry.state is State.PLANNED or sent_again(entry))
 
     bad = [record for _, record in _local(filter(to_send, ledger.entries(UNPAID)))]
     if bad:
@@ -238,9 +239,7 @@ def refused_by(dialect: Dialect) -> Refused:
     """Tells whether a failed row would only be refused for its content again, or needs a file of some machine."""
 
     def refused(entry: Entry) -> bool:
-        told = read_task(entry.task) if entry.task else {}
-        moderated = dialect.moderated(told.get("error_code"), told.get("error_message"))
-        return moderated or any(_local(iter([entry])))
+        return moderated(dialect, entry) or any(_local(iter([entry])))
 
     return refused
 

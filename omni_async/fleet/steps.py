@@ -7,6 +7,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from ..batch.results import sent_again
 from ..breaker import Breaker
 from ..errors import (
     AuthenticationError,
@@ -30,7 +31,6 @@ from ..journal.ledger import LEASE
 from ..lookup import find_lost
 from ..storage import Storage, Stored
 from .book import FleetBook
-from .tables import SENT_AGAIN
 
 logger = logging.getLogger("omni_async")
 
@@ -51,19 +51,6 @@ class _GoOn(enum.Enum):
     GO_ON = enum.auto()
 
 
-class Halted(Exception):  # noqa: N818 - no error
-    """A worker's rows are let go.
-
-    Args:
-        why: In a few words.
-        lost: Whether the database is away: then nothing can be written.
-    """
-
-    def __init__(self, why: str, *, lost: bool = False) -> None:
-        super().__init__(why)
-        self.lost = lost
-
-
 class Steps:
     """The steps of one worker's rows. Each gives None when nothing is left to be done, or the seconds until the next
     try, or the error for which the worker has to end.
@@ -77,7 +64,7 @@ class Steps:
 
     def __init__(self, book: FleetBook, studio: Studio, storage: Storage, breaker: Breaker) -> None:
         self._book, self._studio, self._storage, self._breaker = book, studio, storage, breaker
-        self._halt: asyncio.Future[Halted]
+        self._halt: asyncio.Future[None] | None = None
         self.at_hand = self.sent = 0
 
     # --- letting go ----------------------------------------------------------------------------------------------
@@ -86,18 +73,18 @@ class Steps:
         """Work, until the next halt."""
         self._halt = asyncio.get_running_loop().create_future()
 
-    def halt(self, why: Halted) -> None:
+    def halt(self) -> None:
         """Let go of every row. What is on its way to the gateway goes on to its recorded end."""
-        if hasattr(self, "_halt") and not self._halt.done():
-            self._halt.set_result(why)
+        if self._halt is not None and not self._halt.done():
+            self._halt.set_result(None)
 
     async def until_halted(self, step: Coroutine[Any, Any, Later], *, tries: int) -> Later:
         """Do a step, unless the worker lets go meanwhile: then it is for the next who takes the job."""
         work = asyncio.ensure_future(step)
-        both: set[asyncio.Future[Any]] = {work, self._halt}
+        ends: set[asyncio.Future[Any]] = {work} if self._halt is None else {work, self._halt}
         self.at_hand += 1
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 later = work.result()
                 return min(later * 2 ** min(tries, 10), LONGEST) if isinstance(later, float) else later
@@ -121,7 +108,7 @@ class Steps:
         """One step of a row, by where it stands."""
         if entry is None:
             return None
-        if entry.state is State.PLANNED or (entry.state is State.REJECTED and entry.again == SENT_AGAIN):
+        if entry.state is State.PLANNED or sent_again(entry):
             return await self._send(entry)
         if entry.state is State.SUBMITTING:
             return await self._sent_by_another(entry)
@@ -142,9 +129,7 @@ class Steps:
         self.sent += 1
         try:
             await self._studio.submit(request, planned=entry.fingerprint, breaker=self._breaker)
-        except NotNow:
-            return _GoOn.GO_ON
-        except SubmissionUncertainError:
+        except (NotNow, SubmissionUncertainError):
             return _GoOn.GO_ON
         except JournalError as error:
             return _GoOn.GO_ON if error.kind == "conflict" else LATER

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..batch.targets import target_key
-from ..journal.entries import COLUMNS, Entry
+from ..journal.entries import COLUMNS, Entry, entry_of
 from ..journal.postgres import FLEET, PostgresLedger, Session, has_place
+from ..journal.staging import SENT_AGAIN
 from ..journal.states import FINAL, OPEN, UNPAID, State
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ CREATE TABLE IF NOT EXISTS omni_worker (
 """
 LOCAL = "known to a worker's own journal"
 GONE = "its worker ended before the answer was written down"
-SENT_AGAIN = 2
-"""Of a rejected row: what was refused was not the row, so it is sent again."""
 RANK = {
     **dict.fromkeys(UNPAID, 0),
     State.SUBMITTING: 1,
@@ -136,7 +135,7 @@ class FleetLedger(PostgresLedger):
         )
         names = (download_job(self.gateway), video_job(self.gateway))
         rows = self.connection.execute(query, (self.gateway, SENT_AGAIN, *names, MANY)).fetchall()
-        left = [Entry(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+        left = [entry_of(row) for row in rows]
         self.give_jobs(left)
         return len(left)
 

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
-from pgqueuer.core.executors import EntrypointExecutorParameters
 from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.models import Job
 from pgqueuer.qm import QueueManager
+from pgqueuer.types import QueueEntrypoint
 
 from ..breaker import Breaker
 from ..client import OmniClient
@@ -33,11 +33,11 @@ from ..settings import dialect_of
 from ..storage import Storage
 from .book import FleetBook, SharedJournal
 from .budget import Budget, FleetLimiter
+from .looking import check_set_up
 from .queue import FleetDriver, FleetQueries, connect
-from .steps import Halted, Later, Steps
+from .steps import Later, Steps
 from .tables import download_job, video_job
 
-T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 HEARTBEAT = 30.0
@@ -123,11 +123,10 @@ class Worker:
                 try:
                     await self._serve()
                 except Exception as error:
-                    if isinstance(error, psycopg.Error) and not _is_away(error):
-                        raise postgres_error(error) from None
+                    told = postgres_error(error) if isinstance(error, psycopg.Error) else error
                     if not _is_away(error):
-                        raise
-                    logger.warning("the fleet's database went away (%s): trying again", _name(error))
+                        raise told from None
+                    logger.warning("the fleet's database went away (%s): trying again", _name(told))
                 pause = FIRST if self._worked else min(pause * 2, LONGEST)
                 if not self._stopping:
                     with suppress(TimeoutError):
@@ -145,7 +144,7 @@ class Worker:
             self._queue.shutdown.set()
         self.budget.end()
         await self.client.studio.drain()
-        self.steps.halt(Halted("the worker ends"))
+        self.steps.halt()
 
     async def _close(self) -> None:
         await self.budget.aclose()
@@ -179,7 +178,7 @@ class Worker:
                 await asyncio.wait({running, *beside}, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
                     driver.lose()
-                    self.steps.halt(Halted("the database went away", lost=True))
+                    self.steps.halt()
                     queue.shutdown.set()
                 failed = [task for task in beside[:2] if task.done() and not task.cancelled() and task.exception()]
                 await running
@@ -197,14 +196,8 @@ class Worker:
 
     async def _prepare(self) -> None:
         """What this machine knows goes into the tables first; then every row has its job."""
-        try:
-            await self.budget.refresh()
-        except Exception as error:
-            if getattr(error, "sqlstate", None) == "42P01" or isinstance(error, IndexError):
-                raise JournalError(
-                    f"the fleet is not set up for {self.dialect.name}: omni-async fleet init --dsn …", kind="setup"
-                ) from None
-            raise
+        await self.shared.fleet(check_set_up)
+        await self.budget.refresh()
         healed = await self.book.heal()
         if healed:
             logger.warning("%d rows of the fleet were completed from this machine's journal", healed)
@@ -260,7 +253,7 @@ class Worker:
 
     async def _keep_limits(self, queue: QueueManager) -> None:
         """The limits of the row hold from the next second on."""
-        seats: EntrypointExecutorParameters = queue.entrypoint_registry[_entry(video_job(self.dialect.name))].parameters
+        seats = queue.entrypoint_registry[QueueEntrypoint(video_job(self.dialect.name))].parameters
         while True:
             await asyncio.sleep(REFRESH)
             seats.concurrency_limit = (await self.budget.refresh()).running
@@ -323,9 +316,4 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _name(error: BaseException) -> str:
-    told = postgres_error(error) if isinstance(error, psycopg.Error) else error
-    return str(told.args[0]) if isinstance(told, OmniError) else type(told).__name__
-
-
-def _entry(name: str) -> Any:
-    return name
+    return str(error.args[0]) if isinstance(error, OmniError) else type(error).__name__

@@ -1,7 +1,7 @@
 """A journal's row as an object, and a task as the text that a row keeps."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,6 +104,12 @@ class Record:
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))
+
+
+def entry_of(row: Sequence[Any]) -> Entry:
+    """The row of a database, asked for by `COLUMNS`."""
+    return Entry(**dict(zip(COLUMNS, row, strict=True)))
+
 
 _TASK_OF: Mapping[State, dict[str, Any]] = {
     **{state: {"status": TaskStatus.QUEUED} for state in State},

@@ -8,13 +8,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import COLUMNS, Entry, Record, seconds_of, uncertain_error, write_task
+from .entries import COLUMNS, Entry, Record, entry_of, seconds_of, uncertain_error, write_task
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
@@ -47,6 +47,9 @@ class Ledger:
         connection: To the journal's database.
         clock: Wall time, in seconds since 1970.
     """
+
+    _own: ClassVar[str] = ""
+    """Leaves out rows whose gateway's room is not counted here."""
 
     def __init__(self, connection: sqlite3.Connection, *, clock: Callable[[], float] = time.time) -> None:
         self.connection = connection
@@ -214,7 +217,7 @@ class Ledger:
 
     def _by_task(self, gateway: str, task_id: str) -> Entry | None:
         row = self.connection.execute(f"{_SELECT} WHERE gateway = ? AND task_id = ?", (gateway, task_id)).fetchone()
-        return None if row is None else _entry(row)
+        return None if row is None else entry_of(row)
 
     # --- whose rows --------------------------------------------------------------------------------------------
 
@@ -248,7 +251,7 @@ class Ledger:
 
     def running(self) -> int:
         """Rows that may be running at their gateway."""
-        query = f"SELECT count(*) FROM item WHERE {_LIVE} AND sent_at > ?"  # noqa: S608
+        query = f"SELECT count(*) FROM item WHERE {_LIVE} AND sent_at > ?{self._own}"  # noqa: S608
         return int(self.connection.execute(query, (self._clock() - LEASE,)).fetchone()[0])
 
     # --- a person's word ---------------------------------------------------------------------------------------
@@ -300,7 +303,7 @@ class Ledger:
     def entry(self, key: str) -> Entry | None:
         """One row."""
         row = self.connection.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _entry(row)
+        return None if row is None else entry_of(row)
 
     def _must(self, key: str) -> Entry:
         entry = self.entry(key)
@@ -314,13 +317,13 @@ class Ledger:
         if states is not None:
             marks = f" WHERE state IN ({', '.join('?' * len(values))})"
         for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid", values):
-            yield _entry(row)
+            yield entry_of(row)
 
     def planned(self, run: int, after: int, count: int) -> list[tuple[int, Entry]]:
         """The next rows of a run that are to be sent, each with its place; `after` is the place of the last one."""
         query = f"SELECT rowid, {', '.join(COLUMNS)} FROM item WHERE state = 'PLANNED' AND run = ? AND rowid > ?"  # noqa: S608
         rows = self.connection.execute(f"{query} ORDER BY rowid LIMIT ?", (run, after, count))
-        return [(row[0], _entry(row[1:])) for row in rows]
+        return [(row[0], entry_of(row[1:])) for row in rows]
 
     def noted(self, key: str, detail: str) -> Entry:
         """Note why a row that is still to be sent was not; gives the row as it stands."""
@@ -342,7 +345,7 @@ class Ledger:
         status, request_id = (answer.status, answer.request_id) if answer else (None, None)
         body = answer.body[:BODY] if answer and answer.body else None
         self.connection.execute(
-            f"INSERT INTO record (key, {', '.join(_RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608,
+            f"INSERT INTO record (key, {', '.join(_RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (key, self._clock(), what, state, detail or None, task_id, status, request_id, body),
         )
 
@@ -371,10 +374,6 @@ class Ledger:
         self.connection.execute(
             "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
         )
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    return Entry(**dict(zip(COLUMNS, row, strict=True)))
 
 
 def _known(entry: Entry, fingerprint: str) -> VideoTask | None:

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import JournalError
 from . import fallback
+from .entries import Entry
 from .ledger import Ledger
-from .postgres import PostgresLedger, SessionOwner, open_postgres
+from .postgres import FLEET, PostgresLedger, SessionOwner, open_postgres
 from .session import Session
 from .store import LedgerJournal, Owner
 
@@ -52,6 +53,10 @@ class PostgresJournal(LedgerJournal):
     def ledger(self, session: Session) -> PostgresLedger:
         """The ledger over a connection."""
         return open_postgres(session)
+
+    def has(self, entry: Entry) -> bool:
+        """See `LedgerJournal.has`; a fleet's rows are seen to by its workers."""
+        return super().has(entry) and not (entry.owner or "").startswith(FLEET)
 
     def enter(self, ledger: Ledger) -> None:
         """Enter what this machine could not write before; how far that was done is noted for each such file."""

@@ -15,7 +15,7 @@ import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import COLUMNS, Entry
+from .entries import COLUMNS, Entry, entry_of
 from .ledger import Ledger
 from .seam import Answer, Intent
 from .session import Session, postgres_error
@@ -113,6 +113,8 @@ MIGRATIONS: Sequence[str] = (
 )
 """One script a version, each in a transaction of its own; `omni_note` tells which is there."""
 VERSION = "schema version"
+FLEET = "fleet:"
+"""How names of fleet workers begin: their queue decides who goes on with what they left, no client does."""
 
 
 @attrs.define
@@ -145,6 +147,7 @@ class PostgresLedger(Ledger):
     """
 
     connection: Session  # type: ignore[assignment]
+    _own = f" AND coalesce(left(owner, {len(FLEET)}), '') <> '{FLEET}'"
 
     def __init__(self, session: Session, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(session, clock=clock)  # type: ignore[arg-type]
@@ -279,7 +282,7 @@ class PostgresLedger(Ledger):
         query += f" ORDER BY {_PLACE}, rowid LIMIT {PAGE}"
         while rows := self.connection.execute(query, (*place, *(named or ()))).fetchall():
             place = rows[-1][:2]
-            yield from (Entry(**dict(zip(COLUMNS, row[2:], strict=True))) for row in rows)
+            yield from (entry_of(row[2:]) for row in rows)
 
 
 def has_place(name: str | None) -> bool:
@@ -384,8 +387,6 @@ HELD = (
     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = %s AND objid = %s"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
 )
-FLEET = "fleet:"
-"""How names of fleet workers begin: their queue decides who goes on with what they left, no client does."""
 
 
 def _number(name: str) -> int:

@@ -245,7 +245,11 @@ class LedgerJournal:
     async def uncertain(self) -> list[Entry]:
         """The rows of this gateway that wait to be settled."""
         rows = await self.run(lambda ledger: list(ledger.entries([State.UNCERTAIN])))
-        return [entry for entry in rows if entry.gateway == self.gateway]
+        return [entry for entry in rows if self.has(entry)]
+
+    def has(self, entry: Entry) -> bool:
+        """Whether a row is of this gateway's clients: others' may stand beside it."""
+        return entry.gateway == self.gateway
 
     async def recall(self) -> str | None:
         """What was learned of the gateway, as the last client that learned wrote it; None if nothing can be read."""

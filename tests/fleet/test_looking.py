@@ -7,13 +7,14 @@ import io
 import json
 import sys
 
+import anyio
 import psycopg
 import pytest
 from accounts import KEY, a_fleet, row
 
 from omni_async import OmniClient, VideoRequest
-from omni_async.emulator import Fault
-from omni_async.policies import PollPolicy
+from omni_async.emulator import Fault, Scenario
+from omni_async.policies import Limits, PollPolicy
 
 FAULTS = (Fault("fail", prompt="FAILS"), Fault("drop_after_accept", prompt="LOST", first=3))
 
@@ -126,15 +127,28 @@ async def test_a_client_of_the_same_database_and_the_fleet_leave_each_other_alon
         async with fleet.workers():
             await fleet.until(DONE=1, UNCERTAIN=1)
             done = await client.wait(task)
+            left = [outcome async for outcome in client.resume()]
             await asyncio.sleep(0.3)
     assert [outcome.task.task_id for outcome in resumed] in ([], [task.task_id])
-    assert done.video_url
+    assert (done.video_url is not None, left) == (True, [])
     assert set(fleet.rows()) == {"r0001", "r0002"}
     assert fleet.paid["an app's own"] == 1
     assert [path.name for path in fleet.videos.glob("*.mp4")] == ["r0001.mp4"]
     with contextlib.closing(psycopg.connect(fleet.dsn)) as connection:
         jobs = connection.execute("SELECT count(*) FROM pgqueuer WHERE convert_from(payload, 'UTF8') = 'app-1'")
         assert jobs.fetchone() == (0,)
+
+
+async def test_tasks_of_the_fleet_take_no_room_of_a_client_and_are_not_pending_for_it(fleet):
+    """Its `max_running_tasks` counts its own; `pending` shows its own."""
+    fleet.emulator.scenario = Scenario(task_seconds=6.0, task_sigma=0.0, queue_seconds=0.0)
+    await fleet.fleet("enqueue", fleet.sheet([row(1), row(2)]))
+    settings = {"api_key": KEY, "base_url": fleet.emulator.url, "limits": Limits(max_running_tasks=1)}
+    async with fleet.workers(), OmniClient(journal=fleet.dsn, **settings) as client:
+        await fleet.until(SUBMITTED=2)
+        with anyio.fail_after(4):
+            task = await client.submit(VideoRequest(prompt="an app's own", custom_id="app-1"))
+        assert [one.task_id for one in await client.pending()] == [task.task_id]
 
 
 # --- what a person gets wrong ----------------------------------------------------------------------------------------
