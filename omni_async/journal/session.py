@@ -274,7 +274,8 @@ def postgres_error(error: Exception) -> JournalError:
     if why is None:
         what = f"SQLSTATE {state}" if state else type(error).__name__
         why = f"{what}: is the server up and reachable?"
-    return JournalError(f"the journal's database cannot be used: {why}", kind="failed")
+    kind = "setup" if state == "42501" else "failed"  # waiting gives nobody rights
+    return JournalError(f"the journal's database cannot be used: {why}", kind=kind)
 
 
 def _reason(error: Exception) -> str | None:
