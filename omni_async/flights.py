@@ -6,7 +6,7 @@ so does a timer of its own for each (`benchmarks/polling.py`).
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -28,9 +28,17 @@ class Flight:
         self.cancelling = task.cancelling()
         self.begun = self.connected = self.late = False
 
-    def obtained(self) -> bool:
-        """A connection is there; a second one is for a repeat. Returns whether it may be used."""
-        again, self.connected = self.connected, True
+    @property
+    def paid(self) -> bool:
+        """Whether it matters that nothing was sent."""
+        return self.resend is None
+
+    def may_connect(self) -> bool:
+        """A connection is asked for; a second one is for a repeat. Returns whether that may be.
+
+        Of a free call this much is taken for the connection: to learn more costs it a coroutine.
+        """
+        again, self.connected = self.connected, self.connected or not self.paid
         return not again or self.resend is None or self.resend()
 
 
@@ -96,7 +104,7 @@ class Flights:
 
 
 class Connector(aiohttp.TCPConnector):
-    """Tells a flight that it has a connection: through a proxy, after its CONNECT.
+    """Tells a paid flight that it has a connection: through a proxy, after its CONNECT.
 
     Args:
         flights: Where the flights are found.
@@ -107,15 +115,21 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._flights = flights
 
-    async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+    def connect(self, *arguments: Any, **options: Any) -> Coroutine[Any, Any, aiohttp.connector.Connection]:
         """As aiohttp's own.
 
         Raises:
             aiohttp.ServerDisconnectedError: It is for a repeat that may not be.
         """
-        connection = await super().connect(*arguments, **options)
         flight = self._flights.of(asyncio.current_task())
-        if flight is not None and not flight.obtained():
-            connection.release()
+        if flight is not None and not flight.may_connect():
             raise aiohttp.ServerDisconnectedError
+        connecting = super().connect(*arguments, **options)
+        return self._told(flight, connecting) if flight is not None and flight.paid else connecting
+
+    async def _told(
+        self, flight: Flight, connecting: Coroutine[Any, Any, aiohttp.connector.Connection]
+    ) -> aiohttp.connector.Connection:
+        connection = await connecting
+        flight.connected = True
         return connection

@@ -89,8 +89,11 @@ class Limiter:
         try:
             if max_wait is not None and self._state.not_before(kind) - self._now() > max_wait:
                 raise self._too_long(kind, max_wait)
-            async with asyncio.timeout(max_wait):
+            if max_wait is None:
                 await ticket.waiter
+            else:
+                async with asyncio.timeout(max_wait):
+                    await ticket.waiter
         except TimeoutError:
             if not ticket.granted:
                 error = self._too_long(kind, max_wait or 0.0)

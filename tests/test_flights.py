@@ -80,14 +80,23 @@ async def test_a_second_connection_is_a_repeat():
     flight = flights.begin(lambda: answers.pop(0))
     assert flights.of(asyncio.current_task()) is flight
     assert not flight.connected
-    assert flight.obtained()
+    assert flight.may_connect()
     assert flight.connected
-    assert flight.obtained()
-    assert not flight.obtained()
+    assert flight.may_connect()
+    assert not flight.may_connect()
     assert answers == []
     assert not flights.end(flight)
     assert flights.of(asyncio.current_task()) is None
     assert flights.of(None) is None
+
+
+async def test_a_paid_call_that_asks_for_a_connection_has_none_yet():
+    """Until it is there nothing was sent: only then is that a proof."""
+    flights = Flights()
+    flight = flights.begin(None)
+    assert flight.paid
+    assert flight.may_connect()
+    assert not flight.connected
 
 
 async def test_a_closed_client_still_ends_what_is_in_flight():
