@@ -307,8 +307,9 @@ class Poller:
                 followed.course.finished(followed.seen, began - followed.started, followed.mark, told=told)
             except Exception:  # a caller's own dialect; what is learned is worth less than the news
                 logger.exception("nothing could be learned of the end of task %s", followed.task_id)
-        known = followed.told(self.gateway, task)
-        self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
+        if self._exchange.report.wanted:
+            known = followed.told(self.gateway, task)
+            self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
         for waiter in tuple(followed.waiters):
             waiter.changed(task)
 
