@@ -30,7 +30,7 @@ CACHE = 64 * 1024
 _INSERT = (
     "INSERT OR IGNORE INTO item (key, custom_id, gateway, fingerprint, state, inputs, metadata, planned_at, target,"
     " target_key, carried, kind, position, run)"
-    " VALUES (?1, ?1, ?2, ?3, 'PLANNED', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    " VALUES (?, ?, ?, ?, 'PLANNED', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -183,7 +183,7 @@ class Staging:
 
     def _insert(self, row: SheetRow, key: str) -> bool:
         target = row.target or f"{key}.mp4"
-        values = (key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now, target, row.target_key,
+        values = (key, key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now, target, row.target_key,
                   row.carried, row.kind, row.line, self.run)  # fmt: skip
         return self._execute(_INSERT, values).rowcount > 0
 
