@@ -256,11 +256,11 @@ def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
 
 
 def _judge_minutes(scenario: Scenario, seen: Seen) -> Verdict:
-    """From the third minute on, over all, and of a refusal a minute it is not asked what part of few requests it is."""
+    """From the third minute on, over all; of few requests a minute, two refused ones are more than a fiftieth."""
     begins, end = 120, int(scenario.until)
     let_in, refused = seen.count(begins, end), seen.count(begins, end, refused=True)
     share, part = let_in / allowance(scenario)(begins, end), refused / (refused + let_in)
-    good = share >= 0.9 and (part <= 0.02 or refused <= (end - begins) / 60.0)
+    good = share >= 0.9 and (part <= 0.02 or refused <= 2.0 * (end - begins) / 60.0)
     return Verdict(share=share, refused=part, good=good)
 
 

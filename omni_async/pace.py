@@ -2,16 +2,14 @@
 
 Untested, the pace doubles while it is used. A refusal sets it just below what the account was seen to allow
 (`estimate.py`); there it stays for a while, and then climbs, gently at first, until the next refusal or until the limit
-is far above.
-
-An account may also count by the minute, or longer: then it lets in many, and nothing for long. From one such opening to
-the next it shows what it allows, which is then spread evenly.
+is far above. An account that counts by the minute is told apart (`minutes.py`).
 """
 
 import math
 from collections import deque
 
 from .estimate import LONG, Estimate, Refusal
+from .minutes import Minutes
 
 DOUBLING = 0.6
 """Seconds of use in which an untested pace doubles."""
@@ -32,11 +30,6 @@ BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
-BARREN, FADING = 3.0, 0.9
-"""Seconds without one request let in, after a refusal, that no window or bucket of a second or two explains; and how
-fast that is forgotten, with each refusal that is followed by no such time."""
-TOO_SOON, DRY_PART = 0.9, 0.3
-"""Of an account that counts for long: what is kept of a pace that is refused at once; how far pauses count as used."""
 SLOWEST = 0.02
 """Requests per second that are always tried, unless the caller knows of fewer."""
 STEP, STEPS = 0.1, 26
@@ -53,14 +46,12 @@ class Pace:
 
     __slots__ = (
         "_before",
-        "_drought",
-        "_dry",
         "_estimate",
         "_gap",
         "_hold",
         "_known_since",
         "_level",
-        "_opened",
+        "_minutes",
         "_refused_at",
         "_refused_with",
         "_resumed_at",
@@ -70,7 +61,6 @@ class Pace:
         "_taken",
         "_trail",
         "_used",
-        "_waited",
         "ceiling",
         "got_through",
         "next_at",
@@ -89,10 +79,7 @@ class Pace:
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
-        self._dry = self._waited = 0.0  # seconds in which nothing gets through; how long the last try of it waited
-        self._drought = 0.0  # how long that lasts, as far as it is known to
-        self._opened: tuple[float, int] | None = None  # when it ended, and how many had got through by then
-        self._estimate = Estimate()
+        self._estimate, self._minutes = Estimate(), Minutes()
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
         self._trail: deque[tuple[float, int, float]] = deque(maxlen=STEPS)
         self.set(ceiling or start)
@@ -120,8 +107,6 @@ class Pace:
         if now >= self._step_at:
             self._step(now)
         self._taken += 1
-        if self._opened is None:
-            self._opened = now, self.got_through
         late = now - SLACK
         self.next_at = (late if late > self.next_at else self.next_at) + self._gap  # noqa: FURB136 - per request; max() costs more
 
@@ -132,6 +117,7 @@ class Pace:
             self._used += elapsed
             self.set(self._grown(elapsed))
         self._trail.append((now, self.got_through, self.rate))
+        self._minutes.goes_on(now, self.got_through)
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
 
@@ -170,9 +156,8 @@ class Pace:
             self._before = before
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
             self._known_since = sent
-        self._drought = FADING * self._drought if self._drought > BARREN else 0.0
         self._hold = self._lasting(level, sent, resumes - now)
-        self._slower = self._slowly(dear=resumes - now >= LONG)
+        self._slower = self._minutes.slower(SLOWER if resumes - now >= LONG else 1.0)
         self._level, self._used = level, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
@@ -194,15 +179,10 @@ class Pace:
         seen = Refusal(
             self.rate, self._level, climbing, mean, self._passed(now), counted, through, ahead, used, whole, dear
         )
-        if self._drought:
-            spent = used + DRY_PART * (whole - used)
-            return min(through / spent, self.rate) * (TOO_SOON if seen.early else 1.0)
+        self._minutes.refused(now, self.got_through)
+        if self._minutes.drought:
+            return self._minutes.allows(self.rate, early=seen.early)
         return self._estimate.level(seen)
-
-    def _slowly(self, *, dear: bool) -> float:
-        """A climb takes longer the more its end costs, and the longer the account counts."""
-        slower = SLOWER if dear else 1.0
-        return min(slower, BARREN / self._drought) if self._drought else slower
 
     def _lasting(self, level: float, sent: float, pause: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely."""
@@ -210,7 +190,7 @@ class Pace:
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * pause)
         coarse = self._estimate.coarse
         lasting = min(young, lasting, COARSE * 4.0 ** (coarse - 1) if coarse else math.inf)
-        return min(max(lasting, self._drought), LONGEST_HOLD)
+        return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
@@ -218,33 +198,28 @@ class Pace:
 
     def prolong(self, resumes: float) -> None:
         """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""
-        self._waited = resumes - self._resumed_at
-        self._dry += self._waited
+        self._minutes.waits(resumes - self._resumed_at)
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def rest(self, resumes: float) -> None:
         """Nothing goes for a while, for somebody else's fault: what is counted begins anew."""
         self._trail.clear()
-        self._dry, self._opened = 0.0, None
+        self._minutes.forget()
         self._refused_with, self._refused_at = self.got_through, resumes
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
         """What went first after a pause got through: now the others follow."""
         self._resumed_at = max(self._resumed_at, now)
-        if self._dry > BARREN and self._opened is not None:
-            self._spread(*self._opened, now)
-        self._dry = 0.0
+        level = self._minutes.opens(now, self.got_through)
+        if level is not None:
+            self._spread(level, now)
 
-    def _spread(self, opened: float, before: int, now: float) -> None:
-        """The account counts for longer: what it let in from one opening to this one goes evenly from now on."""
-        through, seconds = self.got_through - before, now - opened
-        level = through / max(seconds - self._waited / 2.0, 1.0)  # it may have opened while the last try waited
-        self._drought = max(self._dry, self._drought)
-        self._opened = now, self.got_through
-        self._level, self._used, self._hold, self._known_since = level, 0.0, min(seconds, LONGEST_HOLD), opened
-        self._slower = self._slowly(dear=False)
+    def _spread(self, level: float, now: float) -> None:
+        """The account counts for longer: what it lets in goes evenly from now on."""
         self.set(level)
+        self._level, self._used, self._known_since = self.rate, 0.0, now
+        self._hold, self._slower = min(self._minutes.drought, LONGEST_HOLD), self._minutes.slower()
         self.next_at = max(self.next_at, now + self._gap)
 
     def undo(self) -> None:
