@@ -53,6 +53,7 @@ class Scenario:
         shared: Whether creates count as requests too.
         style: How it counts: `bucket`, `fixed` or `sliding` windows.
         burst: Seconds' worth a bucket saves up.
+        window: Seconds for which it counts.
         concurrency: Requests it serves at once.
         running: Tasks it runs at once.
         retry_after: What its refusals ask to wait; None if they do not say.
@@ -74,6 +75,7 @@ class Scenario:
     shared: bool = True
     style: str = "bucket"
     burst: float = 1.0
+    window: float = 1.0
     concurrency: Changing = ()
     running: Changing = ()
     retry_after: float | None = None
@@ -95,14 +97,14 @@ STYLES = {"bucket": "token_bucket", "fixed": "fixed_window", "sliding": "sliding
 class Allowance:
     """Counts against a changing rate, by one of the emulator's meters; what is refused does not count."""
 
-    def __init__(self, rate: Changing, style: str, burst: float) -> None:
-        self._rate, self._burst = rate, burst
+    def __init__(self, rate: Changing, style: str, burst: float, window: float = 1.0) -> None:
+        self._rate, self._burst, self._window = rate, burst, window
         self._meter = METERS[STYLES[style]]()
 
     def take(self, now: float) -> bool:
         """Whether one more is within the limit now; counts it if so."""
-        rate = at(self._rate, now)
-        return self._meter.take(now, rate, rate * self._burst)
+        rate = at(self._rate, now) * self._window
+        return self._meter.take(now / self._window, rate, rate * self._burst)
 
 
 class Policy(Protocol):
@@ -183,7 +185,7 @@ class Simulation:
         self.clients: list[Policy] = [make(random.Random(scenario.seed + i)) for i in range(scenario.clients)]
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
-        self._rate = Allowance(scenario.rate, scenario.style, scenario.burst)
+        self._rate = Allowance(scenario.rate, scenario.style, scenario.burst, scenario.window)
         self._creates = Allowance(scenario.creates, scenario.style, scenario.burst)
         self._timers = [math.inf] * scenario.clients
         self._serving = self._running = self._unfinished = 0

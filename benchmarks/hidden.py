@@ -70,6 +70,23 @@ def rate(rng: random.Random, *, retry_after: float | None = None, factor: float 
     )
 
 
+def minutes(rng: random.Random, *, retry_after: float | None = None) -> Scenario:
+    """So many requests a minute: all of them may go at once, and then nothing for the rest of it."""
+    allowed = round(between(rng, 20, 3000))
+    return Scenario(
+        name=f"{allowed} a minute",
+        rate=((0.0, allowed / 60.0),),
+        window=60.0,
+        style=rng.choice(["fixed", "sliding"]),
+        retry_after=retry_after,
+        latency=(between(rng, 0.05, 0.2), 0.2, 0.2),
+        followed=int(2.2 * allowed / 6.0) + 8,
+        interval=10.0,
+        until=900.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
 def concurrency(rng: random.Random, *, retry_after: float | None = None, factor: float | None = None) -> Scenario:
     """The same with a hidden number of requests at once."""
     allowed = round(between(rng, 1 if factor is None else 4, 50 if factor is None else 30))
@@ -162,6 +179,8 @@ FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "rate halves": lambda rng: rate(rng, factor=0.5),
     "rate doubles": lambda rng: rate(rng, factor=2.0),
     "rate doubles, Retry-After 1 s": lambda rng: rate(rng, retry_after=1.0, factor=2.0),
+    "requests a minute": minutes,
+    "requests a minute, Retry-After 5 s": lambda rng: minutes(rng, retry_after=5.0),
     "requests at once": concurrency,
     "requests at once, Retry-After 1 s": lambda rng: concurrency(rng, retry_after=1.0),
     "requests at once halve": lambda rng: concurrency(rng, factor=0.5),
@@ -220,6 +239,8 @@ def judge(scenario: Scenario, seen: Seen, *, plain: Seen | None = None) -> Verdi
 
 def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
     allowed, end = allowance(scenario), int(scenario.until)
+    if scenario.window > 1.0:
+        return _judge_minutes(scenario, seen)
     refused = seen.count(WARM, end, refused=True)
     part = refused / max(refused + seen.count(WARM, end), 1)
     changes = (scenario.rate or scenario.concurrency)[1:]
@@ -232,6 +253,15 @@ def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
     count = seen.count_creates if scenario.creates else seen.count
     share = min(count(at, at + 30) / allowed(at, at + 30) for at in range(WARM, end - 29, 10))
     return Verdict(share=share, refused=part, good=share >= 0.95 and part <= 0.02)
+
+
+def _judge_minutes(scenario: Scenario, seen: Seen) -> Verdict:
+    """From the third minute on, over all; of few requests a minute, two refused ones are more than a fiftieth."""
+    begins, end = 120, int(scenario.until)
+    let_in, refused = seen.count(begins, end), seen.count(begins, end, refused=True)
+    share, part = let_in / allowance(scenario)(begins, end), refused / (refused + let_in)
+    good = share >= 0.9 and (part <= 0.02 or refused <= 2.0 * (end - begins) / 60.0)
+    return Verdict(share=share, refused=part, good=good)
 
 
 def _judge_shares(scenario: Scenario, seen: Seen) -> Verdict:

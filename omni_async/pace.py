@@ -2,13 +2,14 @@
 
 Untested, the pace doubles while it is used. A refusal sets it just below what the account was seen to allow
 (`estimate.py`); there it stays for a while, and then climbs, gently at first, until the next refusal or until the limit
-is far above.
+is far above. An account that counts by the minute is told apart (`minutes.py`).
 """
 
 import math
 from collections import deque
 
 from .estimate import LONG, Estimate, Refusal
+from .minutes import Minutes
 
 DOUBLING = 0.6
 """Seconds of use in which an untested pace doubles."""
@@ -50,6 +51,7 @@ class Pace:
         "_hold",
         "_known_since",
         "_level",
+        "_minutes",
         "_refused_at",
         "_refused_with",
         "_resumed_at",
@@ -77,7 +79,7 @@ class Pace:
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
-        self._estimate = Estimate()
+        self._estimate, self._minutes = Estimate(), Minutes()
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
         self._trail: deque[tuple[float, int, float]] = deque(maxlen=STEPS)
         self.set(ceiling or start)
@@ -115,6 +117,7 @@ class Pace:
             self._used += elapsed
             self.set(self._grown(elapsed))
         self._trail.append((now, self.got_through, self.rate))
+        self._minutes.goes_on(now, self.got_through)
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
 
@@ -154,7 +157,7 @@ class Pace:
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
             self._known_since = sent
         self._hold = self._lasting(level, sent, resumes - now)
-        self._slower = SLOWER if resumes - now >= LONG else 1.0
+        self._slower = self._minutes.slower(SLOWER if resumes - now >= LONG else 1.0)
         self._level, self._used = level, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
@@ -176,6 +179,9 @@ class Pace:
         seen = Refusal(
             self.rate, self._level, climbing, mean, self._passed(now), counted, through, ahead, used, whole, dear
         )
+        self._minutes.refused(now, self.got_through)
+        if self._minutes.drought:
+            return self._minutes.allows(self.rate, early=seen.early)
         return self._estimate.level(seen)
 
     def _lasting(self, level: float, sent: float, pause: float) -> float:
@@ -183,7 +189,8 @@ class Pace:
         lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * pause)
         coarse = self._estimate.coarse
-        return min(young, lasting, LONGEST_HOLD, COARSE * 4.0 ** (coarse - 1) if coarse else math.inf)
+        lasting = min(young, lasting, COARSE * 4.0 ** (coarse - 1) if coarse else math.inf)
+        return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
@@ -191,17 +198,29 @@ class Pace:
 
     def prolong(self, resumes: float) -> None:
         """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""
+        self._minutes.waits(resumes - self._resumed_at)
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def rest(self, resumes: float) -> None:
         """Nothing goes for a while, for somebody else's fault: what is counted begins anew."""
         self._trail.clear()
+        self._minutes.forget()
         self._refused_with, self._refused_at = self.got_through, resumes
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
         """What went first after a pause got through: now the others follow."""
         self._resumed_at = max(self._resumed_at, now)
+        level = self._minutes.opens(now, self.got_through)
+        if level is not None:
+            self._spread(level, now)
+
+    def _spread(self, level: float, now: float) -> None:
+        """The account counts for longer: what it lets in goes evenly from now on."""
+        self.set(level)
+        self._level, self._used, self._known_since = self.rate, 0.0, now
+        self._hold, self._slower = min(self._minutes.drought, LONGEST_HOLD), self._minutes.slower()
+        self.next_at = max(self.next_at, now + self._gap)
 
     def undo(self) -> None:
         """The last cuts were somebody else's fault."""

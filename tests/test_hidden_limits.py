@@ -79,6 +79,38 @@ def test_a_hidden_rate_or_number_of_requests_is_used(family, most, least):
     assert max(one.refused for one in found) <= 0.03
 
 
+@pytest.mark.parametrize("family", ["requests a minute", "requests a minute, Retry-After 5 s"])
+def test_what_is_allowed_by_the_minute_is_used(family):
+    """With a refusal or two in each; of twenty requests a minute that is a part of them."""
+    found = verdicts(family)
+    assert min(one.share for one in found) >= 0.88
+    assert statistics.median(one.refused for one in found) <= 0.02
+    assert max(one.refused for one in found) <= 0.08
+
+
+@pytest.mark.parametrize("style", ["fixed", "sliding"])
+def test_what_is_allowed_by_the_minute_is_spread_over_it(style):
+    """Else all looks of a minute go in its first seconds, and nothing is seen in the others."""
+    rate = ((0.0, 5.0),)
+    seen = Simulation(
+        Scenario(name="300 a minute", rate=rate, window=60.0, style=style, followed=120, interval=10.0, until=600.0)
+    ).run()
+    assert seen.count(0, 30) == 300
+    stretches = [seen.count(start, start + 10) for start in range(120, 600, 10)]
+    assert statistics.median(stretches) == pytest.approx(50, abs=5)
+    assert sum(count == 0 for count in stretches) <= 4
+    assert seen.count(120, 600, refused=True) <= 30
+
+
+def test_an_account_that_counts_by_the_minute_and_then_allows_more_is_followed():
+    """What was learned of its minutes does not hold for ever."""
+    rate = ((0.0, 5.0), (300.0, 10.0))
+    seen = Simulation(
+        Scenario(name="doubled", rate=rate, window=60.0, style="fixed", followed=300, interval=10.0, until=900.0)
+    ).run()
+    assert seen.count(600, 900) >= 0.85 * 3000
+
+
 @pytest.mark.parametrize("family", ["rate halves", "rate doubles", "requests at once halve", "requests at once double"])
 def test_a_change_is_found(family):
     """A limit that halves or doubles is used to nine tenths within 20 s."""

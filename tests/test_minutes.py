@@ -1,0 +1,68 @@
+"""Counting by the minute, told from how nothing gets through for long."""
+
+import pytest
+
+from omni_async.minutes import BARREN, Minutes
+
+
+def tried_in_vain(minutes, seconds):
+    """Single tries, one a second, that are all refused."""
+    for _ in range(seconds):
+        minutes.waits(1.0)
+
+
+def test_what_is_let_in_from_one_opening_to_the_next_is_the_limit():
+    """Sixty at once and then nothing for the rest of the minute: one a second."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    minutes.refused(2.0, 60)
+    tried_in_vain(minutes, 58)
+    assert minutes.opens(60.0, 60) == pytest.approx(1.0, rel=0.02)
+    assert minutes.drought == 58
+
+
+def test_a_short_pause_says_nothing_of_minutes():
+    """A window of a second, or a bucket, is over sooner."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    minutes.refused(2.0, 60)
+    tried_in_vain(minutes, int(BARREN))
+    assert minutes.opens(5.0, 60) is None
+    assert (minutes.drought, minutes.slower(0.6)) == (0.0, 0.6)
+
+
+def test_somebody_elses_fault_says_nothing_of_minutes():
+    """During an outage nothing gets through either."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    tried_in_vain(minutes, 30)
+    minutes.forget()
+    assert minutes.opens(40.0, 60) is None
+
+
+def test_it_is_forgotten_with_refusals_that_are_over_soon():
+    """An account may come to count otherwise; till then a climb takes its time."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    tried_in_vain(minutes, 30)
+    minutes.opens(60.0, 60)
+    assert minutes.slower() == pytest.approx(BARREN / 30)
+    for refusal in range(40):
+        minutes.refused(100.0 + refusal, 200)
+    assert minutes.drought == 0.0
+
+
+def test_where_more_is_allowed_by_now_the_last_minute_tells_it():
+    """The mean since the last opening would be of long ago."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    tried_in_vain(minutes, 10)
+    minutes.opens(60.0, 60)
+    through = 60
+    for second in range(60, 360):
+        through += 1 if second < 300 else 5
+        minutes.goes_on(float(second), through)
+    minutes.refused(360.0, through)
+    assert minutes.allows(6.0, early=False) > minutes.allows(6.0, early=True) > 4.0
+    tried_in_vain(minutes, 10)
+    assert minutes.opens(370.0, through) > 4.0
