@@ -11,6 +11,8 @@ A refusal that costs a pause is *dear*: then what was held without one is worth 
 import math
 from typing import NamedTuple
 
+from .bracket import Bracket
+
 BELOW_WINDOW, BELOW_BUCKET, ONE_OF_FEW = 0.989, 0.99, 0.4
 AGAIN = 2.1
 """A refusal sooner after sending went on shows that the last cut was not enough; a later one, though the pace has not
@@ -62,6 +64,7 @@ class Refusal(NamedTuple):
     used: float
     whole: float
     dear: bool
+    held: float = math.inf
 
     @property
     def margin(self) -> float:
@@ -87,18 +90,21 @@ class Estimate:
     `again` counts the cuts in a row that were no help, `coarse` the dear refusals in a row that told little.
     """
 
-    __slots__ = ("_as_bucket", "_climbed", "_held", "_patience", "_was_window", "again", "coarse")
+    __slots__ = ("_as_bucket", "_climbed", "_held", "_patience", "_was_window", "again", "bracket", "coarse")
 
     def __init__(self) -> None:
         self.again = self.coarse = 0
+        self.bracket = Bracket()
         self._climbed: float | None = None  # what got through per second before the last refusal, if that ended a climb
         self._held: float | None = None  # what the last climb began with, where refusals are dear
         self._as_bucket, self._patience, self._was_window = 0, 1, False
 
     def level(self, seen: Refusal) -> float:
         """Just below what the account allows, by what is known of it now."""
-        if not seen.dear:
-            self.coarse, self._held = 0, None
+        if seen.dear:
+            self.again = 0
+            return self.bracket.refused(seen)
+        self.bracket.high, self.bracket.testing = math.inf, False
         if seen.level is None:
             self.coarse = int(seen.dear)
             most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), seen.margin * seen.pace)

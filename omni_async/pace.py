@@ -50,6 +50,7 @@ class Pace:
         "_hold",
         "_known_since",
         "_level",
+        "_pause",
         "_refused_at",
         "_refused_with",
         "_resumed_at",
@@ -113,10 +114,17 @@ class Pace:
         elapsed = now - self._stepped_at
         if 2.0 * self._taken >= elapsed * self.rate and elapsed > 0.0:
             self._used += elapsed
+            if self._used > self._hold and self._estimate.bracket.testing:
+                self._tested()
             self.set(self._grown(elapsed))
         self._trail.append((now, self.got_through, self.rate))
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
+
+    def _tested(self) -> None:
+        self._level = self._estimate.bracket.passed(self._level)
+        self._used = 0.0
+        self._hold = self._lasting(self._level, 1e9, self._pause)
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
@@ -174,7 +182,7 @@ class Pace:
         whole = max(sent - self._refused_at, used)
         climbing, dear = self._used > self._hold, resumes - now >= LONG
         seen = Refusal(
-            self.rate, self._level, climbing, mean, self._passed(now), counted, through, ahead, used, whole, dear
+            self.rate, self._level, climbing, mean, self._passed(now), counted, through, ahead, used, whole, dear, self._used
         )
         return self._estimate.level(seen)
 
@@ -183,6 +191,9 @@ class Pace:
         lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * pause)
         coarse = self._estimate.coarse
+        self._pause = pause
+        if self._estimate.bracket.testing:
+            return self._estimate.bracket.seconds(level)
         return min(young, lasting, LONGEST_HOLD, COARSE * 4.0 ** (coarse - 1) if coarse else math.inf)
 
     def _passed(self, now: float) -> float:
