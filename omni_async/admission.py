@@ -241,7 +241,10 @@ class Admission:
     def _poll_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
         if self.trial is not None:
             self.trial.polls_refused = True
-        if ticket.sent_at < self._cut_at and wait is None:  # of the same flight as the last: that was dealt with
+        if ticket.sent_at < self._cut_at:  # of the same flight as the last: that was dealt with
+            if wait is not None:
+                self.pause_until = max(self.pause_until, now + wait)
+                self.pace.prolong(now + wait)
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
@@ -249,16 +252,15 @@ class Admission:
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
         pause = wait if wait is not None else self._blink(cause, step, trust=trust)
-        if ticket.sent_at >= self._cut_at:
-            if cause is Controller.PACE:
-                self._cut_pace(ticket, now, now + pause)
-            else:
-                if now < self._in_doubt_until:
-                    self.pace.undo()
-                rate = self.pace.per_second(now)
-                self.window.refused(ticket.in_flight, now, pause=pause, per_second=rate)
-                if pause:
-                    self.pace.rest(now + pause)
+        if cause is Controller.PACE:
+            self._cut_pace(ticket, now, now + pause)
+        else:
+            if now < self._in_doubt_until:
+                self.pace.undo()
+            rate = self.pace.per_second(now)
+            self.window.refused(ticket.in_flight, now, pause=pause, per_second=rate)
+            if pause:
+                self.pace.rest(now + pause)
         self._cut_at = now
         self._pause(pause, now, trust=trust)
         return Decision(cause, pause)

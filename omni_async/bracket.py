@@ -9,18 +9,19 @@ import math
 from typing import NamedTuple
 
 FIRST = 0.95
+STEP=0.003
 JUST = 0.3
 CLOSE, ONE_MORE = 0.025, 1.3
 """A level refused after this part of climbing, or so many requests a second, is known."""
 TIGHT, SMALL, GAP = 0.02, 0.33, 0.33
 """Low and high are close at this part of them, or so many requests a second."""
-WHOLE = 0.992
+WHOLE = 0.993
 """Limits of windows are whole numbers, and a request may come early by some milliseconds: how far below one to go."""
-WINDOWS, FRACTION = 1.15, 0.25
+WINDOWS, FRACTION = 1.0, 0.25
 """Windows are counted by the second: a whole one passes in twice that; what is more than the limit by this
 part of a request is refused in every fourth."""
 SAVED = (0.25, 0.5, 1.0)
-LEAST, MOST = 0.955, 0.99
+LEAST, MOST = 0.9, 0.99
 
 
 class Refusal(NamedTuple):
@@ -102,23 +103,25 @@ class Bracket:
     def _settled(self) -> float:
         if self._proved:
             self.testing = False
-            return self.safe(self.low)
+            self.low = max(min(self.low, WHOLE * self.high), 0.985 * self.low) if self.low > 75 else self.safe(self.low)
         return self.low
 
     def safe(self, level):
-        if abs(level / WHOLE - round(level / WHOLE)) < 1e-6:
-            return level
-        whole = math.floor(level)
-        return WHOLE * whole if level - whole < SMALL and whole and WHOLE * whole > 0.96 * level else level
+        whole = math.ceil(level) if level % 1.0 > SMALL else math.floor(level)
+        below = WHOLE * whole
+        return below if 0.97 * level < below < level else level
+
+    def _tried(self, whole):
+        return max(WHOLE * whole, whole - 0.6)
 
     def _late(self, seen: Refusal) -> float:
         if seen.held < JUST:
-            return self.low
+            return seen.level
         saved = SAVED[min(self._late_in_a_row, 2)] * (seen.whole - seen.used)
         self._late_in_a_row += 1
         self._bucket = True
         self.high = seen.pace
-        self.low = self.safe(min(seen.used / (seen.used + saved), MOST) * seen.pace)
+        self.low = self.safe(min(max(seen.used / (seen.used + saved), LEAST if self._late_in_a_row == 1 else 0.0), MOST) * seen.pace)
         return self.low
 
     def passed(self, level: float) -> float | None:
@@ -135,9 +138,10 @@ class Bracket:
         middle = math.sqrt(low * high)
         if self._step:
             self._step, middle = 2.0 * self._step, min(middle, low * (1.0 + self._step))
-        for whole in (math.floor(middle / WHOLE), math.ceil(middle / WHOLE)):
-            if low * 1.004 < WHOLE * whole < high * 0.996:
-                return WHOLE * whole
+        for whole in (math.floor(middle) + 1, math.ceil(middle)+2, math.floor(middle)):
+            tried = self._tried(whole)
+            if low * (1+STEP) < tried < high * (1-STEP):
+                return tried
         return middle if high - low > max(TIGHT * low, GAP) else None
 
     def seconds(self, level: float) -> float:

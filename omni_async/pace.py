@@ -212,7 +212,7 @@ class Pace:
 
     def resumed(self, now: float) -> None:
         """What went first after a pause got through: now the others follow."""
-        self._resumed_at = max(self._resumed_at, now)
+        self._resumed_at, self.next_at = max(self._resumed_at, now), max(self.next_at, now)
 
     def undo(self) -> None:
         """The last cuts were somebody else's fault."""
