@@ -15,13 +15,14 @@ CLOSE, ONE_MORE = 0.025, 1.3
 """A level refused after this part of climbing, or so many requests a second, is known."""
 TIGHT, SMALL, GAP = 0.02, 0.33, 0.33
 """Low and high are close at this part of them, or so many requests a second."""
-WHOLE = 0.993
+WHOLE = 0.992
 """Limits of windows are whole numbers, and a request may come early by some milliseconds: how far below one to go."""
 WINDOWS, FRACTION = 1.0, 0.25
 """Windows are counted by the second: a whole one passes in twice that; what is more than the limit by this
 part of a request is refused in every fourth."""
-SAVED = (0.25, 0.5, 1.0)
-LEAST, MOST = 0.9, 0.99
+SAVED = (0.25, 0.35, 0.7)
+HASTY = 2.0
+LEAST, MOST = 0.97, 0.99
 
 
 class Refusal(NamedTuple):
@@ -58,13 +59,14 @@ class Refusal(NamedTuple):
 class Bracket:
     """Between which levels the limit is."""
 
-    __slots__ = ("_bucket", "_late_in_a_row", "_proved", "_step", "high", "low", "testing")
+    __slots__ = ("_bucket", "_held", "_late_in_a_row", "_proved", "_step", "high", "low", "testing")
 
     def __init__(self) -> None:
         self.low, self.high = 0.0, math.inf
         self._step = 0.0
         self._late_in_a_row = 0
         self._bucket = False
+        self._held = 0.0
         self.testing = self._proved = False
 
     def refused(self, seen: Refusal) -> float:
@@ -81,14 +83,14 @@ class Bracket:
         return self._open(0.5 * most, seen.pace, FIRST * most)
 
     def _open(self, low, high, level):
-        self.low, self.high, self.testing, self._step, self._proved = low, high, True, 0.04, False
+        self.low, self.high, self.testing, self._step, self._proved, self._held = low, high, True, 0.04, False, 0.0
         return level
 
     def _climb_ended(self, seen: Refusal, level: float) -> float:
         self._late_in_a_row = 0
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
         if seen.pace <= level * ((1.25 if self._bucket else 1.1) + ONE_MORE / level):
-            self.high = seen.pace
+            self.high, self._held = seen.pace, seen.used
             return level if self._bucket else max(WHOLE * math.floor(passed), level)
         return self._open(level, seen.pace, passed)
 
@@ -118,10 +120,14 @@ class Bracket:
         if seen.held < JUST:
             return seen.level
         saved = SAVED[min(self._late_in_a_row, 2)] * (seen.whole - seen.used)
+        part = seen.used / (seen.used + saved)
+        if not self._late_in_a_row and seen.used < HASTY:
+            part = max(part, LEAST)
+        part = max(part, self._held / (self._held + seen.whole - seen.used))
         self._late_in_a_row += 1
         self._bucket = True
         self.high = seen.pace
-        self.low = self.safe(min(max(seen.used / (seen.used + saved), LEAST if self._late_in_a_row == 1 else 0.0), MOST) * seen.pace)
+        self.low = self.safe(min(part, MOST) * seen.pace)
         return self.low
 
     def passed(self, level: float) -> float | None:
