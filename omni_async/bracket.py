@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 FIRST = 0.95
 STEP=0.003
+QUICK, NO_BUCKET = 1.5, 1.06
 JUST = 0.3
 CLOSE, ONE_MORE = 0.025, 1.3
 """A level refused after this part of climbing, or so many requests a second, is known."""
@@ -59,17 +60,19 @@ class Refusal(NamedTuple):
 class Bracket:
     """Between which levels the limit is."""
 
-    __slots__ = ("_bucket", "_held", "_late_in_a_row", "_proved", "_step", "high", "low", "testing")
+    __slots__ = ("_bucket", "_held", "_late_in_a_row", "_quick", "_proved", "_step", "high", "low", "testing")
 
     def __init__(self) -> None:
         self.low, self.high = 0.0, math.inf
         self._step = 0.0
         self._late_in_a_row = 0
         self._bucket = False
-        self._held = 0.0
+        self._held, self._quick = 0.0, math.inf
         self.testing = self._proved = False
 
     def refused(self, seen: Refusal) -> float:
+        if seen.used < QUICK and self.high < math.inf:
+            self._quick = min(self._quick, seen.pace)
         if seen.level is None or self.high == math.inf:
             return self._first(seen)
         if self.testing:
@@ -83,6 +86,7 @@ class Bracket:
         return self._open(0.5 * most, seen.pace, FIRST * most)
 
     def _open(self, low, high, level):
+        self._quick = math.inf
         self.low, self.high, self.testing, self._step, self._proved, self._held = low, high, True, 0.04, False, 0.0
         return level
 
@@ -119,6 +123,9 @@ class Bracket:
     def _late(self, seen: Refusal) -> float:
         if seen.held < JUST:
             return seen.level
+        if self._quick <= NO_BUCKET * seen.pace:
+            self.high, self.low = seen.pace, MOST * seen.pace
+            return self.low
         saved = SAVED[min(self._late_in_a_row, 2)] * (seen.whole - seen.used)
         part = seen.used / (seen.used + saved)
         if not self._late_in_a_row and seen.used < HASTY:
