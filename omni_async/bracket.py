@@ -14,7 +14,7 @@ QUICK, NO_BUCKET = 1.5, 1.06
 JUST = 0.3
 CLOSE, ONE_MORE = 0.025, 1.3
 """A level refused after this part of climbing, or so many requests a second, is known."""
-TIGHT, SMALL, GAP = 0.02, 0.33, 0.33
+TIGHT, SMALL, GAP = 0.015, 0.33, 0.2
 """Low and high are close at this part of them, or so many requests a second."""
 WHOLE = 0.992
 """Limits of windows are whole numbers, and a request may come early by some milliseconds: how far below one to go."""
