@@ -26,7 +26,7 @@ LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
 LONGEST_OUTAGE, LASTING, LONGEST_LASTING = 20.0, 9, 60.0
 """The same after failures; and after so many in vain, some minutes: an outage of ten costs some twenty requests."""
-MANY, SHORT_TRIAL = 10.0, 0.25
+MANY, SHORT_TRIAL = 2.0, 0.2
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear."""
 OUTAGE = 5

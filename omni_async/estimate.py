@@ -25,7 +25,7 @@ CHEAP = 40.0
 """Requests per second at which a refusal more costs next to nothing."""
 PATIENCE, DEAR_PATIENCE = 80.0, 6
 """Where fewer requests go, whether a bucket still is one is tried the more rarely: each try costs a refusal."""
-LONG = 0.5
+LONG = 0.2
 """A pause of so many seconds is dear, and may fill a bucket or not."""
 CAUTIOUS, FEWER_OF_FEW = 0.95, 0.75
 """Parts of the first guess, and of `ONE_OF_FEW`, where refusals are dear."""
