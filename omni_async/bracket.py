@@ -11,6 +11,7 @@ from typing import NamedTuple
 FIRST = 0.95
 STEP=0.003
 QUICK, NO_BUCKET = 1.5, 1.06
+INTO, FAR = 0.5, 1.03
 JUST = 0.3
 CLOSE, ONE_MORE = 0.025, 1.3
 """A level refused after this part of climbing, or so many requests a second, is known."""
@@ -95,7 +96,10 @@ class Bracket:
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
         if seen.pace <= level * ((1.25 if self._bucket else 1.1) + ONE_MORE / level):
             self.high, self._held = seen.pace, seen.used
-            return level if self._bucket else max(WHOLE * math.floor(passed), level)
+            if self._bucket:
+                return level
+            into = level + INTO * (passed - level) if passed > FAR * level else level
+            return max(WHOLE * math.floor(passed), into)
         return self._open(level, seen.pace, passed)
 
     def _failed(self, seen: Refusal) -> float:
