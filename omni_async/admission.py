@@ -26,9 +26,9 @@ LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
 LONGEST_OUTAGE, LASTING, LONGEST_LASTING = 20.0, 9, 60.0
 """The same after failures; and after so many in vain, some minutes: an outage of ten costs some twenty requests."""
-MANY, SHORT_TRIAL = 2.0, 0.3
+MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
-found so far: a second would be too dear."""
+found so far: a second would be too dear. A fixed window is over by then."""
 OUTAGE = 5
 """Failures in a row, of whatever request, from which everything pauses."""
 DOUBT = 10.0
@@ -214,7 +214,7 @@ class Admission:
                 self.slots.suspect(trial.count, now)
             else:
                 self.create_pace.cut(trial.began, now)
-                self.create_pace.next_at = max(self.create_pace.next_at, ticket.sent_at + 1.0 / self.create_pace.rate)
+                self.create_pace.spaced(ticket.sent_at)
         if self.slots.admitted(ticket.key, now):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1

@@ -1,30 +1,42 @@
-"""Requests per second found by trial where each refusal costs a pause. Plain arithmetic.
+"""Requests per second found by trial, where each refusal costs a pause. Plain arithmetic.
 
-What a refusal says of the limit is coarse, and where nothing may be sent for a second after it, a late correction is
-dear. So the limit is shut in at once: between a pace that went for a few seconds unrefused and one that did not, until
-both are close; then the lower one is held, and tried to exceed but rarely.
+What one refusal tells of the limit is coarse, and each correction later costs a pause again. So the limit is shut in at
+once, by tests of some seconds each: between a pace that went unrefused and one that did not. When both are close, the
+lower is held, and only rarely tried to exceed; if that is refused, it is gone back to.
+
+Windows allow a whole number in a second or so, and their refusals come within two. A bucket refuses later, the later
+the less too much was sent: what it had saved up is spent by then.
 """
 
 import math
 from typing import NamedTuple
 
-FIRST = 0.95
-STEP=0.003
+FIRST, LEAST_OF_FIRST = 0.95, 0.5
+"""Part of what got through just before the first refusal to go on with: a sliding window has counted exactly that, a
+fixed one at least half of it."""
+WHOLE, PART_OF_ONE = 0.992, 0.6
+"""How far below a whole number to go, since requests arrive some milliseconds early or late. A test goes no further below
+than this part of one request, or a window of one fewer would let it pass."""
+TIGHT, GAP, APART = 0.015, 0.2, 0.003
+"""Low and high are close if they differ by this part, or so many requests a second; how far from both to try."""
+STRIDE = 0.04
+"""The first step above a pace that passed; each is twice as long, up to the middle."""
+SMALL = 0.33
+"""So much more than a whole number a fixed window refuses in every third second only."""
+REFUSED_LOW = 0.8
+"""Part of a refused pace to go on with, if what was thought to pass was refused."""
+STEEP, STEEP_BUCKET, ONE_MORE = 1.1, 1.25, 1.3
+"""A climb refused within this factor of its level, or so many requests a second more, has found the same limit again. A
+bucket refuses a climb late."""
 QUICK, NO_BUCKET = 1.5, 1.06
-INTO, FAR = 0.5, 1.03
+"""A refusal in the first so many seconds of a pace that is at most this factor too high: no bucket is so small."""
 JUST = 0.3
-CLOSE, ONE_MORE = 0.025, 1.3
-"""A level refused after this part of climbing, or so many requests a second, is known."""
-TIGHT, SMALL, GAP = 0.015, 0.33, 0.2
-"""Low and high are close at this part of them, or so many requests a second."""
-WHOLE = 0.992
-"""Limits of windows are whole numbers, and a request may come early by some milliseconds: how far below one to go."""
-WINDOWS, FRACTION = 1.0, 0.25
-"""Windows are counted by the second: a whole one passes in twice that; what is more than the limit by this
-part of a request is refused in every fourth."""
+"""A refusal so soon after a test is that of the test: the request was on its way."""
 SAVED = (0.25, 0.35, 0.7)
-HASTY = 2.0
-LEAST, MOST = 0.97, 0.99
+"""Part of the pause that a bucket saved up, at the first late refusal, the second and more: if it is little, a cut too
+small costs the next pause, and if it is much, a pause costs nothing."""
+HASTY, HASTY_PART, JITTER = 2.0, 0.97, 0.99
+"""A refusal within so many seconds tells little of a bucket: at most this part is cut at first; the least cut."""
 
 
 class Refusal(NamedTuple):
@@ -42,6 +54,7 @@ class Refusal(NamedTuple):
         used: Seconds since sending went on after the last refusal.
         whole: Seconds since the last refusal.
         dear: Whether it costs a pause.
+        held: Seconds in which the level was used.
     """
 
     pace: float
@@ -55,112 +68,108 @@ class Refusal(NamedTuple):
     used: float
     whole: float
     dear: bool
-    held: float = math.inf
+    held: float
 
 
 class Bracket:
-    """Between which levels the limit is."""
+    """Requests per second between which the limit is."""
 
-    __slots__ = ("_bucket", "_held", "_late_in_a_row", "_quick", "_proved", "_step", "high", "low", "testing")
+    __slots__ = ("_bucket", "_held", "_late", "_proved", "_quick", "_stride", "high", "low", "testing")
 
     def __init__(self) -> None:
         self.low, self.high = 0.0, math.inf
-        self._step = 0.0
-        self._late_in_a_row = 0
-        self._bucket = False
-        self._held, self._quick = 0.0, math.inf
-        self.testing = self._proved = False
+        self.testing = False
+        """Whether the level is a test: unrefused for `seconds`, `passed` tells the next."""
+        self._proved = False  # whether low ever passed
+        self._stride = 0.0
+        self._held = 0.0  # seconds for which low went unrefused
+        self._quick = math.inf  # the lowest pace that was refused as only windows do
+        self._late, self._bucket = 0, False  # late refusals in a row
+
+    def forget(self) -> None:
+        """Refusals cost nothing any more: the level is found without tests."""
+        self.testing, self._bucket, self._quick = False, False, math.inf
 
     def refused(self, seen: Refusal) -> float:
-        if seen.used < QUICK and self.high < math.inf:
+        """The level after a refusal that costs a pause."""
+        if seen.level is None:
+            most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), JITTER * seen.pace)
+            return self._open(LEAST_OF_FIRST * most, seen.pace, FIRST * most)
+        if seen.used < QUICK:
             self._quick = min(self._quick, seen.pace)
-        if seen.level is None or self.high == math.inf:
-            return self._first(seen)
         if self.testing:
-            return self._failed(seen)
+            return self._failed(seen.pace)
         if seen.climbing:
             return self._climb_ended(seen, seen.level)
-        return self._late(seen)
+        return seen.level if seen.held < JUST else self._refused_late(seen)
 
-    def _first(self, seen: Refusal) -> float:
-        most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), 0.99 * seen.pace)
-        return self._open(0.5 * most, seen.pace, FIRST * most)
-
-    def _open(self, low, high, level):
-        self._quick = math.inf
-        self.low, self.high, self.testing, self._step, self._proved, self._held = low, high, True, 0.04, False, 0.0
+    def _open(self, low: float, high: float, level: float) -> float:
+        self.forget()
+        self.low, self.high, self._held = low, high, 0.0
+        self.testing, self._proved, self._stride = True, False, STRIDE
         return level
 
+    def _failed(self, pace: float) -> float:
+        self.high, self._stride = pace, 0.0
+        if self.low >= pace:
+            self.low, self._proved = LEAST_OF_FIRST * pace, False
+            return REFUSED_LOW * pace
+        return self._next() or self._closed()
+
     def _climb_ended(self, seen: Refusal, level: float) -> float:
-        self._late_in_a_row = 0
+        self._late = 0
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
-        if seen.pace <= level * ((1.25 if self._bucket else 1.1) + ONE_MORE / level):
-            self.high, self._held = seen.pace, seen.used
-            if self._bucket:
-                return level
-            into = level + INTO * (passed - level) if passed > FAR * level else level
-            return max(WHOLE * math.floor(passed), into)
-        return self._open(level, seen.pace, passed)
+        if seen.pace > level * ((STEEP_BUCKET if self._bucket else STEEP) + ONE_MORE / level):
+            return self._open(level, seen.pace, passed)
+        self.high, self._held = seen.pace, seen.used
+        return level if self._bucket else max(WHOLE * math.floor(passed), level)
 
-    def _failed(self, seen: Refusal) -> float:
+    def _refused_late(self, seen: Refusal) -> float:
+        """A level that had passed is refused: by a window for some milliseconds, or by a bucket that is empty now."""
         self.high = seen.pace
-        self._step = 0.0
-        if self.low >= self.high:
-            self.low, self._proved = 0.5 * self.high, False
-            return 0.8 * self.high
-        return self._next() or self._settled()
-
-    def _settled(self) -> float:
-        if self._proved:
-            self.testing = False
-            self.low = max(min(self.low, WHOLE * self.high), 0.985 * self.low) if self.low > 75 else self.safe(self.low)
-        return self.low
-
-    def safe(self, level):
-        whole = math.ceil(level) if level % 1.0 > SMALL else math.floor(level)
-        below = WHOLE * whole
-        return below if 0.97 * level < below < level else level
-
-    def _tried(self, whole):
-        return max(WHOLE * whole, whole - 0.6)
-
-    def _late(self, seen: Refusal) -> float:
-        if seen.held < JUST:
-            return seen.level
         if self._quick <= NO_BUCKET * seen.pace:
-            self.high, self.low = seen.pace, MOST * seen.pace
+            self.low = JITTER * seen.pace
             return self.low
-        saved = SAVED[min(self._late_in_a_row, 2)] * (seen.whole - seen.used)
-        part = seen.used / (seen.used + saved)
-        if not self._late_in_a_row and seen.used < HASTY:
-            part = max(part, LEAST)
-        part = max(part, self._held / (self._held + seen.whole - seen.used))
-        self._late_in_a_row += 1
-        self._bucket = True
-        self.high = seen.pace
-        self.low = self.safe(min(part, MOST) * seen.pace)
+        paused = seen.whole - seen.used
+        part = seen.used / (seen.used + SAVED[min(self._late, 2)] * paused)
+        if seen.used < HASTY and not self._late:
+            part = max(part, HASTY_PART)
+        part = max(part, self._held / (self._held + paused))  # no bucket lasted so long with more above its rate
+        self._late, self._bucket = self._late + 1, True
+        self.low = _below_whole(min(part, JITTER) * seen.pace)
         return self.low
 
-    def passed(self, level: float) -> float | None:
-        """The level was held for `seconds`: the next to try, or None if it is close to the limit."""
+    def passed(self, level: float) -> float:
+        """A test went unrefused: the next, or with `testing` no longer set the level to hold."""
         if level >= self.low:
             self.low, self._proved = level, True
-        higher = self._next()
-        if higher is None:
-            higher = self._settled()
-        return higher
+        return self._next() or self._closed()
 
     def _next(self) -> float | None:
         low, high = self.low, self.high
         middle = math.sqrt(low * high)
-        if self._step:
-            self._step, middle = 2.0 * self._step, min(middle, low * (1.0 + self._step))
-        for whole in (math.floor(middle) + 1, math.ceil(middle)+2, math.floor(middle)):
-            tried = self._tried(whole)
-            if low * (1+STEP) < tried < high * (1-STEP):
+        if self._stride:
+            middle, self._stride = min(middle, low * (1.0 + self._stride)), 2.0 * self._stride
+        below = math.floor(middle)
+        for whole in (below + 1, below, below + 2):
+            tried = max(WHOLE * whole, whole - PART_OF_ONE)
+            if low * (1.0 + APART) < tried < high * (1.0 - APART):
                 return tried
         return middle if high - low > max(TIGHT * low, GAP) else None
 
+    def _closed(self) -> float:
+        if self._proved:  # else low itself is tested
+            self.testing = False
+            many = self.low * (1.0 - WHOLE) > PART_OF_ONE
+            self.low = min(self.low, WHOLE * self.high) if many else _below_whole(self.low)
+        return self.low
+
     def seconds(self, level: float) -> float:
-        fraction = max(level % 1.0, SMALL)
-        return WINDOWS + 1 / fraction + 2.0 / level if level < 200 else 1 + WINDOWS
+        """How long a test takes: until a fixed window would have refused what is more than a whole number."""
+        return 1.0 + 1.0 / max(level % 1.0, SMALL) + 2.0 / level
+
+
+def _below_whole(level: float) -> float:
+    """A level that a fixed window would refuse now and then, for the part above a whole number: just below that."""
+    whole = math.ceil(level) if level % 1.0 > SMALL else math.floor(level)
+    return WHOLE * whole if 0.97 * level < WHOLE * whole < level else level

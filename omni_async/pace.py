@@ -8,7 +8,8 @@ is far above.
 import math
 from collections import deque
 
-from .estimate import LONG, Estimate, Refusal
+from .bracket import Refusal
+from .estimate import LONG, Estimate
 
 DOUBLING = 0.6
 """Seconds of use in which an untested pace doubles."""
@@ -23,8 +24,6 @@ HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 LONGEST_HOLD = 600.0
 PER_PAUSE = 60.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
-COARSE = 3.0
-"""A pace that is hardly known yet holds so many seconds, and four times as long each time."""
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 SLACK = 0.01
@@ -74,7 +73,7 @@ class Pace:
         """Requests that got through; counted by whoever sends them."""
         self._refused_with = 0  # how many had got through at the last refusal
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
-        self._hold = self._used = 0.0
+        self._hold = self._used = self._pause = 0.0
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
@@ -114,17 +113,17 @@ class Pace:
         elapsed = now - self._stepped_at
         if 2.0 * self._taken >= elapsed * self.rate and elapsed > 0.0:
             self._used += elapsed
-            if self._used > self._hold and self._estimate.bracket.testing:
-                self._tested()
+            if self._level is not None and self._used > self._hold and self._estimate.bracket.testing:
+                self._tested(self._level)
             self.set(self._grown(elapsed))
         self._trail.append((now, self.got_through, self.rate))
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
 
-    def _tested(self) -> None:
-        self._level = self._estimate.bracket.passed(self._level)
-        self._used = 0.0
-        self._hold = self._lasting(self._level, 1e9, self._pause)
+    def _tested(self, level: float) -> None:
+        """The level went unrefused for as long as a test takes."""
+        self._level = self._estimate.bracket.passed(level)
+        self._hold, self._used = self._lasting(self._level, self._pause), 0.0
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
@@ -161,8 +160,12 @@ class Pace:
             self._before = before
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
             self._known_since = sent
-        self._hold = self._lasting(level, sent, resumes - now)
-        self._slower = SLOWER if resumes - now >= LONG else 1.0
+        self._pause = resumes - now
+        # As long as an estimate is young it is tested soon, then ever more rarely.
+        young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
+        lasting = self._lasting(level, self._pause)
+        self._hold = lasting if self._estimate.bracket.testing else min(young, lasting)
+        self._slower = SLOWER if self._pause >= LONG else 1.0
         self._level, self._used = level, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
@@ -180,21 +183,27 @@ class Pace:
         counted, mean = self._last_second(now)
         used = max(sent - self._resumed_at, 1e-3)
         whole = max(sent - self._refused_at, used)
-        climbing, dear = self._used > self._hold, resumes - now >= LONG
         seen = Refusal(
-            self.rate, self._level, climbing, mean, self._passed(now), counted, through, ahead, used, whole, dear, self._used
+            pace=self.rate,
+            level=self._level,
+            climbing=self._used > self._hold,
+            mean=mean,
+            passed=self._passed(now),
+            counted=counted,
+            through=through,
+            ahead=ahead,
+            used=used,
+            whole=whole,
+            dear=resumes - now >= LONG,
+            held=self._used,
         )
         return self._estimate.level(seen)
 
-    def _lasting(self, level: float, sent: float, pause: float) -> float:
-        """As long as an estimate is young it is tested soon, then ever more rarely."""
-        lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause)
-        young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * pause)
-        coarse = self._estimate.coarse
-        self._pause = pause
+    def _lasting(self, level: float, pause: float) -> float:
+        """How many seconds a level is used before more is tried."""
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
-        return min(young, lasting, LONGEST_HOLD, COARSE * 4.0 ** (coarse - 1) if coarse else math.inf)
+        return min(max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
@@ -211,8 +220,12 @@ class Pace:
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
-        """What went first after a pause got through: now the others follow."""
+        """What went first after a pause got through: now the others follow, and nothing of the pause is caught up."""
         self._resumed_at, self.next_at = max(self._resumed_at, now), max(self.next_at, now)
+
+    def spaced(self, sent: float) -> None:
+        """The next goes no sooner after the one sent then than this pace allows: a small window counts both."""
+        self.next_at = max(self.next_at, sent + self._gap)
 
     def undo(self) -> None:
         """The last cuts were somebody else's fault."""
