@@ -28,7 +28,9 @@ LONGEST_OUTAGE, LASTING, LONGEST_LASTING = 20.0, 9, 60.0
 """The same after failures; and after so many in vain, some minutes: an outage of ten costs some twenty requests."""
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
-found so far: a second would be too dear. A fixed window is over by then."""
+found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
+DEAR_CREATES = 0.2
+"""Seconds of pause from which a refused create is dear: any of those above."""
 OUTAGE = 5
 """Failures in a row, of whatever request, from which everything pauses."""
 DOUBT = 10.0
@@ -49,7 +51,7 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.create_pace = Pace(limits.requests_per_second, start=CREATES_START)
+        self.create_pace = Pace(limits.requests_per_second, start=CREATES_START, dear=DEAR_CREATES)
         self.slots = Slots(limits.max_running_tasks)
         self.trial: Trial | None = None
         self.in_flight = 0

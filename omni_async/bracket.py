@@ -15,8 +15,8 @@ FIRST, LEAST_OF_FIRST = 0.95, 0.5
 """Part of what got through just before the first refusal to go on with: a sliding window has counted exactly that, a
 fixed one at least half of it."""
 WHOLE, PART_OF_ONE = 0.992, 0.6
-"""How far below a whole number to go, since requests arrive some milliseconds early or late. A test goes no further below
-than this part of one request, or a window of one fewer would let it pass."""
+"""How far below a whole number to go, since requests arrive some milliseconds early or late. A test goes no further
+below than this part of one request, or a window of one fewer would let it pass."""
 TIGHT, GAP, APART = 0.015, 0.2, 0.003
 """Low and high are close if they differ by this part, or so many requests a second; how far from both to try."""
 STRIDE = 0.04
@@ -88,7 +88,8 @@ class Bracket:
 
     def forget(self) -> None:
         """Refusals cost nothing any more: the level is found without tests."""
-        self.testing, self._bucket, self._quick = False, False, math.inf
+        self.testing, self._bucket, self._late = False, False, 0
+        self._held, self._quick = 0.0, math.inf
 
     def refused(self, seen: Refusal) -> float:
         """The level after a refusal that costs a pause."""
@@ -105,7 +106,7 @@ class Bracket:
 
     def _open(self, low: float, high: float, level: float) -> float:
         self.forget()
-        self.low, self.high, self._held = low, high, 0.0
+        self.low, self.high = low, high
         self.testing, self._proved, self._stride = True, False, STRIDE
         return level
 
@@ -130,7 +131,7 @@ class Bracket:
         if self._quick <= NO_BUCKET * seen.pace:
             self.low = JITTER * seen.pace
             return self.low
-        paused = seen.whole - seen.used
+        paused = max(seen.whole - seen.used, 1e-3)
         part = seen.used / (seen.used + SAVED[min(self._late, 2)] * paused)
         if seen.used < HASTY and not self._late:
             part = max(part, HASTY_PART)

@@ -24,8 +24,6 @@ CHEAP = 40.0
 """Requests per second at which a refusal more costs next to nothing."""
 PATIENCE = 80.0
 """Where fewer requests go, whether a bucket still is one is tried the more rarely: each try costs a refusal."""
-LONG = 0.2
-"""A pause of so many seconds is dear."""
 
 
 class Estimate:

@@ -9,7 +9,7 @@ import math
 from collections import deque
 
 from .bracket import Refusal
-from .estimate import LONG, Estimate
+from .estimate import Estimate
 
 DOUBLING = 0.6
 """Seconds of use in which an untested pace doubles."""
@@ -26,6 +26,8 @@ PER_PAUSE = 60.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
+DEAR = 0.5
+"""A refusal that keeps everything waiting for so many seconds is dear."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 SLOWEST = 0.02
@@ -40,10 +42,12 @@ class Pace:
     Args:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
+        dear: Seconds of pause from which a refusal is dear, and the limit is shut in by tests.
     """
 
     __slots__ = (
         "_before",
+        "_dear",
         "_estimate",
         "_gap",
         "_hold",
@@ -65,8 +69,8 @@ class Pace:
         "rate",
     )
 
-    def __init__(self, ceiling: float | None = None, *, start: float = 20.0) -> None:
-        self.ceiling = ceiling
+    def __init__(self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR) -> None:
+        self.ceiling, self._dear = ceiling, dear
         self.next_at = -math.inf
         """When the next request may go."""
         self.got_through = 0
@@ -165,7 +169,7 @@ class Pace:
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
         lasting = self._lasting(level, self._pause)
         self._hold = lasting if self._estimate.bracket.testing else min(young, lasting)
-        self._slower = SLOWER if self._pause >= LONG else 1.0
+        self._slower = SLOWER if self._pause >= self._dear else 1.0
         self._level, self._used = level, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
@@ -194,7 +198,7 @@ class Pace:
             ahead=ahead,
             used=used,
             whole=whole,
-            dear=resumes - now >= LONG,
+            dear=resumes - now >= self._dear,
             held=self._used,
         )
         return self._estimate.level(seen)
