@@ -224,8 +224,8 @@ class Pace:
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
-        """What went first after a pause got through: now the others follow, and nothing of the pause is caught up."""
-        self._resumed_at, self.next_at = max(self._resumed_at, now), max(self.next_at, now)
+        """What went first after a pause got through: now the others follow."""
+        self._resumed_at = max(self._resumed_at, now)
 
     def spaced(self, sent: float) -> None:
         """The next goes no sooner after the one sent then than this pace allows: a small window counts both."""
