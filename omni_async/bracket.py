@@ -30,6 +30,8 @@ STEEP, STEEP_BUCKET, ONE_MORE = 1.1, 1.25, 1.3
 bucket refuses a climb late."""
 QUICK, NO_BUCKET = 1.5, 1.06
 """A refusal in the first so many seconds of a pace that is at most this factor too high: no bucket is so small."""
+SLOW, SLOW_TESTS = 2.0, 2
+"""So many tests in a row, each refused after more than so many seconds, are a bucket's: more tests tell nothing."""
 JUST = 0.3
 """A refusal so soon after a test is that of the test: the request was on its way."""
 SAVED = (0.25, 0.35, 0.7)
@@ -74,21 +76,22 @@ class Refusal(NamedTuple):
 class Bracket:
     """Requests per second between which the limit is."""
 
-    __slots__ = ("_bucket", "_held", "_late", "_proved", "_quick", "_stride", "high", "low", "testing")
+    __slots__ = ("_bucket", "_held", "_late", "_proved", "_quick", "_slow", "_stride", "high", "low", "testing")
 
     def __init__(self) -> None:
         self.low, self.high = 0.0, math.inf
         self.testing = False
         """Whether the level is a test: unrefused for `seconds`, `passed` tells the next."""
         self._proved = False  # whether low ever passed
-        self._stride = 0.0
+        self._stride, self._slow = 0.0, 0  # tests in a row that were refused later than by most windows
         self._held = 0.0  # seconds for which low went unrefused
         self._quick = math.inf  # the lowest pace that was refused as only windows do
         self._late, self._bucket = 0, False  # late refusals in a row
 
     def forget(self) -> None:
         """Refusals cost nothing any more: the level is found without tests."""
-        self.testing, self._bucket, self._late = False, False, 0
+        self.testing, self._bucket = False, False
+        self._late = self._slow = 0
         self._held, self._quick = 0.0, math.inf
 
     def refused(self, seen: Refusal) -> float:
@@ -99,7 +102,7 @@ class Bracket:
         if seen.used < QUICK:
             self._quick = min(self._quick, seen.pace)
         if self.testing:
-            return self._failed(seen.pace)
+            return self._failed(seen)
         if seen.climbing:
             return self._climb_ended(seen, seen.level)
         return seen.level if seen.held < JUST else self._refused_late(seen)
@@ -110,8 +113,13 @@ class Bracket:
         self.testing, self._proved, self._stride = True, False, STRIDE
         return level
 
-    def _failed(self, pace: float) -> float:
-        self.high, self._stride = pace, 0.0
+    def _failed(self, seen: Refusal) -> float:
+        pace = self.high = seen.pace
+        self._stride = 0.0
+        self._slow = self._slow + 1 if seen.held > SLOW else 0
+        if self._slow == SLOW_TESTS and self._quick > NO_BUCKET * pace:
+            self.testing = False
+            return self._refused_late(seen)
         if self.low >= pace:
             self.low, self._proved = LEAST_OF_FIRST * pace, False
             return REFUSED_LOW * pace

@@ -108,6 +108,15 @@ def test_a_bucket_is_cut_by_more_each_time_it_refuses_late():
     assert parts[-1] < 0.9
 
 
+def test_tests_that_are_refused_late_in_a_row_are_a_buckets_and_end():
+    """The further the level comes down, the longer what was saved up lasts: a window refuses in two seconds."""
+    bracket, level = begun(counted=100.0, pace=200.0)
+    for _ in range(2):
+        level = bracket.refused(refusal(level, level, used=3.0, whole=4.0, held=3.0))
+    assert not bracket.testing
+    assert level < bracket.high
+
+
 def test_what_was_held_for_a_minute_is_hardly_cut():
     """No bucket of a second's worth lasts a minute at more than a sixtieth too much."""
     bracket = Bracket()
