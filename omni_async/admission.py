@@ -26,9 +26,11 @@ LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
 LONGEST_OUTAGE, LASTING, LONGEST_LASTING = 20.0, 9, 60.0
 """The same after failures; and after so many in vain, some minutes: an outage of ten costs some twenty requests."""
-MANY, SHORT_TRIAL = 10.0, 0.25
+MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
-found so far: a second would be too dear."""
+found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
+DEAR_CREATES = 0.2
+"""Seconds of pause from which a refused create is dear: any of those above."""
 OUTAGE = 5
 """Failures in a row, of whatever request, from which everything pauses."""
 DOUBT = 10.0
@@ -49,7 +51,7 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.create_pace = Pace(limits.requests_per_second, start=CREATES_START)
+        self.create_pace = Pace(limits.requests_per_second, start=CREATES_START, dear=DEAR_CREATES)
         self.slots = Slots(limits.max_running_tasks)
         self.trial: Trial | None = None
         self.in_flight = 0
@@ -214,6 +216,7 @@ class Admission:
                 self.slots.suspect(trial.count, now)
             else:
                 self.create_pace.cut(trial.began, now)
+                self.create_pace.spaced(ticket.sent_at)
         if self.slots.admitted(ticket.key, now):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1
@@ -241,7 +244,10 @@ class Admission:
     def _poll_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
         if self.trial is not None:
             self.trial.polls_refused = True
-        if ticket.sent_at < self._cut_at and wait is None:  # of the same flight as the last: that was dealt with
+        if ticket.sent_at < self._cut_at:  # of the same flight as the last: that was dealt with
+            if wait is not None:
+                self.pause_until = max(self.pause_until, now + wait)
+                self.pace.prolong(now + wait)
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
@@ -249,16 +255,15 @@ class Admission:
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
         pause = wait if wait is not None else self._blink(cause, step, trust=trust)
-        if ticket.sent_at >= self._cut_at:
-            if cause is Controller.PACE:
-                self._cut_pace(ticket, now, now + pause)
-            else:
-                if now < self._in_doubt_until:
-                    self.pace.undo()
-                rate = self.pace.per_second(now)
-                self.window.refused(ticket.in_flight, now, pause=pause, per_second=rate)
-                if pause:
-                    self.pace.rest(now + pause)
+        if cause is Controller.PACE:
+            self._cut_pace(ticket, now, now + pause)
+        else:
+            if now < self._in_doubt_until:
+                self.pace.undo()
+            rate = self.pace.per_second(now)
+            self.window.refused(ticket.in_flight, now, pause=pause, per_second=rate)
+            if pause:
+                self.pace.rest(now + pause)
         self._cut_at = now
         self._pause(pause, now, trust=trust)
         return Decision(cause, pause)

@@ -39,9 +39,9 @@ class Minutes:
         self._minute = (through - before) / max(now - at, 1.0)
         self.drought = FADING * self.drought if self.drought > BARREN else 0.0
 
-    def allows(self, rate: float, *, early: bool) -> float:
-        """Requests per second to go on with, of those that were refused."""
-        return min(self._minute, rate) * (TOO_SOON if early else LESS)
+    def allows(self, rate: float, used: float) -> float:
+        """Requests per second to go on with, of those that were refused after so many seconds of use."""
+        return min(self._minute, rate) * (LESS if used > BARREN else TOO_SOON)
 
     def waits(self, seconds: float) -> None:
         """The one request that tried again was refused too, and the next waits."""

@@ -8,7 +8,8 @@ is far above. An account that counts by the minute is told apart (`minutes.py`).
 import math
 from collections import deque
 
-from .estimate import LONG, Estimate, Refusal
+from .bracket import Refusal
+from .estimate import Estimate
 from .minutes import Minutes
 
 DOUBLING = 0.6
@@ -24,10 +25,10 @@ HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 LONGEST_HOLD = 600.0
 PER_PAUSE = 60.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
-COARSE = 3.0
-"""A pace that is hardly known yet holds so many seconds, and four times as long each time."""
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
+DEAR = 0.5
+"""A refusal that keeps everything waiting for so many seconds is dear."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 SLOWEST = 0.02
@@ -42,16 +43,19 @@ class Pace:
     Args:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
+        dear: Seconds of pause from which a refusal is dear, and the limit is shut in by tests.
     """
 
     __slots__ = (
         "_before",
+        "_dear",
         "_estimate",
         "_gap",
         "_hold",
         "_known_since",
         "_level",
         "_minutes",
+        "_pause",
         "_refused_at",
         "_refused_with",
         "_resumed_at",
@@ -67,15 +71,15 @@ class Pace:
         "rate",
     )
 
-    def __init__(self, ceiling: float | None = None, *, start: float = 20.0) -> None:
-        self.ceiling = ceiling
+    def __init__(self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR) -> None:
+        self.ceiling, self._dear = ceiling, dear
         self.next_at = -math.inf
         """When the next request may go."""
         self.got_through = 0
         """Requests that got through; counted by whoever sends them."""
         self._refused_with = 0  # how many had got through at the last refusal
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
-        self._hold = self._used = 0.0
+        self._hold = self._used = self._pause = 0.0
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
@@ -115,11 +119,18 @@ class Pace:
         elapsed = now - self._stepped_at
         if 2.0 * self._taken >= elapsed * self.rate and elapsed > 0.0:
             self._used += elapsed
+            if self._level is not None and self._used > self._hold and self._estimate.bracket.testing:
+                self._tested(self._level)
             self.set(self._grown(elapsed))
         self._trail.append((now, self.got_through, self.rate))
         self._minutes.goes_on(now, self.got_through)
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
+
+    def _tested(self, level: float) -> None:
+        """The level went unrefused for as long as a test takes."""
+        self._level = self._estimate.bracket.passed(level)
+        self._hold, self._used = self._lasting(self._level, self._pause), 0.0
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
@@ -156,8 +167,9 @@ class Pace:
             self._before = before
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
             self._known_since = sent
-        self._hold = self._lasting(level, sent, resumes - now)
-        self._slower = self._minutes.slower(SLOWER if resumes - now >= LONG else 1.0)
+        self._pause = resumes - now
+        self._hold = self._holding(level, sent)
+        self._slower = self._minutes.slower(SLOWER if self._pause >= self._dear else 1.0)
         self._level, self._used = level, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
@@ -175,22 +187,39 @@ class Pace:
         counted, mean = self._last_second(now)
         used = max(sent - self._resumed_at, 1e-3)
         whole = max(sent - self._refused_at, used)
-        climbing, dear = self._used > self._hold, resumes - now >= LONG
         seen = Refusal(
-            self.rate, self._level, climbing, mean, self._passed(now), counted, through, ahead, used, whole, dear
+            pace=self.rate,
+            level=self._level,
+            climbing=self._used > self._hold,
+            mean=mean,
+            passed=self._passed(now),
+            counted=counted,
+            through=through,
+            ahead=ahead,
+            used=used,
+            whole=whole,
+            dear=resumes - now >= self._dear,
+            held=self._used,
         )
         self._minutes.refused(now, self.got_through)
         if self._minutes.drought:
-            return self._minutes.allows(self.rate, early=seen.early)
+            self._estimate.bracket.forget()
+            return self._minutes.allows(self.rate, used)
         return self._estimate.level(seen)
 
-    def _lasting(self, level: float, sent: float, pause: float) -> float:
-        """As long as an estimate is young it is tested soon, then ever more rarely."""
-        lasting = max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause)
-        young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * pause)
-        coarse = self._estimate.coarse
-        lasting = min(young, lasting, COARSE * 4.0 ** (coarse - 1) if coarse else math.inf)
-        return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
+    def _holding(self, level: float, sent: float) -> float:
+        """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
+        lasting = self._lasting(level, self._pause)
+        if self._minutes.drought:
+            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
+        young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
+        return lasting if self._estimate.bracket.testing else min(young, lasting)
+
+    def _lasting(self, level: float, pause: float) -> float:
+        """How many seconds a level is used before more is tried."""
+        if self._estimate.bracket.testing:
+            return self._estimate.bracket.seconds(level)
+        return min(max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
@@ -198,7 +227,7 @@ class Pace:
 
     def prolong(self, resumes: float) -> None:
         """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""
-        self._minutes.waits(resumes - self._resumed_at)
+        self._minutes.waits(max(resumes - self._resumed_at, 0.0))
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def rest(self, resumes: float) -> None:
@@ -217,10 +246,15 @@ class Pace:
 
     def _spread(self, level: float, now: float) -> None:
         """The account counts for longer: what it lets in goes evenly from now on."""
+        self._estimate.bracket.forget()
         self.set(level)
         self._level, self._used, self._known_since = self.rate, 0.0, now
         self._hold, self._slower = min(self._minutes.drought, LONGEST_HOLD), self._minutes.slower()
         self.next_at = max(self.next_at, now + self._gap)
+
+    def spaced(self, sent: float) -> None:
+        """The next goes no sooner after the one sent then than this pace allows: a small window counts both."""
+        self.next_at = max(self.next_at, sent + self._gap)
 
     def undo(self) -> None:
         """The last cuts were somebody else's fault."""

@@ -3,28 +3,23 @@
 import itertools
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.estimate import BACK, CAUTIOUS, HASTY, LATE, Estimate, Refusal
+from omni_async.bracket import Refusal
+from omni_async.estimate import HASTY, Estimate
 from omni_async.pace import BRISK, NEAR, Pace
 
 
 def refusal(level, pace, **known):
     """A refusal after ten seconds at about this pace."""
     usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
-    times = {"ahead": 0, "used": 10.0, "whole": 10.1, "dear": False}
+    times = {"ahead": 0, "used": 10.0, "whole": 10.1, "dear": False, "held": 10.0}
     return Refusal(**{"pace": pace, "level": level, **usual, **times, **known})
 
 
 def test_the_first_refusal_is_met_just_below_what_got_through():
     assert 27.0 < Estimate().level(refusal(None, 80.0, counted=28.0, through=28.0)) <= 28.0
-
-
-def test_the_first_guess_is_more_cautious_where_refusals_are_dear():
-    cheap = Estimate().level(refusal(None, 80.0, counted=28.0))
-    assert Estimate().level(refusal(None, 80.0, counted=28.0, dear=True)) == pytest.approx(cheap * CAUTIOUS)
 
 
 def test_after_a_climb_a_window_is_taken_for_what_it_refused():
@@ -53,33 +48,12 @@ def test_a_window_that_is_still_full_is_no_reason_to_halve():
     assert level > 30.0 * HASTY * 0.95
 
 
-def test_where_refusals_are_dear_a_steep_climb_goes_back_to_what_had_passed():
+def test_where_refusals_are_cheap_again_no_test_goes_on():
     estimate = Estimate()
-    assert estimate.level(refusal(50.0, 80.0, climbing=True, passed=64.0, dear=True)) == 64.0
-    assert estimate.coarse == 1
-
-
-def test_where_refusals_are_dear_a_gentle_climb_tells_it_closely():
-    estimate = Estimate()
-    level = estimate.level(refusal(100.0, 102.0, climbing=True, passed=101.0, dear=True))
-    assert 100.0 < level <= 101.0
-    assert estimate.coarse == 0
-
-
-def test_what_was_held_is_gone_back_to():
-    """First a little less than what was refused; if that is refused too, what had been held before the climb."""
-    estimate = Estimate()
-    level = estimate.level(refusal(95.0, 106.0, climbing=True, passed=104.0, dear=True))
-    once = estimate.level(refusal(level, level, dear=True))
-    assert once == pytest.approx(LATE * level)
-    assert estimate.level(refusal(once, once, dear=True)) == pytest.approx(max(LATE * once, 95.0))
-
-
-def test_what_was_held_long_ago_at_far_less_is_no_guide():
-    estimate = Estimate()
-    level = estimate.level(refusal(10.0, 100.0, climbing=True, passed=60.0, dear=True))
-    assert level > 10.0 / BACK
-    assert estimate.level(refusal(level, level, through=9.0 * level, dear=True)) > 10.0 / BACK
+    estimate.level(refusal(None, 80.0, counted=28.0, dear=True))
+    assert estimate.bracket.testing
+    estimate.level(refusal(26.0, 26.0))
+    assert not estimate.bracket.testing
 
 
 rates = st.floats(0.05, 2000.0)

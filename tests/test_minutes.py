@@ -63,6 +63,6 @@ def test_where_more_is_allowed_by_now_the_last_minute_tells_it():
         through += 1 if second < 300 else 5
         minutes.goes_on(float(second), through)
     minutes.refused(360.0, through)
-    assert minutes.allows(6.0, early=False) > minutes.allows(6.0, early=True) > 4.0
+    assert minutes.allows(6.0, 90.0) > minutes.allows(6.0, 1.0) > 4.0
     tried_in_vain(minutes, 10)
     assert minutes.opens(370.0, through) > 4.0

@@ -1,0 +1,184 @@
+"""Requests per second found by trial, where each refusal costs a pause. Plain arithmetic.
+
+What one refusal tells of the limit is coarse, and each correction later costs a pause again. So the limit is shut in at
+once, by tests of some seconds each: between a pace that went unrefused and one that did not. When both are close, the
+lower is held, and only rarely tried to exceed; if that is refused, it is gone back to.
+
+Windows allow a whole number in a second or so, and their refusals come within two. A bucket refuses later, the later
+the less too much was sent: what it had saved up is spent by then.
+"""
+
+import math
+from typing import NamedTuple
+
+FIRST, LEAST_OF_FIRST = 0.95, 0.5
+"""Part of what got through just before the first refusal to go on with: a sliding window has counted exactly that, a
+fixed one at least half of it."""
+WHOLE, PART_OF_ONE = 0.992, 0.6
+"""How far below a whole number to go, since requests arrive some milliseconds early or late. A test goes no further
+below than this part of one request, or a window of one fewer would let it pass."""
+TIGHT, GAP, APART = 0.015, 0.2, 0.003
+"""Low and high are close if they differ by this part, or so many requests a second; how far from both to try."""
+STRIDE = 0.04
+"""The first step above a pace that passed; each is twice as long, up to the middle."""
+SMALL = 0.33
+"""So much more than a whole number a fixed window refuses in every third second only."""
+REFUSED_LOW = 0.8
+"""Part of a refused pace to go on with, if what was thought to pass was refused."""
+STEEP, STEEP_BUCKET, ONE_MORE = 1.1, 1.25, 1.3
+"""A climb refused within this factor of its level, or so many requests a second more, has found the same limit again. A
+bucket refuses a climb late."""
+QUICK, NO_BUCKET = 1.5, 1.06
+"""A refusal in the first so many seconds of a pace that is at most this factor too high: no bucket is so small."""
+SLOW, SLOW_TESTS = 2.0, 2
+"""So many tests in a row, each refused after more than so many seconds, are a bucket's: more tests tell nothing."""
+JUST = 0.3
+"""A refusal so soon after a test is that of the test: the request was on its way."""
+SAVED = (0.25, 0.35, 0.7)
+"""Part of the pause that a bucket saved up, at the first late refusal, the second and more: if it is little, a cut too
+small costs the next pause, and if it is much, a pause costs nothing."""
+HASTY, HASTY_PART, JITTER = 2.0, 0.97, 0.99
+"""A refusal within so many seconds tells little of a bucket: at most this part is cut at first; the least cut."""
+
+
+class Refusal(NamedTuple):
+    """A refused request, and what went before it.
+
+    Args:
+        pace: Requests per second then.
+        level: Those of the last cut; None before the first refusal.
+        climbing: Whether the pace had left that level.
+        mean: Mean pace in the last second.
+        passed: The pace two seconds before: no window has refused it.
+        counted: Requests that got through in the last second.
+        through: Those since the last refusal.
+        ahead: Requests in flight: some were let in before it and are not answered yet.
+        used: Seconds since sending went on after the last refusal.
+        whole: Seconds since the last refusal.
+        dear: Whether it costs a pause.
+        held: Seconds in which the level was used.
+    """
+
+    pace: float
+    level: float | None
+    climbing: bool
+    mean: float
+    passed: float
+    counted: float
+    through: float
+    ahead: int
+    used: float
+    whole: float
+    dear: bool
+    held: float
+
+
+class Bracket:
+    """Requests per second between which the limit is."""
+
+    __slots__ = ("_bucket", "_held", "_late", "_proved", "_quick", "_slow", "_stride", "high", "low", "testing")
+
+    def __init__(self) -> None:
+        self.low, self.high = 0.0, math.inf
+        self.testing = False
+        """Whether the level is a test: unrefused for `seconds`, `passed` tells the next."""
+        self._proved = False  # whether low ever passed
+        self._stride, self._slow = 0.0, 0  # tests in a row that were refused later than by most windows
+        self._held = 0.0  # seconds for which low went unrefused
+        self._quick = math.inf  # the lowest pace that was refused as only windows do
+        self._late, self._bucket = 0, False  # late refusals in a row
+
+    def forget(self) -> None:
+        """Refusals cost nothing any more: the level is found without tests."""
+        self.testing, self._bucket = False, False
+        self._late = self._slow = 0
+        self._held, self._quick = 0.0, math.inf
+
+    def refused(self, seen: Refusal) -> float:
+        """The level after a refusal that costs a pause."""
+        if seen.level is None:
+            most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), JITTER * seen.pace)
+            return self._open(LEAST_OF_FIRST * most, seen.pace, FIRST * most)
+        if seen.used < QUICK:
+            self._quick = min(self._quick, seen.pace)
+        if self.testing:
+            return self._failed(seen)
+        if seen.climbing:
+            return self._climb_ended(seen, seen.level)
+        return seen.level if seen.held < JUST else self._refused_late(seen)
+
+    def _open(self, low: float, high: float, level: float) -> float:
+        self.forget()
+        self.low, self.high = low, high
+        self.testing, self._proved, self._stride = True, False, STRIDE
+        return level
+
+    def _failed(self, seen: Refusal) -> float:
+        pace = self.high = seen.pace
+        self._stride = 0.0
+        self._slow = self._slow + 1 if seen.held > SLOW else 0
+        if self._slow == SLOW_TESTS and self._quick > NO_BUCKET * pace:
+            self.testing = False
+            return self._refused_late(seen)
+        if self.low >= pace:
+            self.low, self._proved = LEAST_OF_FIRST * pace, False
+            return REFUSED_LOW * pace
+        return self._next() or self._closed()
+
+    def _climb_ended(self, seen: Refusal, level: float) -> float:
+        self._late = 0
+        passed = max(min(seen.passed, 0.97 * seen.pace), level)
+        if seen.pace > level * ((STEEP_BUCKET if self._bucket else STEEP) + ONE_MORE / level):
+            return self._open(level, seen.pace, passed)
+        self.high, self._held = seen.pace, seen.used
+        return level if self._bucket else max(WHOLE * math.floor(passed), level)
+
+    def _refused_late(self, seen: Refusal) -> float:
+        """A level that had passed is refused: by a window for some milliseconds, or by a bucket that is empty now."""
+        self.high = seen.pace
+        if self._quick <= NO_BUCKET * seen.pace:
+            self.low = JITTER * seen.pace
+            return self.low
+        paused = max(seen.whole - seen.used, 1e-3)
+        part = seen.used / (seen.used + SAVED[min(self._late, 2)] * paused)
+        if seen.used < HASTY and not self._late:
+            part = max(part, HASTY_PART)
+        part = max(part, self._held / (self._held + paused))  # no bucket lasted so long with more above its rate
+        self._late, self._bucket = self._late + 1, True
+        self.low = _below_whole(min(part, JITTER) * seen.pace)
+        return self.low
+
+    def passed(self, level: float) -> float:
+        """A test went unrefused: the next, or with `testing` no longer set the level to hold."""
+        if level >= self.low:
+            self.low, self._proved = level, True
+        return self._next() or self._closed()
+
+    def _next(self) -> float | None:
+        low, high = self.low, self.high
+        middle = math.sqrt(low * high)
+        if self._stride:
+            middle, self._stride = min(middle, low * (1.0 + self._stride)), 2.0 * self._stride
+        below = math.floor(middle)
+        for whole in (below + 1, below, below + 2):
+            tried = max(WHOLE * whole, whole - PART_OF_ONE)
+            if low * (1.0 + APART) < tried < high * (1.0 - APART):
+                return tried
+        return middle if high - low > max(TIGHT * low, GAP) else None
+
+    def _closed(self) -> float:
+        if self._proved:  # else low itself is tested
+            self.testing = False
+            many = self.low * (1.0 - WHOLE) > PART_OF_ONE
+            self.low = min(self.low, WHOLE * self.high) if many else _below_whole(self.low)
+        return self.low
+
+    def seconds(self, level: float) -> float:
+        """How long a test takes: until a fixed window would have refused what is more than a whole number."""
+        return 1.0 + 1.0 / max(level % 1.0, SMALL) + 2.0 / level
+
+
+def _below_whole(level: float) -> float:
+    """A level that a fixed window would refuse now and then, for the part above a whole number: just below that."""
+    whole = math.ceil(level) if level % 1.0 > SMALL else math.floor(level)
+    return WHOLE * whole if 0.97 * level < WHOLE * whole < level else level
