@@ -97,11 +97,7 @@ def test_a_window_that_refuses_late_is_met_by_a_small_cut():
 
 def test_a_bucket_is_cut_by_more_each_time_it_refuses_late():
     """What a pause has filled is spent the sooner, the further the level is above the limit."""
-    bracket, level = begun()
-    level = bracket.passed(level)
-    while bracket.testing:  # all that is tested passes at first: it had saved up
-        level = bracket.passed(level) if bracket.low < 50.0 else bracket.refused(refusal(level, level, used=4.0))
-    levels = [level]
+    bracket, levels = Bracket(), [500.0]
     for _ in range(3):
         levels.append(bracket.refused(refusal(levels[-1], levels[-1], used=5.0, whole=6.0, held=5.0)))
     parts = [after / before for before, after in itertools.pairwise(levels)]
