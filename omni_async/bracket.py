@@ -19,6 +19,9 @@ WHOLE, PART_OF_ONE = 0.992, 0.6
 below than this part of one request, or a window of one fewer would let it pass."""
 TIGHT, GAP, APART = 0.015, 0.2, 0.003
 """Low and high are close if they differ by this part, or so many requests a second; how far from both to try."""
+LONG, MOST_COARSE = 2.0, 10.0
+"""From so many seconds of pause on, up to so many, they may differ by as many times that part: a test more would cost
+too much."""
 STRIDE = 0.04
 """The first step above a pace that passed; each is twice as long, up to the middle."""
 SMALL = 0.33
@@ -76,7 +79,19 @@ class Refusal(NamedTuple):
 class Bracket:
     """Requests per second between which the limit is."""
 
-    __slots__ = ("_bucket", "_held", "_late", "_proved", "_quick", "_slow", "_stride", "high", "low", "testing")
+    __slots__ = (
+        "_bucket",
+        "_enough",
+        "_held",
+        "_late",
+        "_proved",
+        "_quick",
+        "_slow",
+        "_stride",
+        "high",
+        "low",
+        "testing",
+    )
 
     def __init__(self) -> None:
         self.low, self.high = 0.0, math.inf
@@ -84,6 +99,7 @@ class Bracket:
         """Whether the level is a test: unrefused for `seconds`, `passed` tells the next."""
         self._proved = False  # whether low ever passed
         self._stride, self._slow = 0.0, 0  # tests in a row that were refused later than by most windows
+        self._enough = 0.0  # part by which low and high may differ, since a pause is long
         self._held = 0.0  # seconds for which low went unrefused
         self._quick = math.inf  # the lowest pace that was refused as only windows do
         self._late, self._bucket = 0, False  # late refusals in a row
@@ -99,6 +115,8 @@ class Bracket:
         if seen.level is None:
             most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), JITTER * seen.pace)
             return self._open(LEAST_OF_FIRST * most, seen.pace, FIRST * most)
+        paused = seen.whole - seen.used
+        self._enough = TIGHT * min(paused, MOST_COARSE) if paused > LONG else 0.0
         if seen.used < QUICK:
             self._quick = min(self._quick, seen.pace)
         if self.testing:
@@ -156,6 +174,8 @@ class Bracket:
 
     def _next(self) -> float | None:
         low, high = self.low, self.high
+        if high <= low * (1.0 + self._enough) and self._proved:
+            return None
         middle = math.sqrt(low * high)
         if self._stride:
             middle, self._stride = min(middle, low * (1.0 + self._stride)), 2.0 * self._stride

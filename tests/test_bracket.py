@@ -14,7 +14,8 @@ from omni_async.pace import Pace
 def refusal(level, pace, **known):
     """A refusal that costs a second, after ten seconds at about this pace."""
     usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
-    times = {"ahead": 0, "used": 10.0, "whole": 11.0, "dear": True, "held": 10.0}
+    used = known.get("used", 10.0)
+    times = {"ahead": 0, "used": used, "whole": used + 1.0, "dear": True, "held": used}
     return Refusal(**{"pace": pace, "level": level, **usual, **times, **known})
 
 
@@ -96,16 +97,20 @@ def test_a_window_that_refuses_late_is_met_by_a_small_cut():
 
 def test_a_bucket_is_cut_by_more_each_time_it_refuses_late():
     """What a pause has filled is spent the sooner, the further the level is above the limit."""
-    bracket, level = begun()
-    level = bracket.passed(level)
-    while bracket.testing:  # all that is tested passes at first: it had saved up
-        level = bracket.passed(level) if bracket.low < 50.0 else bracket.refused(refusal(level, level, used=4.0))
-    levels = [level]
+    bracket, levels = Bracket(), [500.0]
     for _ in range(3):
         levels.append(bracket.refused(refusal(levels[-1], levels[-1], used=5.0, whole=6.0, held=5.0)))
     parts = [after / before for before, after in itertools.pairwise(levels)]
     assert parts == sorted(parts, reverse=True)
     assert parts[-1] < 0.9
+
+
+def test_behind_a_long_pause_a_coarser_limit_is_enough():
+    """A test more costs the pause, and is worth no more."""
+    bracket, level = begun(counted=100.0)
+    bracket.passed(level)
+    level = bracket.refused(refusal(100.0, 1.12 * level, used=1.0, whole=21.0, held=1.0))
+    assert not bracket.testing
 
 
 def test_tests_that_are_refused_late_in_a_row_are_a_buckets_and_end():
