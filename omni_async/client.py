@@ -165,6 +165,7 @@ class OmniClient:
             TaskFailedError: It ended without a video.
             WaitTimeoutError: Still running: not a failure.
             NotFoundError: The gateway does not know it, for a minute already.
+            InvalidRequestError: No task id, or `timeout` is no number.
         """
         self._life.enter()
         return await self.studio.wait(task_or_id, timeout)
@@ -177,6 +178,9 @@ class OmniClient:
             min_interval: Seconds between two items at least, but for the last, which comes at once; changes in between
                 are told as one.
             timeout: Seconds for the whole wait; None waits for ever.
+
+        Raises:
+            InvalidRequestError: No task id, or seconds that are no number.
         """
         self._life.enter()
         return self.studio.watch(task_or_id, min_interval=min_interval, timeout=timeout)
@@ -185,6 +189,9 @@ class OmniClient:
         """Wait for many: an async iterator over finished tasks in order of finishing; failed ones are items too.
 
         Ids that could not be followed are raised after the others, several as an `ExceptionGroup`.
+
+        Raises:
+            InvalidRequestError: A single id, what is no task id, or `timeout` is no number.
         """
         self._life.enter()
         return self.studio.as_completed(tasks_or_ids, timeout=timeout)
@@ -237,7 +244,8 @@ class OmniClient:
             overwrite: Whether existing files are replaced.
 
         Raises:
-            InvalidRequestError: `timeout` is no number. What is wrong with a row is told in its outcome.
+            InvalidRequestError: `timeout` is no number, or `requests` a single text or mapping. A row's faults are told
+                in its outcome.
         """
         self._life.enter()
         folder = None if output is None else Path(output)

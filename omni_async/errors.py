@@ -166,7 +166,10 @@ class SubmissionUncertainError(OmniError):
 
 
 class ApiError(OmniError):
-    """The gateway refused, in its own words or by an HTTP status."""
+    """The gateway refused, in its own words or by an HTTP status.
+
+    `by_page` if by its status alone, with no JSON object: that may have been a proxy or a firewall in between.
+    """
 
     def __init__(
         self,
@@ -175,12 +178,14 @@ class ApiError(OmniError):
         status_code: int | None = None,
         code: str | None = None,
         message_text: str = "",
+        by_page: bool = False,
         **about: Any,
     ) -> None:
         super().__init__(message, **about)
         self.status_code = status_code
         self.code = code
         self.message = message_text or message
+        self.by_page = by_page
 
     def _said(self) -> str:
         return f"{self.code or ''} {self.message}"

@@ -1,5 +1,6 @@
 """One call from leave to meaning: send it, tell the limiter how it went, read it by the dialect, or say why not."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -56,7 +57,7 @@ class Reporter:
             return
         try:
             self._on_event(event)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
             if not self._complained:
                 self._complained = True
                 logger.exception("on_event raised; this is said once")

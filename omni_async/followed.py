@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import attrs
 
 from .dialects import Glance
-from .errors import DecodeError, NotFoundError, OmniError, RejectedError
+from .errors import ApiError, DecodeError, NotFoundError, OmniError, RejectedError
 from .exchange import is_unauthorized
 from .models import VideoRequest, VideoTask
 
@@ -52,6 +52,8 @@ class Trouble:
 def _definite(error: OmniError) -> bool:
     """Whether the gateway said something about this id that time will hardly change."""
     refused = isinstance(error, RejectedError) or is_unauthorized(error)
+    if refused and isinstance(error, ApiError) and error.by_page and error.status_code != 401:
+        return False  # a firewall's, say: it knows nothing of the task
     return refused or (isinstance(error, DecodeError) and error.terminal)
 
 

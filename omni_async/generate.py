@@ -33,7 +33,19 @@ from .references import References, check_references, local_references
 from .safety import file_name
 from .submit import Submitter
 from .uploads import Progress, content_hash
-from .waiting import Completed, Handle, Watch, check_seconds, deadline_after, id_of, own, video_or_error, wait_for
+from .waiting import (
+    Completed,
+    Handle,
+    Watch,
+    check_iterable,
+    check_seconds,
+    deadline_after,
+    id_of,
+    own,
+    refuse_waiting,
+    video_or_error,
+    wait_for,
+)
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower
@@ -260,11 +272,13 @@ class Studio:
 
     def watch(self, task: Handle, *, min_interval: float, timeout: float | None) -> Watch:
         """An iterator over a task's changes."""
+        refuse_waiting(check_seconds(min_interval=min_interval, timeout=timeout))
         own(task, self.exchange.dialect.name)
         return Watch(self.poller, task, min_interval=min_interval, timeout=timeout)
 
     def as_completed(self, tasks: Iterable[Handle], *, timeout: float | None) -> Completed:
         """An iterator over many tasks as they finish."""
+        refuse_waiting([*check_iterable("tasks_or_ids", tasks), *check_seconds(timeout=timeout)])
         tasks = list(tasks)
         for task in tasks:
             own(task, self.exchange.dialect.name)
@@ -272,6 +286,7 @@ class Studio:
 
     async def wait(self, task: Handle, timeout: float | None) -> VideoTask:
         """The finished task; TaskFailedError for one without a video."""
+        refuse_waiting(check_seconds(timeout=timeout))
         origin = own(task, self.exchange.dialect.name)
         if origin is not None and origin.status.finished:
             return self.finished(origin)
@@ -328,9 +343,9 @@ class Studio:
         """An iterator over the outcomes of many requests.
 
         Raises:
-            InvalidRequestError: `timeout` is no number.
+            InvalidRequestError: `timeout` is no number, or `requests` a single one.
         """
-        if faults := list(check_seconds(timeout=timeout)):
+        if faults := [*check_iterable("requests", requests), *check_seconds(timeout=timeout)]:
             raise invalid(faults, gateway=self.exchange.dialect.name)
         steps = Steps(
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),

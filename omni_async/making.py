@@ -25,7 +25,7 @@ from .poller import Poller
 from .references import References
 from .safety import origins
 from .schedule import Schedule
-from .settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
+from .settings import base_url_of, check_kinds, dialect_of, journal_of, key_of, schedule_of
 from .submit import Submitter
 from .transport import Transport
 from .waiting import failure_of
@@ -57,6 +57,12 @@ def make(
     end: Callable[[], Awaitable[None]],
 ) -> Studio:
     """The parts of a client, joined; see `OmniClient`. `end` is what closing it comes to."""
+    check_kinds(
+        limits=(limits, Limits),
+        poll=(poll, PollPolicy),
+        retry=(retry, RetryPolicy),
+        http_timeout=(http_timeout, Timeouts),
+    )
     dialect, limits = dialect_of(gateway), limits or Limits()
     retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
     transport = _transport(

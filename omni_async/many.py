@@ -15,7 +15,7 @@ from typing import Any, Self
 import attrs
 
 from .errors import OmniError
-from .lifetime import loop_time
+from .lifetime import is_cancelled, loop_time
 from .models import Outcome, VideoRequest, VideoTask
 from .waiting import timed_out
 
@@ -147,6 +147,10 @@ class _Run:
             return True, next(self._source)
         except (StopIteration, StopAsyncIteration):
             pass
+        except asyncio.CancelledError:  # of something that the caller's own iterable waited for
+            if is_cancelled():
+                raise
+            self._failure = OmniError("the requests' own iterable was cancelled; the rest was not submitted")
         except Exception as error:  # the caller's own iterable failed: what was submitted is still given out first
             self._failure = error
         self._exhausted = True

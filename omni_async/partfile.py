@@ -69,6 +69,8 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         raise TargetExistsError(f"{target} is a folder: name the file to write")
     if not overwrite and os.path.lexists(target):
         raise TargetExistsError(f"{target} exists already: overwrite=True replaces it")
+    if target.exists() and not (target.is_file() or target.is_symlink()):  # such as /dev/null, gone for everybody
+        raise TargetExistsError(f"{target} is no ordinary file and is not replaced: name another")
 
 
 class PartFile:

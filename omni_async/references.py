@@ -1,6 +1,7 @@
 """Local files given as references: checked before anything is paid, uploaded first, once each."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ class References:
         since, upload = self._known.get(digest, (-FRESH, None))
         spoiled = upload is not None and upload.done() and (upload.cancelled() or upload.exception() is not None)
         if upload is None or spoiled or now - since > FRESH:
-            upload = asyncio.create_task(self.upload(path))
+            self._forget(now)
+            upload = asyncio.get_running_loop().create_task(self.upload(path), context=contextvars.Context())
             self._known[digest] = (now, upload)
         try:
             return await asyncio.shield(upload)
@@ -79,6 +81,11 @@ class References:
                 raise OmniError(closed, may_have_charged=False) from None
             upload.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
             raise
+
+    def _forget(self, now: float) -> None:
+        """What would be uploaded anew: a client that runs for weeks meets ever new files."""
+        for digest in [one for one, (since, upload) in self._known.items() if now - since > FRESH and upload.done()]:
+            del self._known[digest]
 
     async def upload(self, path: Path, *, on_progress: Progress | None = None) -> str:
         """Upload one file and give its public URL.

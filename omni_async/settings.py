@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 
 from . import journal as books
 from .dialects import GATEWAYS, Dialect, dialect_named
@@ -14,6 +15,21 @@ from .schedule import PRICE, Schedule
 POSTGRES = ("postgresql://", "postgres://")
 KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
+
+
+def check_kinds(**given: tuple[Any, type]) -> None:
+    """Refuse settings of a wrong kind, by name the setting and its kind: one would trip when a paid call goes wrong.
+
+    Raises:
+        InvalidRequestError: With every fault.
+    """
+    faults = [
+        Fault(name, f"is no {kind.__name__}(…), but of type {type(value).__name__}")
+        for name, (value, kind) in given.items()
+        if value is not None and not isinstance(value, kind)
+    ]
+    if faults:
+        raise invalid(faults)
 
 
 def dialect_of(gateway: str | Dialect) -> Dialect:

@@ -26,6 +26,8 @@ from .version import __version__
 
 CREATE_LIMIT, OTHER_LIMIT = 64 * 1024, 1024 * 1024
 """Bytes of an answer's body that are read."""
+MEMBERS = 100
+"""Members of a gzip that are unpacked (RFC 1952 §2.2): an answer of nothing but empty ones must not cost seconds."""
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -265,12 +267,17 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
     packing = response.headers.get("content-encoding")
     if packing is None or packing.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body, True
-    unpacking = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its head
-    try:
-        plain = unpacking.decompress(body, limit)
-    except zlib.error:
-        return body, False
-    return plain, unpacking.eof
+    plain, rest, ended = b"", body, False
+    for _ in range(MEMBERS):
+        unpacking = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its head
+        try:
+            plain += unpacking.decompress(rest, limit - len(plain))
+        except zlib.error:  # behind a whole member it is padding
+            return (plain, True) if ended else (body, False)
+        rest, ended = unpacking.unused_data, unpacking.eof
+        if not rest or len(plain) >= limit:
+            break
+    return plain, ended and not rest
 
 
 class _Head:

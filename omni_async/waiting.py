@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, Self
 
@@ -67,6 +67,22 @@ def check_seconds(**given: Any) -> Iterator[Fault]:
     for name, seconds in given.items():
         if seconds is not None and (not isinstance(seconds, Real) or math.isnan(seconds)):
             yield Fault(name, f"{seconds!r} is no number of seconds")
+
+
+def check_iterable(name: str, given: Any) -> Iterator[Fault]:
+    """A fault if it is one of what there should be many of: a text would be taken letter by letter, and each paid."""
+    if isinstance(given, str | bytes | Mapping):
+        yield Fault(name, f"a single {type(given).__name__}: put it into a list")
+
+
+def refuse_waiting(faults: Iterable[Fault]) -> None:
+    """Raise what is wrong with the arguments of a wait; the tasks it is for may have been paid.
+
+    Raises:
+        InvalidRequestError: There is a fault.
+    """
+    if found := tuple(faults):
+        raise InvalidRequestError("; ".join(map(str, found)), faults=found, may_have_charged=True)
 
 
 def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: str | None = None) -> WaitTimeoutError:

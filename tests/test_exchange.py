@@ -83,11 +83,12 @@ class Setting:
 BALANCE = http(body={"code": 20000, "data": {"available": 5, "balance": 9, "used_coin": 4}})
 
 
-def test_what_on_event_raises_is_logged_once_and_swallowed(caplog):
+@pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError])
+def test_what_on_event_raises_is_logged_once_and_swallowed(fault, caplog):
     """A consumer's fault is not the library's."""
 
     def fail(_event):
-        raise ValueError("mine")
+        raise fault("mine")
 
     report = Reporter(fail)
     for _ in range(3):

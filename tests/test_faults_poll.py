@@ -418,6 +418,16 @@ async def test_a_definite_refusal_ends_the_wait_after_three(status):
         assert len(here.server.gets) == 3
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 413])
+async def test_a_firewalls_page_is_passed_over(status):
+    """It knows nothing of the task, however often it comes; a key that is refused by a page stays refused."""
+    async with scene(polls=[http(status, HTML)] * 6) as here:
+        assert (await here.client.wait(await here.submit())).status is TaskStatus.SUCCEEDED
+    async with scene(polls=[http(401, HTML)] * 6, running=1) as here:
+        with pytest.raises(AuthenticationError):
+            await here.client.wait(await here.submit())
+
+
 @pytest.mark.parametrize("odd", [".", ".."])
 async def test_what_is_no_id_leaks_no_leave(odd):
     """An id that is another path is refused, and nothing stays in flight."""

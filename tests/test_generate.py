@@ -122,6 +122,15 @@ async def test_a_wait_that_is_no_number_of_seconds_is_refused_before_paying(seco
         assert emulator.ledger.requests.total() == 0
 
 
+@pytest.mark.parametrize("single", ["a cat", b"a cat", {"prompt": "a cat", "duration": 6}])
+async def test_a_single_request_is_not_taken_for_many(single, tmp_path):
+    """Letter by letter, or name by name, each would be a video to pay."""
+    async with pair() as (emulator, client):
+        with pytest.raises(InvalidRequestError, match="put it into a list"):
+            client.generate_many(single, output=tmp_path)
+        assert emulator.ledger.requests.total() == 0
+
+
 async def test_not_strict_warns_and_sends(caplog):
     """With strict=False what the documents refuse is told and sent; what no gateway could read is still refused."""
     async with pair(options={"strict": False}) as (emulator, client):

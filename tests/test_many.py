@@ -292,6 +292,21 @@ async def test_dropped_in_a_cycle_its_workers_end_as_well():
     assert not [task for task in many_module._working if task.get_loop() is asyncio.get_running_loop()]
 
 
+async def test_a_source_that_is_cancelled_by_itself_is_told():
+    """It is not the caller who is cancelled, so it must not end as if all had been asked for."""
+
+    async def source():
+        yield "cat"
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    rows = many(Works(), source())
+    assert (await anext(rows)).ok
+    with pytest.raises(OmniError, match="iterable was cancelled"):
+        await anext(rows)
+
+
 async def test_what_is_no_iterable():
     """A source that cannot be iterated is a TypeError at the first step."""
     with pytest.raises(TypeError):

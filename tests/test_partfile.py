@@ -136,6 +136,17 @@ def test_part_that_is_a_pipe(tmp_path: Path) -> None:
     assert left(tmp_path) == {"v.mp4.part"}
 
 
+def test_target_that_is_a_pipe(tmp_path: Path) -> None:
+    """What is no file is not replaced, even where a file may be: it could be a device that all others use."""
+    os.mkfifo(tmp_path / "v.mp4")
+    part = PartFile(tmp_path / "v.mp4", overwrite=True)
+    with pytest.raises(TargetExistsError, match="no ordinary file"):
+        part.open()
+    part.close()
+    assert left(tmp_path) == {"v.mp4"}
+    assert (tmp_path / "v.mp4").is_fifo()
+
+
 def test_part_with_a_second_name(tmp_path: Path) -> None:
     """A crash between naming and un-naming leaves two names of one file: writing on must not change the video."""
     target = tmp_path / "v.mp4"

@@ -106,6 +106,17 @@ async def test_a_failed_upload_is_tried_again_by_the_next(picture):
         assert (await client.submit(asked(str(picture)))).task_id
 
 
+async def test_old_uploads_are_forgotten(tmp_path):
+    """Of ever new files only those are kept in mind whose URLs would be used again, and nobody's context."""
+    async with pair() as (emulator, client):
+        for number in range(6):
+            (tmp_path / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([number]))
+            await client.submit(asked(str(tmp_path / f"{number}.png")))
+            await anyio.sleep(FRESH / 2)
+        assert emulator.ledger.requests["upload"] == 6
+        assert len(client.studio.references._known) <= 3
+
+
 async def test_cancelling_one_leaves_the_upload_to_the_others(picture):
     """Of two who wait for one upload, one may leave."""
     async with pair(latency=2.0) as (emulator, client):

@@ -103,6 +103,18 @@ async def test_an_id_does_not_hang_on_the_rest(name, monkeypatch, caplog):
     assert "odd otherwise; the id is kept" in caplog.text
 
 
+async def test_a_consumer_that_asks_a_cancelled_future_loses_no_task():
+    """What such a future raises would look as if the caller had been cancelled, and nobody would have the id."""
+
+    def ask(_event):
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        future.result()
+
+    async with scene(running=1, on_event=ask) as here:
+        assert (await here.submit()).task_id == here.server.charges[0]
+
+
 async def test_what_a_create_looks_like_to_the_caller():
     """The task carries the gateway, the caller's own data and what the answer told."""
     async with scene(running=1) as here:

@@ -359,6 +359,18 @@ async def test_a_packed_answer_is_unpacked():
         assert here.server.posts[0].headers["accept-encoding"] == "gzip"
 
 
+async def test_an_answer_packed_in_pieces_is_unpacked_whole():
+    """A gzip may have several members, and padding behind them; one of ever so many is not unpacked to its end."""
+    created = json.dumps({"code": "20000", "data": {"task_id": "packed", "status": "queued"}}).encode()
+    pieces = gzip.compress(created[:20]) + gzip.compress(created[20:]) + bytes(64)
+    async with scene(http(body=pieces, headers={"Content-Encoding": "gzip"}), running=1) as here:
+        assert (await here.submit()).task_id == "packed"
+    endless = http(body=gzip.compress(b"") * 3000 + gzip.compress(created), headers={"Content-Encoding": "gzip"})
+    async with scene(endless, running=1) as here:
+        with pytest.raises(SubmissionUncertainError, match="broke off"):
+            await here.submit()
+
+
 async def test_a_bomb_takes_no_memory():
     """Unpacked under the cap, on every version of aiohttp: a little gzip does not become a third of a gigabyte."""
     body = gzip.compress(bytes(100_000_000))

@@ -142,6 +142,32 @@ async def test_waiting_for_ever(timeout):
         assert (await client.wait(await client.submit("a cat"), timeout=timeout)).status.finished
 
 
+@pytest.mark.parametrize("seconds", ["30", math.nan])
+async def test_seconds_that_are_no_number_are_refused(seconds):
+    """A NaN among the loop's timers would put the others out of order; the task may have been paid."""
+    async with pair() as (emulator, client):
+        calls = (
+            lambda: client.watch("task_1", min_interval=seconds),
+            lambda: client.watch("task_1", timeout=seconds),
+            lambda: client.as_completed(["task_1"], timeout=seconds),
+        )
+        for call in calls:
+            with pytest.raises(InvalidRequestError, match="no number of seconds") as caught:
+                call()
+            assert caught.value.may_have_charged
+        with pytest.raises(InvalidRequestError, match="no number of seconds"):
+            await client.wait("task_1", timeout=seconds)
+        assert emulator.ledger.requests.total() == 0
+
+
+async def test_a_single_id_is_not_taken_letter_by_letter():
+    """As many ids as it has letters would be followed."""
+    async with pair() as (emulator, client):
+        with pytest.raises(InvalidRequestError, match="put it into a list"):
+            client.as_completed("task_1")
+        assert emulator.ledger.requests.total() == 0
+
+
 @pytest.mark.parametrize("timeout", [0.0, -5.0])
 async def test_no_time_to_wait(timeout):
     """A wait of no time ends at once, with the error of any wait."""

@@ -208,7 +208,7 @@ class Checker:
         return layout
 
     def _carry(self, layout: _Layout) -> None:
-        if not layout.slips:
+        if not layout.slips and not layout.faults:
             self.carried_columns += [name for name in layout.carried if name not in self.carried_columns]
         if len(self.carried_columns) > MOST_NAMES:
             raise refused(f"it has more than {MOST_NAMES} columns that are no fields")

@@ -18,6 +18,8 @@ from .screen import Screen
 Work = Callable[[Screen], Coroutine[Any, Any, int]]
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+ECHO = 0.25
+"""Seconds in which a second SIGTERM is still the first: `timeout` sends one to the process and one to its group."""
 
 
 class Interrupts:
@@ -32,6 +34,7 @@ class Interrupts:
         self._task = task
         self._screen = screen
         self.number: int | None = None
+        self._at = 0.0
 
     @property
     def code(self) -> int:
@@ -57,9 +60,12 @@ class Interrupts:
 
     def received(self, number: int) -> None:
         """A signal came."""
+        now = asyncio.get_running_loop().time()
+        if number == self.number == signal.SIGTERM and now - self._at < ECHO:
+            return
         if self.number is not None:
             self._leave()
-        self.number = number
+        self.number, self._at = number, now
         leaving = self._screen.leaving
         waits = f": {leaving.waits}" if leaving.waits else ""
         self._screen.note(f"stopping{waits}; once more leaves at once")

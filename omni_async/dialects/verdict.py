@@ -173,6 +173,7 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
         status_code=reply.status,
         code=refusal.code,
         message_text=said,
+        by_page=not isinstance(reply.document, dict),
         request_id=reply.request_id,
         **extra,
         **about,

@@ -4,11 +4,10 @@ Each call is part of a transaction that the caller begins and commits. A call lo
 has changed nothing.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
@@ -16,7 +15,7 @@ from ..errors import JournalError
 from ..models import VideoTask
 from .entries import COLUMNS, Entry, Record, entry_of, seconds_of, uncertain_error, write_task
 from .schema import journal_error
-from .seam import Answer, Intent, NotNow
+from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
 WAIT = 0.25
@@ -98,7 +97,7 @@ class Ledger:
 
     def _insert(self, intent: Intent, owner: str, *, notify: bool) -> bool:
         """Enter a row; False if there is one of this key."""
-        now, metadata = self._clock(), _json(intent.metadata)
+        now, metadata = self._clock(), write_metadata(intent.metadata)
         inserted = self.connection.execute(
             "INSERT INTO item (key, gateway, fingerprint, state, custom_id, owner, notify, inputs, metadata,"
             " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
@@ -112,8 +111,8 @@ class Ledger:
         self.connection.execute(
             "UPDATE item SET state = 'SUBMITTING', gateway = ?, fingerprint = ?, owner = ?, notify = ?, sent_at = ?,"
             " inputs = coalesce(?, inputs), metadata = coalesce(?, metadata), detail = NULL WHERE key = ?",
-            (intent.gateway, intent.fingerprint, owner, notify, self._clock(), intent.inputs, _json(intent.metadata),
-             intent.key),
+            (intent.gateway, intent.fingerprint, owner, notify, self._clock(), intent.inputs,
+             write_metadata(intent.metadata), intent.key),
         )  # fmt: skip
 
     def known(self, key: str, fingerprint: str) -> VideoTask | None:
@@ -393,7 +392,3 @@ def _known(entry: Entry, fingerprint: str) -> VideoTask | None:
     if entry.state is State.UNCERTAIN:
         raise uncertain_error(entry)
     return entry.video_task
-
-
-def _json(metadata: Any) -> str | None:
-    return json.dumps(dict(metadata), ensure_ascii=False, default=str) if metadata else None

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from ..errors import JournalError, OmniError
+from ..fields import encodable
 from ..models import FIELDS, VideoRequest, VideoTask
 from .states import UNPAID
 
@@ -100,6 +101,14 @@ def write_request(request: VideoRequest) -> str:
     """What was asked, as JSON text; `custom_id` and `metadata` stand in columns of their own."""
     given = zip(_ASKED, _asked_of(request), strict=True)
     return _to_json({name: value for name, value in given if value is not None and value != () and value != {}})
+
+
+def write_metadata(metadata: Mapping[str, Any]) -> str | None:
+    """The caller's own data, as JSON text; what JSON has no form for is kept as text."""
+    if not metadata:
+        return None
+    text = json.dumps(dict(metadata), ensure_ascii=False, default=str)
+    return text if encodable(text) else json.dumps(dict(metadata), default=str)  # half a surrogate pair, escaped
 
 
 _ASKED = tuple(name for name in FIELDS if name not in ("custom_id", "metadata"))

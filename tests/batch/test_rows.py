@@ -185,6 +185,15 @@ def test_carried_columns_keep_their_names_and_order():
     assert checker.carried_columns == ["镜号", "Tags", "note"]
 
 
+def test_a_name_that_cannot_be_written_is_carried_nowhere():
+    """Its row is bad, and the others' columns are noted all the same."""
+    checker = Checker(Jimmy(), folder=HERE)
+    (fault,) = checker.check(Record(1, {"prompt": "a", "half \ud83d": 1})).faults
+    assert "half a surrogate pair" in str(fault)
+    checker.check(Record(2, {"prompt": "a", "note": 1}))
+    assert checker.carried_columns == ["note"]
+
+
 def test_a_slip_is_told_once_and_every_row_with_it_is_bad():
     """It concerns the sheet: the first line tells it, none of the others is paid for."""
     checker = Checker(Jimmy(), folder=HERE)

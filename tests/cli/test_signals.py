@@ -57,6 +57,22 @@ def test_the_second_ctrl_c_leaves_at_once(started, gateway):
     assert err == "left at once: a create that was in flight may have been charged; look in the gateway's console\n"
 
 
+def test_timeouts_two_signals_are_one(started, gateway):
+    """`timeout` ends the process and then its group: a create in flight is waited for all the same."""
+    running_gateway = gateway(task_seconds=30, latency=1.0)
+    process = started("generate", PROMPT, "--base-url", running_gateway.url)
+    deadline = time.monotonic() + 10
+    while not running_gateway.emulator.ledger.requests["create"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.readline().startswith("stopping")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert "left at once" not in err
+    assert running_gateway.emulator.ledger.charges[0].task_id in err
+
+
 def test_leaving_at_once_in_this_process(monkeypatch, capsys):
     """The second signal gives the terminal back, tells what is left and exits with the first one's code."""
     left = []

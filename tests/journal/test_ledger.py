@@ -85,6 +85,8 @@ def test_an_intent_that_keeps_little_and_data_that_json_does_not_know(book):
     assert (book.entry("k").inputs, book.entry("k").metadata, book.entry("k").notify) == (None, None, False)
     book.intend("l", metadata={"when": State.DONE, "what": {1}})
     assert book.entry("l").data == {"when": "DONE", "what": "{1}"}
+    book.intend("m", metadata={"name": "half \ud83d a smile"})
+    assert book.entry("m").data == {"name": "half \ud83d a smile"}
 
 
 def test_what_is_on_its_way_is_to_be_waited_for(book):
