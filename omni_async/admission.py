@@ -98,6 +98,11 @@ class Admission:
         """Whether nobody waits."""
         return not (self.polls or self.creates or self.transfers)
 
+    @property
+    def out(self) -> bool:
+        """Whether the gateway gives no usable answers at all."""
+        return self._failures >= OUTAGE
+
     def _next(self, now: float) -> Ticket | None:
         polls = bool(self.polls) and self._poll_may_go(now)
         creates = bool(self.creates) and self._create_may_go(now)

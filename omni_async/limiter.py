@@ -129,8 +129,9 @@ class Limiter:
     def _too_long(self, kind: Kind, max_wait: float) -> RateLimitError:
         estimate = self.estimate(kind)
         why = "all task slots are taken" if self._state.slots.full() else "the gateway's limits ask for a pause"
+        why = "the gateway gives no usable answers" if self._state.out else why
         return RateLimitError(
-            f"nothing was sent: {why}, and max_wait is {max_wait:g} s; try again in about {estimate:.0f} s",
+            f"nothing was sent: {why}, and max_wait is {max_wait:g} s; try again in about {max(estimate, 1):.0f} s",
             retry_after=estimate,
             may_have_charged=False,
         )

@@ -275,6 +275,15 @@ async def test_max_wait_for_the_end_of_a_pause():
         assert (await client.submit("a cat", max_wait=70.0)).task_id
 
 
+async def test_max_wait_during_an_outage():
+    """What is told is that nobody answers, and not that the account's limits are at fault."""
+    limiter = Limiter()
+    for _ in range(20):
+        limiter.failed(await limiter.acquire(Kind.POLL))
+    with pytest.raises(RateLimitError, match=r"no usable answers, and max_wait is 0.1 s; try again in about [1-9]"):
+        await limiter.acquire(Kind.CREATE, max_wait=0.1)
+
+
 @pytest.mark.parametrize("max_wait", [0.0, 0.5])
 async def test_max_wait_for_a_place(max_wait):
     """All connections taken: the wait ends on time, with the same error."""

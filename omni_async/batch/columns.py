@@ -64,7 +64,12 @@ def check_header(names: Iterable[str]) -> None:
     if "prompt" not in seen and not faults:
         faults.append(Fault("prompt", "no such column: the first line must name the columns, this one among them"))
     if faults:
-        raise invalid(dict.fromkeys(faults))
+        raise invalid(at_line(1, fault) for fault in dict.fromkeys(faults))
+
+
+def at_line(line: int, fault: Fault) -> Fault:
+    """A fault with the line it was found on."""
+    return Fault(f"line {line}: {fault.field}", fault.problem, fault.allowed)
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,7 @@ from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest, invalid
-from .columns import field_of
+from .columns import at_line, field_of
 from .folder import Folder
 from .record import BadRecord, Record
 from .rows import Checker
@@ -185,11 +185,6 @@ def faulty(bad: Iterable[BadRecord]) -> OmniError:
     if len(lines) > SHOWN:
         faults.append(Fault("file", f"and {len(lines) - SHOWN:,} more lines with faults"))
     return invalid(faults)
-
-
-def at_line(line: int, fault: Fault) -> Fault:
-    """A fault with the line it was found on."""
-    return Fault(f"line {line}: {fault.field}", fault.problem, fault.allowed)
 
 
 def _records(source: Source, encoding: str | None) -> Any:

@@ -33,9 +33,10 @@ def read_object(text: str, *, field: str = "line") -> "dict[str, Any] | Fault":
     """
     try:
         found = _fast_loads(text)
-        if type(found) is dict and _SCALARS.issuperset(map(type, found.values())):
+        single = text.count('"') == _quotes(found)  # else a key may stand there twice, of which the last would count
+        if single and type(found) is dict and _SCALARS.issuperset(map(type, found.values())):
             return found
-        sure = _fast_loads is not json.loads and not _LONG_DIGITS.search(text)
+        sure = single and _fast_loads is not json.loads and not _LONG_DIGITS.search(text)
     except (ValueError, RecursionError):
         sure = False
     if not sure:
@@ -60,7 +61,7 @@ class _Problem(str):
 def _read(text: str) -> Any:
     """The value as the standard library reads it."""
     try:
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
     except RecursionError:
         return _Problem(_DEEP)
     except json.JSONDecodeError as error:
@@ -80,6 +81,24 @@ def _problem(found: Any) -> str | None:
 
 def _list_hint(text: str) -> str:
     return " (a whole list? Write one object a line)" if text.lstrip().startswith("[") else ""
+
+
+def _quotes(value: Any) -> int:
+    """Quotation marks that a value takes if none stands within a text."""
+    kind = type(value)
+    if kind is str:
+        return 2
+    if kind is dict:
+        return 2 * len(value) + sum(map(_quotes, value.values()))
+    return sum(map(_quotes, value)) if kind is list else 0
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ValueError(f"{name[:30]!r} stands there twice")
+    return found
 
 
 def _no_number(word: str) -> Any:

@@ -89,7 +89,7 @@ def test_a_bad_header_is_refused(header, problem):
     """Without a prompt, with a name twice, or with slips there is nothing to read."""
     with pytest.raises(InvalidRequestError) as caught:
         check_header(header)
-    assert problem in str(caught.value)
+    assert f"line 1: {problem}" in str(caught.value)
 
 
 def test_id_and_custom_id_may_both_be_there():

@@ -225,6 +225,26 @@ def test_json_over_several_lines_is_told_once(data):
     assert "write one object a line" in refusal(data, sheet_format="jsonl")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"prompt": "a cat", "prompt": "a dog"}',
+        '{"prompt": "a \\"cat\\"", "duration": 6, "prompt": "a dog"}',
+        '{"prompt": "a cat", "metadata": {"shot": 1, "shot": 2}}',
+        '{"prompt": "a cat", "image_urls": [{"a": 1, "a": 1}]}',
+    ],
+)
+def test_a_key_that_stands_twice_is_a_fault(line):
+    """Nobody knows which of both was meant, and the video is paid."""
+    assert "stands there twice" in problems(read(line.encode(), sheet_format="jsonl"))[0][1]
+
+
+def test_quotation_marks_in_texts_are_no_keys():
+    """Escaped ones, and colons."""
+    line = json.dumps({"prompt": 'he says "a": "b"', "metadata": {"a": ['"', "\\"]}})
+    assert read(line.encode(), sheet_format="jsonl") == [Record(1, json.loads(line))]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
