@@ -234,13 +234,13 @@ def judge(scenario: Scenario, seen: Seen, *, plain: Seen | None = None) -> Verdi
         return _judge_running(scenario, seen)
     if scenario.clients > 1:
         return _judge_shares(scenario, seen)
+    if scenario.window > 1.0:
+        return _judge_minutes(scenario, seen)
     return _judge_rate(scenario, seen)
 
 
 def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
     allowed, end = allowance(scenario), int(scenario.until)
-    if scenario.window > 1.0:
-        return _judge_minutes(scenario, seen)
     refused = seen.count(WARM, end, refused=True)
     part = refused / max(refused + seen.count(WARM, end), 1)
     changes = (scenario.rate or scenario.concurrency)[1:]

@@ -38,8 +38,10 @@ class Flight:
 
         Of a free call this much is taken for the connection: to learn more costs it a coroutine.
         """
-        again, self.connected = self.connected, self.connected or not self.paid
-        return not again or self.resend is None or self.resend()
+        if self.resend is None:
+            return True
+        again, self.connected = self.connected, True
+        return not again or self.resend()
 
 
 class Flights:

@@ -79,7 +79,8 @@ class Pace:
         """Requests that got through; counted by whoever sends them."""
         self._refused_with = 0  # how many had got through at the last refusal
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
-        self._hold = self._used = self._pause = 0.0
+        self._hold = self._used = 0.0
+        self._pause = 0.0  # seconds of the last refusal
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
@@ -130,7 +131,7 @@ class Pace:
     def _tested(self, level: float) -> None:
         """The level went unrefused for as long as a test takes."""
         self._level = self._estimate.bracket.passed(level)
-        self._hold, self._used = self._lasting(self._level, self._pause), 0.0
+        self._hold, self._used = self._lasting(self._level), 0.0
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
@@ -160,14 +161,13 @@ class Pace:
             self.prolong(resumes)
             return False
         before = (self._level, self._hold, self.rate)
-        level = max(
-            self.rate if self._unused(through, sent) else self._allowed(through, now, resumes, sent, ahead), SLOWEST
-        )
+        self._pause = resumes - now
+        allowed = self.rate if self._unused(through, sent) else self._allowed(through, now, sent, ahead)
+        level = max(allowed, SLOWEST)
         if not self._estimate.again:
             self._before = before
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
             self._known_since = sent
-        self._pause = resumes - now
         self._hold = self._holding(level, sent)
         self._slower = self._minutes.slower(SLOWER if self._pause >= self._dear else 1.0)
         self._level, self._used = level, 0.0
@@ -183,7 +183,7 @@ class Pace:
         quiet = sent - self._refused_at
         return self._level is not None and quiet > LONGEST_HOLD and 4.0 * through < self.rate * quiet
 
-    def _allowed(self, through: float, now: float, resumes: float, sent: float, ahead: int) -> float:
+    def _allowed(self, through: float, now: float, sent: float, ahead: int) -> float:
         counted, mean = self._last_second(now)
         used = max(sent - self._resumed_at, 1e-3)
         whole = max(sent - self._refused_at, used)
@@ -198,7 +198,7 @@ class Pace:
             ahead=ahead,
             used=used,
             whole=whole,
-            dear=resumes - now >= self._dear,
+            dear=self._pause >= self._dear,
             held=self._used,
         )
         self._minutes.refused(now, self.got_through)
@@ -209,17 +209,17 @@ class Pace:
 
     def _holding(self, level: float, sent: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
-        lasting = self._lasting(level, self._pause)
+        lasting = self._lasting(level)
         if self._minutes.drought:
             return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
         return lasting if self._estimate.bracket.testing else min(young, lasting)
 
-    def _lasting(self, level: float, pause: float) -> float:
+    def _lasting(self, level: float) -> float:
         """How many seconds a level is used before more is tried."""
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
-        return min(max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * pause), LONGEST_HOLD)
+        return min(max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * self._pause), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
