@@ -99,9 +99,10 @@ class Followed:
 
     def leave(self, waiter: Waiter) -> bool:
         """One waits no more; True if he was the last."""
-        if waiter not in self.waiters:
+        try:
+            self.waiters.remove(waiter)
+        except ValueError:
             return False
-        self.waiters.remove(waiter)
         self.watchers -= waiter.every
         return not self.waiters
 

@@ -18,7 +18,7 @@ from .creates import Create, intent_of
 from .delivery import Delivery, OnWhole
 from .dialects import Checked
 from .dialects.rules import check_fields
-from .errors import Fault, JournalError, OmniError, RateLimitError
+from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
 from .files import Downloader
 from .followed import Waiter, traits_of
@@ -27,7 +27,7 @@ from .journal import NotNow
 from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
 from .many import Many, Source, Steps
-from .models import Balance, Stats, VideoRequest, VideoTask, invalid
+from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller
 from .references import References, check_references, local_references
 from .safety import file_name
@@ -40,10 +40,10 @@ from .waiting import (
     check_iterable,
     check_seconds,
     deadline_after,
+    failure_of,
     id_of,
     own,
     refuse_waiting,
-    video_or_error,
     wait_for,
 )
 
@@ -300,7 +300,15 @@ class Studio:
 
     def finished(self, task: VideoTask) -> VideoTask:
         """A finished task with a video; TaskFailedError for one without."""
-        return video_or_error(task, moderated=self.exchange.dialect.moderated)
+        if task.status is not TaskStatus.SUCCEEDED:
+            raise self.failure(task)
+        self.submitter.prompts.forget(task.task_id)
+        return task
+
+    def failure(self, task: VideoTask) -> TaskFailedError:
+        """The error for a task that ended without a video."""
+        private = self.submitter.prompts.of(task.task_id)
+        return failure_of(task, moderated=self.exchange.dialect.moderated, private=private)
 
     async def download(
         self,

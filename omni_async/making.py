@@ -6,13 +6,13 @@ journal's file is loaded with the first client that has one.
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from .delivery import Delivery
 from .dialects import Dialect
+from .errors import OmniError
 from .exchange import Exchange, OnEvent, OnFinished, Reporter
 from .files import Downloader
 from .generate import Studio
@@ -20,6 +20,7 @@ from .journal import Journal, NoJournal
 from .keys import Key, KeySource
 from .lifetime import Lifetime
 from .limiter import Limiter
+from .models import VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Poller
 from .references import References
@@ -28,7 +29,6 @@ from .schedule import Schedule
 from .settings import base_url_of, check_kinds, dialect_of, journal_of, key_of, schedule_of
 from .submit import Submitter
 from .transport import Transport
-from .waiting import failure_of
 
 if TYPE_CHECKING:
     from .following import Follower
@@ -92,7 +92,7 @@ def make(
         poller=poller,
         references=References(exchange),
         downloader=downloader,
-        delivery=_delivery(exchange, downloader, report),
+        delivery=_delivery(exchange, downloader, report, lambda task: studio.failure(task)),
         follower=follower,
         keep=keep_requests,
         strict=strict,
@@ -127,12 +127,14 @@ def _follower(
     return Follower(journal, poller, exchange, on_finished=on_finished, learned=given, learn=taken)
 
 
-def _delivery(exchange: Exchange, downloader: Downloader, report: Reporter) -> Delivery:
+def _delivery(
+    exchange: Exchange, downloader: Downloader, report: Reporter, failed: Callable[[VideoTask], OmniError]
+) -> Delivery:
     return Delivery(
         query=exchange.query,
         downloader=downloader,
         base_url=exchange.transport.base_url,
         emit=report if report.wanted else None,
         gateway=exchange.dialect.name,
-        failed=partial(failure_of, moderated=exchange.dialect.moderated),
+        failed=failed,
     )

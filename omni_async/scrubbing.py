@@ -6,20 +6,18 @@ What is not known to be harmless is left out, so that a field that a gateway add
 import re
 import unicodedata
 from datetime import datetime
-from itertools import takewhile
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from .dialects import Call, Reply
+from .dialects.verdict import QUOTED, without
 from .dialects.wire import MISSING
 
 LEFT_OUT = "…"
 SHORTEST = 4
 """Letters of a prompt that is looked for in a gateway's words; shorter ones stand in every text."""
-QUOTED = 8
-"""Letters of a prompt that are taken for a quotation of it."""
 LONGEST = 500
 """Letters kept of a gateway's words."""
 
@@ -138,7 +136,7 @@ class Scrubber:
         if not self.prompts:
             for prompt, stand_in in sorted(self._said.items(), key=lambda pair: -len(pair[0])):
                 for spelling in (prompt, _bare(prompt)):
-                    said = _without(said, spelling, stand_in) if len(spelling) >= SHORTEST else said
+                    said = without(said, spelling, stand_in) if len(spelling) >= SHORTEST else said
             if self._quoted(said):
                 return LEFT_OUT
         return said[:LONGEST]
@@ -162,16 +160,6 @@ def _letters(text: str) -> str:
 
 def _bare(text: str) -> str:
     return _KEY.sub(LEFT_OUT, _LINK.sub(LEFT_OUT, text))
-
-
-def _without(said: str, prompt: str, stand_in: str) -> str:
-    """A text without a prompt, nor a beginning of it: gateways cut what they quote."""
-    start = 0
-    while (start := said.find(prompt[:QUOTED], start)) >= 0:
-        quoted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(said[start:], prompt, strict=False)))
-        said = said[:start] + stand_in + said[start + quoted :]
-        start += len(stand_in)
-    return said
 
 
 def _name(key: str) -> str:

@@ -20,7 +20,7 @@ from .dialects import explain, scrubbed
 from .dialects.wire import ident
 from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
 from .explanations import glossed
-from .models import TaskStatus, VideoTask
+from .models import VideoTask
 from .poller import Poller
 
 Handle = VideoTask | str
@@ -99,15 +99,23 @@ def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: s
     )
 
 
-def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | None], bool]) -> VideoTask:
-    """A finished task with a video; TaskFailedError for one without."""
-    if task.status is TaskStatus.SUCCEEDED:
-        return task
+Moderated = Callable[[str | None, str | None], bool]
+"""Whether an error's code and message say that the content was refused."""
+
+
+def failure_of(task: VideoTask, *, moderated: Moderated, private: tuple[str, ...] = ()) -> TaskFailedError:
+    """The error for a task that ended without a video.
+
+    Args:
+        task: The task.
+        moderated: Tells why it has none.
+        private: Texts, such as its prompt, that a gateway may quote and no message may show.
+    """
     refused = moderated(task.error_code, task.error_message)
-    said = f": {glossed(scrubbed(task.error_message))}" if task.error_message else ""
+    said = f": {glossed(scrubbed(task.error_message, private))}" if task.error_message else ""
     otherwise = "change the prompt or references" if refused else "a new attempt is a new payment"
     advice = explain(said, task.raw) or otherwise
-    raise TaskFailedError(
+    return TaskFailedError(
         f"the gateway ended the task without a video ({task.status}){said} — {advice}",
         task=task,
         moderated=refused,
@@ -118,15 +126,6 @@ def video_or_error(task: VideoTask, *, moderated: Callable[[str | None, str | No
         request_id=task.request_id,
         metadata=task.metadata or None,
     )
-
-
-def failure_of(task: VideoTask, *, moderated: Callable[[str | None, str | None], bool]) -> OmniError:
-    """The error for a task that ended without a video."""
-    try:
-        video_or_error(task, moderated=moderated)
-    except TaskFailedError as error:
-        return error
-    return OmniError("the task has a video after all", task_id=task.task_id)
 
 
 class _One:

@@ -13,10 +13,10 @@ from omni_async.cli.exits import language, lines_of
 from omni_async.dialects import Jimmy, Reply, ToApis, error_of, refusal_of
 from omni_async.dialects.verdict import judge_create
 from omni_async.emulator.jimmy import Jimmy as Emulated
-from omni_async.errors import OmniError, QuotaError, RejectedError, SubmissionUncertainError, TaskFailedError
+from omni_async.errors import OmniError, QuotaError, RejectedError, SubmissionUncertainError
 from omni_async.explanations import SAYINGS, STEPS, glossed, meaning
 from omni_async.models import TaskStatus, VideoTask
-from omni_async.waiting import video_or_error
+from omni_async.waiting import failure_of
 
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 VARIABLES = ("OMNI_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
@@ -195,9 +195,7 @@ def test_an_uncertain_create_tells_a_known_text_in_our_words():
 def failed(**told):
     """The error of a task that failed."""
     task = VideoTask(task_id="t", status=TaskStatus.FAILED, gateway="jimmy", **told)
-    with pytest.raises(TaskFailedError) as caught:
-        video_or_error(task, moderated=Jimmy().moderated)
-    return caught.value
+    return failure_of(task, moderated=Jimmy().moderated)
 
 
 def test_a_failed_task_is_explained():

@@ -14,7 +14,7 @@ import traceback
 
 import pytest
 
-from omni_async import InvalidRequestError, OmniClient, OmniError, RetryPolicy, VideoRequest
+from omni_async import InvalidRequestError, OmniClient, OmniError, RetryPolicy, TaskFailedError, VideoRequest
 from omni_async.dialects import Call, CallKind, Reply
 from tests.fault_server import (
     ACCEPT,
@@ -219,6 +219,37 @@ async def _called(client, call):
     if call == "watch":
         return [task async for task in client.watch("t", timeout=300)]
     return await client.balance()
+
+
+@pytest.mark.parametrize("quoted", [PROMPT, PROMPT[:20], f"{PROMPT}' and again '{PROMPT[:15]}…"])
+@pytest.mark.parametrize("call", ["wait", "generate", "many", "download"])
+async def test_row_62_a_failed_task_may_quote_its_prompt(net, caplog, call, quoted, tmp_path):
+    """Row 62: what a gateway says of a task that failed is told without its prompt, quoted whole or in part."""
+    async with _any_scene(ACCEPT) as here:
+        here.server.always["GET"] = http(
+            body={
+                "code": 20000,
+                "data": {"task_id": "task-0000001", "status": "failed", "error_message": f"no '{quoted}' here"},
+            }
+        )
+        error = await _failure(here.client, call, tmp_path)
+        assert "no '…" in str(error)
+        assert "' here" in str(error)
+        net.error(call, error)
+        net.scene(call, here, caplog)
+
+
+async def _failure(client, call, folder):
+    if call == "many":
+        return [outcome.error async for outcome in client.generate_many([PROMPT])].pop()
+    if call == "generate":
+        ended = client.generate(PROMPT)
+    else:
+        task = await client.submit(PROMPT)
+        ended = client.wait(task) if call == "wait" else client.download(task.task_id, folder / "v.mp4")
+    with pytest.raises(TaskFailedError) as caught:
+        await ended
+    return caught.value
 
 
 @pytest.mark.parametrize("call", ["query", "balance", "submit"])

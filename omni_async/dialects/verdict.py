@@ -12,6 +12,7 @@
 import enum
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -180,6 +181,8 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     )
 
 
+QUOTED = 8
+"""Letters at which a beginning of a private text is taken for a quotation of it."""
 _KEY = re.compile(r"\bBearer\s+\S{4,}|\bsk[-_][\w*.-]{4,}", re.IGNORECASE)
 _QUERY_OF_URL = re.compile(r"(https?://[^\s?#\"'<>]{1,300})[?#][^\s\"'<>]*", re.IGNORECASE)
 
@@ -189,10 +192,21 @@ def scrubbed(message: str, private: tuple[str, ...] = ()) -> str:
 
     Private texts, the queries of URLs (often signed) and what looks like a key are taken out.
     """
+    message = message[:5000]
     for secret in private:
         if len(secret) >= 4:
-            message = message.replace(secret, "…")
-    return _KEY.sub("…", _QUERY_OF_URL.sub(r"\1?…", message[:5000]))[:500]
+            message = without(message, secret, "…")
+    return _KEY.sub("…", _QUERY_OF_URL.sub(r"\1?…", message))[:500]
+
+
+def without(said: str, secret: str, stand_in: str) -> str:
+    """A text without another, nor a beginning of that: gateways cut what they quote."""
+    start = 0
+    while (start := said.find(secret[:QUOTED], start)) >= 0:
+        quoted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(said[start:], secret, strict=False)))
+        said = said[:start] + stand_in + said[start + quoted :]
+        start += len(stand_in)
+    return said
 
 
 def unreadable(reply: Reply, **about: Any) -> GatewayError:
@@ -219,4 +233,5 @@ __all__ = [
     "refusal_of",
     "scrubbed",
     "unreadable",
+    "without",
 ]
