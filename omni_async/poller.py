@@ -183,22 +183,24 @@ class Poller:
         """Set when an id is due next; with `keep` no later than it is now."""
         last = followed.started if followed.looked is None else followed.looked
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
-        age = last - followed.started
-        due = max(last + followed.course.interval(age, followed.mark, self._rng, awaited=awaited), now)
-        due = now if followed.noticed and followed.trouble is None else due
-        self._due(followed, min(due, followed.due) if keep else due, now)
+        course, at_once = followed.course, followed.noticed and followed.trouble is None
+        interval = (
+            0.0 if at_once else course.interval(last - followed.started, followed.mark, self._rng, awaited=awaited)
+        )
+        due = max(min(last + interval, followed.due if keep else math.inf), now)
+        self._due(followed, due, now, slack=course.slack * interval)
 
-    def _due(self, followed: Followed, due: float, now: float) -> None:
+    def _due(self, followed: Followed, due: float, now: float, *, slack: float = 0.0) -> None:
         """Put it on the heap; the last look before a deadline starts in time for its answer."""
         for waiter in followed.waiters:
-            if due > (last := waiter.deadline - LEAD * self._round_trip) > now + self._round_trip:
-                due = last  # once: its own round trip moves this moment a little
-        self._put(followed, due)
+            if due + slack > (last := waiter.deadline - LEAD * self._round_trip) > now + self._round_trip:
+                due, slack = min(due, last), 0.0  # once: its own round trip moves this moment a little
+        self._put(followed, due, slack=slack)
 
-    def _put(self, followed: Followed, due: float) -> None:
+    def _put(self, followed: Followed, due: float, *, slack: float = 0.0) -> None:
         if not self._closed:
             self._start()
-            self._agenda.put(followed, due)
+            self._agenda.put(followed, due, slack=slack)
 
     def _still_wanted(self, followed: Followed) -> bool:
         if self._wanted(followed):
@@ -270,21 +272,19 @@ class Poller:
             self._report_look(followed, glance, now - began)
         self._finish(followed, task, began, now)
 
-    def _runs(
-        self, followed: Followed, glance: Glance, began: float, now: float, task: VideoTask | None = None
-    ) -> None:
+    def _runs(self, followed: Followed, look: Glance, began: float, now: float, task: VideoTask | None = None) -> None:
         """It runs still: when it is looked at next depends on what that tells."""
         if self._exchange.report.wanted:
-            self._report_look(followed, glance, now - began)
-        if followed.glance != glance:
-            followed.glance = glance
+            self._report_look(followed, look, now - began)
+        if followed.glance != look:
+            followed.glance = look
             if followed.watchers and (task := task or followed.task(self.gateway)):
                 for waiter in tuple(followed.waiters):
                     if waiter.every:
                         waiter.changed(task)
         if followed.aged:
             age = began - followed.started
-            followed.mark = followed.course.running(followed.seen, age, glance.progress, followed.mark)
+            followed.mark = followed.course.running(followed.seen, age, look.progress, followed.mark)
             followed.seen = age
         if followed.waiters or self._starves(followed):
             self._plan(followed, now)

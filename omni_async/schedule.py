@@ -29,6 +29,8 @@ JITTER = 0.1
 CENTRE = 1.0 + JITTER / 2.0
 LONGEST_EVER, A_MINUTE = 600.0, 60.0
 """No id is left alone for longer, in seconds; after the first look for no longer than its age and a minute."""
+SLACK = 0.03
+"""Part of an interval that a look may come later: a third of what the jitter moves it, for a fifth of the CPU time."""
 SHARE_OF_AGE = 0.05
 """Before anything is learned an id is not left alone for longer than the advice, or this part of its age."""
 ENOUGH = 3.0
@@ -53,6 +55,9 @@ LOADED = 50.0
 
 class Course(Protocol):
     """The looks at all tasks of one kind; it keeps nothing of a single task."""
+
+    slack: float
+    """Part of an interval that a look may come later, so that it goes together with others."""
 
     def interval(self, age: float, mark: Mark, rng: random.Random, *, awaited: float | None = None) -> float:
         """Seconds until the next look at a task.
@@ -85,6 +90,7 @@ class Steady:
     """A fixed interval, without jitter: nothing is learned."""
 
     __slots__ = ("_seconds",)
+    slack = 0.0
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -133,6 +139,7 @@ class Learned:
     """
 
     __slots__ = ("_distances", "_durations", "_eager", "_forecast", "_median", "_schedule")
+    slack = SLACK
 
     def __init__(self, schedule: "Schedule", durations: Durations, forecast: Forecast) -> None:
         self._schedule, self._durations, self._forecast = schedule, durations, forecast
