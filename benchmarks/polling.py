@@ -143,7 +143,7 @@ def main() -> None:
     print(table(COLUMNS, rows))
     for row in rows:
         if row["client"].startswith("ours"):
-            print(f"{'instructions' if counter else 'CPU'} per poll, ours / floor: {row['ratio']:.3f}")
+            print(f"{'instructions' if counter else 'CPU'} per poll, {row['label']} / floor: {row['ratio']:.3f}")
     save(given.json, rows=rows, turns=turns, counted_by=counter.command if counter else None)
     bars(
         given.plot,
