@@ -33,6 +33,8 @@ As long as a pace catches up (`pace.SLACK`), so that all of it may go at once.
 """
 TOGETHER = 16
 """Items that are worth waiting for: where more fall due within the slack, less of it is taken."""
+LEAST = 0.02
+"""Part of the slack that is always taken: from nothing it would not grow back."""
 AT_ONCE = 1000
 """Items dealt with before others on the loop have their turn."""
 
@@ -85,7 +87,7 @@ class Agenda(Generic[T]):
                 item.busy = True
                 self._ready.append(item)
                 self._wake_one()
-        self._patience = min(self._patience * (1.1 if taken < TOGETHER else 0.8), 1.0)
+        self._patience = min(max(self._patience * (1.1 if taken < TOGETHER else 0.8), LEAST), 1.0)
         self._arm()
 
     def _wake_one(self) -> None:

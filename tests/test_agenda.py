@@ -91,3 +91,23 @@ async def test_where_many_fall_due_at_once_the_slack_is_not_used_up():
         agenda.put(item, now + rng.uniform(0.95, 1.05), slack=0.2)
     late = [count for at, count in bursts if at > bursts[-1][0] - 5.0]
     assert sum(late) / len(late) < 3 * TOGETHER
+
+
+@pytest.mark.anyio
+async def test_after_a_rush_the_slack_is_used_again():
+    """However long hundreds fell due at each tick, a few are waited for as before soon after."""
+    agenda, loop = Agenda(lambda _: True), asyncio.get_running_loop()
+    items = [Item(str(n)) for n in range(40)]
+    for item in items:
+        agenda.put(item, loop.time())
+    for _ in range(5_000 * len(items)):
+        item = await agenda.take()
+        item.busy = False
+        agenda.put(item, loop.time() + 0.01, slack=0.2)
+    agenda.clear()
+    for n in range(60):
+        agenda.put(Item("few"), loop.time() + 1.0 + n, slack=0.5)
+    await taken(agenda, 60)
+    agenda.put(Item("a"), loop.time() + 1.0, slack=0.5)
+    agenda.put(Item("b"), loop.time() + 1.3, slack=0.5)
+    assert await taken(agenda, 2) == [("a", 1.5), ("b", 1.5)]
