@@ -9,6 +9,8 @@ from account import Changing, Scenario, Seen, over
 
 WARM = 30
 """Seconds until a rate must have been found."""
+RESERVE = 10
+"""Requests of an outage that are not counted: what repeats may draw on at any time."""
 SOON = 20
 """Seconds in which a changed rate must have been found."""
 
@@ -24,7 +26,7 @@ class Verdict:
         refused_creates: Refused creates per task time then, or per fiftieth of the creates where that is more.
         adapted: Seconds (rate) or task times (running) until a changed limit was used to nine tenths.
         fair: The smallest client's part of what its fair share is.
-        requests: Requests against the same run without an outage.
+        requests: Requests, but for RESERVE, against the same run without an outage.
         unfinished: Tasks that did not finish in time.
         good: Whether all that was asked holds.
     """
@@ -228,7 +230,7 @@ def judge(scenario: Scenario, seen: Seen, *, plain: Seen | None = None) -> Verdi
     """
     left = scenario.tasks[0] + scenario.followed - seen.finished
     if plain is not None:
-        ratio = seen.sent / plain.sent
+        ratio = (seen.sent - RESERVE) / plain.sent
         return Verdict(requests=ratio, unfinished=left, good=ratio <= 1.1 and not left)
     if scenario.running:
         return _judge_running(scenario, seen)

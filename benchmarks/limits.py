@@ -87,7 +87,8 @@ LEGEND = """share: let in, of what was allowed, in the worst window of 30 s from
 requests a minute: of all that was allowed from the third minute on
 refused: part of the requests from 30 s on · running: of what was allowed, from two task times on
 refused creates: per task time, or per fiftieth of the creates where that is more · adapted: s, or task times (running)
-least share: of its fair part · requests: against the same run without the outage"""
+least share: of its fair part · requests: against the same run without the outage,
+the reserve of 10 not counted"""
 
 
 def picture(path: Path, seed: int) -> None:
