@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,19 @@ def private(path: Path, *, append: bool = False) -> int:
     """A descriptor of a file for writing that only its owner may read."""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), PRIVATE)
+
+
+@contextlib.contextmanager
+def or_nothing(path: Path) -> Iterator[None]:
+    """What is written to `path` meanwhile goes again unless it comes to its end: half is not taken for the whole."""
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write does not say where
+        raise
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

@@ -119,7 +119,9 @@ STEPS: dict[str, Both] = {
     # What to do about an error, by its class; what is not here does as its parent. The English of refusals is the
     # seed's error table and FAQ, said to the person who meets them.
     "OmniError": Both("see the message", "请看原始信息"),
-    "InvalidRequestError": Both("nothing was sent: mend every fault named", "请求没有发出：请按所列各项修改"),
+    "InvalidRequestError": Both(
+        "this call sent nothing: mend every fault named", "本次调用没有发出请求：请按所列各项修改"
+    ),
     "NotSentError": Both("it was never sent: safe to send again", "请求没有发出：可以放心重发"),
     "AnswerLostError": Both("it was sent and the answer was lost: look again", "请求已发出但没有收到回答：请重新查询"),
     "TransportError": Both("no usable answer came: try again", "没有收到可用的回答：请重试"),

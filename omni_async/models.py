@@ -225,7 +225,8 @@ class VideoTask:
             return json.dumps(handle, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             fault = Fault("metadata", "cannot be written as JSON; use texts, numbers, lists and plain dicts")
-        raise invalid([fault], task_id=self.task_id, may_have_charged=True)
+        told = f"the task is paid for, and only its handle cannot be written; keep its id: {fault}"
+        raise InvalidRequestError(told, faults=(fault,), task_id=self.task_id, may_have_charged=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "VideoTask":

@@ -64,13 +64,22 @@ def source_of(url: URL) -> str:
 
 
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
-    """Raise TargetExistsError if there is something at `target`, a dangling link included, that may not be replaced."""
+    """Raise for a target that can be no new file, before anything is paid or asked for.
+
+    Raises:
+        TargetExistsError: There is something, a dangling link included, that may not be replaced.
+        DownloadError: Its folder takes no files, or cannot be made.
+    """
     if target.is_dir() and not target.is_symlink():
         raise TargetExistsError(f"{target} is a folder: name the file to write")
     if not overwrite and os.path.lexists(target):
         raise TargetExistsError(f"{target} exists already: overwrite=True replaces it")
     if target.exists() and not (target.is_file() or target.is_symlink()):  # such as /dev/null, gone for everybody
         raise TargetExistsError(f"{target} is no ordinary file and is not replaced: name another")
+    folder = next((above for above in target.absolute().parents if os.path.lexists(above)), None)
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        why = "may not be written to" if folder.is_dir() else "is no folder"
+        raise DownloadError(f"{target} cannot be written ({folder} {why}): choose another place")
 
 
 class PartFile:

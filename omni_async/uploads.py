@@ -67,10 +67,11 @@ def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") 
         return Fault(field, f"{path} has an ending this gateway does not take", tuple(sorted(rules.endings)))
     try:
         found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return Fault(field, f"{path} is no file")
+        path.open("rb").close()  # permission is not told by what it is
     except (OSError, ValueError) as error:
         return Fault(field, f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
-    if not stat.S_ISREG(found.st_mode):
-        return Fault(field, f"{path} is no file")
     if found.st_size == 0:
         return Fault(field, f"{path} is empty")
     if found.st_size > rules.max_bytes:

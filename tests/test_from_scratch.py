@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -220,3 +221,14 @@ async def ordered(url):
                 async with browser.post(url, json={"order_id": "order-1", "prompt": "a red kite"}) as answer:
                     return answer.status, json.loads(await answer.text())
             await asyncio.sleep(0.1)
+
+
+def test_the_oldest_allowed_packages_run_the_command_line(desk):
+    """What the package's metadata allow at the least, beside the newest of what those bring, shows help and works."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    least = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    desk.run(f"pip install '{desk.wheel}[cli]' {' '.join(line.replace('>=', '==') for line in least)}")
+    desk.run("omni-async batch --help")
+    desk.run("omni-async generate --duraton 3 kite", fails=True)
+    desk.run("omni-async generate kite --emulator -o kite.mp4")
+    assert (desk.folder / "kite.mp4").read_bytes()[4:8] == b"ftyp"

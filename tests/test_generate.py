@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import logging
 import math
+import os
+from pathlib import Path
 
 import anyio
 import pytest
@@ -11,6 +13,7 @@ from pairs import pair
 from warp import WarpLoop
 
 from omni_async import (
+    DownloadError,
     InvalidRequestError,
     Limits,
     OmniError,
@@ -79,6 +82,19 @@ async def test_an_existing_target_is_refused_before_paying(tmp_path):
         assert emulator.ledger.requests.total() == 0
         await client.generate("a cat", output=target, overwrite=True)
         assert target.read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("where", ["cat.txt/cat.mp4", "closed/cat.mp4", "closed/new/cat.mp4"])
+async def test_a_place_that_takes_no_video_is_refused_before_paying(tmp_path, monkeypatch, where):
+    """Below a file, or in a folder that may not be written to."""
+    (tmp_path / "cat.txt").touch()
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder).name != "closed")  # root may write anywhere
+    async with pair() as (emulator, client):
+        with pytest.raises(DownloadError, match="cannot be written") as caught:
+            await client.generate("a cat", output=tmp_path / where)
+        assert not caught.value.may_have_charged
+        assert emulator.ledger.requests.total() == 0
 
 
 async def test_generate_raises_what_its_steps_raise():

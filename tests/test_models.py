@@ -370,6 +370,8 @@ def test_metadata_that_json_cannot_hold_is_refused_with_the_task_id(value):
     assert caught.value.faults[0].field == "metadata"
     assert caught.value.task_id == "task_1"
     assert caught.value.may_have_charged is True
+    assert "nothing was sent" not in str(caught.value)
+    assert "keep its id" in str(caught.value)
 
 
 def test_a_pickle_holds_neither_url_nor_answer():

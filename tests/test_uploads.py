@@ -1,6 +1,7 @@
 """Files on their way up."""
 
 import asyncio
+import errno
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,18 @@ def test_bad_uploads(tmp_path: Path) -> None:
     assert "null" in told("a\0b.png")
     assert "takes no uploads" in told("cat.exe", None)
     assert told("cat.exe").startswith("image_urls: ")
+
+
+def test_a_file_without_permission_is_a_bad_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as such, and not as an answer that was lost."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"x")
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)  # root may read whatever its mode is
+    assert "cannot be read (Permission denied)" in str(check_upload(path, RULES))
 
 
 async def test_content_hash(tmp_path: Path) -> None:

@@ -71,4 +71,4 @@ def folder_of(source: object, out: str | os.PathLike[str] | None) -> Folder:
     if isinstance(source, str | os.PathLike) and os.fspath(source) != "-":
         path = Path(source)
         return Folder(path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.out"))
-    raise invalid([Fault("out", "rows that come from no file need a folder for what is made of them: --out DIR")])
+    raise invalid([Fault("out", "rows that come from no file need a folder for what is made of them")])

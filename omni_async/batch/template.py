@@ -10,6 +10,7 @@ import attrs
 
 from ..dialects import Dialect, ModelSpec
 from ..dialects.rules import GENERATION_TYPES, MODES, ORIENTATIONS
+from ..disk import or_nothing
 from ..errors import Fault, TargetExistsError
 from ..models import invalid
 from .strictjson import to_text
@@ -127,11 +128,12 @@ def write_template(path: Path, columns: Iterable[Column]) -> None:
     else:
         raise invalid([Fault("file", f"{path.name} has no ending that a sheet can be written in", SHEET_ENDINGS)])
     try:
-        with path.open("xb") as file:
-            file.write(content)
+        file = path.open("xb")
     except FileExistsError:
         told = f"{path} is there already and is left as it is: name another file"
     else:
+        with or_nothing(path), file:
+            file.write(content)
         return
     raise TargetExistsError(told, may_have_charged=False)
 

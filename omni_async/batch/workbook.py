@@ -51,7 +51,8 @@ def _quietly(call: Any, *args: Any, **keywords: Any) -> Any:
             warnings.simplefilter("ignore")
             return call(*args, **keywords)
     except Exception as error:
-        raise refused(f"it is no sound .xlsx ({type(error).__name__}: {str(error)[:80]})") from None
+        told = f"it is no sound .xlsx ({type(error).__name__}: {str(error)[:80]})"
+        raise refused(f"{told}: save it anew in Excel, as .xlsx and without a password") from None
 
 
 def _has_formulas(file: Any) -> bool:
@@ -81,10 +82,11 @@ def _rows(books: list[Any]) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, .
     """Row numbers with the values, and with the formulas where there are any."""
     readers = []
     for book in books:
-        if not book.worksheets:
-            raise refused("the workbook has no sheet")
-        book.worksheets[0].reset_dimensions()  # what a file says of its size is often wrong
-        readers.append(book.worksheets[0].iter_rows(values_only=True))
+        sheet = next((sheet for sheet in book.worksheets if sheet.sheet_state == "visible"), None)
+        if sheet is None:
+            raise refused("the workbook has no sheet to be seen")
+        sheet.reset_dimensions()  # what a file says of its size is often wrong
+        readers.append(sheet.iter_rows(values_only=True))
     pairs = zip(readers[0], readers[-1] if len(readers) > 1 else itertools.repeat(()), strict=False)
     numbers = itertools.count(1)
     while block := _quietly(lambda: list(itertools.islice(pairs, _BLOCK))):

@@ -67,7 +67,7 @@ def program(
 
     Exit codes: 0 all done · 1 some failed · 2 usage, nothing sent ·
     3 a create may have been charged and has no id · 4 rows were not sent ·
-    130 interrupted · 143 terminated.
+    130 interrupted · 143 terminated · 129 its terminal was closed.
     """
     if context.invoked_subcommand is None:
         out(context.get_help())

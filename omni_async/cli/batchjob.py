@@ -48,11 +48,12 @@ def check_begun(folder: Folder, *, gateway: str, emulator: bool, own: bool = Tru
         JournalError: A fleet has its rows.
     """
     begun, emulated = _begun(folder, own=own)
+    other = "another folder with --out" if own else "another folder"
     if begun is not None and begun != gateway:
-        raise UsageError(f"the batch in {folder.path} was begun with {begun}: add --gateway {begun}, or another --out")
+        raise UsageError(f"the batch in {folder.path} was begun with {begun}: add --gateway {begun}, or name {other}")
     if begun is not None and emulated != emulator:
         told = "with the emulator: its videos are test pictures" if emulated else "without the emulator"
-        raise UsageError(f"the batch in {folder.path} was begun {told}; name another folder with --out")
+        raise UsageError(f"the batch in {folder.path} was begun {told}; name {other}")
 
 
 def _begun(folder: Folder, *, own: bool) -> tuple[str | None, bool]:

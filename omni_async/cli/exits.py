@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ..errors import (
     AuthenticationError,
+    DownloadError,
     Fault,
     InvalidRequestError,
     OmniError,
     SubmissionUncertainError,
-    TargetExistsError,
     WaitTimeoutError,
 )
 
@@ -53,8 +53,8 @@ def code_of(error: BaseException) -> int:
         return USAGE
     if isinstance(error, AuthenticationError) and error.status_code is None:
         return USAGE  # no key, or none that can be sent
-    if isinstance(error, TargetExistsError) and not error.may_have_charged:
-        return USAGE
+    if isinstance(error, DownloadError) and not error.may_have_charged:
+        return USAGE  # no place for the video, found before paying
     return FAILED
 
 

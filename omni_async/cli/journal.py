@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from ..disk import private
+from ..disk import or_nothing, private
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import Ownership
@@ -166,7 +166,7 @@ def _export(entries: Iterable[Entry], export: str) -> None:
         raise UsageError(f"--export {export}: the name has to end in .jsonl or .csv")
     new = path.with_name(f"{path.name}.new")
     encoding = "utf-8-sig" if ending == ".csv" else "utf-8"
-    with os.fdopen(private(new), "w", encoding=encoding, errors="replace", newline="") as file:
+    with or_nothing(new), os.fdopen(private(new), "w", encoding=encoding, errors="replace", newline="") as file:
         if ending == ".csv":
             _write_table(entries, file)
         else:

@@ -1,5 +1,6 @@
 """What is written where: results on stdout, all else on stderr, in UTF-8 whatever the console's code page."""
 
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from typing import Any, TextIO
 
 TOGETHER = 200
 """Lines in one write."""
+GONE = frozenset({errno.EPIPE, errno.EIO})
+"""What a pipe says whose reader has left, and a terminal that is closed."""
 _SHOWN_CONTROLS = frozenset("\n\t")
 
 
@@ -39,7 +42,9 @@ def until_left(stream: TextIO) -> Iterator[None]:
     try:
         yield
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -12,6 +12,8 @@ from .ledgers import found, reading
 from .options import Json
 from .output import as_json, note, out
 
+DOCTYPE = b"<!doctype html>"
+
 Place = Annotated[
     Path, typer.Argument(metavar="DIR_OR_FILE", help="The batch's folder, or the journal's file or folder.")
 ]
@@ -57,6 +59,14 @@ def _file(journal: Path, output: Path | None) -> Path:
     page = page / NAME if page.is_dir() else page
     if page.exists() and page.samefile(journal):
         raise UsageError(f"{page} is the journal: name another file for the page")
+    if page.is_file() and not _is_page(page):
+        raise UsageError(f"{page} is there already and is no report: name another file for the page")
     if not page.parent.is_dir():
         raise UsageError(f"{page.parent}: there is no such folder")
     return page
+
+
+def _is_page(file: Path) -> bool:
+    """Whether nothing is lost by writing a page in its place: it is one, or empty."""
+    with file.open("rb") as opened:
+        return opened.read(len(DOCTYPE)).lower() in (b"", DOCTYPE)

@@ -17,10 +17,10 @@ from ..journal.entries import shown_time
 COLUMNS = ("id", "custom_id", "state", "task_id", "candidate", "gateway", "attempts", "planned_at", "sent_at",
            "finished_at", "detail", "video_url", "expires_at", "file", "request")  # fmt: skip
 SEEN = 200
-"""Rows by which the columns of a table are measured: those behind them are not known yet."""
+"""Rows by which the columns of a table are measured at first: those behind them are not known yet."""
 GAP = 2
 HEAD = ("ID", "STATE", "TASK", "TRIES", "WHEN", "DETAIL")
-DETAIL = 5
+ID, DETAIL = 0, 5
 LONGEST, LEAST_DETAIL = 40, 12
 """Columns on a terminal: of an id at most, of a detail at least."""
 BODY_LINES, BODY_LETTERS = 12, 1500
@@ -93,17 +93,22 @@ def table(entries: Iterable[Entry]) -> Iterator[str]:
     first = list(islice(rows, SEEN))
     if not first:
         return
-    widths = _widths([HEAD, *first], shutil.get_terminal_size().columns)
+    screen = shutil.get_terminal_size().columns
+    wanted = [max(cell_len(row[place]) for row in first) for place in range(len(HEAD))]
+    widths = _widths(wanted, screen)
     for row in chain([HEAD], first, rows):
+        if row is not HEAD and any(cell_len(row[place]) > wanted[place] for place in (ID, DETAIL)):
+            wanted = [max(width, cell_len(cell)) for width, cell in zip(wanted, row, strict=True)]
+            widths = _widths(wanted, screen)  # an id that is cut could not be settled
         fitted = (_fitted(cell, width) for cell, width in zip(row, widths, strict=True) if width)
         yield (" " * GAP).join(fitted).rstrip()
 
 
-def _widths(rows: list[tuple[str, ...]], screen: int) -> list[int]:
-    """A width for each column; where the screen has no room, columns have none."""
-    wanted = [max(cell_len(row[place]) for row in rows) for place in range(len(HEAD))]
+def _widths(cells: list[int], screen: int) -> list[int]:
+    """A width for each column, by the widest cells in them; where the screen has no room, columns have none."""
+    wanted = [max(width, len(name)) for width, name in zip(cells, HEAD, strict=True)]
     widths = [min(width, LONGEST) for width in wanted]
-    told = any(row[DETAIL] for row in rows[1:])
+    told = cells[DETAIL] > 0
     room = screen - sum(widths[:2]) - GAP - (LEAST_DETAIL + GAP) * told
     for place, least in ((2, 8), (4, 16), (3, 5)):
         given = min(widths[place], room - GAP)

@@ -1,8 +1,10 @@
 """Runs a command's coroutine: the event loop, signals, and how what it ends in becomes an exit code."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
@@ -17,13 +19,14 @@ from .screen import Screen
 
 Work = Callable[[Screen], Coroutine[Any, Any, int]]
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+HANGUP = getattr(signal, "SIGHUP", None)
 ECHO = 0.25
 """Seconds in which a second SIGTERM is still the first: `timeout` sends one to the process and one to its group."""
 
 
 class Interrupts:
-    """The first Ctrl-C or SIGTERM ends the work in good order, the second at once.
+    """The first Ctrl-C, SIGTERM or closed terminal ends the work in good order, the second at once.
 
     Args:
         task: The work.
@@ -45,6 +48,8 @@ class Interrupts:
         """Take the signals over for the running loop."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
+            if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # under nohup
             try:
                 loop.add_signal_handler(number, self.received, number)
             except NotImplementedError:  # Windows
@@ -61,17 +66,26 @@ class Interrupts:
     def received(self, number: int) -> None:
         """A signal came."""
         now = asyncio.get_running_loop().time()
-        if number == self.number == signal.SIGTERM and now - self._at < ECHO:
+        if number == HANGUP:
+            _leave_terminal()
+        if self._is_echo(number, now):
             return
         if self.number is not None:
             self._leave()
         self.number, self._at = number, now
         leaving = self._screen.leaving
-        waits = f": {leaving.waits}" if leaving.waits else ""
-        self._screen.note(f"stopping{waits}; once more leaves at once")
-        self._task.cancel()
+        self._task.cancel()  # first of all: there may be no terminal any more to tell it
         if leaving.patience is not None:
             asyncio.get_running_loop().call_later(leaving.patience, self._leave)
+        waits = f": {leaving.waits}" if leaving.waits else ""
+        self._screen.note(f"stopping{waits}; once more leaves at once")
+
+    def _is_echo(self, number: int, now: float) -> bool:
+        """Whether a signal says no more than the one before: shells, terminals and systemd send several at once."""
+        if self.number is None:
+            return False
+        near = number == signal.SIGTERM and self.number in (signal.SIGTERM, HANGUP) and now - self._at < ECHO
+        return near or number == HANGUP
 
     def _leave(self) -> NoReturn:
         """Leave at once. No clean-up can be trusted to be quick, so there is none."""
@@ -81,6 +95,16 @@ class Interrupts:
         tell_unfinished(self._screen)
         sys.stdout.flush()
         os._exit(self.code)
+
+
+def _leave_terminal() -> None:
+    """Write nowhere what went to a terminal that is closed: it would be an error, and end what has to be waited for."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def run(work: Work, screen: Screen) -> NoReturn:

@@ -1,5 +1,6 @@
 """`sweep`: one video in every combination of settings, as a sheet for `batch`, or made at once."""
 
+import contextlib
 import json as jsonlib
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import typer
 
 from ..batch import Bounds, Plan, Prices, dry_plan
 from ..batch.cells import field_value
+from ..disk import or_nothing
 from ..errors import Fault, InvalidRequestError, OmniError
 from ..models import VideoRequest, invalid
 from ..references import check_references
@@ -261,6 +263,7 @@ def _write(found: Sweep, output: str | None, *, overwrite: bool, show: Show, tol
     text = "".join(f"{row}\n" for row in rows)
     if not overwrite and path.exists() and path.read_bytes() != text.encode():
         raise UsageError(f"{path} is there already and holds other rows: --overwrite replaces it")
-    path.write_bytes(text.encode())
+    with contextlib.nullcontext() if path.exists() else or_nothing(path):
+        path.write_bytes(text.encode())
     if told:
         out(as_json({**_document(found), "file": str(path)}) if show.json else str(path))

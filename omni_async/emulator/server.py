@@ -211,7 +211,7 @@ class Emulator:
     async def _read_create(self, call: Call) -> None:
         try:
             call.body = json.loads(await call.request.read())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, web.RequestPayloadError):  # the last: not packed as its header says
             call.bad = True
             return
         call.bad = not isinstance(call.body, dict)

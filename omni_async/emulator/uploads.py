@@ -61,7 +61,7 @@ async def read_upload(request: web.Request, limit: int) -> Upload | None:
             return None
         upload = Upload(part.filename or "", await _read_part(part, limit))
         return upload if await parts.next() is None else None
-    except (ValueError, AssertionError, HttpProcessingError):  # all that aiohttp raises for a broken form
+    except (ValueError, AssertionError, HttpProcessingError, web.RequestPayloadError):  # aiohttp's, of a broken form
         return None
 
 

@@ -132,7 +132,7 @@ def test_the_folder_of_a_batch(source, out, path):
 @pytest.mark.parametrize("source", [None, "-", []])
 def test_a_folder_must_be_named(source):
     """Where no file gives its name."""
-    with pytest.raises(InvalidRequestError, match="--out DIR"):
+    with pytest.raises(InvalidRequestError, match="out: rows that come from no file need a folder"):
         folder_of(source, None)
 
 

@@ -406,6 +406,20 @@ def test_a_formula_without_a_result_is_a_fault(workbook):
     ]
 
 
+def test_a_hidden_sheet_is_not_read():
+    """What is paid for is the first sheet that is to be seen."""
+    book, data = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["prompt"])
+    book.active.append(["an old draft"])
+    book.active.sheet_state = "hidden"
+    shown = book.create_sheet("shots")
+    shown.append(["prompt"])
+    shown.append(["a cat"])
+    book.active = 1
+    book.save(data)
+    assert [record.values["prompt"] for record in read(data.getvalue())] == ["a cat"]
+
+
 def test_an_empty_workbook_is_refused(workbook):
     """As is one without a prompt."""
     assert "first sheet is empty" in refusal(workbook([]))

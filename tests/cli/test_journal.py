@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
 from omni_async.cli import rowtext
@@ -191,6 +192,14 @@ class TestTable:
         assert columns < 80 or "task_9?" in lines[2]
         if columns == 200:
             assert "the connection was" in lines[2]
+
+    def test_rows_far_below_are_not_cut(self, monkeypatch, book):
+        """Longer ids and the first detail behind the rows that were measured get their room."""
+        entry = self.entries(book)[1]
+        short = attrs.evolve(entry, key="s1", detail=None)
+        lines = self.shown(monkeypatch, [short] * rowtext.SEEN + [attrs.evolve(entry, key="scene-000201")], 160)
+        assert lines[-1].split()[0] == "scene-000201"
+        assert lines[-1].endswith("the connection was lost before an answer came")
 
     def test_no_rows_no_head(self, monkeypatch):
         """Nothing is nothing."""

@@ -67,11 +67,13 @@ def test_what_cannot_be_reported(omni, shots):
         (["."], "there is no journal.sqlite3"),
         ([shots, "-o", "no/where.html"], "no such folder"),
         ([shots, "-o", shots / "journal.sqlite3"], "is the journal"),
+        ([shots, "-o", "shots.jsonl"], "is no report"),
         ([], "Missing argument"),
     ):
         ran = omni("report", *words)
         assert (ran.code, told in ran.err, ran.err.count("\n")) == (2, True, 1), ran.err
     assert (shots / "journal.sqlite3").read_bytes() == journal
+    assert Path("shots.jsonl").read_text("utf-8").startswith('{"id": "s0"')
 
 
 def test_a_settled_row_is_settled_on_the_page(omni, shots):

@@ -1,16 +1,22 @@
 """Ctrl-C and SIGTERM: the first ends in good order, the second at once."""
 
 import asyncio
+import contextlib
+import os
 import signal
+import sqlite3
+import subprocess
 import time
 
 import pytest
 
 from omni_async.cli import running
 from omni_async.cli.board import Row
+from omni_async.cli.ledgers import own_path
 from omni_async.cli.running import Interrupts
 from omni_async.cli.screen import Screen, Show
 
+from .conftest import command, environment
 from .test_emulate import interrupt_in
 
 PROMPT = "a cat nobody else may read about"
@@ -71,6 +77,48 @@ def test_timeouts_two_signals_are_one(started, gateway):
     assert process.returncode == 143
     assert "left at once" not in err
     assert running_gateway.emulator.ledger.charges[0].task_id in err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal there hangs up")
+@pytest.mark.parametrize("more", [(), (signal.SIGHUP,), (signal.SIGTERM,)])
+def test_a_closed_terminal_loses_no_create(gateway, more):
+    """A create in flight is waited for, whatever shell and system send besides; `wait` finds its task."""
+    running_gateway = gateway(task_seconds=30, latency=1.0)
+    terminal, theirs = os.openpty()
+    process = subprocess.Popen(
+        command("generate", PROMPT, "--base-url", running_gateway.url),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm"),
+    )
+    os.close(theirs)
+    deadline = time.monotonic() + 10
+    while not running_gateway.emulator.ledger.charges and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.close(terminal)  # from now on each word written there is an error
+    for number in (signal.SIGHUP, *more):
+        process.send_signal(number)
+    assert process.wait(timeout=10) in {128 + number for number in (signal.SIGHUP, *more)}  # whichever is seen first
+    with contextlib.closing(sqlite3.connect(own_path())) as rows:
+        (charge,) = running_gateway.emulator.ledger.charges
+        assert rows.execute("SELECT task_id FROM item").fetchall() == [(charge.task_id,)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal there hangs up")
+def test_under_nohup_a_closed_terminal_is_nothing(gateway, monkeypatch):
+    """Who has it ignored wants the command to go on."""
+    monkeypatch.setattr(running.signal, "getsignal", lambda _number: signal.SIG_IGN)
+    taken = []
+
+    async def listen():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "add_signal_handler", lambda number, *_: taken.append(number), raising=False)
+        Interrupts(asyncio.current_task(), Screen(Show())).listen()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(listen())
+    assert taken == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_leaving_at_once_in_this_process(monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """`batch --template`: the sheet is the result, what its columns may hold is told beside it."""
 
+import errno
+import io
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,31 @@ def test_it_never_overwrites(omni):
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "error: shots.csv is there already and is left as it is: name another file\n"
     assert Path("shots.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["batch", "--template", "new.csv"], "new.csv"),
+        (["sweep", "a cat", "--duration", "4,6", "-o", "new.jsonl"], "new.jsonl"),
+    ],
+)
+def test_on_a_full_disk_no_empty_sheet_is_left(omni, monkeypatch, words, left):
+    """It would be refused the next time, as a file that is there already; the file is named."""
+
+    class Full(io.BytesIO):
+        def write(self, _data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    opened = io.open
+
+    def full(file, mode="r", *more, **options):
+        found = opened(file, mode, *more, **options)
+        return found if Path(str(file)).name != left else (found.close(), Full())[1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", full)
+        ran = omni(*words)
+    assert (ran.code, ran.err.splitlines()[-1]) == (1, f"error: No space left on device: {left}")
+    assert not Path(left).exists()
+    assert omni(*words).code == 0

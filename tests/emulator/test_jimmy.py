@@ -101,6 +101,13 @@ async def test_what_is_no_json_object_is_a_400(talk, body):
         assert (await response.json())["code"] == "20002"
 
 
+async def test_a_body_that_is_not_packed_as_it_says_is_refused(talk):
+    """As one that is no JSON, and without an error of the emulator's own."""
+    packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with talk() as client, client.session.post(JIMMY_CREATE, data=b"{}", headers=packed) as response:
+        assert (response.status, (await response.json())["code"]) == (400, "20002")
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
