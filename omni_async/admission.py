@@ -222,7 +222,7 @@ class Admission:
             else:
                 self.create_pace.cut(trial.began, now)
                 self.create_pace.spaced(ticket.sent_at)
-        if self.slots.admitted(ticket.key, now):
+        if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1
 
@@ -298,8 +298,9 @@ class Admission:
     def _create_refused(
         self, ticket: Ticket, trial: Trial | None, now: float, wait: float | None, named: Controller | None
     ) -> Decision:
-        if trial is None and (self.trial is not None or ticket.sent_at < self._create_cut_at):
-            return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))  # of the same flight
+        if trial is None and (self.trial is not None or ticket.sent_at < self._create_cut_at):  # of the same flight
+            self._counted_too_many()
+            return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))
         running = self.slots.running
         trial = trial or Trial(running, now, abs(running - self._refused_with) <= 1)
         self._refused_with = running
@@ -322,6 +323,14 @@ class Admission:
             self.create_pace.cut(now, now + pause)
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
         return Decision(cause, pause, hopeless)
+
+    def _counted_too_many(self) -> None:
+        """The flight's first refusal took this create for a running task: it was none."""
+        self._refused_with -= 1
+        if self.trial is not None:
+            self.trial.count = max(self.trial.count - 1, 0)
+        elif self.slots.met_at == self._create_cut_at:
+            self.slots.miscounted()
 
     def _evidence(self, trial: Trial, named: Controller | None) -> Evidence:
         running, cap = self.slots.running, self.slots.cap

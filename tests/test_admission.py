@@ -475,3 +475,24 @@ def test_max_wait_counts_what_time_alone_brings():
     now = running(state, 1)
     assert state.ready_at(Kind.CREATE, now + 1) > now + 30
     assert state.not_before(Kind.CREATE) <= now + 1
+
+
+@pytest.mark.parametrize("named", [None, Controller.SLOTS])
+def test_creates_refused_in_one_flight_never_ran(named):
+    """Of ten creates in flight three get through: the account runs three, and nine more tries do not go to learn it."""
+    state = admission()
+    flight = []
+    now = 0.0
+    for _ in range(10):
+        ticket, now = send(state, Kind.CREATE, now)
+        flight.append(ticket)
+    state.accepted(flight[0], "a", now)
+    for ticket in flight[1:8]:
+        state.refused(ticket, now, named=named)
+    state.accepted(flight[8], "b", now)
+    state.accepted(flight[9], "c", now)
+    if named is None:
+        assert state.trial.count == 3
+    else:
+        assert state.slots.cap == 3
+        assert state.slots.full()
