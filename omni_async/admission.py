@@ -302,8 +302,7 @@ class Admission:
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))
         running = self.slots.running
-        trial = trial or Trial(running, now, abs(running - self._refused_with) <= 1)
-        self._refused_with = running
+        trial = trial or Trial(running, now, self._refused_with)
         trial.refusals += 1
         cause = attribute(self._evidence(trial, named))
         pause = wait if wait is not None else 0.0
@@ -316,7 +315,8 @@ class Admission:
         self.creates_pause_until = max(self.creates_pause_until, now + pause)
         self._create_cut_at = now
         self.trial = trial if cause is Controller.TRIAL else None
-        trial.count, trial.finished = min(trial.count, running), 0
+        self._refused_with = trial.count = min(trial.count, running)
+        trial.finished = 0
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
         elif cause is Controller.PACE:
@@ -328,7 +328,7 @@ class Admission:
         """The flight's first refusal took this create for a running task: it was none."""
         self._refused_with -= 1
         if self.trial is not None:
-            self.trial.count = max(self.trial.count - 1, 0)
+            self.trial.count = self._refused_with
         elif self.slots.met_at == self._create_cut_at:
             self.slots.miscounted()
 

@@ -126,7 +126,7 @@ class Slots:
 
     def suspect(self, count: int, now: float) -> None:
         """A create was refused at so many and went through after one had finished: look whether more can run."""
-        self.cap, self.known, self._probe_at = max(count, 1), False, now
+        self.cap, self._probe_at = max(count, 1), now
         self._suspected = self.sure = self.cap
 
     def refused(self, now: float, *, pause: float = 0.0) -> None:

@@ -54,13 +54,18 @@ class Trial:
     count: int
     """Tasks of ours running at the refusal."""
     began: float
-    same_count: bool
-    """Whether about as many ran at the refusal before."""
+    count_before: int
+    """The same at the experiment before."""
     refusals: int = 0
     finished: int = 0
     polls_refused: bool = False
     ticket: Ticket | None = None
     """Its create in flight."""
+
+    @property
+    def same_count(self) -> bool:
+        """Whether about as many ran at the experiment before."""
+        return abs(self.count - self.count_before) <= 1
 
 
 @attrs.frozen
