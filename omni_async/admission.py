@@ -304,7 +304,7 @@ class Admission:
         running = self.slots.running
         trial = trial or Trial(running, now, self._refused_with)
         trial.refusals += 1
-        cause = attribute(self._evidence(trial, named))
+        cause = attribute(self._evidence(trial, now, named))
         pause = wait if wait is not None else 0.0
         if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
             many = self.create_pace.known and not self.slots.known and self.create_pace.rate >= MANY
@@ -332,7 +332,7 @@ class Admission:
         elif self.slots.met_at == self._create_cut_at:
             self.slots.miscounted()
 
-    def _evidence(self, trial: Trial, named: Controller | None) -> Evidence:
+    def _evidence(self, trial: Trial, now: float, named: Controller | None) -> Evidence:
         running, cap = self.slots.running, self.slots.cap
         return Evidence(
             create=True,
@@ -340,6 +340,7 @@ class Admission:
             slots_known=self.slots.known,
             at_cap=cap is not None and running >= self.slots.sure,
             trials=trial.refusals,
+            seconds=now - trial.began,
             finished=trial.finished,
             polls_refused=trial.polls_refused,
             running=running,

@@ -323,7 +323,7 @@ def test_a_named_number_of_tasks_sets_the_slots_alone():
 def ladder(state, now, finish=False):
     """Refusals of one create, rung by rung; the decisions and the last moment."""
     decisions = []
-    for _ in range(LADDER):
+    for _ in range(LADDER + 1 if state.slots.running else LADDER):
         ticket, now = send(state, Kind.CREATE, now)
         if finish and decisions:
             state.finished("task_0", now)
@@ -334,16 +334,30 @@ def ladder(state, now, finish=False):
 
 
 def test_an_unnamed_refusal_is_settled_by_experiment():
-    """Refused through 1, 2 and 4 s while polls get through and none finished: the account runs about so many."""
+    """Refused for some 15 s while polls get through and none finished: the account runs about so many."""
     state = admission()
     now = running(state, 5)
     before = picture(state)
     decisions, now = ladder(state, now)
-    assert [one.cause for one in decisions] == [Controller.TRIAL] * 3 + [Controller.SLOTS]
-    for one, seconds in zip(decisions, (1, 2, 4), strict=False):
+    assert [one.cause for one in decisions] == [Controller.TRIAL] * 4 + [Controller.SLOTS]
+    for one, seconds in zip(decisions, (1, 2, 4, 8), strict=False):
         assert seconds <= one.pause <= 1.25 * seconds
     assert changed(state, before) == {Controller.SLOTS}
     assert (state.slots.cap, state.slots.known) == (5, True)
+
+
+def test_one_create_in_ten_seconds_is_a_pace():
+    """An account that lets in a create each ten seconds while five run is not taken for one that runs five."""
+    state = admission()
+    met = now = running(state, 5)
+    while True:
+        ticket, now = send(state, Kind.CREATE, now)
+        if now >= met + 10.0:
+            break
+        assert state.refused(ticket, now).cause is Controller.TRIAL
+    state.accepted(ticket, "task_9", now)
+    assert state.create_pace.known
+    assert state.slots.cap is None
 
 
 def test_admitted_although_none_finished_was_pace():
