@@ -346,13 +346,20 @@ class Admission:
             running=running,
         )
 
-    def failed(self, ticket: Ticket, now: float, *, timeout: bool = False) -> None:
-        """No usable answer came; many of these in a row pause everything, and one request at a time tries again."""
+    def failed(
+        self, ticket: Ticket, now: float, *, timeout: bool = False, busy: bool = False, wait: float | None = None
+    ) -> None:
+        """No usable answer came; many of these in a row pause everything, and one request at a time tries again.
+
+        With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did.
+        """
         self._end(ticket)
         if ticket.kind is TRANSFER:
             return
         if timeout:
             self.window.timed_out(now)
+        if busy and not self.out and not self._slowed(ticket, now, wait):
+            return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
             return
         if ticket.about is not None:  # one id that always fails is no outage (FAULTS row 45)
@@ -365,6 +372,20 @@ class Admission:
             in_vain = self._failures - OUTAGE
             cap = LONGEST_OUTAGE if in_vain < LASTING else LONGEST_LASTING
             self._pause(backoff(in_vain, self._rng, cap=cap), now)
+
+    def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
+        """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""
+        if ticket.kind is not CREATE:
+            new = ticket.sent_at >= self._cut_at
+            self._poll_refused(ticket, now, wait, None)
+            return new
+        if ticket.sent_at < self._create_cut_at:
+            return False
+        pause = wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE)
+        self.creates_pause_until = max(self.creates_pause_until, now + pause)
+        self._create_cut_at = now
+        self.create_pace.cut(now, now + pause, sent=ticket.sent_at, ahead=ticket.in_flight - 1)
+        return True
 
     def unused(self, ticket: Ticket, now: float) -> None:
         """Nothing was sent after all."""

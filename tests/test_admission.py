@@ -510,3 +510,45 @@ def test_creates_refused_in_one_flight_never_ran(named):
     else:
         assert state.slots.cap == 3
         assert state.slots.full()
+
+
+def test_a_gateway_that_is_too_busy_is_slowed_for():
+    """A 503 among answers slows like a refusal: the polls for a poll's, the creates for a create's."""
+    state = admission()
+    now = running(state, 5)
+    poll, now = send(state, Kind.POLL, now)
+    state.failed(poll, now, busy=True)
+    assert state.pace.known
+    assert state.pause_until > now
+    poll, now = send(state, Kind.POLL, now)
+    state.passed(poll, now)
+    create, now = send(state, Kind.CREATE, now)
+    state.failed(create, now, busy=True, wait=7.0)
+    assert state.create_pace.known
+    assert state.creates_pause_until == now + 7.0
+    assert state.slots.cap is None
+
+
+def test_one_flight_at_a_busy_gateway_is_no_outage():
+    """Ten 503s of one flight pause for a blink, not as for a gateway that is gone."""
+    state = admission()
+    now = 0.0
+    flight = []
+    for _ in range(10):
+        ticket, now = send(state, Kind.POLL, now)
+        flight.append(ticket)
+    now += 0.1
+    for ticket in flight:
+        state.failed(ticket, now, busy=True)
+    assert not state.out
+    assert state.pause_until <= now + 0.2
+
+
+def test_a_gateway_that_stays_busy_is_out():
+    """503s that go on though one request at a time is sent are an outage, with its long pauses."""
+    state = admission()
+    now = 0.0
+    for _ in range(OUTAGE):
+        ticket, now = send(state, Kind.POLL, now)
+        state.failed(ticket, now, busy=True)
+    assert state.out
