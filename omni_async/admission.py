@@ -304,7 +304,7 @@ class Admission:
         running = self.slots.running
         trial = trial or Trial(running, now, self._refused_with)
         trial.refusals += 1
-        cause = attribute(self._evidence(trial, now, named))
+        cause = attribute(trial.evidence(self.slots, now, named))
         pause = wait if wait is not None else 0.0
         if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
             many = self.create_pace.known and not self.slots.known and self.create_pace.rate >= MANY
@@ -332,20 +332,6 @@ class Admission:
         elif self.slots.met_at == self._create_cut_at:
             self.slots.miscounted()
 
-    def _evidence(self, trial: Trial, now: float, named: Controller | None) -> Evidence:
-        running, cap = self.slots.running, self.slots.cap
-        return Evidence(
-            create=True,
-            named=named,
-            slots_known=self.slots.known,
-            at_cap=cap is not None and running >= self.slots.sure,
-            trials=trial.refusals,
-            seconds=now - trial.began,
-            finished=trial.finished,
-            polls_refused=trial.polls_refused,
-            running=running,
-        )
-
     def failed(
         self, ticket: Ticket, now: float, *, timeout: bool = False, busy: bool = False, wait: float | None = None
     ) -> None:
@@ -358,7 +344,8 @@ class Admission:
             return
         if timeout:
             self.window.timed_out(now)
-        if busy and not self.out and not self._slowed(ticket, now, wait):
+        pace = self.create_pace if ticket.kind is CREATE else self.pace
+        if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
             return

@@ -5,7 +5,8 @@ from typing import Any
 
 import attrs
 
-from .controllers import Controller
+from .controllers import Controller, Evidence
+from .slots import Slots
 
 
 class Kind(enum.StrEnum):
@@ -66,6 +67,20 @@ class Trial:
     def same_count(self) -> bool:
         """Whether about as many ran at the experiment before."""
         return abs(self.count - self.count_before) <= 1
+
+    def evidence(self, slots: Slots, now: float, named: Controller | None) -> Evidence:
+        """What its last refusal tells, with the limit that its words named."""
+        return Evidence(
+            create=True,
+            named=named,
+            slots_known=slots.known,
+            at_cap=slots.cap is not None and slots.running >= slots.sure,
+            trials=self.refusals,
+            seconds=now - self.began,
+            finished=self.finished,
+            polls_refused=self.polls_refused,
+            running=slots.running,
+        )
 
 
 @attrs.frozen

@@ -513,11 +513,13 @@ def test_creates_refused_in_one_flight_never_ran(named):
 
 
 def test_a_gateway_that_is_too_busy_is_slowed_for():
-    """A 503 among answers slows like a refusal: the polls for a poll's, the creates for a create's."""
+    """503s among few answers slow like a refusal, also by themselves: polls for a poll's, creates for a create's."""
     state = admission()
     now = running(state, 5)
-    poll, now = send(state, Kind.POLL, now)
-    state.failed(poll, now, busy=True)
+    for _ in range(3):
+        assert not state.pace.known
+        poll, now = send(state, Kind.POLL, now)
+        state.failed(poll, now, busy=True)
     assert state.pace.known
     assert state.pause_until > now
     poll, now = send(state, Kind.POLL, now)
@@ -527,6 +529,19 @@ def test_a_gateway_that_is_too_busy_is_slowed_for():
     assert state.create_pace.known
     assert state.creates_pause_until == now + 7.0
     assert state.slots.cap is None
+
+
+def test_a_503_now_and_then_slows_nothing():
+    """One look in twenty meets a part of the gateway that is down: no pace would avoid that."""
+    state = admission()
+    now = 0.0
+    for number in range(400):
+        poll, now = send(state, Kind.POLL, now)
+        if number % 20:
+            state.passed(poll, now)
+        else:
+            state.failed(poll, now, busy=True)
+    assert not state.pace.known
 
 
 def test_one_flight_at_a_busy_gateway_is_no_outage():
