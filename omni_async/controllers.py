@@ -54,7 +54,7 @@ class Evidence:
 LADDER = 4
 """Refusals of one create, 1, 2 and 4 s apart, after which it is no matter of pace (seed: 1/2/4 s)."""
 LONG_LADDER = 15.0
-"""Seconds of refusals, or one refusal more, after which it is none either where tasks run: accounts allow one create in
+"""Seconds of refusals, or twice as many, after which it is none either where tasks run: accounts allow one create in
 ten seconds, too."""
 SHORT_LADDER = 2
 """The same once the account's number of running tasks is known."""
@@ -78,6 +78,6 @@ def attribute(evidence: Evidence) -> Controller:
     if evidence.at_cap or evidence.named in (Controller.SLOTS, Controller.WINDOW):
         return Controller.SLOTS
     rungs = SHORT_LADDER if evidence.slots_known else LADDER
-    long = evidence.slots_known or evidence.seconds >= LONG_LADDER or evidence.trials > LADDER
+    long = evidence.slots_known or evidence.seconds >= LONG_LADDER or evidence.trials >= 2 * LADDER
     through = long and evidence.trials >= rungs and not evidence.polls_refused and not evidence.finished
     return Controller.SLOTS if through else Controller.TRIAL
