@@ -222,7 +222,7 @@ class Admission:
             else:
                 self.create_pace.cut(trial.began, now)
                 self.create_pace.spaced(ticket.sent_at)
-        if self.slots.admitted(ticket.key, now):
+        if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1
 
@@ -298,13 +298,13 @@ class Admission:
     def _create_refused(
         self, ticket: Ticket, trial: Trial | None, now: float, wait: float | None, named: Controller | None
     ) -> Decision:
-        if trial is None and (self.trial is not None or ticket.sent_at < self._create_cut_at):
-            return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))  # of the same flight
+        if trial is None and (self.trial is not None or ticket.sent_at < self._create_cut_at):  # of the same flight
+            self._counted_too_many()
+            return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))
         running = self.slots.running
-        trial = trial or Trial(running, now, abs(running - self._refused_with) <= 1)
-        self._refused_with = running
+        trial = trial or Trial(running, now, self._refused_with)
         trial.refusals += 1
-        cause = attribute(self._evidence(trial, named))
+        cause = attribute(trial.evidence(self.slots, now, named))
         pause = wait if wait is not None else 0.0
         if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
             many = self.create_pace.known and not self.slots.known and self.create_pace.rate >= MANY
@@ -315,7 +315,8 @@ class Admission:
         self.creates_pause_until = max(self.creates_pause_until, now + pause)
         self._create_cut_at = now
         self.trial = trial if cause is Controller.TRIAL else None
-        trial.count, trial.finished = min(trial.count, running), 0
+        self._refused_with = trial.count = min(trial.count, running)
+        trial.finished = 0
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
         elif cause is Controller.PACE:
@@ -323,26 +324,29 @@ class Admission:
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
         return Decision(cause, pause, hopeless)
 
-    def _evidence(self, trial: Trial, named: Controller | None) -> Evidence:
-        running, cap = self.slots.running, self.slots.cap
-        return Evidence(
-            create=True,
-            named=named,
-            slots_known=self.slots.known,
-            at_cap=cap is not None and running >= self.slots.sure,
-            trials=trial.refusals,
-            finished=trial.finished,
-            polls_refused=trial.polls_refused,
-            running=running,
-        )
+    def _counted_too_many(self) -> None:
+        """The flight's first refusal took this create for a running task: it was none."""
+        self._refused_with -= 1
+        if self.trial is not None:
+            self.trial.count = self._refused_with
+        elif self.slots.met_at == self._create_cut_at:
+            self.slots.miscounted()
 
-    def failed(self, ticket: Ticket, now: float, *, timeout: bool = False) -> None:
-        """No usable answer came; many of these in a row pause everything, and one request at a time tries again."""
+    def failed(
+        self, ticket: Ticket, now: float, *, timeout: bool = False, busy: bool = False, wait: float | None = None
+    ) -> None:
+        """No usable answer came; many of these in a row pause everything, and one request at a time tries again.
+
+        With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did.
+        """
         self._end(ticket)
         if ticket.kind is TRANSFER:
             return
         if timeout:
             self.window.timed_out(now)
+        pace = self.create_pace if ticket.kind is CREATE else self.pace
+        if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
+            return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
             return
         if ticket.about is not None:  # one id that always fails is no outage (FAULTS row 45)
@@ -355,6 +359,20 @@ class Admission:
             in_vain = self._failures - OUTAGE
             cap = LONGEST_OUTAGE if in_vain < LASTING else LONGEST_LASTING
             self._pause(backoff(in_vain, self._rng, cap=cap), now)
+
+    def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
+        """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""
+        if ticket.kind is not CREATE:
+            new = ticket.sent_at >= self._cut_at
+            self._poll_refused(ticket, now, wait, None)
+            return new
+        if ticket.sent_at < self._create_cut_at:
+            return False
+        pause = wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE)
+        self.creates_pause_until = max(self.creates_pause_until, now + pause)
+        self._create_cut_at = now
+        self.create_pace.cut(now, now + pause, sent=ticket.sent_at, ahead=ticket.in_flight - 1)
+        return True
 
     def unused(self, ticket: Ticket, now: float) -> None:
         """Nothing was sent after all."""

@@ -5,6 +5,7 @@ is nowhere documented, so each starts carefully, grows while it is used, and is 
 """
 
 import enum
+import math
 
 import attrs
 
@@ -31,6 +32,7 @@ class Evidence:
         slots_known: Whether the number of tasks the account runs has been found before.
         at_cap: Whether as many run as were running when a create was refused before.
         trials: Refusals of this experiment so far, this one included.
+        seconds: Since its first.
         finished: Tasks of ours seen finished since it began.
         polls_refused: Whether polls were refused since it began.
         running: Our tasks running.
@@ -43,6 +45,7 @@ class Evidence:
     slots_known: bool = False
     at_cap: bool = False
     trials: int = 1
+    seconds: float = math.inf
     finished: int = 0
     polls_refused: bool = False
     running: int = 0
@@ -50,6 +53,9 @@ class Evidence:
 
 LADDER = 4
 """Refusals of one create, 1, 2 and 4 s apart, after which it is no matter of pace (seed: 1/2/4 s)."""
+LONG_LADDER = 15.0
+"""Seconds of refusals, or twice as many, after which it is none either where tasks run: accounts allow one create in
+ten seconds, too."""
 SHORT_LADDER = 2
 """The same once the account's number of running tasks is known."""
 
@@ -72,5 +78,6 @@ def attribute(evidence: Evidence) -> Controller:
     if evidence.at_cap or evidence.named in (Controller.SLOTS, Controller.WINDOW):
         return Controller.SLOTS
     rungs = SHORT_LADDER if evidence.slots_known else LADDER
-    through = evidence.trials >= rungs and not evidence.polls_refused and not evidence.finished
+    long = evidence.slots_known or evidence.seconds >= LONG_LADDER or evidence.trials >= 2 * LADDER
+    through = long and evidence.trials >= rungs and not evidence.polls_refused and not evidence.finished
     return Controller.SLOTS if through else Controller.TRIAL

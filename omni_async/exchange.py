@@ -30,6 +30,8 @@ from .policies import RetryPolicy
 from .retry import Budget, backoff, retry_after
 from .transport import Transport
 
+TOO_BUSY = frozenset({503, 529})
+"""HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
@@ -244,10 +246,15 @@ class Exchange:
         if trouble is not None and refusal is None and isinstance(reply.document, dict):
             self.limiter.passed(ticket)
             return trouble
-        self.limiter.failed(ticket)
+        self.failed(ticket, reply)
         if refusal is not None:
             return error_of(refusal, reply, gateway=self.dialect.name)
         return trouble or unreadable(reply, gateway=self.dialect.name)
+
+    def failed(self, ticket: Ticket, reply: Reply, *, sent: bool = True) -> None:
+        """Tell the limiter of an answer that is of no use, and may say that the gateway is too busy."""
+        wait = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
+        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=wait)
 
     def slow_down(self, ticket: Ticket, reply: Reply, refusal: Refusal) -> Decision:
         """Tell the limiter of a refusal for now, and the caller what came of it."""
@@ -269,6 +276,11 @@ class Exchange:
                 )
             )
         return decision
+
+
+def is_too_busy(error: OmniError) -> bool:
+    """Refused or failed since the gateway has too much to do, which the limiter slows for."""
+    return isinstance(error, RateLimitError) or (isinstance(error, GatewayError) and error.status_code in TOO_BUSY)
 
 
 def is_unauthorized(error: OmniError) -> bool:

@@ -168,14 +168,25 @@ class Limiter:
         self._pump()
         return decision
 
-    def failed(self, ticket: Ticket, *, timeout: bool = False, sent: bool = True) -> None:
-        """No usable answer came. A create that was `sent` may run: it keeps its slot for the usual run time."""
+    def failed(
+        self,
+        ticket: Ticket,
+        *,
+        timeout: bool = False,
+        sent: bool = True,
+        busy: bool = False,
+        wait: float | None = None,
+    ) -> None:
+        """No usable answer came. A create that was `sent` may run: it keeps its slot for the usual run time.
+
+        With `busy` the gateway said that it is too busy, and asked to wait for so many seconds, if it did.
+        """
         now = self._now()
         if sent:
             self._state.slots.shorten(ticket.key, now)
         else:
             self._state.slots.free(ticket.key, now)
-        self._state.failed(ticket, now, timeout=timeout)
+        self._state.failed(ticket, now, timeout=timeout, busy=busy, wait=wait)
         self._pump()
 
     def adopt(self, ticket: Ticket, task_id: str) -> None:

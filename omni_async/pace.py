@@ -33,6 +33,9 @@ SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 SLOWEST = 0.02
 """Requests per second that are always tried, unless the caller knows of fewer."""
+STRAIN, FORGOTTEN = 2.5, 0.9
+"""Failures of a busy gateway, lately, from which the pace is to blame; what is left of one after one more request got
+through. One in twenty comes whatever the pace is."""
 STEP, STEPS = 0.1, 26
 """Seconds between two looks at how much of the pace is used, and how many are remembered."""
 
@@ -62,6 +65,8 @@ class Pace:
         "_slower",
         "_step_at",
         "_stepped_at",
+        "_strain",
+        "_strained_with",
         "_taken",
         "_trail",
         "_used",
@@ -78,6 +83,7 @@ class Pace:
         self.got_through = 0
         """Requests that got through; counted by whoever sends them."""
         self._refused_with = 0  # how many had got through at the last refusal
+        self._strain, self._strained_with = 0.0, 0  # failures lately, and how many had got through at the last
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
         self._hold = self._used = 0.0
         self._pause = 0.0  # seconds of the last refusal
@@ -177,6 +183,13 @@ class Pace:
         self._stepped_at, self._taken, self._step_at = resumes, 0, resumes + max(STEP, 2.0 / level)
         self.set(level)
         return self._estimate.again > 0
+
+    def strained(self) -> bool:
+        """The gateway was too busy for one: whether that is so often that the pace is to blame."""
+        through = self.got_through - self._strained_with
+        self._strain = self._strain * math.pow(FORGOTTEN, through) + 1.0
+        self._strained_with = self.got_through
+        return self._strain >= STRAIN
 
     def _unused(self, through: float, sent: float) -> bool:
         """Going far below the pace for long, a refusal says nothing of it; and nothing would let it grow back."""

@@ -18,9 +18,9 @@ import attrs
 from .admission import POLL, Ticket
 from .agenda import Agenda
 from .dialects import Glance
-from .errors import DecodeError, GatewayError, NotFoundError, OmniError, RateLimitError, TransportError
+from .errors import DecodeError, GatewayError, NotFoundError, OmniError, TransportError
 from .events import Finished, Polled, Retried
-from .exchange import Exchange
+from .exchange import Exchange, is_too_busy
 from .followed import Followed, Trouble, Waiter, run_time_of
 from .lifetime import loop_time
 from .models import VideoTask
@@ -326,9 +326,9 @@ class Poller:
         trouble = followed.trouble = followed.trouble or Trouble()
         if trouble.confirmed(error, now):
             self._abandon(followed, error)
-        elif isinstance(error, RateLimitError):
+        elif is_too_busy(error):
             # The limiter slows everybody; this one comes back as soon as it lets go on, not all at the same moment.
-            pause = max(error.retry_after or 0.0, backoff(trouble.failures, self._rng, cap=8.0))
+            pause = max(getattr(error, "retry_after", None) or 0.0, backoff(trouble.failures, self._rng, cap=8.0))
             trouble.failures += 1
             self._due(followed, now + pause, now)
         elif isinstance(error, TransportError | GatewayError) and self._exchange.budget.spend():

@@ -33,6 +33,7 @@ class Slots:
         "cap",
         "ceiling",
         "known",
+        "met_at",
         "sure",
     )
 
@@ -41,6 +42,7 @@ class Slots:
         self.cap: int | None = None  # at so many a create was refused
         self.known = False  # and that was for their number
         self.sure = 0  # what it was at the last refusal: more got through only because a finish was not yet seen
+        self.met_at = -math.inf  # when that refusal was
         self._leases: dict[str, tuple[float | None, float]] = {}
         self._first_end = math.inf  # no lease ends before this
         self._run_time: float | None = None
@@ -124,7 +126,7 @@ class Slots:
 
     def suspect(self, count: int, now: float) -> None:
         """A create was refused at so many and went through after one had finished: look whether more can run."""
-        self.cap, self.known, self._probe_at = max(count, 1), False, now
+        self.cap, self._probe_at = max(count, 1), now
         self._suspected = self.sure = self.cap
 
     def refused(self, now: float, *, pause: float = 0.0) -> None:
@@ -139,25 +141,31 @@ class Slots:
         # What got through beyond the cap was luck: a finish not yet seen. A large number comes down by some at once.
         self.cap, self.known = max(running if met else running - running // 50, 1), True
         self.sure = self.cap
-        self._streak, self._pause = 0, pause
+        self._streak, self._pause, self.met_at = 0, pause, now
         self._probe_at = now + self._rest()
+
+    def miscounted(self) -> None:
+        """One of those that seemed to run when a create was refused was refused itself, later."""
+        if self.cap is not None:
+            self.cap = self.sure = max(self.cap - 1, 1)
 
     def _rest(self) -> float:
         """Seconds between two tries."""
         emptied = min(self._pause / (2.0 * max(self.run_time, 0.1)), 1.0)
         return max(PROBE * self.run_time, min(PER_PAUSE * self._pause * emptied, GIVE_UP / 3.0))
 
-    def admitted(self, key: str, now: float) -> bool:
+    def admitted(self, key: str, now: float, *, sent: float = math.inf) -> bool:
         """A create got through. Beyond the cap, the cap is one higher and the next one is tried.
 
         Args:
             key: What it was held with.
             now: When.
+            sent: When it was sent: what was on its way at a refusal is counted in the cap already.
 
         Returns:
             Whether a cap that was only suspected has turned out to be none.
         """
-        if self.cap is None or len(self._leases) <= self.cap:
+        if self.cap is None or len(self._leases) <= self.cap or sent < self.met_at:
             if key == self._probe:
                 self._probe_at = now + AFTER_NOTHING * self.run_time
             return False

@@ -243,7 +243,7 @@ class Submitter:
         if verdict.task_id is not None:
             limiter.accepted(ticket, verdict.task_id)
         else:
-            limiter.failed(ticket)
+            self._exchange.failed(ticket, reply)
         return None
 
     def _refused(self, ticket: Ticket, create: Create, reply: Reply, refusal: Refusal) -> Attempt:
@@ -254,7 +254,7 @@ class Submitter:
             error.retry_after = decision.pause or exchange.limiter.estimate()
             return Attempt(error=error, again=True, hopeless=decision.hopeless, detail="refused for now")
         if isinstance(error, GatewayError):
-            exchange.limiter.failed(ticket, sent=False)
+            exchange.failed(ticket, reply, sent=False)
             return Attempt(error=error, again=True, detail="the gateway failed")
         exchange.limiter.declined(ticket)
         renewable = is_unauthorized(error) and exchange.transport.key.renewable

@@ -5,7 +5,8 @@ from typing import Any
 
 import attrs
 
-from .controllers import Controller
+from .controllers import Controller, Evidence
+from .slots import Slots
 
 
 class Kind(enum.StrEnum):
@@ -54,13 +55,32 @@ class Trial:
     count: int
     """Tasks of ours running at the refusal."""
     began: float
-    same_count: bool
-    """Whether about as many ran at the refusal before."""
+    count_before: int
+    """The same at the experiment before."""
     refusals: int = 0
     finished: int = 0
     polls_refused: bool = False
     ticket: Ticket | None = None
     """Its create in flight."""
+
+    @property
+    def same_count(self) -> bool:
+        """Whether about as many ran at the experiment before."""
+        return abs(self.count - self.count_before) <= 1
+
+    def evidence(self, slots: Slots, now: float, named: Controller | None) -> Evidence:
+        """What its last refusal tells, with the limit that its words named."""
+        return Evidence(
+            create=True,
+            named=named,
+            slots_known=slots.known,
+            at_cap=slots.cap is not None and slots.running >= slots.sure,
+            trials=self.refusals,
+            seconds=now - self.began,
+            finished=self.finished,
+            polls_refused=self.polls_refused,
+            running=slots.running,
+        )
 
 
 @attrs.frozen

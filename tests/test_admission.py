@@ -323,7 +323,7 @@ def test_a_named_number_of_tasks_sets_the_slots_alone():
 def ladder(state, now, finish=False):
     """Refusals of one create, rung by rung; the decisions and the last moment."""
     decisions = []
-    for _ in range(LADDER):
+    for _ in range(LADDER + 1 if state.slots.running else LADDER):
         ticket, now = send(state, Kind.CREATE, now)
         if finish and decisions:
             state.finished("task_0", now)
@@ -334,16 +334,30 @@ def ladder(state, now, finish=False):
 
 
 def test_an_unnamed_refusal_is_settled_by_experiment():
-    """Refused through 1, 2 and 4 s while polls get through and none finished: the account runs about so many."""
+    """Refused for some 15 s while polls get through and none finished: the account runs about so many."""
     state = admission()
     now = running(state, 5)
     before = picture(state)
     decisions, now = ladder(state, now)
-    assert [one.cause for one in decisions] == [Controller.TRIAL] * 3 + [Controller.SLOTS]
-    for one, seconds in zip(decisions, (1, 2, 4), strict=False):
+    assert [one.cause for one in decisions] == [Controller.TRIAL] * 4 + [Controller.SLOTS]
+    for one, seconds in zip(decisions, (1, 2, 4, 8), strict=False):
         assert seconds <= one.pause <= 1.25 * seconds
     assert changed(state, before) == {Controller.SLOTS}
     assert (state.slots.cap, state.slots.known) == (5, True)
+
+
+def test_one_create_in_ten_seconds_is_a_pace():
+    """An account that lets in a create each ten seconds while five run is not taken for one that runs five."""
+    state = admission()
+    met = now = running(state, 5)
+    while True:
+        ticket, now = send(state, Kind.CREATE, now)
+        if now >= met + 10.0:
+            break
+        assert state.refused(ticket, now).cause is Controller.TRIAL
+    state.accepted(ticket, "task_9", now)
+    assert state.create_pace.known
+    assert state.slots.cap is None
 
 
 def test_admitted_although_none_finished_was_pace():
@@ -475,3 +489,81 @@ def test_max_wait_counts_what_time_alone_brings():
     now = running(state, 1)
     assert state.ready_at(Kind.CREATE, now + 1) > now + 30
     assert state.not_before(Kind.CREATE) <= now + 1
+
+
+@pytest.mark.parametrize("named", [None, Controller.SLOTS])
+def test_creates_refused_in_one_flight_never_ran(named):
+    """Of ten creates in flight three get through: the account runs three, and nine more tries do not go to learn it."""
+    state = admission()
+    flight = []
+    now = 0.0
+    for _ in range(10):
+        ticket, now = send(state, Kind.CREATE, now)
+        flight.append(ticket)
+    state.accepted(flight[0], "a", now)
+    for ticket in flight[1:8]:
+        state.refused(ticket, now, named=named)
+    state.accepted(flight[8], "b", now)
+    state.accepted(flight[9], "c", now)
+    if named is None:
+        assert state.trial.count == 3
+    else:
+        assert state.slots.cap == 3
+        assert state.slots.full()
+
+
+def test_a_gateway_that_is_too_busy_is_slowed_for():
+    """503s among few answers slow like a refusal, also by themselves: polls for a poll's, creates for a create's."""
+    state = admission()
+    now = running(state, 5)
+    for _ in range(3):
+        assert not state.pace.known
+        poll, now = send(state, Kind.POLL, now)
+        state.failed(poll, now, busy=True)
+    assert state.pace.known
+    assert state.pause_until > now
+    poll, now = send(state, Kind.POLL, now)
+    state.passed(poll, now)
+    create, now = send(state, Kind.CREATE, now)
+    state.failed(create, now, busy=True, wait=7.0)
+    assert state.create_pace.known
+    assert state.creates_pause_until == now + 7.0
+    assert state.slots.cap is None
+
+
+def test_a_503_now_and_then_slows_nothing():
+    """One look in twenty meets a part of the gateway that is down: no pace would avoid that."""
+    state = admission()
+    now = 0.0
+    for number in range(400):
+        poll, now = send(state, Kind.POLL, now)
+        if number % 20:
+            state.passed(poll, now)
+        else:
+            state.failed(poll, now, busy=True)
+    assert not state.pace.known
+
+
+def test_one_flight_at_a_busy_gateway_is_no_outage():
+    """Ten 503s of one flight pause for a blink, not as for a gateway that is gone."""
+    state = admission()
+    now = 0.0
+    flight = []
+    for _ in range(10):
+        ticket, now = send(state, Kind.POLL, now)
+        flight.append(ticket)
+    now += 0.1
+    for ticket in flight:
+        state.failed(ticket, now, busy=True)
+    assert not state.out
+    assert state.pause_until <= now + 0.2
+
+
+def test_a_gateway_that_stays_busy_is_out():
+    """503s that go on though one request at a time is sent are an outage, with its long pauses."""
+    state = admission()
+    now = 0.0
+    for _ in range(OUTAGE):
+        ticket, now = send(state, Kind.POLL, now)
+        state.failed(ticket, now, busy=True)
+    assert state.out

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.controllers import LADDER, SHORT_LADDER, Controller, Evidence, attribute
+from omni_async.controllers import LADDER, LONG_LADDER, SHORT_LADDER, Controller, Evidence, attribute
 from omni_async.pace import SLACK, Pace
 from omni_async.slots import GIVE_UP, PROBE, Slots
 from omni_async.window import REST, STEP, Window
@@ -39,6 +39,8 @@ PACE, WINDOW, SLOTS, TRIAL = Controller.PACE, Controller.WINDOW, Controller.SLOT
         # Else the ladder decides, a shorter one once the number is known.
         ({"create": True, "running": 5, "trials": LADDER - 1}, TRIAL),
         ({"create": True, "running": 5, "trials": LADDER}, SLOTS),
+        ({"create": True, "running": 5, "trials": LADDER, "seconds": LONG_LADDER - 1}, TRIAL),
+        ({"create": True, "running": 5, "trials": 2 * LADDER, "seconds": LONG_LADDER - 1}, SLOTS),
         ({"create": True, "running": 5, "trials": SHORT_LADDER - 1, "slots_known": True}, TRIAL),
         ({"create": True, "running": 5, "trials": SHORT_LADDER, "slots_known": True}, SLOTS),
         # Not if polls are refused too, or tasks finished meanwhile: then it proves nothing.
