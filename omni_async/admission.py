@@ -24,8 +24,10 @@ WINK, BLINK = 0.03, 0.1
 pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
-LONGEST_OUTAGE, LASTING, LONGEST_LASTING = 20.0, 9, 60.0
-"""The same after failures; and after so many in vain, some minutes: an outage of ten costs some twenty requests."""
+LONGEST_OUTAGE, RAREST = 20.0, 60.0
+"""The same after failures: full speed is back within half a minute of an outage's end; and where so few requests were
+sent before that an outage of LONG seconds would cost more than PART of them."""
+LONG, PART = 600.0, 0.1
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
@@ -355,10 +357,13 @@ class Admission:
             self._failed_of = ticket.about
         self._failures += 1
         if self._failures >= OUTAGE:
+            if self._failures == OUTAGE:  # it was slowed for in vain
+                for slowed in (self.pace, self.create_pace):
+                    slowed.undo()
+                    slowed.rest(now)
             self._out_since = now
-            in_vain = self._failures - OUTAGE
-            cap = LONGEST_OUTAGE if in_vain < LASTING else LONGEST_LASTING
-            self._pause(backoff(in_vain, self._rng, cap=cap), now)
+            cap = min(max(LONG / max(PART * self.pace.got_through, 1.0), LONGEST_OUTAGE), RAREST)
+            self._pause(backoff(self._failures - OUTAGE, self._rng, cap=cap), now)
 
     def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
         """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""

@@ -1,5 +1,6 @@
 """Whom to let go: laws that hold whatever happens, and what each ending teaches."""
 
+import itertools
 import math
 import random
 
@@ -567,3 +568,43 @@ def test_a_gateway_that_stays_busy_is_out():
         ticket, now = send(state, Kind.POLL, now)
         state.failed(ticket, now, busy=True)
     assert state.out
+
+
+def polled(state, count, now):
+    """So many looks get through; gives when the last was answered."""
+    for _ in range(count):
+        ticket, now = send(state, Kind.POLL, now)
+        state.passed(ticket, now)
+    return now
+
+
+def outlasted(state, now, seconds=600.0, **told):
+    """Every request fails for so long; gives the times at which one was sent."""
+    ends, sent = now + seconds, []
+    while now < ends:
+        ticket, now = send(state, Kind.POLL, now)
+        state.failed(ticket, now, **told)
+        sent.append(now)
+    return sent
+
+
+def test_after_an_outage_full_speed_is_back_within_half_a_minute():
+    """Whoever sends much tries each 25 s at the latest; whoever sent little, so rarely that the outage costs little."""
+    state = admission()
+    sent = outlasted(state, polled(state, 1000, 0.0))
+    assert max(later - sooner for sooner, later in itertools.pairwise(sent)) < 30
+    few = admission()
+    assert len(outlasted(few, polled(few, 60, 0.0))) <= 60 / 10 + 20
+
+
+@pytest.mark.parametrize("told", [{}, {"busy": True}, {"busy": True, "wait": 30.0}])
+def test_an_outage_says_nothing_of_the_pace(told):
+    """It was slowed for, in vain: when it is over everything goes as before, however long its Retry-After were."""
+    state = admission()
+    now = polled(state, 2000, 0.0)
+    before = state.pace.rate
+    now = outlasted(state, now, **told)[-1]
+    ticket, now = send(state, Kind.POLL, now)
+    state.passed(ticket, now)
+    assert state.pace.rate == before
+    assert not state.pace.known
