@@ -56,8 +56,10 @@ LOADED = 50.0
 class Course(Protocol):
     """The looks at all tasks of one kind; it keeps nothing of a single task."""
 
-    slack: float
-    """Part of an interval that a look may come later, so that it goes together with others."""
+    @property
+    def slack(self) -> float:
+        """Part of an interval that a look may come later, so that it goes together with others."""
+        ...
 
     def interval(self, age: float, mark: Mark, rng: random.Random, *, awaited: float | None = None) -> float:
         """Seconds until the next look at a task.
@@ -139,11 +141,15 @@ class Learned:
     """
 
     __slots__ = ("_distances", "_durations", "_eager", "_forecast", "_median", "_schedule")
-    slack = SLACK
 
     def __init__(self, schedule: "Schedule", durations: Durations, forecast: Forecast) -> None:
         self._schedule, self._durations, self._forecast = schedule, durations, forecast
         self.renew()
+
+    @property
+    def slack(self) -> float:
+        """See `Course`; none where the caller has named the longest interval."""
+        return 0.0 if self._schedule.bounded else SLACK
 
     def interval(self, age: float, mark: Mark, rng: random.Random, *, awaited: float | None = None) -> float:
         """See `Course`."""

@@ -166,6 +166,34 @@ async def test_intervals_keep_to_the_schedule():
         assert max(gaps) <= high
 
 
+async def looked_at_thirty(schedule):
+    """The seconds between two looks at each of thirty ids that run for two minutes, and the moments of all looks."""
+    async with poller(lambda task_id: task(task_id, TaskStatus.RUNNING), schedule) as (exchange, one):
+        ids = [f"task_{n}" for n in range(30)]
+        for n, task_id in enumerate(ids):
+            one.submitted(task(task_id, TaskStatus.QUEUED), ("jimmy", str(n % 3)))
+        waits = [asyncio.create_task(wait_for(one, task_id, 120)) for task_id in ids]
+        await asyncio.gather(*waits, return_exceptions=True)
+    times = [[at for at, looked in exchange.looks if looked == task_id] for task_id in ids]
+    return [later - sooner for each in times for sooner, later in itertools.pairwise(each[:-1])], exchange.looks
+
+
+async def test_an_interval_that_was_asked_for_is_kept_exactly():
+    """Neither `fixed` nor `max_interval` is stretched so that looks go together."""
+    between, _ = await looked_at_thirty(Schedule(fixed=3.0))
+    assert max(between) < 3.0 + 0.03
+    between, _ = await looked_at_thirty(Schedule(shortest=2.0, longest=3.0, strict=True, bounded=True))
+    assert max(between) < 3.0 + 0.03
+
+
+async def test_looks_planned_by_itself_go_together():
+    """Of thirty ids several are looked at in one turn: that costs less than each by itself, and comes hardly later."""
+    _, loose = await looked_at_thirty(Schedule())
+    _, exact = await looked_at_thirty(Schedule(bounded=True))
+    alone, together = (len({round(at, 2) for at, _ in looks}) / len(looks) for looks in (exact, loose))
+    assert together < 0.8 * alone
+
+
 async def test_ten_thousand_due_at_once_are_paced():
     """After a sleep of the machine everything is due: what goes keeps to the pace, without a burst."""
     limits = Limits(requests_per_second=500)
