@@ -24,9 +24,9 @@ WINK, BLINK = 0.03, 0.1
 pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
-LONGEST_OUTAGE, RAREST = 20.0, 60.0
-"""The same after failures: full speed is back within half a minute of an outage's end; and where so few requests were
-sent before that an outage of LONG seconds would cost more than PART of them."""
+LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
+"""The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
+so few requests were sent before that an outage of LONG seconds would cost more than PART of them."""
 LONG, PART = 600.0, 0.1
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
@@ -362,8 +362,9 @@ class Admission:
                     slowed.undo()
                     slowed.rest(now)
             self._out_since = now
-            cap = min(max(LONG / max(PART * self.pace.got_through, 1.0), LONGEST_OUTAGE), RAREST)
-            self._pause(backoff(self._failures - OUTAGE, self._rng, cap=cap), now)
+            in_vain = self._failures - OUTAGE
+            rare = min(max(LONG / max(PART * self.pace.got_through, 1.0), LONGEST_OUTAGE), RAREST)
+            self._pause(backoff(in_vain, self._rng, cap=LONGEST_OUTAGE if in_vain < LASTING else rare), now)
 
     def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
         """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""

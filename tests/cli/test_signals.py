@@ -91,6 +91,7 @@ def test_a_closed_terminal_loses_no_create(gateway, more):
         stdout=theirs,
         stderr=theirs,
         env=environment(TERM="xterm"),
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup themselves
     )
     os.close(theirs)
     deadline = time.monotonic() + 10
