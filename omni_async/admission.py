@@ -356,15 +356,19 @@ class Admission:
                 return
             self._failed_of = ticket.about
         self._failures += 1
-        if self._failures >= OUTAGE:
-            if self._failures == OUTAGE:  # it was slowed for in vain
-                for slowed in (self.pace, self.create_pace):
-                    slowed.undo()
-                    slowed.rest(now)
-            self._out_since = now
-            in_vain = self._failures - OUTAGE
-            rare = min(max(LONG / max(PART * self.pace.got_through, 1.0), LONGEST_OUTAGE), RAREST)
-            self._pause(backoff(in_vain, self._rng, cap=LONGEST_OUTAGE if in_vain < LASTING else rare), now)
+        if self.out:
+            self._wait_out(now)
+
+    def _wait_out(self, now: float) -> None:
+        """The gateway gives no usable answers: one request tries, ever more rarely."""
+        in_vain = self._failures - OUTAGE
+        if not in_vain:  # what was slowed for it was slowed in vain
+            for slowed in (self.pace, self.create_pace):
+                slowed.undo()
+                slowed.rest(now)
+        self._out_since = now
+        rare = min(max(LONG / max(PART * self.pace.got_through, 1.0), LONGEST_OUTAGE), RAREST)
+        self._pause(backoff(in_vain, self._rng, cap=LONGEST_OUTAGE if in_vain < LASTING else rare), now)
 
     def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
         """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""

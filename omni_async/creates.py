@@ -9,14 +9,13 @@ from typing import Any
 import attrs
 
 from .dialects import Call, Dialect, Reply, Verdict
+from .dialects.verdict import SHORTEST
 from .errors import AuthenticationError, OmniError, QuotaError, RejectedError
 from .identity import idempotency_key_of
 from .journal import Answer, Intent, NotNow
 from .journal.seam import write_request
 from .models import VideoRequest, VideoTask
 
-SHORTEST = 4
-"""Letters of a prompt that is looked for in answers."""
 REMEMBERED = 100_000
 """Task ids remembered."""
 QUOTABLE = 10_000

@@ -12,12 +12,10 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from .dialects import Call, Reply
-from .dialects.verdict import QUOTED, without
+from .dialects.verdict import QUOTED, SHORTEST, without
 from .dialects.wire import MISSING
 
 LEFT_OUT = "…"
-SHORTEST = 4
-"""Letters of a prompt that is looked for in a gateway's words; shorter ones stand in every text."""
 LONGEST = 500
 """Letters kept of a gateway's words."""
 

@@ -181,8 +181,9 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     )
 
 
-QUOTED = 8
-"""Letters at which a beginning of a private text is taken for a quotation of it."""
+SHORTEST, QUOTED = 4, 8
+"""Letters of a private text that is looked for, since shorter ones stand in every text; and of a beginning that is
+taken for a quotation of it."""
 _KEY = re.compile(r"\bBearer\s+\S{4,}|\bsk[-_][\w*.-]{4,}", re.IGNORECASE)
 _QUERY_OF_URL = re.compile(r"(https?://[^\s?#\"'<>]{1,300})[?#][^\s\"'<>]*", re.IGNORECASE)
 
@@ -194,7 +195,7 @@ def scrubbed(message: str, private: tuple[str, ...] = ()) -> str:
     """
     message = message[:5000]
     for secret in private:
-        if len(secret) >= 4:
+        if len(secret) >= SHORTEST:
             message = without(message, secret, "…")
     return _KEY.sub("…", _QUERY_OF_URL.sub(r"\1?…", message))[:500]
 
