@@ -26,7 +26,7 @@ from omni_async.journal import State
 from omni_async.journal.owners import Ownership
 
 from .conftest import command, environment
-from .test_emulate import interrupt_in
+from .test_emulate import interrupt
 
 PROMPT = "a cat nobody else may read about"
 
@@ -336,7 +336,7 @@ class TestEnded:
     def test_while_it_runs(self, batch, number, code):
         """No more is sent, what runs is left at the gateway, and the line that resumes is told and does."""
         batch.start(task_seconds=1.5)
-        interrupt_in(0.8, number)
+        interrupt(number, once=lambda: batch.ledger().requests["query"])
         ran = batch(sheet(), "--concurrency", "1")
         assert ran.code == code
         assert "stopping: creates in flight are waited for; once more leaves at once\n" in ran.err
@@ -347,7 +347,7 @@ class TestEnded:
     def test_a_create_in_flight_is_waited_for(self, batch):
         """Its task is under way for the next run, which is no matter for a warning."""
         batch.start(faults=[{"kind": "hang", "seconds": 0.8, "charged": True}])
-        interrupt_in(0.8)
+        interrupt(once=lambda: batch.ledger().charges)
         ran = batch(sheet(1))
         assert ran.code == 130
         assert "warning" not in ran.err

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -13,16 +14,23 @@ from omni_async.cli.exits import UsageError
 from omni_async.emulator import Scenario
 
 
-def interrupt_in(seconds, number=signal.SIGINT):
-    """Ctrl-C, a little later."""
-    timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), number))
-    timer.start()
-    return timer
+def interrupt(number=signal.SIGINT, *, once=lambda: True, seconds=0.1):
+    """Ctrl-C, so many seconds after the command listens for it and `once` holds, however busy the machine is."""
+    before = signal.getsignal(number)
+
+    def send():
+        deadline = time.monotonic() + 20
+        while (signal.getsignal(number) is before or not once()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=send, daemon=True).start()
 
 
 def test_it_tells_where_it_is_and_what_it_counted(omni):
     """The URL comes first on stdout, directions go to stderr, the sums come at the end; Ctrl-C is code 0."""
-    interrupt_in(1.0)
+    interrupt(seconds=0.5)
     ran = omni("emulator", "--port", "0", "--task-seconds", "1")
     assert ran.code == 0
     lines = ran.out.splitlines()
@@ -38,7 +46,7 @@ def test_it_tells_where_it_is_and_what_it_counted(omni):
 
 def test_as_json_lines(omni):
     """With --json the URL and the ledger are objects."""
-    interrupt_in(1.0, signal.SIGTERM)
+    interrupt(signal.SIGTERM, seconds=0.5)
     ran = omni("emulator", "--port", "0", "--json")
     url, ledger = map(json.loads, ran.out.splitlines())
     assert url["url"].startswith("http://")
@@ -78,7 +86,7 @@ def test_a_recorded_session_is_replayed(omni, tmp_path):
     meta = {"kind": "balance", "status": 200, "at": "2026-04-15T00:00:00+00:00"}
     sample = {"meta": meta, "call": {"method": "GET", "path": "/b"}, "answer": {}}
     (tmp_path / "jimmy" / "000001-balance.json").write_text(json.dumps(sample))
-    interrupt_in(1.0)
+    interrupt(seconds=0.5)
     assert omni("emulator", "--port", "0", "--replay", str(tmp_path)).code == 0
 
 

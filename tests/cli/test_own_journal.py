@@ -10,7 +10,7 @@ import pytest
 from omni_async.cli.ledgers import own_path
 from omni_async.journal import open_journal
 
-from .test_emulate import interrupt_in
+from .test_emulate import interrupt
 
 PROMPT = "a cat nobody else may read about"
 
@@ -82,7 +82,7 @@ def test_wait_without_ids_goes_on_with_what_was_interrupted(omni, gateway, monke
     """An interrupted generate is finished from any folder, its video where it was to go."""
     running = gateway(task_seconds=1.2)
     omni(*words(running, "--custom-id", "ended", "-q"))
-    interrupt_in(0.5)
+    interrupt(once=lambda: len(running.emulator.ledger.charges) == 2)
     assert omni(*words(running, "-o", "cat.mp4")).code == 130
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -96,7 +96,7 @@ def test_wait_without_ids_goes_on_with_what_was_interrupted(omni, gateway, monke
 def test_wait_without_ids_names_what_is_elsewhere(omni, gateway):
     """A task of another address is not asked for here: the line that reaches it is told."""
     running, other = gateway(task_seconds=30), gateway()
-    interrupt_in(0.4)
+    interrupt(once=lambda: running.emulator.ledger.requests["query"])
     omni(*words(running))
     ran = omni("wait", "--base-url", other.url)
     assert ran.code == 0
@@ -106,7 +106,7 @@ def test_wait_without_ids_names_what_is_elsewhere(omni, gateway):
 def test_wait_stores_them_in_a_folder_that_is_named(omni, gateway):
     """With -o everything unfinished goes there under its task's name."""
     running = gateway(task_seconds=1.0)
-    interrupt_in(0.4)
+    interrupt(once=lambda: running.emulator.ledger.requests["query"])
     omni(*words(running))
     task_id = running.emulator.ledger.charges[0].task_id
     ran = omni("wait", "-o", "videos/", "--base-url", running.url, "--poll", "0.05")
@@ -184,7 +184,7 @@ def test_waiting_for_an_id_makes_no_journal(omni, gateway):
 def test_others_tasks_are_not_followed(omni, gateway):
     """A command looks at its own tasks only, whatever else the journal has unfinished."""
     running = gateway(task_seconds=30)
-    interrupt_in(0.4)
+    interrupt(once=lambda: running.emulator.ledger.requests["query"])
     omni(*words(running, "--custom-id", "first"))
     first = running.emulator.ledger.charges[0].task_id
     looks = running.emulator.ledger.per_task[first]

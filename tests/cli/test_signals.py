@@ -17,7 +17,7 @@ from omni_async.cli.running import Interrupts
 from omni_async.cli.screen import Screen, Show
 
 from .conftest import command, environment
-from .test_emulate import interrupt_in
+from .test_emulate import interrupt
 
 PROMPT = "a cat nobody else may read about"
 
@@ -26,7 +26,7 @@ PROMPT = "a cat nobody else may read about"
 def test_an_interrupted_wait_tells_how_to_go_on(omni, gateway, number, code):
     """The task is at the gateway: its id and the resuming command are told, and the code is the signal's."""
     running_gateway = gateway(task_seconds=30)
-    interrupt_in(0.5, number)
+    interrupt(number, once=lambda: running_gateway.emulator.ledger.requests["query"])
     ran = omni("generate", PROMPT, "--base-url", running_gateway.url, "--poll", "0.05")
     task_id = running_gateway.emulator.ledger.charges[0].task_id
     assert ran.code == code
@@ -37,7 +37,7 @@ def test_an_interrupted_wait_tells_how_to_go_on(omni, gateway, number, code):
 def test_a_create_in_flight_is_waited_for(omni, gateway):
     """Interrupted while the POST is out, its answer still comes, and with it the id."""
     running_gateway = gateway(task_seconds=30, latency=0.6)
-    interrupt_in(0.4)
+    interrupt(once=lambda: running_gateway.emulator.ledger.charges)
     ran = omni("generate", PROMPT, "--base-url", running_gateway.url, "-o", "cat.mp4")
     (charge,) = running_gateway.emulator.ledger.charges
     assert ran.code == 130
@@ -152,7 +152,7 @@ def test_where_the_loop_takes_no_signals_python_does(monkeypatch, omni):
             raise NotImplementedError
 
     monkeypatch.setattr(running, "_loop_factory", lambda: Loop)
-    interrupt_in(0.4)
+    interrupt(seconds=0.3)
     assert omni("emulator", "--port", "0").code == 0
 
 
