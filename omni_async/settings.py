@@ -15,6 +15,8 @@ from .schedule import PRICE, Schedule
 POSTGRES = ("postgresql://", "postgres://")
 KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
+CALLS = ("intend", "answered", "settle", "claim", "pending")
+"""What a journal of the caller's own must answer."""
 
 
 def check_kinds(**given: tuple[Any, type]) -> None:
@@ -95,7 +97,8 @@ def journal_of(
     """The caller's journal: a file, an object of his own, or none.
 
     Raises:
-        InvalidRequestError: `on_finished` without a journal file, or an address that is none of PostgreSQL's.
+        InvalidRequestError: `on_finished` without a journal file, an address that is none of PostgreSQL's, or an object
+            that does not answer a journal's calls: a missing one would trip after a create was paid.
     """
     if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
         if not journal.startswith(POSTGRES):
@@ -103,6 +106,10 @@ def journal_of(
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)
     if isinstance(journal, str | os.PathLike):
         return books.SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
+    missing = [name for name in CALLS if journal is not None and not callable(getattr(journal, name, None))]
+    if missing:
+        told = f"a path, an address of PostgreSQL, or a journal of your own, which needs {', '.join(missing)} too"
+        raise invalid([Fault("journal", told)])
     if on_finished and not isinstance(journal, books.LedgerJournal):
         raise invalid([Fault("on_finished", "it is called for the tasks of a journal file, and there is none")])
     return journal if journal is not None else books.NoJournal()

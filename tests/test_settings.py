@@ -127,6 +127,18 @@ def test_journals(tmp_path):
     assert (shared.gateway, shared.room, shared.notify) == ("jimmy", 3, True)
 
 
+def test_a_journal_that_lacks_a_call_is_refused_at_once():
+    """The missing one would trip after a create was paid."""
+
+    class Half:
+        async def intend(self, intent):
+            return None
+
+    for unfit, missing in ((Half(), "needs answered, settle, claim, pending too"), (5, "needs intend, answered, ")):
+        with pytest.raises(InvalidRequestError, match=missing):
+            OmniClient("jimmy", api_key="k", journal=unfit)
+
+
 @pytest.mark.parametrize("url", ["ftp://x", "//x", "http://", "http://u:p@x", "http://x?q", 7])
 def test_malformed_base_urls(url):
     """Refused when the client is made."""
