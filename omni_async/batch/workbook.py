@@ -1,6 +1,7 @@
 """`.xlsx` sheets, through openpyxl (the `[xlsx]` extra), read row by row."""
 
 import itertools
+import re
 import shutil
 import tempfile
 import warnings
@@ -20,6 +21,9 @@ LARGEST = 2 * 1024**3
 _BLOCK = 200
 _ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 _MIDNIGHT = time()
+_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row\s[^>]*\bhidden="(?:1|true)"[^>]*>')
+_UNSEEN = Fault("line", "is hidden in the sheet, by a filter or by hand: show it, or leave it out with --skip-bad")
+_NUMBER = re.compile(rb'\sr="(\d+)"')
 
 
 def workbook_records(file: BinaryIO) -> Iterator[Record | BadRecord]:
@@ -38,7 +42,8 @@ def workbook_records(file: BinaryIO) -> Iterator[Record | BadRecord]:
         try:
             views = (True, False) if _has_formulas(copy) else (True,)
             books.extend(_quietly(openpyxl.load_workbook, copy, read_only=True, data_only=view) for view in views)
-            yield from _told(_rows(books))
+            sheets = [_first_shown(book) for book in books]
+            yield from _told(_rows(sheets), _quietly(_hidden_rows, copy, sheets[0]))
         finally:
             for book in books:
                 book.close()
@@ -78,15 +83,29 @@ def _holds(packed: zipfile.ZipFile, name: str) -> bool:
     return False
 
 
-def _rows(books: list[Any]) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
+def _first_shown(book: Any) -> Any:
+    sheet = next((sheet for sheet in book.worksheets if sheet.sheet_state == "visible"), None)
+    if sheet is None:
+        raise refused("the workbook has no sheet to be seen")
+    sheet.reset_dimensions()  # what a file says of its size is often wrong
+    return sheet
+
+
+def _hidden_rows(file: Any, sheet: Any) -> frozenset[int]:
+    """The numbers of rows that a filter or a person has hidden: openpyxl does not tell them of a sheet read by rows."""
+    found, tail, name = set[int](), b"", sheet._worksheet_path  # noqa: SLF001 - nor where the sheet is in the file
+    with zipfile.ZipFile(file) as packed, packed.open(name) as part:
+        while block := part.read(256 * 1024):
+            block = tail + block
+            numbers = (_NUMBER.search(row[0]) for row in _HIDDEN_ROW.finditer(block))
+            found.update(int(number[1]) for number in numbers if number)
+            tail = block[max(block.rfind(b"<"), 0) :]
+    return frozenset(found)
+
+
+def _rows(sheets: list[Any]) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
     """Row numbers with the values, and with the formulas where there are any."""
-    readers = []
-    for book in books:
-        sheet = next((sheet for sheet in book.worksheets if sheet.sheet_state == "visible"), None)
-        if sheet is None:
-            raise refused("the workbook has no sheet to be seen")
-        sheet.reset_dimensions()  # what a file says of its size is often wrong
-        readers.append(sheet.iter_rows(values_only=True))
+    readers = [sheet.iter_rows(values_only=True) for sheet in sheets]
     pairs = zip(readers[0], readers[-1] if len(readers) > 1 else itertools.repeat(()), strict=False)
     numbers = itertools.count(1)
     while block := _quietly(lambda: list(itertools.islice(pairs, _BLOCK))):
@@ -94,8 +113,10 @@ def _rows(books: list[Any]) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, .
             yield next(numbers), values, formulas
 
 
-def _told(rows: Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]) -> Iterator[Record | BadRecord]:
-    """Records under the first row that is not empty."""
+def _told(
+    rows: Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]], hidden: frozenset[int]
+) -> Iterator[Record | BadRecord]:
+    """Records under the first row that is not empty; what nobody sees in the sheet is not paid for unasked."""
     names: list[str] = []
     for number, values, formulas in rows:
         if not any(value is not None for value in (*values, *formulas)):
@@ -106,7 +127,7 @@ def _told(rows: Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]) -> Itera
             continue
         found = _record(number, names, values, formulas)
         if found is not None:
-            yield found
+            yield BadRecord(number, (_UNSEEN,)) if number in hidden else found
     if not names:
         raise refused("the first sheet is empty: its first row must name the columns")
 

@@ -420,6 +420,33 @@ def test_a_hidden_sheet_is_not_read():
     assert [record.values["prompt"] for record in read(data.getvalue())] == ["a cat"]
 
 
+def test_a_hidden_row_is_a_fault():
+    """A filter hides what its user does not want made: nothing unseen is paid for. Hidden columns are no matter."""
+    book, data = openpyxl.Workbook(), io.BytesIO()
+    for row in (["id", "prompt"], ["a", "a cat"], ["b", "a dog"], [None, None], ["c", "a fox"]):
+        book.active.append(row)
+    for number in (1, 3, 4):
+        book.active.row_dimensions[number].hidden = True
+    book.active.column_dimensions["A"].hidden = True
+    book.save(data)
+    shown, hidden, last = read(data.getvalue())
+    assert (shown.values["id"], last.values["id"]) == ("a", "c")
+    assert hidden.line == 3
+    assert str(hidden.faults[0]).startswith("line: is hidden in the sheet, by a filter or by hand")
+
+
+def test_hidden_rows_of_a_long_sheet_are_found():
+    """However the sheet is cut for reading."""
+    book, data = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["prompt"])
+    for number in range(2, 9002):
+        book.active.append([f"a cat in frame {number} " * 4])
+        book.active.row_dimensions[number].hidden = number % 3 == 0
+    book.save(data)
+    unseen = {bad.line for bad in read(data.getvalue()) if isinstance(bad, BadRecord)}
+    assert unseen == set(range(3, 9002, 3))
+
+
 def test_an_empty_workbook_is_refused(workbook):
     """As is one without a prompt."""
     assert "first sheet is empty" in refusal(workbook([]))
