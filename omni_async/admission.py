@@ -219,11 +219,14 @@ class Admission:
         if trial is not None:
             self.trial = None
             number = trial.same_count and trial.refusals > 1 if self.slots.known else trial.same_count
-            if trial.finished and (number or not self.create_pace.known):
+            pace = self.create_pace
+            if trial.finished and not pace.rare and (number or not pace.known):
                 self.slots.suspect(trial.count, now)
             else:
-                self.create_pace.cut(trial.began, now)
-                self.create_pace.spaced(ticket.sent_at)
+                pace.cut(trial.began, max(now - 1.0 / pace.rate, trial.began) if pace.rare else now)
+                if not trial.finished:
+                    pace.reopened(now - trial.began, now - self._create_cut_at, now)
+                pace.spaced(ticket.sent_at)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1

@@ -146,7 +146,8 @@ class Pace:
         haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
         climbed = max(self._used - self._hold, 0.0) * self._slower / haste
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
-        return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * max(self._level, FEW) * climbed
+        most = min(FEW, 4.0 * self._level)
+        return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * max(self._level, most) * climbed
 
     def per_second(self, now: float) -> float:
         """How many got through in the last second."""
@@ -256,6 +257,18 @@ class Pace:
         level = self._minutes.opens(now, self.got_through)
         if level is not None:
             self._spread(level, now)
+
+    @property
+    def rare(self) -> bool:
+        """Whether the limit was seen to count for longer than some seconds."""
+        return self._minutes.drought > 0.0
+
+    def reopened(self, dry: float, waited: float, now: float) -> None:
+        """One got through after so many seconds in which none did, `waited` of them after the last one refused."""
+        if dry > 1.5 * self._gap:
+            self._minutes.waits(dry - waited)
+            self._minutes.waits(waited)
+            self.resumed(now)
 
     def _spread(self, level: float, now: float) -> None:
         """The account counts for longer: what it lets in goes evenly from now on."""
