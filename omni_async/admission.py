@@ -220,11 +220,12 @@ class Admission:
             self.trial = None
             number = trial.same_count and trial.refusals > 1 if self.slots.known else trial.same_count
             pace = self.create_pace
-            if trial.finished and not pace.rare and (number or not pace.known):
+            timed = not trial.finished or trial.no_number
+            if not timed and not pace.rare and (number or not pace.known):
                 self.slots.suspect(trial.count, now)
             else:
                 pace.cut(trial.began, max(now - 1.0 / pace.rate, trial.began) if pace.rare else now)
-                if not trial.finished:
+                if timed:
                     pace.reopened(now - trial.began, now - self._create_cut_at, now)
                 pace.spaced(ticket.sent_at)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
@@ -321,7 +322,7 @@ class Admission:
         self._create_cut_at = now
         self.trial = trial if cause is Controller.TRIAL else None
         self._refused_with = trial.count = min(trial.count, running)
-        trial.finished = 0
+        trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
         elif cause is Controller.PACE:

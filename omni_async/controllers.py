@@ -53,7 +53,7 @@ class Evidence:
 
 LADDER = 4
 """Refusals of one create, 1, 2 and 4 s apart, after which it is no matter of pace (seed: 1/2/4 s)."""
-LONG_LADDER = 15.0
+LONG_LADDER = 70.0
 """Seconds of refusals, or twice as many, after which it is none either where tasks run: accounts allow one create in
 ten seconds, too."""
 SHORT_LADDER = 2
@@ -78,6 +78,6 @@ def attribute(evidence: Evidence) -> Controller:
     if evidence.at_cap or evidence.named in (Controller.SLOTS, Controller.WINDOW):
         return Controller.SLOTS
     rungs = SHORT_LADDER if evidence.slots_known else LADDER
-    long = evidence.slots_known or evidence.seconds >= LONG_LADDER or evidence.trials >= 2 * LADDER
+    long = evidence.slots_known or evidence.seconds >= LONG_LADDER or evidence.trials >= 4 * LADDER
     through = long and evidence.trials >= rungs and not evidence.polls_refused and not evidence.finished
     return Controller.SLOTS if through else Controller.TRIAL

@@ -59,9 +59,17 @@ class Trial:
     """The same at the experiment before."""
     refusals: int = 0
     finished: int = 0
+    """Tasks of ours seen finished since its last refusal."""
+    in_vain: int = 0
+    """Those before that, after which a create was refused all the same."""
     polls_refused: bool = False
     ticket: Ticket | None = None
     """Its create in flight."""
+
+    @property
+    def no_number(self) -> bool:
+        """Whether creates were refused while clearly fewer tasks ran than before."""
+        return self.in_vain > 1 + self.count // 10
 
     @property
     def same_count(self) -> bool:
