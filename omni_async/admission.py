@@ -225,7 +225,7 @@ class Admission:
                 self.slots.suspect(trial.count, now)
             else:
                 pace.cut(trial.began, max(now - 1.0 / pace.rate, trial.began) if pace.rare else now)
-                if timed:
+                if timed and trial.refusals > 1:
                     pace.reopened(now - trial.began, now - self._create_cut_at, now)
                 pace.spaced(ticket.sent_at)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):

@@ -3,6 +3,7 @@
 No second of that tells what is allowed: from one such opening to the next it shows, and is then to be spread evenly.
 """
 
+import math
 from collections import deque
 
 BARREN, FADING = 3.0, 0.9
@@ -39,9 +40,16 @@ class Minutes:
         self._minute = (through - before) / max(now - at, 1.0)
         self.drought = FADING * self.drought if self.drought > BARREN else 0.0
 
-    def allows(self, rate: float, used: float) -> float:
-        """Requests per second to go on with, of those that were refused after so many seconds of use."""
-        return min(self._minute, rate) * (LESS if used > BARREN else TOO_SOON)
+    def allows(self, rate: float, used: float, *, passed: float | None = None) -> float:
+        """Requests per second to go on with, of those that were refused after so many seconds of use.
+
+        The refusal that ends a climb is a bucket's, for its pace, or a window's, for what went in a minute: `passed` is
+        the pace just before, and the next refusal will tell.
+        """
+        seen = min(self._minute, rate)
+        if passed is not None:
+            seen = max(seen, math.sqrt(seen * min(passed, LESS * rate)))
+        return seen * (LESS if used > BARREN else TOO_SOON)
 
     def waits(self, seconds: float) -> None:
         """The one request that tried again was refused too, and the next waits."""

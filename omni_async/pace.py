@@ -29,6 +29,8 @@ BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 DEAR = 0.5
 """A refusal that keeps everything waiting for so many seconds is dear."""
+SECONDS_TELL = 1.5
+"""Requests per second below which what happens in a second tells nothing."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 SLOWEST = 0.02
@@ -216,9 +218,9 @@ class Pace:
             held=self._used,
         )
         self._minutes.refused(now, self.got_through)
-        if self._minutes.drought:
+        if self._minutes.drought or self.rate < SECONDS_TELL:
             self._estimate.bracket.forget()
-            return self._minutes.allows(self.rate, used)
+            return self._minutes.allows(self.rate, used, passed=seen.passed if seen.climbing else None)
         return self._estimate.level(seen)
 
     def _holding(self, level: float, sent: float) -> float:
