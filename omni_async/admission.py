@@ -31,6 +31,8 @@ LONG, PART = 600.0, 0.1
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
+MANY_RUN = 20
+"""Where creates are counted by the minute, as many running as at a refusal before may be chance up to so many."""
 DEAR_CREATES = 0.2
 """Seconds of pause from which a refused create is dear: any of those above."""
 OUTAGE = 5
@@ -220,12 +222,12 @@ class Admission:
             self.trial = None
             number = trial.same_count and trial.refusals > 1 if self.slots.known else trial.same_count
             pace = self.create_pace
-            timed = not trial.finished or trial.no_number
-            if not timed and not pace.rare and (number or not pace.known):
+            timed = not trial.finished or (trial.no_number and not self.slots.known)
+            if not timed and (number and trial.count > MANY_RUN if pace.rare else number or not pace.known):
                 self.slots.suspect(trial.count, now)
             else:
                 pace.cut(trial.began, max(now - 1.0 / pace.rate, trial.began) if pace.rare else now)
-                if timed and trial.refusals > 1:
+                if timed and trial.refusals > 1 and not self.slots.known:
                     pace.reopened(now - trial.began, now - self._create_cut_at, now)
                 pace.spaced(ticket.sent_at)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
