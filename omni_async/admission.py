@@ -31,8 +31,9 @@ LONG, PART = 600.0, 0.1
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
-MANY_RUN = 20
-"""Where creates are counted by the minute, as many running as at a refusal before may be chance up to so many."""
+MANY_RUN, ALIKE = 20, 3
+"""Where creates are counted by the minute, up to so many running may by chance be as many as at the refusal before; and
+for how many refusals in a row they may not."""
 DEAR_CREATES = 0.2
 """Seconds of pause from which a refused create is dear: any of those above."""
 OUTAGE = 5
@@ -72,6 +73,7 @@ class Admission:
         self._failures, self._out_since = 0, -math.inf
         self._failed_of: str | None = None
         self._refused_with = -1
+        self._alike = 0  # experiments in a row with about as many running
         self._rng = rng
         self._keys = itertools.count()
 
@@ -219,11 +221,12 @@ class Admission:
         trial = self.trial if self.trial is not None and self.trial.ticket is ticket else None
         self.passed(ticket, now)
         if trial is not None:
-            self.trial = None
-            number = trial.same_count and trial.refusals > 1 if self.slots.known else trial.same_count
-            pace = self.create_pace
+            self.trial, pace = None, self.create_pace
+            self._alike = self._alike + 1 if trial.same_count else 0
+            enough = 1 if trial.count > MANY_RUN or not pace.rare else ALIKE
+            number = self._alike >= enough and (trial.refusals > 1 or not self.slots.known)
             timed = not trial.finished or (trial.no_number and not self.slots.known)
-            if not timed and (number and trial.count > MANY_RUN if pace.rare else number or not pace.known):
+            if not timed and (number or not pace.known):
                 self.slots.suspect(trial.count, now)
             else:
                 pace.cut(trial.began, max(now - 1.0 / pace.rate, trial.began) if pace.rare else now)

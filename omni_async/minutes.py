@@ -11,6 +11,8 @@ BARREN, FADING = 3.0, 0.9
 fast that is forgotten, with each refusal that is followed by no such time."""
 LESS, TOO_SOON = 0.97, 0.9
 """How far to stay below what was let in, and what is kept of a pace that is refused at once."""
+HALF = 0.5
+"""The least part of a pace to go on with: in the minute before, pauses may have kept most from being sent."""
 MINUTE, MARK = 60.0, 5.0
 """Seconds for which most of them count, and how exactly that is looked back on."""
 
@@ -46,7 +48,7 @@ class Minutes:
         The refusal that ends a climb is a bucket's, for its pace, or a window's, for what went in a minute: `passed` is
         the pace just before, and the next refusal will tell.
         """
-        seen = min(self._minute, rate)
+        seen = max(min(self._minute, rate), HALF * rate)
         if passed is not None:
             seen = max(seen, math.sqrt(seen * min(passed, LESS * rate)))
         return seen * (LESS if used > BARREN else TOO_SOON)
