@@ -10,6 +10,8 @@ PAUSE_AFTER_LUCK = 0.1
 """Part of a task time between a first try that got through and the second: finishes are seen late."""
 AFTER_NOTHING = 0.08
 """Part of a task time after a try that told nothing, since a task was seen finished before its answer came."""
+LONG_PAUSE, JUST = 0.02, 0.1
+"""Part of a task time from which a pause is long, and in which slots were filled just now."""
 GIVE_UP = 1800.0
 """Seconds after which a task nobody saw finish no longer counts as running (docs: give up after about 30 min)."""
 
@@ -22,6 +24,7 @@ class Slots:
     """
 
     __slots__ = (
+        "_filled_at",
         "_first_end",
         "_leases",
         "_pause",
@@ -44,6 +47,7 @@ class Slots:
         self.sure = 0  # what it was at the last refusal: more got through only because a finish was not yet seen
         self.met_at = -math.inf  # when that refusal was
         self._leases: dict[str, tuple[float | None, float]] = {}
+        self._filled_at = -math.inf
         self._first_end = math.inf  # no lease ends before this
         self._run_time: float | None = None
         self._suspected = self._streak = 0
@@ -80,7 +84,13 @@ class Slots:
                 return now
         if self.ceiling is not None and len(self._leases) >= self.ceiling:
             return self._first_end
-        return max(min(self._probe_at, self._first_end), now)
+        return max(min(self._next_probe(now), self._first_end), now)
+
+    def _next_probe(self, now: float) -> float:
+        """A try that costs a long pause comes when the slots were just filled: tasks of equal length end together."""
+        if self._pause <= LONG_PAUSE * self.run_time or now <= self._filled_at + JUST * self.run_time:
+            return self._probe_at
+        return self._probe_at + self.run_time
 
     def _end_leases(self, now: float) -> None:
         self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
@@ -97,6 +107,8 @@ class Slots:
         if self.cap is not None and len(self._leases) >= self.cap:
             self._probe, self._probe_at = key, now + self._rest()
         self._lease(key, now, now + seconds)
+        if len(self._leases) == self.cap:
+            self._filled_at = now
 
     def _lease(self, key: str, began: float | None, ends: float) -> None:
         self._leases[key] = (began, ends)
