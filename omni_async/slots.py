@@ -10,8 +10,9 @@ PAUSE_AFTER_LUCK = 0.1
 """Part of a task time between a first try that got through and the second: finishes are seen late."""
 AFTER_NOTHING = 0.08
 """Part of a task time after a try that told nothing, since a task was seen finished before its answer came."""
-LONG_PAUSE, JUST = 0.02, 0.1
-"""Part of a task time from which a pause is long, and in which slots were filled just now."""
+LONG_PAUSE, SOON = 0.02, 0.05
+"""Part of a task time from which a pause is long: the try that may cost it comes so soon after the slots were filled,
+for tasks of equal length end together."""
 GIVE_UP = 1800.0
 """Seconds after which a task nobody saw finish no longer counts as running (docs: give up after about 30 min)."""
 
@@ -24,7 +25,6 @@ class Slots:
     """
 
     __slots__ = (
-        "_filled_at",
         "_first_end",
         "_leases",
         "_pause",
@@ -33,6 +33,7 @@ class Slots:
         "_run_time",
         "_streak",
         "_suspected",
+        "_timely",
         "cap",
         "ceiling",
         "known",
@@ -47,13 +48,13 @@ class Slots:
         self.sure = 0  # what it was at the last refusal: more got through only because a finish was not yet seen
         self.met_at = -math.inf  # when that refusal was
         self._leases: dict[str, tuple[float | None, float]] = {}
-        self._filled_at = -math.inf
         self._first_end = math.inf  # no lease ends before this
         self._run_time: float | None = None
         self._suspected = self._streak = 0
         self._pause = 0.0  # what the last refusal cost
         self._probe_at = math.inf
         self._probe: str | None = None  # the last that went beyond the cap
+        self._timely = False  # whether the next comes soon after the slots were filled
 
     @property
     def running(self) -> int:
@@ -84,13 +85,12 @@ class Slots:
                 return now
         if self.ceiling is not None and len(self._leases) >= self.ceiling:
             return self._first_end
-        return max(min(self._next_probe(now), self._first_end), now)
+        probe_at = self._probe_at + (self.run_time if self._untimely() else 0.0)
+        return max(min(probe_at, self._first_end), now)
 
-    def _next_probe(self, now: float) -> float:
-        """A try that costs a long pause comes when the slots were just filled: tasks of equal length end together."""
-        if self._pause <= LONG_PAUSE * self.run_time or now <= self._filled_at + JUST * self.run_time:
-            return self._probe_at
-        return self._probe_at + self.run_time
+    def _untimely(self) -> bool:
+        """Whether the next try waits for the slots to be filled, since it may cost a long pause."""
+        return not self._timely and self._pause > LONG_PAUSE * self.run_time
 
     def _end_leases(self, now: float) -> None:
         self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
@@ -105,10 +105,10 @@ class Slots:
         if now >= self._first_end:
             self._end_leases(now)
         if self.cap is not None and len(self._leases) >= self.cap:
-            self._probe, self._probe_at = key, now + self._rest()
+            self._probe, self._probe_at, self._timely = key, now + self._rest(), False
         self._lease(key, now, now + seconds)
-        if len(self._leases) == self.cap:
-            self._filled_at = now
+        if len(self._leases) == self.cap and now >= self._probe_at and self._untimely():
+            self._probe_at, self._timely = now + SOON * self.run_time, True
 
     def _lease(self, key: str, began: float | None, ends: float) -> None:
         self._leases[key] = (began, ends)
