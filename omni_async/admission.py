@@ -229,7 +229,7 @@ class Admission:
             if not timed and (number or not pace.known):
                 self.slots.suspect(trial.count, now)
             else:
-                pace.cut(trial.began, max(now - 1.0 / pace.rate, trial.began) if pace.rare else now)
+                pace.cut(trial.began, trial.began if pace.rare else now)
                 if timed and trial.refusals > 1 and not self.slots.known:
                     pace.reopened(now - trial.began, now - self._create_cut_at, now)
                 pace.spaced(ticket.sent_at)
@@ -317,6 +317,8 @@ class Admission:
         trial.refusals += 1
         cause = attribute(trial.evidence(self.slots, now, named))
         pause = wait if wait is not None else 0.0
+        if wait is not None and trial.refusals > LADDER:  # told too soon, again and again
+            pause = max(wait, backoff(trial.refusals - LADDER, self._rng, cap=LONGEST_PAUSE))
         if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
             many = self.create_pace.known and not self.slots.known and self.create_pace.rate >= MANY
             first = SHORT_TRIAL if many else 1.0

@@ -78,6 +78,6 @@ def attribute(evidence: Evidence) -> Controller:
     if evidence.at_cap or evidence.named in (Controller.SLOTS, Controller.WINDOW):
         return Controller.SLOTS
     rungs = SHORT_LADDER if evidence.slots_known else LADDER
-    long = evidence.slots_known or evidence.seconds >= LONG_LADDER or evidence.trials >= 4 * LADDER
+    long = evidence.slots_known or evidence.seconds >= LONG_LADDER
     through = long and evidence.trials >= rungs and not evidence.polls_refused and not evidence.finished
     return Controller.SLOTS if through else Controller.TRIAL

@@ -145,8 +145,8 @@ class Pace:
         if self._level is None:
             return self.rate * math.pow(2.0, elapsed / DOUBLING)
         # A young estimate is no good one; and where few requests go, a second tells little.
-        haste = min(max(self._hold / HOLD, 0.3), 1.0) * max(min(max(FEW / self._level, 1.0), 3.0), 1.0 / self._level)
-        climbed = max(self._used - self._hold, 0.0) * self._slower / haste
+        haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
+        climbed = max(self._used - self._hold, 0.0) * min(self._slower, self._level) / haste
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
         most = min(FEW, 4.0 * self._level)
         return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * max(self._level, most) * climbed
