@@ -52,7 +52,7 @@ class Scenario:
         creates: Creates per second it allows, counted apart.
         shared: Whether creates count as requests too.
         style: How it counts: `bucket`, `fixed` or `sliding` windows.
-        burst: Seconds' worth a bucket saves up.
+        burst: Windows' worth a bucket saves up, a request at least.
         window: Seconds for which it counts.
         concurrency: Requests it serves at once.
         running: Tasks it runs at once.
@@ -186,7 +186,7 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
         self._rate = Allowance(scenario.rate, scenario.style, scenario.burst, scenario.window)
-        self._creates = Allowance(scenario.creates, scenario.style, scenario.burst)
+        self._creates = Allowance(scenario.creates, scenario.style, scenario.burst, scenario.window)
         self._timers = [math.inf] * scenario.clients
         self._serving = self._running = self._unfinished = 0
         self.now = 0.0

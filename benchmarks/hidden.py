@@ -155,6 +155,26 @@ def apart(rng: random.Random) -> Scenario:
     )
 
 
+def by_the_minute(rng: random.Random, *, retry_after: float | None = None) -> Scenario:
+    """Creates a minute counted apart: nothing but time tells that from a number of running tasks."""
+    allowed = round(between(rng, 3, 120))
+    style = rng.choice(["bucket", "bucket", "fixed", "sliding"])
+    burst = rng.choice([0.0, between(rng, 0.1, 1.0)])
+    saved = f" of {max(round(burst * allowed), 1)}" if style == "bucket" else ""
+    return Scenario(
+        name=f"{allowed} creates a minute, {style}{saved}",
+        creates=((0.0, allowed / 60.0),),
+        window=60.0,
+        style=style,
+        burst=burst,
+        retry_after=retry_after,
+        latency=(between(rng, 0.1, 1.0), 0.2, 0.2),
+        tasks=(int(allowed * 16), between(rng, 30, 180), 0.35),
+        until=900.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
 def outage(rng: random.Random) -> Scenario:
     """Ten minutes in which nothing answers as it should, in the middle of the work."""
     scenario = running(rng, seconds=(30.0, 120.0))
@@ -195,6 +215,8 @@ FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "running tasks double": lambda rng: running(rng, factor=2.0),
     "rate and running tasks": both,
     "creates/s and requests at once": apart,
+    "creates a minute": by_the_minute,
+    "creates a minute, Retry-After 5 s": lambda rng: by_the_minute(rng, retry_after=5.0),
     "outage of 10 min": outage,
     "several processes": several,
 }
@@ -261,6 +283,8 @@ def _judge_minutes(scenario: Scenario, seen: Seen) -> Verdict:
     """From the third minute on, over all; of few requests a minute, two refused ones are more than a fiftieth."""
     begins, end = 120, int(scenario.until)
     let_in, refused = seen.count(begins, end), seen.count(begins, end, refused=True)
+    if scenario.creates:
+        let_in, refused = seen.count_creates(begins, end), sum(begins <= at < end for at in seen.refused_creates)
     share, part = let_in / allowance(scenario)(begins, end), refused / (refused + let_in)
     good = share >= 0.9 and (part <= 0.02 or refused <= 2.0 * (end - begins) / 60.0)
     return Verdict(share=share, refused=part, good=good)

@@ -14,7 +14,7 @@ from .pace import Pace
 from .policies import Limits
 from .retry import backoff
 from .slots import Slots
-from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket, Trial
+from .tickets import CREATE, LONGEST_PAUSE, POLL, TRANSFER, Decision, Kind, Ticket, Trial
 from .window import Window
 
 __all__ = ["POLL", "Admission", "Decision", "Kind", "Ticket"]
@@ -22,18 +22,10 @@ __all__ = ["POLL", "Admission", "Decision", "Kind", "Ticket"]
 WINK, BLINK = 0.03, 0.1
 """First pause after a refused poll, in seconds: the short one where the refusal tells nothing new. It doubles while the
 pause's only request is refused too."""
-LONGEST_PAUSE = 15.0
-"""Longest pause of our own choice after refusals: full speed is back soon after a storm ends."""
 LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
 """The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
 so few requests were sent before that an outage of LONG seconds would cost more than PART of them."""
 LONG, PART = 600.0, 0.1
-MANY, SHORT_TRIAL = 4.0, 0.3
-"""Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
-found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
-MANY_RUN, ALIKE = 20, 3
-"""Where creates are counted by the minute, up to so many running may by chance be as many as at the refusal before; and
-for how many refusals in a row they may not."""
 DEAR_CREATES = 0.2
 """Seconds of pause from which a refused create is dear: any of those above."""
 OUTAGE = 5
@@ -221,21 +213,22 @@ class Admission:
         trial = self.trial if self.trial is not None and self.trial.ticket is ticket else None
         self.passed(ticket, now)
         if trial is not None:
-            self.trial, pace = None, self.create_pace
-            self._alike = self._alike + 1 if trial.same_count else 0
-            enough = 1 if trial.count > MANY_RUN or not pace.rare else ALIKE
-            number = self._alike >= enough and (trial.refusals > 1 or not self.slots.known)
-            timed = not trial.finished or (trial.no_number and not self.slots.known)
-            if not timed and (number or not pace.known):
-                self.slots.suspect(trial.count, now)
-            else:
-                pace.cut(trial.began, trial.began if pace.rare else now)
-                if timed and trial.refusals > 1 and not self.slots.known:
-                    pace.reopened(now - trial.began, now - self._create_cut_at, now)
-                pace.spaced(ticket.sent_at)
+            self._decided(trial, ticket, now)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
             self.create_pace.cut(now, now)
         self.create_pace.got_through += 1
+
+    def _decided(self, trial: Trial, ticket: Ticket, now: float) -> None:
+        """The experiment's create got through: since a task has finished, or with the time that passed."""
+        self.trial, self._alike, pace, known = None, trial.alike, self.create_pace, self.slots.known
+        timed = not trial.finished or (trial.no_number and not known)
+        if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
+            self.slots.suspect(trial.count, now)
+            return
+        pace.cut(trial.began, trial.began if pace.rare else now)
+        if timed and trial.refusals > 1 and not known:
+            pace.reopened(now - trial.began, now - self._create_cut_at, now)
+        pace.spaced(ticket.sent_at)
 
     def refused(
         self, ticket: Ticket, now: float, *, wait: float | None = None, named: Controller | None = None
@@ -313,18 +306,11 @@ class Admission:
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))
         running = self.slots.running
-        trial = trial or Trial(running, now, self._refused_with)
+        trial = trial or Trial(running, now, self._refused_with, self._alike)
         trial.refusals += 1
         cause = attribute(trial.evidence(self.slots, now, named))
-        pause = wait if wait is not None else 0.0
-        if wait is not None and trial.refusals > LADDER:  # told too soon, again and again
-            pause = max(wait, backoff(trial.refusals - LADDER, self._rng, cap=LONGEST_PAUSE))
-        if wait is None and cause is not Controller.SLOTS:  # for slots there is a finish to wait for, not a time
-            many = self.create_pace.known and not self.slots.known and self.create_pace.rate >= MANY
-            first = SHORT_TRIAL if many else 1.0
-            pause = backoff(trial.refusals - 1, self._rng, first=first, cap=LONGEST_PAUSE)
-            if self.create_pace.known:  # before that a second refusal would prove nothing
-                pause = max(pause, min(1.1 / self.create_pace.rate, LONGEST_PAUSE))
+        finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
+        pause = 0.0 if finish else trial.pause(self.create_pace, self._rng, wait=wait, number=self.slots.known)
         self.creates_pause_until = max(self.creates_pause_until, now + pause)
         self._create_cut_at = now
         self.trial = trial if cause is Controller.TRIAL else None

@@ -54,8 +54,8 @@ class Evidence:
 LADDER = 4
 """Refusals of one create, 1, 2 and 4 s apart, after which it is no matter of pace (seed: 1/2/4 s)."""
 LONG_LADDER = 70.0
-"""Seconds of refusals, or twice as many, after which it is none either where tasks run: accounts allow one create in
-ten seconds, too."""
+"""Seconds of refusals after which it is none either where tasks run: accounts that count creates by the minute let in
+none for that long."""
 SHORT_LADDER = 2
 """The same once the account's number of running tasks is known."""
 

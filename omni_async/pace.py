@@ -18,8 +18,9 @@ GENTLE, CLIMB = 0.01, 9.0
 """A climb's first growth per second, so that a refusal comes close to the limit; seconds in which it doubles."""
 SLOWER = 0.6
 """A climb goes so much slower where its refusal costs a pause."""
-FEW = 5.0
-"""Requests per second below which all that takes longer in proportion."""
+FEW, MOST_EQUAL = 5.0, 4.0
+"""Requests per second below which all that takes longer in proportion; up to so many times their own pace do the slow
+climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
@@ -29,8 +30,9 @@ BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 DEAR = 0.5
 """A refusal that keeps everything waiting for so many seconds is dear."""
-SECONDS_TELL = 1.5
-"""Requests per second below which what happens in a second tells nothing."""
+SECONDS_TELL, ONE_GAP = 1.5, 1.5
+"""Requests per second below which what happens in a second tells nothing; so many times the distance between two of
+them without any is no more than one too soon."""
 SLACK = 0.01
 """Seconds a pace may catch up: event loops wake late."""
 SLOWEST = 0.02
@@ -103,6 +105,11 @@ class Pace:
         return self._level is not None
 
     @property
+    def rare(self) -> bool:
+        """Whether the limit was seen to count for longer than some seconds."""
+        return self._minutes.drought > 0.0
+
+    @property
     def settled(self) -> bool:
         """Whether a refusal now would tell nothing new: of many requests, close to a pace that was tested for long."""
         if self._level is None or not BRISK <= self.rate < NEAR * self._level:
@@ -148,8 +155,8 @@ class Pace:
         haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
         climbed = max(self._used - self._hold, 0.0) * min(self._slower, self._level) / haste
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
-        most = min(FEW, 4.0 * self._level)
-        return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * max(self._level, most) * climbed
+        linear = max(self._level, min(FEW, MOST_EQUAL * self._level))
+        return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * linear * climbed
 
     def per_second(self, now: float) -> float:
         """How many got through in the last second."""
@@ -260,14 +267,9 @@ class Pace:
         if level is not None:
             self._spread(level, now)
 
-    @property
-    def rare(self) -> bool:
-        """Whether the limit was seen to count for longer than some seconds."""
-        return self._minutes.drought > 0.0
-
     def reopened(self, dry: float, waited: float, now: float) -> None:
         """One got through after so many seconds in which none did, `waited` of them after the last one refused."""
-        if dry > 1.5 * self._gap:
+        if dry > ONE_GAP * self._gap:
             self._minutes.waits(dry - waited)
             self._minutes.waits(waited)
             self.resumed(now)

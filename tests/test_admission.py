@@ -4,14 +4,16 @@ import itertools
 import math
 import random
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from omni_async import Limits
-from omni_async.admission import LONGEST_PAUSE, OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
+from omni_async.admission import OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
 from omni_async.controllers import LADDER, Controller
+from omni_async.tickets import LONGEST_PAUSE, Trial
 
 
 def admission(**limits):
@@ -324,7 +326,7 @@ def test_a_named_number_of_tasks_sets_the_slots_alone():
 def ladder(state, now, finish=False):
     """Refusals of one create, rung by rung; the decisions and the last moment."""
     decisions = []
-    for _ in range(LADDER + 1 if state.slots.running else LADDER):
+    for _ in range(3 * LADDER if state.slots.running else LADDER):
         ticket, now = send(state, Kind.CREATE, now)
         if finish and decisions:
             state.finished("task_0", now)
@@ -335,13 +337,13 @@ def ladder(state, now, finish=False):
 
 
 def test_an_unnamed_refusal_is_settled_by_experiment():
-    """Refused for some 15 s while polls get through and none finished: the account runs about so many."""
+    """Refused for more than a minute while polls get through and none finished: the account runs about so many."""
     state = admission()
     now = running(state, 5)
     before = picture(state)
     decisions, now = ladder(state, now)
-    assert [one.cause for one in decisions] == [Controller.TRIAL] * 4 + [Controller.SLOTS]
-    for one, seconds in zip(decisions, (1, 2, 4, 8), strict=False):
+    assert [one.cause for one in decisions] == [Controller.TRIAL] * 8 + [Controller.SLOTS]
+    for one, seconds in zip(decisions, (1, 2, 4, 8, 15, 15, 15, 15), strict=False):
         assert seconds <= one.pause <= 1.25 * seconds
     assert changed(state, before) == {Controller.SLOTS}
     assert (state.slots.cap, state.slots.known) == (5, True)
@@ -359,6 +361,47 @@ def test_one_create_in_ten_seconds_is_a_pace():
     state.accepted(ticket, "task_9", now)
     assert state.create_pace.known
     assert state.slots.cap is None
+
+
+def test_a_pause_that_is_told_too_short_again_and_again_grows():
+    """For as many refusals as the ladder has it is taken at its word."""
+    state = admission()
+    now = running(state, 5)
+    pauses = []
+    for _ in range(LADDER + 3):
+        ticket, now = send(state, Kind.CREATE, now)
+        pauses.append(state.refused(ticket, now, wait=1.0).pause)
+    assert pauses[:LADDER] == [1.0] * LADDER
+    assert [2.0, 4.0, 8.0] <= pauses[LADDER:] <= [2.5, 5.0, 10.0]
+
+
+def test_creates_that_an_account_counts_by_the_minute_are_spread_over_it():
+    """Five are let in, and then none for a minute although tasks finish: five a minute it is, and no number."""
+    state = admission()
+    met = now = running(state, 5)
+    number = itertools.count()
+    while True:
+        ticket, now = send(state, Kind.CREATE, now)
+        if now >= met + 60.0:
+            break
+        assert state.refused(ticket, now).cause is Controller.TRIAL
+        if now >= met + 25.0:
+            state.finished(f"task_{next(number)}", now)
+            state.finished(f"task_{next(number)}", now)
+    state.accepted(ticket, "task_9", now)
+    assert state.slots.cap is None
+    assert state.create_pace.rare
+    assert state.create_pace.rate == pytest.approx(5 / 60, rel=0.25)
+
+
+def test_as_many_running_at_each_refusal_are_a_number_all_the_same():
+    """Also where creates once seemed to be counted by the minute: few may be as many by chance, thrice they are not."""
+    trial = Trial(count=5, began=0.0, count_before=5, alike_before=1, finished=1)
+    assert not trial.counts(known=False, rare=True)
+    assert trial.counts(known=False, rare=False)
+    assert attrs.evolve(trial, alike_before=2).counts(known=False, rare=True)
+    assert attrs.evolve(trial, count=50, count_before=50).counts(known=False, rare=True)
+    assert not attrs.evolve(trial, count_before=9).counts(known=False, rare=False)
 
 
 def test_admitted_although_none_finished_was_pace():

@@ -40,7 +40,7 @@ PACE, WINDOW, SLOTS, TRIAL = Controller.PACE, Controller.WINDOW, Controller.SLOT
         ({"create": True, "running": 5, "trials": LADDER - 1}, TRIAL),
         ({"create": True, "running": 5, "trials": LADDER}, SLOTS),
         ({"create": True, "running": 5, "trials": LADDER, "seconds": LONG_LADDER - 1}, TRIAL),
-        ({"create": True, "running": 5, "trials": 2 * LADDER, "seconds": LONG_LADDER - 1}, SLOTS),
+        ({"create": True, "running": 5, "trials": 9 * LADDER, "seconds": LONG_LADDER - 1}, TRIAL),
         ({"create": True, "running": 5, "trials": SHORT_LADDER - 1, "slots_known": True}, TRIAL),
         ({"create": True, "running": 5, "trials": SHORT_LADDER, "slots_known": True}, SLOTS),
         # Not if polls are refused too, or tasks finished meanwhile: then it proves nothing.

@@ -88,6 +88,14 @@ def test_what_is_allowed_by_the_minute_is_used(family):
     assert max(one.refused for one in found) <= 0.08
 
 
+@pytest.mark.parametrize("family", ["creates a minute", "creates a minute, Retry-After 5 s"])
+def test_creates_allowed_by_the_minute_are_used(family):
+    """However few they are, and whether they are saved up or not; they are not taken for running tasks."""
+    found = verdicts(family)
+    assert statistics.median(one.share for one in found) >= 0.9
+    assert min(one.share for one in found) >= 0.75
+
+
 @pytest.mark.parametrize("style", ["fixed", "sliding"])
 def test_what_is_allowed_by_the_minute_is_spread_over_it(style):
     """Else all looks of a minute go in its first seconds, and nothing is seen in the others."""

@@ -66,3 +66,22 @@ def test_where_more_is_allowed_by_now_the_last_minute_tells_it():
     assert minutes.allows(6.0, 90.0) > minutes.allows(6.0, 1.0) > 4.0
     tried_in_vain(minutes, 10)
     assert minutes.opens(370.0, through) > 4.0
+
+
+def test_a_climb_that_is_refused_goes_back_to_what_may_be_either():
+    """A bucket refuses the pace itself, a window what went in the minute: between both, and the next one tells."""
+    minutes = Minutes()
+    for second in range(0, 65, 5):
+        minutes.goes_on(float(second), second // 5)
+    minutes.refused(60.0, 12)
+    assert minutes.allows(0.25, 60.0) == pytest.approx(0.97 * 0.2)
+    assert 0.2 < minutes.allows(0.25, 60.0, passed=0.24) < 0.24
+
+
+def test_pauses_do_not_drive_a_pace_down():
+    """In a minute that was mostly waited through, few got through whatever is allowed."""
+    minutes = Minutes()
+    for second in range(0, 65, 5):
+        minutes.goes_on(float(second), 1)
+    minutes.refused(60.0, 2)
+    assert minutes.allows(0.25, 60.0) == pytest.approx(0.97 * 0.125)
