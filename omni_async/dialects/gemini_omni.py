@@ -3,6 +3,7 @@
 Sources: the model guide (seed) and the gateway's reference pages (docs). Both shapes are read by one decoder.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -315,10 +316,14 @@ class ToApis(_OmniDialect):
         return _create_call({**extra, **body})
 
 
+_BASE64 = re.compile(r"\s*data:|[A-Za-z0-9+/=_\s-]{256,}\Z", re.IGNORECASE)
+"""Bare base64 has neither the colon of a URL nor, however long it is, the dot of a file's ending."""
+
+
 def _check_base64(request: VideoRequest) -> Iterator[Fault]:
     name = "image_urls" if request.image_urls else "images"
     for place, image in enumerate(request.reference_images):
-        if isinstance(image, str) and image.strip().lower().startswith("data:"):
+        if isinstance(image, str) and _BASE64.match(image):
             yield Fault(f"{name}[{place}]", "base64 is not taken; upload the file or give its URL")
 
 
