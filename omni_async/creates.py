@@ -10,10 +10,11 @@ import attrs
 
 from .dialects import Call, Dialect, Reply, Verdict
 from .dialects.verdict import SHORTEST
-from .errors import AuthenticationError, OmniError, QuotaError, RejectedError
+from .errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
 from .identity import idempotency_key_of
 from .journal import Answer, Intent, NotNow
 from .journal.seam import write_request
+from .limiter import UNSENT
 from .models import VideoRequest, VideoTask
 
 REMEMBERED = 100_000
@@ -126,6 +127,20 @@ def answer_of(create: Create, reply: Reply | None, verdict: Verdict, refused: At
     if verdict.task_id is not None:
         return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
+
+
+def still_refused(refused: RateLimitError, over: RateLimitError) -> RateLimitError:
+    """The end of `max_wait` for a create that was sent and refused: in the gateway's words, and when to come again."""
+    return RateLimitError(
+        f"{refused.args[0]}; {str(over.args[0]).removeprefix(UNSENT)}",
+        status_code=refused.status_code,
+        code=refused.code,
+        message_text=refused.message,
+        by_page=refused.by_page,
+        request_id=refused.request_id,
+        retry_after=over.retry_after,
+        may_have_charged=False,
+    )
 
 
 _SPELT_ALIKE = re.compile(r"[A-Za-z0-9 ]{4,}")
