@@ -19,8 +19,6 @@ from .models import VideoRequest, VideoTask
 
 REMEMBERED = 100_000
 """Task ids remembered."""
-QUOTABLE = 10_000
-"""Prompts remembered: as many as tasks may be outstanding."""
 
 
 @attrs.define(kw_only=True)
@@ -73,28 +71,6 @@ class Issued:
         if len(self._owners) > REMEMBERED:
             del self._owners[next(iter(self._owners))]
         return owner == name
-
-
-class Prompts:
-    """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, str] = {}
-
-    def remember(self, task_id: str, prompt: str) -> None:
-        """A task was made of this prompt."""
-        self._of[task_id] = prompt
-        if len(self._of) > QUOTABLE:
-            del self._of[next(iter(self._of))]
-
-    def of(self, task_id: str) -> tuple[str, ...]:
-        """The prompt of a task, if it is known."""
-        known = self._of.get(task_id)
-        return () if known is None else (known,)
-
-    def forget(self, task_id: str) -> None:
-        """The task has its video: nothing is left to be said of it."""
-        self._of.pop(task_id, None)
 
 
 def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool = True) -> Intent:

@@ -302,12 +302,12 @@ class Studio:
         """A finished task with a video; TaskFailedError for one without."""
         if task.status is not TaskStatus.SUCCEEDED:
             raise self.failure(task)
-        self.submitter.prompts.forget(task.task_id)
+        self.exchange.prompts.forget(task.task_id)
         return task
 
     def failure(self, task: VideoTask) -> TaskFailedError:
         """The error for a task that ended without a video."""
-        private = self.submitter.prompts.of(task.task_id)
+        private = self.exchange.prompts.of(task.task_id)
         return failure_of(task, moderated=self.exchange.dialect.moderated, private=private)
 
     async def download(

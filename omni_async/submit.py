@@ -13,7 +13,7 @@ import attrs
 
 from .admission import Kind, Ticket
 from .breaker import Breaker
-from .creates import Attempt, Create, Issued, Prompts, answer_of, keyed, still_refused
+from .creates import Attempt, Create, Issued, answer_of, keyed, still_refused
 from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .dialects.verdict import candidate_id
 from .errors import (
@@ -57,7 +57,7 @@ class Submitter:
         self._exchange = exchange
         self._journal = Book(journal)
         self._submitted = submitted
-        self._issued, self.prompts = Issued(), Prompts()
+        self._issued = Issued()
         self.waits, self.posts = Waits(), Posts()
         self.uncertain = 0
 
@@ -298,7 +298,7 @@ class Submitter:
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
         task = self._decoded(reply, task_id=task_id, **create.whose)
-        self.prompts.remember(task_id, create.request.prompt)
+        self._exchange.prompts.remember(task_id, create.request.prompt)
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
             told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}

@@ -140,8 +140,6 @@ def _found(request: VideoRequest, spec: ModelSpec, checks: Iterable[Check]) -> C
     return Checked(tuple(faults), tuple(warnings))
 
 
-
-
 def _check_duration(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
     seconds = request.duration
     if type(seconds) is not int:

@@ -127,7 +127,10 @@ def test_a_shown_value_is_short_and_of_a_plain_type():
 @pytest.mark.parametrize(
     ("wrong", "others"),
     [
-        ({"model": "omni"}, {"video_urls": ["a", "b"], "orientation": "up", "aspect_ratio": "x", "mode": "text-to-video"}),
+        (
+            {"model": "omni"},
+            {"video_urls": ["a", "b"], "orientation": "up", "aspect_ratio": "x", "mode": "text-to-video"},
+        ),
         ({"model": "omni"}, {"generation_type": "first"}),
         ({"generation_type": "first"}, {"image_urls": ["a", "b"]}),
     ],
