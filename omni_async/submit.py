@@ -98,7 +98,7 @@ class Submitter:
     async def _leave(
         self, left: float | None, breaker: Breaker | None, refused: RateLimitError | None = None
     ) -> Ticket:
-        """Leave to send one create, which may have been refused before: the limiter's, and that of the run's breaker."""
+        """Leave to send one create, `refused` the last time if so: the limiter's, and that of the run's breaker."""
         limiter = self._exchange.limiter
         while True:
             if breaker is not None and breaker.holds:

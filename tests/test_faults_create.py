@@ -533,7 +533,7 @@ async def test_row_16_the_error_after_max_wait_holds_the_gateways_own_refusal():
     refusal = {"error": {"code": "rate_limit_exceeded", "message": "come back tomorrow"}}
     act = http(429, refusal, headers={"Retry-After": "60", "X-Request-Id": "R-1"})
     async with scene(act, gateway="toapis") as here:
-        with pytest.raises(RateLimitError, match="come back tomorrow.*; try again in about") as caught:
+        with pytest.raises(RateLimitError, match=r"come back tomorrow.*; try again in about") as caught:
             await here.submit(max_wait=5)
         error = carried(caught.value)
         assert (error.status_code, error.code, error.message) == (429, "rate_limit_exceeded", "come back tomorrow")

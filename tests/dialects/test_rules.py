@@ -129,7 +129,7 @@ def test_a_shown_value_is_short_and_of_a_plain_type():
     [
         (
             {"model": "omni"},
-            {"video_urls": ["a", "b"], "orientation": "up", "aspect_ratio": "x", "mode": "text-to-video"},
+            {"video_urls": ["a", "b"], "orientation": "up", "aspect_ratio": "x"},
         ),
         ({"model": "omni"}, {"generation_type": "first"}),
         ({"generation_type": "first"}, {"image_urls": ["a", "b"]}),
