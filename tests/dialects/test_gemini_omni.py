@@ -301,7 +301,7 @@ def test_a_refused_upload_says_why():
 
 def test_a_refused_balance_says_why():
     """As a refused upload does; an answer of another shape is told by its shape."""
-    with pytest.raises(DecodeError, match="tells no balance: token expired$"):
+    with pytest.raises(DecodeError, match=r"tells no balance: token expired$"):
         FLAT.read_balance(reply({"success": False, "message": "token expired", "remain_balance": 5}))
     with pytest.raises(DecodeError, match="no balance in the answer"):
         FLAT.read_balance(reply({"success": True}))
