@@ -10,16 +10,15 @@ import attrs
 
 from .dialects import Call, Dialect, Reply, Verdict
 from .dialects.verdict import SHORTEST
-from .errors import AuthenticationError, OmniError, QuotaError, RejectedError
+from .errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
 from .identity import idempotency_key_of
 from .journal import Answer, Intent, NotNow
 from .journal.seam import write_request
+from .limiter import UNSENT
 from .models import VideoRequest, VideoTask
 
 REMEMBERED = 100_000
 """Task ids remembered."""
-QUOTABLE = 10_000
-"""Prompts remembered: as many as tasks may be outstanding."""
 
 
 @attrs.define(kw_only=True)
@@ -74,28 +73,6 @@ class Issued:
         return owner == name
 
 
-class Prompts:
-    """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, str] = {}
-
-    def remember(self, task_id: str, prompt: str) -> None:
-        """A task was made of this prompt."""
-        self._of[task_id] = prompt
-        if len(self._of) > QUOTABLE:
-            del self._of[next(iter(self._of))]
-
-    def of(self, task_id: str) -> tuple[str, ...]:
-        """The prompt of a task, if it is known."""
-        known = self._of.get(task_id)
-        return () if known is None else (known,)
-
-    def forget(self, task_id: str) -> None:
-        """The task has its video: nothing is left to be said of it."""
-        self._of.pop(task_id, None)
-
-
 def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool = True) -> Intent:
     """The row of a create.
 
@@ -126,6 +103,20 @@ def answer_of(create: Create, reply: Reply | None, verdict: Verdict, refused: At
     if verdict.task_id is not None:
         return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
+
+
+def still_refused(refused: RateLimitError, over: RateLimitError) -> RateLimitError:
+    """The end of `max_wait` for a create that was sent and refused: in the gateway's words, and when to come again."""
+    return RateLimitError(
+        f"{refused.args[0]}; {str(over.args[0]).removeprefix(UNSENT)}",
+        status_code=refused.status_code,
+        code=refused.code,
+        message_text=refused.message,
+        by_page=refused.by_page,
+        request_id=refused.request_id,
+        retry_after=over.retry_after,
+        may_have_charged=False,
+    )
 
 
 _SPELT_ALIKE = re.compile(r"[A-Za-z0-9 ]{4,}")

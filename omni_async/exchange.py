@@ -32,6 +32,8 @@ from .transport import Transport
 
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
+QUOTABLE = 10_000
+"""Prompts remembered: as many as tasks may be outstanding."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
@@ -65,6 +67,28 @@ class Reporter:
                 logger.exception("on_event raised; this is said once")
 
 
+class Prompts:
+    """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+
+    def remember(self, task_id: str, prompt: str) -> None:
+        """A task was made of this prompt."""
+        self._of[task_id] = prompt
+        if len(self._of) > QUOTABLE:
+            del self._of[next(iter(self._of))]
+
+    def of(self, task_id: str | None) -> tuple[str, ...]:
+        """The prompt of a task, if it is known."""
+        known = self._of.get(task_id or "")
+        return () if known is None else (known,)
+
+    def forget(self, task_id: str) -> None:
+        """The task has its video: nothing is left to be said of it."""
+        self._of.pop(task_id, None)
+
+
 @attrs.frozen(kw_only=True)
 class Exchange:
     """What every call to one gateway goes through.
@@ -75,6 +99,7 @@ class Exchange:
         limiter: Gives leave, and learns.
         retry: How often what may be repeated is repeated.
         budget: Bounds repeats over all calls.
+        prompts: What no error about a task may quote.
         report: Takes events.
         rng: Source of jitter.
         wall: Wall time, for Retry-After dates.
@@ -87,6 +112,7 @@ class Exchange:
     report: Reporter
     rng: random.Random = attrs.field(factory=random.Random)
     budget: Budget = attrs.field(factory=Budget)
+    prompts: Prompts = attrs.field(factory=Prompts)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _glances: bool = attrs.field(init=False)
 
@@ -230,11 +256,13 @@ class Exchange:
     def _refused(self, ticket: Ticket, reply: Reply, trouble: DecodeError | None) -> OmniError:
         try:
             refusal = refusal_of(self.dialect, reply)
+            said = self.dialect.refused(reply) if refusal is None else None
         except Exception as failure:  # again the caller's own dialect
-            refusal, trouble = None, trouble or unread(failure)
+            refusal, said, trouble = None, None, trouble or unread(failure)
+        about: dict[str, Any] = {"private": self.prompts.of(ticket.about), "gateway": self.dialect.name}
         if refusal is not None and refusal.kind is RefusalKind.RATE:
             decision = self.slow_down(ticket, reply, refusal)
-            error = error_of(refusal, reply, gateway=self.dialect.name)
+            error = error_of(refusal, reply, **about)
             if isinstance(error, RateLimitError):
                 error.retry_after = decision.pause
             return error
@@ -242,14 +270,14 @@ class Exchange:
             self.limiter.passed(ticket)
             if refusal.kind is RefusalKind.AUTH:
                 self.transport.renew_key(reply)
-            return error_of(refusal, reply, gateway=self.dialect.name)
+            return error_of(refusal, reply, **about)
         if trouble is not None and refusal is None and isinstance(reply.document, dict):
             self.limiter.passed(ticket)
-            return trouble
+            return unreadable(reply, said, **about) if said is not None and not trouble.terminal else trouble
         self.failed(ticket, reply)
         if refusal is not None:
-            return error_of(refusal, reply, gateway=self.dialect.name)
-        return trouble or unreadable(reply, gateway=self.dialect.name)
+            return error_of(refusal, reply, **about)
+        return trouble or unreadable(reply, said, **about)
 
     def failed(self, ticket: Ticket, reply: Reply, *, sent: bool = True) -> None:
         """Tell the limiter of an answer that is of no use, and may say that the gateway is too busy."""

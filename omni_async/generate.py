@@ -181,8 +181,7 @@ class Studio:
             look = own_id and (local or self.exchange.limiter.busy)
             while True:
                 try:
-                    known = await self._known(asked, create.intent.fingerprint) if look else None
-                    if known is not None:
+                    if look and (known := await self._known(asked, create.intent.fingerprint)) is not None:
                         return known
                     if local:
                         create = await self._published(create)
@@ -237,7 +236,6 @@ class Studio:
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
         load = self.exchange.limiter.load()
-        resumes = datetime.now(UTC) + timedelta(seconds=load.paused_for) if load.paused_for else None
         return Stats(
             gateway=self.exchange.dialect.name,
             in_flight=load.in_flight,
@@ -246,7 +244,7 @@ class Studio:
             slots=load.slots,
             pace=load.pace,
             create_pace=load.create_pace,
-            paused_until=resumes,
+            paused_until=datetime.now(UTC) + timedelta(seconds=load.paused_for) if load.paused_for else None,
             following=self.poller.following,
             waiting_creates=load.waiting_creates,
             uncertain=self.submitter.uncertain,
@@ -267,8 +265,11 @@ class Studio:
     async def query(self, task: Handle) -> VideoTask:
         """A task as one GET tells it, with what is the caller's own."""
         origin = own(task, self.exchange.dialect.name)
-        seen = await self.exchange.query(id_of(task))
-        return seen if origin is None else attrs.evolve(seen, custom_id=origin.custom_id, metadata=origin.metadata)
+        whose: dict[str, Any] = {} if origin is None else {"custom_id": origin.custom_id, "metadata": origin.metadata}
+        try:
+            return attrs.evolve(await self.exchange.query(id_of(task)), **whose)
+        except OmniError as error:
+            raise error.about(**whose)  # noqa: B904 - the same one
 
     def watch(self, task: Handle, *, min_interval: float, timeout: float | None) -> Watch:
         """An iterator over a task's changes."""
@@ -302,12 +303,12 @@ class Studio:
         """A finished task with a video; TaskFailedError for one without."""
         if task.status is not TaskStatus.SUCCEEDED:
             raise self.failure(task)
-        self.submitter.prompts.forget(task.task_id)
+        self.exchange.prompts.forget(task.task_id)
         return task
 
     def failure(self, task: VideoTask) -> TaskFailedError:
         """The error for a task that ended without a video."""
-        private = self.submitter.prompts.of(task.task_id)
+        private = self.exchange.prompts.of(task.task_id)
         return failure_of(task, moderated=self.exchange.dialect.moderated, private=private)
 
     async def download(

@@ -23,6 +23,9 @@ GRAIN = 0.005
 Half of what a pace catches up (`pace.SLACK`), so that it stays exact in the mean and nobody goes sooner.
 """
 
+UNSENT = "nothing was sent: "
+"""How the error begins of whoever was given no leave in time; one that was refused before did send."""
+
 
 @attrs.frozen(kw_only=True)
 class Load:
@@ -131,7 +134,7 @@ class Limiter:
         why = "all task slots are taken" if self._state.slots.full() else "the gateway's limits ask for a pause"
         why = "the gateway gives no usable answers" if self._state.out else why
         return RateLimitError(
-            f"nothing was sent: {why}, and max_wait is {max_wait:g} s; try again in about {max(estimate, 1):.0f} s",
+            f"{UNSENT}{why}, and max_wait is {max_wait:.3g} s; try again in about {max(estimate, 1):.0f} s",
             retry_after=estimate,
             may_have_charged=False,
         )

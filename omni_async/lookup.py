@@ -40,5 +40,5 @@ async def _id_of(exchange: Exchange, name: str) -> str | None:
     except NotFoundError:
         return None
     except OmniError as error:
-        logger.info("could not look up a create whose answer was lost: %s", error)
+        logger.info("could not look up a create whose answer was lost: %s", type(error).__name__)  # its words can quote
         return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,17 @@ class References:
         paths = dict.fromkeys(path for _, path in local_references(request))
         if not paths:
             return request
-        urls = {path: await self._once(Path(path)) for path in paths}
+        try:
+            urls = {path: await self._once(Path(path)) for path in paths}
+        except OmniError as error:
+            failure = copy.copy(error)  # who shares an upload shares its error, and each has an id of his own
+        else:
+            return self._with(request, urls)
+        raise failure.about(
+            gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
+        )
+
+    def _with(self, request: VideoRequest, urls: dict[str, str]) -> VideoRequest:
         changed: dict[str, Any] = {
             field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in LINKS
         }

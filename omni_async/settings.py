@@ -60,10 +60,10 @@ def key_of(dialect: Dialect, api_key: KeySource | None) -> KeySource:
     """
     if callable(api_key):
         return api_key
-    given = api_key if api_key is not None else os.environ.get(dialect.key_variable)
-    if given is not None:
+    given = os.environ.get(dialect.key_variable, "") if api_key is None else api_key
+    if api_key is not None or given.strip():
         return sound_key(given)
-    raise AuthenticationError(
+    raise AuthenticationError(  # set and empty, as by a .env file, is not set
         f"no API key: set the environment variable {dialect.key_variable} or pass api_key=… "
         "(the emulator takes any key)",
         gateway=dialect.name,

@@ -13,7 +13,7 @@ import attrs
 
 from .admission import Kind, Ticket
 from .breaker import Breaker
-from .creates import Attempt, Create, Issued, Prompts, answer_of, keyed
+from .creates import Attempt, Create, Issued, answer_of, keyed, still_refused
 from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from .dialects.verdict import candidate_id
 from .errors import (
@@ -57,7 +57,7 @@ class Submitter:
         self._exchange = exchange
         self._journal = Book(journal)
         self._submitted = submitted
-        self._issued, self.prompts = Issued(), Prompts()
+        self._issued = Issued()
         self.waits, self.posts = Waits(), Posts()
         self.uncertain = 0
 
@@ -95,15 +95,20 @@ class Submitter:
             )
         raise failure
 
-    async def _leave(self, left: float | None, breaker: Breaker | None) -> Ticket:
-        """Leave to send one create: the limiter's, and that of the run's breaker."""
+    async def _leave(
+        self, left: float | None, breaker: Breaker | None, refused: RateLimitError | None = None
+    ) -> Ticket:
+        """Leave to send one create, `refused` the last time if so: the limiter's, and that of the run's breaker."""
         limiter = self._exchange.limiter
         while True:
             if breaker is not None and breaker.holds:
                 await self.waits.until(breaker.wait)
             ticket = limiter.try_acquire(Kind.CREATE)
             if ticket is None:
-                ticket = await self.waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
+                try:
+                    ticket = await self.waits.until(limiter.acquire, Kind.CREATE, max_wait=left)
+                except RateLimitError as over:
+                    raise (over if refused is None else still_refused(refused, over)) from None
             if breaker is None or breaker.lets_go():
                 return ticket
             limiter.unused(ticket)
@@ -112,10 +117,11 @@ class Submitter:
         self, create: Create, max_wait: float | None, patience: float, breaker: Breaker | None
     ) -> VideoTask:
         exchange, began, failures, renewed = self._exchange, loop_time(), 0, False
+        refused: RateLimitError | None = None
         exchange.budget.first()
         while True:
             left = None if max_wait is None else max(began + max_wait - loop_time(), 0.0)
-            attempt = await self._owned(await self._leave(left, breaker), create)
+            attempt = await self._owned(await self._leave(left, breaker, refused), create)
             if attempt.hold is not None:
                 create = await self._held(attempt.hold, create, left)
                 continue
@@ -127,6 +133,7 @@ class Submitter:
             if isinstance(error, RateLimitError) and attempt.again:
                 if attempt.hopeless and loop_time() - began >= patience:
                     raise error
+                refused = error
                 continue  # the limiter says when
             if attempt.again and is_unauthorized(error) and not renewed:
                 renewed = True
@@ -291,7 +298,7 @@ class Submitter:
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
         task = self._decoded(reply, task_id=task_id, **create.whose)
-        self.prompts.remember(task_id, create.request.prompt)
+        self._exchange.prompts.remember(task_id, create.request.prompt)
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
             told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}

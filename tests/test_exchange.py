@@ -7,6 +7,7 @@ import pytest
 
 from omni_async import (
     AnswerLostError,
+    ApiError,
     AuthenticationError,
     DecodeError,
     GatewayError,
@@ -20,7 +21,7 @@ from omni_async import (
     Throttled,
 )
 from omni_async.admission import Kind
-from omni_async.dialects import Jimmy
+from omni_async.dialects import Jimmy, ToApis
 from omni_async.exchange import Exchange, Reporter
 from omni_async.keys import Key
 from omni_async.retry import Budget
@@ -143,6 +144,27 @@ async def test_what_is_definite_is_not_repeated(act, kind):
         with pytest.raises(kind):
             await here.ask()
         assert len(here.server.gets) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(200, ApiError), (500, GatewayError), (409, GatewayError)])
+async def test_a_refusal_with_a_code_nobody_knows_is_told_in_the_gateways_words(status, kind):
+    """It is in the gateway's shape, so it is no answer that cannot be decoded; what it means is for a person."""
+    async with Setting() as here:
+        here.server.always["GET"] = envelope("20777", "half done, see https://a.example/x?sig=1", status=status)
+        with pytest.raises(ApiError, match="half done") as caught:
+            await here.ask()
+        error = caught.value
+        assert (type(error), error.status_code, error.code) == (kind, status, "20777")
+        assert (error.message, error.gateway) == ("half done, see https://a.example/x?…", "jimmy")
+
+
+async def test_a_code_does_not_hide_that_a_task_has_ended():
+    """Succeeded, without a URL, and with an error beside it: asking on for ever would help nobody."""
+    odd = {"status": "completed", "error": {"code": "storage_lost", "message": "m"}}
+    async with Setting(http(body=odd), dialect=ToApis()) as here:
+        with pytest.raises(DecodeError) as caught:
+            await here.exchange.query("t")
+        assert caught.value.terminal
 
 
 async def test_without_budget_nothing_is_repeated():

@@ -528,6 +528,20 @@ async def test_row_16_after_max_wait_it_is_a_rate_limit_error():
         assert len(here.server.posts) == 1
 
 
+async def test_row_16_the_error_after_max_wait_holds_the_gateways_own_refusal():
+    """Row 16: it was sent and refused, and what the gateway said of that is what the caller has to go by."""
+    refusal = {"error": {"code": "rate_limit_exceeded", "message": "come back tomorrow"}}
+    act = http(429, refusal, headers={"Retry-After": "60", "X-Request-Id": "R-1"})
+    async with scene(act, gateway="toapis") as here:
+        with pytest.raises(RateLimitError, match=r"come back tomorrow.*; try again in about") as caught:
+            await here.submit(max_wait=5)
+        error = carried(caught.value)
+        assert (error.status_code, error.code, error.message) == (429, "rate_limit_exceeded", "come back tomorrow")
+        assert (error.request_id, error.may_have_charged) == ("R-1", False)
+        assert 50 <= error.retry_after <= 61
+        assert "nothing was sent" not in str(error)
+
+
 async def test_row_16_a_lone_create_that_is_always_refused_gives_up_and_explains():
     """Row 16: with none of ours running there is no finish to wait for; the seed's three causes are named."""
     async with scene() as here:

@@ -559,6 +559,21 @@ def test_pending_after_a_crash(tmp_path):
     assert on_warp(second) == ({"ok", "fails"}, {"ok", "fails", "lost"})
 
 
+@pytest.mark.parametrize("inner", [{("a", 1): 2}, "circle"], ids=["a key that is no text", "a circle"])
+async def test_metadata_that_cannot_be_kept_are_a_fault_of_the_request(tmp_path, inner):
+    """Nothing is wrong with the journal, and nothing was sent; other rows are not held up."""
+    metadata = {"order": inner}
+    if inner == "circle":
+        metadata["order"] = metadata
+    async with booked(tmp_path, ACCEPT) as here:
+        with pytest.raises(InvalidRequestError) as caught:
+            await here.client.submit(PROMPT, custom_id="odd", metadata=metadata)
+        error = caught.value
+        assert [fault.field for fault in error.faults] == ["metadata"]
+        assert (error.custom_id, error.may_have_charged, here.server.posts) == ("odd", False, [])
+        assert (await here.client.submit(PROMPT, custom_id="even")).task_id
+
+
 async def test_without_a_journal_nothing_is_known_to_be_pending():
     """It says so."""
     async with OmniClient("jimmy", api_key=KEY) as client:

@@ -259,6 +259,14 @@ async def test_max_wait_for_a_slot():
             assert idle(client.limiter)
 
 
+async def test_what_is_left_of_max_wait_is_told_in_three_digits():
+    """A submit that has waited before hands on the rest of it."""
+    limiter = Limiter(Limits(max_running_tasks=1))
+    limiter.accepted(await limiter.acquire(Kind.CREATE), "t")
+    with pytest.raises(RateLimitError, match=r"max_wait is 0.333 s;"):
+        await limiter.acquire(Kind.CREATE, max_wait=1 / 3)
+
+
 async def test_max_wait_for_the_end_of_a_pause():
     """A Retry-After longer than max_wait is told at once, without waiting for it."""
     faults = (Fault("rate_limited", on="create", seconds=60, first=1),)

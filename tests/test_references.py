@@ -7,7 +7,7 @@ import anyio
 import pytest
 from warp import WarpLoop
 
-from omni_async import GeminiOmni, InvalidRequestError, Jimmy, OmniClient, OmniError, VideoRequest
+from omni_async import GatewayError, GeminiOmni, InvalidRequestError, Jimmy, OmniClient, OmniError, VideoRequest
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.references import FRESH, check_references, local_references
@@ -104,6 +104,18 @@ async def test_a_failed_upload_is_tried_again_by_the_next(picture):
             await client.submit(asked(str(picture)))
         assert emulator.ledger.charges == []
         assert (await client.submit(asked(str(picture)))).task_id
+
+
+async def test_who_shares_a_failed_upload_is_told_with_his_own_id(picture):
+    """One upload, one failure, and an error for each request with what is its own."""
+    async with pair(latency=0.2, faults=(Fault("html_502", on="upload", first=3),)) as (emulator, client):
+        rows = [asked(str(picture), custom_id=f"row-{n}", metadata={"n": n}) for n in range(3)]
+        errors = await asyncio.gather(*map(client.submit, rows), return_exceptions=True)
+        assert [(error.custom_id, error.metadata) for error in errors] == [(f"row-{n}", {"n": n}) for n in range(3)]
+        assert {(type(error), error.gateway, error.may_have_charged) for error in errors} == {
+            (GatewayError, "jimmy", False)
+        }
+        assert (emulator.ledger.requests["upload"], emulator.ledger.charges) == (3, [])
 
 
 async def test_old_uploads_are_forgotten(tmp_path):

@@ -188,6 +188,8 @@ POLLS = {
     "odd": http(body={"code": 20000, "data": {"task_id": "t", "status": [SIGNED, KEY]}}),
     "rejected": envelope("20002", SAID.replace(PROMPT, "")),
     "401": envelope("20001", SAID.replace(PROMPT, ""), status=401),
+    "unknown": envelope("20777", SAID.replace(PROMPT, "")),
+    "unknown failure": envelope("20777", SAID.replace(PROMPT, ""), status=500),
     "500": http(500, SAID),
     "redirect": http(302, headers={"Location": SIGNED}),
     "drop": DROP,
@@ -237,6 +239,22 @@ async def test_row_62_a_failed_task_may_quote_its_prompt(net, caplog, call, quot
         assert "' here" in str(error)
         net.error(call, error)
         net.scene(call, here, caplog)
+
+
+@pytest.mark.parametrize("quoted", [PROMPT, PROMPT[:20]])
+@pytest.mark.parametrize(
+    ("code", "status"), [("20002", 200), ("-1", 200), ("20055", 429), ("20777", 200), ("20777", 502)]
+)
+async def test_row_62_a_look_that_is_refused_may_quote_the_prompt(net, caplog, code, status, quoted):
+    """Row 62: whatever a gateway says to a look at a task of ours, with a code that is known or not."""
+    async with _any_scene(ACCEPT) as here:
+        task = await here.client.submit(PROMPT)
+        here.server.always["GET"] = envelope(code, f"no '{quoted}' here", status=status)
+        for look in (here.client.query(task), here.client.wait(task, timeout=60)):
+            with pytest.raises(OmniError) as caught:
+                await look
+            net.error(code, caught.value)
+        net.scene(code, here, caplog)
 
 
 async def _failure(client, call, folder):

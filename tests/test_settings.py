@@ -69,6 +69,15 @@ def test_a_missing_key_names_the_variable(monkeypatch, gateway, variable):
     assert not caught.value.may_have_charged
 
 
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_a_variable_that_is_set_and_empty_is_named_as_a_missing_key(monkeypatch, empty):
+    """A `.env` file that was not filled in; nobody passed a key that could be copied again."""
+    monkeypatch.setenv("TOAPIS_API_KEY", empty)
+    with pytest.raises(AuthenticationError, match="TOAPIS_API_KEY") as caught:
+        OmniClient("gemini_omni")
+    assert (caught.value.gateway, caught.value.may_have_charged) == ("gemini_omni", False)
+
+
 @pytest.mark.parametrize("key", ["", "  ", "two\nlines", "schlüssel", "a\0b"])
 def test_a_key_no_header_can_carry(key):
     """Said at once, without showing it."""

@@ -25,7 +25,14 @@ def field_of(name: str) -> str | None:
 
 
 def slip(name: str) -> Fault | None:
-    """The fault of a column that is almost a field: carried silently, it would leave a paid video without its setting.
+    """The fault of a column that is almost a field: carried silently, a paid video would lack its setting."""
+    field = meant(name)
+    told = f"no such column; did you mean {field!r}? Name it quite differently to carry it along"
+    return None if field is None else Fault(name[:80], told)
+
+
+def meant(name: str) -> str | None:
+    """The field that a column is almost called; None if it is called so, or quite differently.
 
     From five letters on, up to two letters may differ, of a name with four one. Shorter fields have too many neighbours
     that are words of their own (film, code, tile; uid, idx), so for them only two letters exchanged, one doubled or
@@ -39,9 +46,7 @@ def slip(name: str) -> Fault | None:
     for steps, field in ranked:
         near = _like_short(plain, field) if len(field) <= _SHORT else steps <= most
         if near:
-            return Fault(
-                name[:80], f"no such column; did you mean {field!r}? Name it quite differently to carry it along"
-            )
+            return field
     return None
 
 

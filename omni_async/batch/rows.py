@@ -25,7 +25,7 @@ from ..models import FIELDS, VideoRequest
 from ..references import check_references, local_references
 from ..uploads import file_hash, is_local
 from .cells import cell_text, field_value
-from .columns import LISTS, field_of, slip
+from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
 from .record import BadRecord, Record
 from .strictjson import to_text
@@ -106,6 +106,7 @@ class _Layout:
     carried: tuple[str, ...]
     faults: tuple[Fault, ...]
     slips: tuple[Fault, ...]
+    meant: frozenset[str | None]
     values: Callable[[dict[str, Any]], Any]
     shapes: dict[str, _Shape | None] = attrs.field(factory=dict)
 
@@ -137,15 +138,13 @@ class Checker:
 
         Returns:
             The row, or all that is wrong with it. A column that is almost a field is told of once, with the first line
-            that has it; later lines with it are bad without faults of their own.
+            that has it, and later lines with it are bad, too; what else is wrong with one is told all the same.
 
         Raises:
             InvalidRequestError: The sheet has more columns than a sheet can have.
         """
         line, values, cells = record
         layout = self._layouts.get(tuple(values)) or self._layout(tuple(values))
-        if layout.slips:
-            return BadRecord(line, self._fresh(layout.slips))
         asked = self._asked(layout, values, cells)
         custom_id = target = metadata = carried = None
         faults: list[Fault] = []
@@ -159,8 +158,9 @@ class Checker:
             metadata = metadata_of(values[layout.metadata], cells, faults)
         if layout.carried:
             carried = carried_of(layout.carried, values, faults)
-        if asked.faults or faults or layout.faults:
-            return BadRecord(line, tuple(dict.fromkeys((*layout.faults, *faults, *asked.faults))))
+        if asked.faults or faults or layout.faults or layout.slips:
+            told = (*layout.faults, *faults, *(fault for fault in asked.faults if fault.field not in layout.meant))
+            return BadRecord(line, tuple(dict.fromkeys((*self._fresh(layout.slips), *told))))
         return Row(
             line=line,
             custom_id=custom_id,
@@ -198,6 +198,7 @@ class Checker:
             carried=carried,
             faults=tuple(faults),
             slips=tuple(filter(None, map(slip, carried))),
+            meant=frozenset(map(meant, carried)),
             values=operator.itemgetter(*asked.values()) if asked else lambda _: (),
         )
         if len(self._layouts) >= SHAPES:

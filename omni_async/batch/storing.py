@@ -83,7 +83,7 @@ class Store:
         """When a video's URL dies, in seconds since 1970: as the gateway tells, or as its documents do."""
         if entry.expires_at is not None:
             return entry.expires_at
-        return (entry.finished_at or 0.0) + self.studio.exchange.dialect.abilities.url_lifetime
+        return _ended(entry) + self.studio.exchange.dialect.abilities.url_lifetime
 
     async def _fetch(self, entry: Entry, target: Path) -> None:
         task = entry.video_task
@@ -99,6 +99,16 @@ class Store:
     async def _done(self, entry: Entry, target: Path) -> Entry:
         size = await on_disk(target, lambda: target.stat().st_size)
         return await self.journal.run(lambda ledger: ledger.stored(entry.key, size))
+
+
+def _ended(entry: Entry) -> float:
+    """When a task ended, in seconds since 1970: by the gateway's own time if that can be true, else when it was seen.
+
+    A run that goes on after days sees an end that was long ago.
+    """
+    seen, task = entry.finished_at or 0.0, entry.video_task
+    told = task.completed_at.timestamp() if task is not None and task.completed_at is not None else seen
+    return told if (entry.sent_at or seen) <= told <= seen else seen
 
 
 def full(error: OmniError) -> bool:

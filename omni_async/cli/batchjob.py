@@ -225,7 +225,8 @@ def told(summary: Summary, again: str) -> list[str]:
         lines.append(f"stopped: {summary.stopped}")
     folder = shlex.quote(str(summary.folder))
     if summary.failed:
-        lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled")
+        stored = ",succeeded" if summary.not_stored else ""  # paid and made: only the file is missing
+        lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled{stored}")
     if summary.uncertain:
         rows = (
             "1 row may have been paid and has"

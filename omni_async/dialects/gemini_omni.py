@@ -3,6 +3,7 @@
 Sources: the model guide (seed) and the gateway's reference pages (docs). Both shapes are read by one decoder.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -219,9 +220,7 @@ class _OmniDialect(Dialect):
     def read_upload(self, reply: Reply) -> str:
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
-        if dig(document, "success") is False:
-            said = glossed(scrubbed(text(dig(document, "message")) or "no reason given"))
-            raise DecodeError(f"the gateway did not take the file: {said}", path="$.success", excerpt=excerpt(document))
+        _refuse_failure(document, "the gateway did not take the file")
         return structure(dig(document, "data"), _Uploaded, path="$.data").url
 
     def balance(self, scope: str = "account") -> Call:
@@ -231,7 +230,8 @@ class _OmniDialect(Dialect):
     def read_balance(self, reply: Reply) -> Balance:
         """`remain_balance`, `used_balance`, `unlimited_quota` (docs)."""
         document = reply.document
-        if not isinstance(document, dict) or "remain_balance" not in document or document.get("success") is False:
+        _refuse_failure(document, "the gateway tells no balance")
+        if not isinstance(document, dict) or "remain_balance" not in document:
             raise DecodeError("no balance in the answer", path="$.remain_balance", excerpt=excerpt(document))
         unlimited = document.get("unlimited_quota") is True
         return Balance(
@@ -315,10 +315,14 @@ class ToApis(_OmniDialect):
         return _create_call({**extra, **body})
 
 
+_BASE64 = re.compile(r"\s*data:|[A-Za-z0-9+/=_\s-]{256,}\Z", re.IGNORECASE)
+"""Bare base64 has neither the colon of a URL nor, however long it is, the dot of a file's ending."""
+
+
 def _check_base64(request: VideoRequest) -> Iterator[Fault]:
     name = "image_urls" if request.image_urls else "images"
     for place, image in enumerate(request.reference_images):
-        if isinstance(image, str) and image.strip().lower().startswith("data:"):
+        if isinstance(image, str) and _BASE64.match(image):
             yield Fault(f"{name}[{place}]", "base64 is not taken; upload the file or give its URL")
 
 
@@ -345,6 +349,13 @@ def _task_in(reply: Reply) -> dict[str, Any]:
         raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
     inner = document.get("data")
     return inner if isinstance(inner, dict) and not isinstance(document.get("status"), str) else document
+
+
+def _refuse_failure(document: Any, what: str) -> None:
+    """`success: false` can come with HTTP 200 (docs), and the reason in `message`."""
+    if dig(document, "success") is False:
+        said = glossed(scrubbed(text(dig(document, "message")) or "no reason given"))
+        raise DecodeError(f"{what}: {said}", path="$.success", excerpt=excerpt(document))
 
 
 def _told(body: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ contradict themselves on is a warning, everything else they say is a fault.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -50,6 +50,14 @@ class ModelSpec:
     max_references: int | None = None
     ignores: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     ratio_bound: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
+
+
+ANY_MODEL = ModelSpec(name="any model", durations=(), resolutions=())
+"""Stands for a model nobody knows, so that what no model takes is told beside that."""
+
+Finding = tuple[Fault, bool]
+"""A fault, and whether it is only doubtful."""
+Check = Callable[[VideoRequest, ModelSpec], Iterator[Finding]]
 
 
 def find_model(models: Iterable[ModelSpec], name: Any) -> ModelSpec | None:
@@ -117,17 +125,19 @@ def check_model(request: VideoRequest, models: tuple[ModelSpec, ...]) -> Checked
     spec = find_model(models, request.model)
     if spec is None:
         names = tuple(name for model in models for name in (model.name, *model.aliases))
-        return Checked((Fault("model", f"{shown(request.model)} is not known", names),))
+        unknown = Fault("model", f"{shown(request.model)} is not known", names)
+        others = _found(request, ANY_MODEL, (_check_ratio, _check_media, _check_mode))
+        return Checked((unknown, *others.faults), others.warnings)
+    return _found(request, spec, (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode))
+
+
+def _found(request: VideoRequest, spec: ModelSpec, checks: Iterable[Check]) -> Checked:
     faults: list[Fault] = []
     warnings: list[Fault] = []
-    for check in (_check_duration, _check_resolution, _check_ratio, _check_media, _check_mode):
+    for check in checks:
         for fault, doubtful in check(request, spec):
             (warnings if doubtful else faults).append(fault)
     return Checked(tuple(faults), tuple(warnings))
-
-
-Finding = tuple[Fault, bool]
-"""A fault, and whether it is only doubtful."""
 
 
 def _check_duration(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
@@ -179,7 +189,7 @@ def _check_media(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
     kind = request.generation_type
     if isinstance(kind, str) and kind not in GENERATION_TYPES:
         yield Fault("generation_type", f"{shown(kind)} is not known", GENERATION_TYPES), False
-    elif kind == "frame" and images != 1:
+    if kind == "frame" and images != 1:
         yield Fault("image_urls", f"{images} images; frame takes exactly 1, the first frame", (1,)), False
     elif spec.image_counts is not None and images not in spec.image_counts:
         yield Fault("image_urls", f"{images} images are not possible with {spec.name}", spec.image_counts), False

@@ -210,11 +210,27 @@ def without(said: str, secret: str, stand_in: str) -> str:
     return said
 
 
-def unreadable(reply: Reply, **about: Any) -> GatewayError:
-    """The error for an answer that is neither a result nor a known refusal."""
-    return GatewayError(
-        f"no usable answer (HTTP {reply.status}, {len(reply.body)} bytes of {_kind(reply)})",
+def unreadable(
+    reply: Reply, said: tuple[tuple[str, ...], str] | None = None, *, private: tuple[str, ...] = (), **about: Any
+) -> ApiError:
+    """The error for an answer that is neither a result nor a known refusal.
+
+    Args:
+        reply: The answer.
+        said: The codes and the message of a refusal that the dialect's table does not know, if it is one.
+        private: As in `error_of`.
+        about: Ids for the error.
+    """
+    (code, *_), message = said or ((None,), "")
+    told = scrubbed(message, private)
+    head = f"HTTP {reply.status}, " + (f"code {code}" if code else f"{len(reply.body)} bytes of {_kind(reply)}")
+    advice = explain(told) or (ADVICE[RefusalKind.TRANSIENT] if code and reply.status >= 500 else "")
+    kind = ApiError if code and 200 <= reply.status < 300 else GatewayError
+    return kind(
+        f"no usable answer ({head})" + (f": {glossed(told)}" if told else "") + (f" — {advice}" if advice else ""),
         status_code=reply.status,
+        code=code,
+        message_text=told,
         request_id=reply.request_id,
         **about,
     )

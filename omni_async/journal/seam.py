@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from ..errors import JournalError, OmniError
+from ..errors import Fault, JournalError, OmniError
 from ..fields import encodable
-from ..models import FIELDS, VideoRequest, VideoTask
+from ..models import FIELDS, VideoRequest, VideoTask, invalid
 from .states import UNPAID
 
 T = TypeVar("T")
@@ -104,11 +104,19 @@ def write_request(request: VideoRequest) -> str:
 
 
 def write_metadata(metadata: Mapping[str, Any]) -> str | None:
-    """The caller's own data, as JSON text; what JSON has no form for is kept as text."""
+    """The caller's own data, as JSON text; what JSON has no form for is kept as text.
+
+    Raises:
+        InvalidRequestError: A key that is no text, a circle, endless depth: it is the data, and not the journal.
+    """
     if not metadata:
         return None
-    text = json.dumps(dict(metadata), ensure_ascii=False, default=str)
-    return text if encodable(text) else json.dumps(dict(metadata), default=str)  # half a surrogate pair, escaped
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, default=str)
+        return text if encodable(text) else json.dumps(dict(metadata), default=str)  # half a surrogate pair, escaped
+    except Exception as error:  # `str` of an object of the caller's may raise anything
+        problem = f"the journal cannot write it as JSON ({type(error).__name__})"
+    raise invalid([Fault("metadata", problem)])
 
 
 _ASKED = tuple(name for name in FIELDS if name not in ("custom_id", "metadata"))

@@ -204,6 +204,15 @@ def test_a_slip_is_told_once_and_every_row_with_it_is_bad():
     assert checker.carried_columns == []
 
 
+def test_what_else_is_wrong_with_a_row_is_told_beside_a_slip():
+    """All its faults at once; but for those of the field that the slip stands for."""
+    checker = Checker(Jimmy(), folder=HERE)
+    rows = [{"promt": "a", "duration": 7, "file": "../a"}, {"promt": "b", "resolution": "8k"}, {"promt": "c"}]
+    found = [checker.check(Record(line, row)) for line, row in enumerate(rows, 1)]
+    told = [[fault.field for fault in bad.faults] for bad in found]
+    assert told == [["promt", "file", "duration"], ["resolution"], []]
+
+
 def test_data_in_the_place_of_names_is_refused(monkeypatch):
     """Every row with another column is no sheet, and must not fill the memory."""
     monkeypatch.setattr(rows, "MOST_NAMES", 5)

@@ -130,6 +130,16 @@ class TestTheWay:
         assert "2 done · 1 failed\n" in ran.err
         assert "why they failed: omni-async journal shots --state failed,rejected,expired,canceled\n" in ran.err
 
+    def test_rows_that_could_not_be_stored(self, batch, omni):
+        """They are among those that the line shows: paid and made, so they stand as succeeded."""
+        assert batch(sheet()).code == 0
+        (video,) = Path("shots/videos").glob("*2*.mp4")
+        video.write_bytes(b"somebody's own")
+        ran = batch(sheet())
+        assert ran.code == 1
+        (hint,) = (line for line in ran.err.splitlines() if line.startswith("why they failed: "))
+        assert "not stored: " in omni(*shlex.split(hint.partition(": ")[2])[1:]).out
+
     def test_uncertain_rows(self, batch):
         """Code 3, before that of failed ones, and the lines that show and settle them."""
         ran = batch(sheet(), faults=[{"kind": "html_200", "prompt": "about 1"}, {"kind": "fail", "prompt": "about 2"}])

@@ -82,6 +82,8 @@ def test_the_guide_refuses_what_its_table_excludes(fields, refused):
         ({"image_urls": ["a"] * 4}, {"image_urls": (0, 1, 3)}),
         ({"image_urls": ["data:image/png;base64,AA"]}, {"image_urls[0]": ()}),
         ({"images": [" DATA:image/png;base64,AA"]}, {"images[0]": ()}),
+        ({"image_urls": ["/9j/4AAQSkZJRgABAQ" * 400]}, {"image_urls[0]": ()}),
+        ({"image_urls": [f"{'iVBORw0KGgo' * 6}\n" * 70]}, {"image_urls[0]": ()}),
         ({"extra": {"image_urls": ["x"]}}, {"extra.image_urls": ()}),
     ],
 )
@@ -100,6 +102,8 @@ def test_the_flat_gateway_refuses_what_its_pages_exclude(fields, refused):
         (GUIDE, {"mode": "Remix", "image_urls": ["a"]}, ["mode"]),
         (GUIDE, {"aspect_ratio": "16:9", "orientation": "portrait"}, ["orientation"]),
         (FLAT, {"video_urls": ["v"]}, ["video_urls"]),
+        (FLAT, {"image_urls": [f"https://a.example/{'A' * 500}"]}, []),
+        (FLAT, {"image_urls": [f"/{'deep/' * 100}a.png"]}, []),
         (FLAT, {"model": FLASH, "resolution": "1080P"}, []),
         (FLAT, {"model": FLASH, "resolution": "1080p", "orientation": "landscape"}, []),
         (FLAT, {"extra": {"callback_url": "https://a"}}, []),
@@ -293,3 +297,11 @@ def test_a_refused_upload_says_why():
         FLAT.read_upload(reply({"success": False, "message": "too large: https://a.example/1.png?sig=1"}))
     with pytest.raises(DecodeError, match="no reason given"):
         FLAT.read_upload(reply({"success": False}))
+
+
+def test_a_refused_balance_says_why():
+    """As a refused upload does; an answer of another shape is told by its shape."""
+    with pytest.raises(DecodeError, match=r"tells no balance: token expired$"):
+        FLAT.read_balance(reply({"success": False, "message": "token expired", "remain_balance": 5}))
+    with pytest.raises(DecodeError, match="no balance in the answer"):
+        FLAT.read_balance(reply({"success": True}))

@@ -1,5 +1,6 @@
 """The checks by themselves: models found, words spelled, faults yielded."""
 
+import attrs
 import pytest
 
 from omni_async.dialects.rules import (
@@ -121,6 +122,24 @@ def test_a_shown_value_is_short_and_of_a_plain_type():
         f"duration: '{'9' * 39} is no whole number of seconds",
     ]
     assert "a list is not known" in str(check_model(VideoRequest(prompt="c", model=[1]), (PLAIN,)).faults[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "others"),
+    [
+        (
+            {"model": "omni"},
+            {"video_urls": ["a", "b"], "orientation": "up", "aspect_ratio": "x"},
+        ),
+        ({"model": "omni"}, {"generation_type": "first"}),
+        ({"generation_type": "first"}, {"image_urls": ["a", "b"]}),
+    ],
+)
+def test_one_fault_hides_no_other(wrong, others):
+    """What no model takes is told beside a model nobody knows, and too many images beside an unknown kind of them."""
+    model = attrs.evolve(PLAIN, image_counts=(0, 1, 3))
+    found = check_model(VideoRequest(prompt="c", **wrong, **others), (model,))
+    assert {fault.field for fault in found.faults} == {*wrong, *others}
 
 
 @pytest.mark.parametrize("asked", ["0:1", "1:0", "16x9", "16:9:1", "١:٢", "123456:1", " 16:9"])

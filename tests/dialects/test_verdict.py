@@ -439,6 +439,18 @@ def test_an_unreadable_answer_names_its_request():
     assert "of unknown type)" in str(unreadable(reply(502, body=b"")))
 
 
+def test_an_unreadable_answer_with_a_code_is_explained():
+    """The seed's FAQ also holds for a look; other failures keep their words and say whom to ask."""
+    answer = reply(500)
+    route = unreadable(answer, (("-1",), "invalid apitype: -1"))
+    assert (route.code, "a chat route was called" in str(route)) == ("-1", True)
+    other = unreadable(answer, (("do_request_failed", "new_api_error"), "系统繁忙"))
+    assert str(other).startswith(
+        "no usable answer (HTTP 500, code do_request_failed): 系统繁忙 (the system is busy) — "
+    )
+    assert (other.code, other.message) == ("do_request_failed", "系统繁忙")
+
+
 def test_an_unreadable_answer_is_an_error_by_its_size_and_type():
     """An answer that is neither result nor refusal is told by status, size and type only."""
     raised = unreadable(reply(502, body=b"<html>", headers={"content-type": "text/html; charset=x"}), gateway="jimmy")
