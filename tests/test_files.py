@@ -307,6 +307,21 @@ async def test_row_51_wrong_content_range(tmp_path: Path, text: str) -> None:
     assert [request.start is None for request in server.requests] == [True, False, True]
 
 
+async def test_row_50_two_versions_are_never_glued_together(tmp_path: Path) -> None:
+    """Row 50: If-Range is ignored, and the 206 is of another version: the whole of that is fetched instead."""
+    other = BODY[:1000] + os.urandom(len(BODY) - 1000)
+
+    async def changed(request: Request, writer: asyncio.StreamWriter) -> None:
+        start = request.start or 0
+        named = {"Content-Range": f"bytes {start}-{len(other) - 1}/{len(other)}"} if start else {}
+        told = {"Content-Length": len(other) - start, "ETag": '"v2"', **named}
+        writer.write(head(206 if start else 200, told) + other[start:])
+
+    async with Server(video(stop=100_000), changed) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == other
+    assert [request.start is None for request in server.requests] == [True, False, True]
+
+
 async def test_row_51_always_wrong_content_range(tmp_path: Path) -> None:
     """Row 51: if it never gets right, IntegrityError after the budget, and only `.part`."""
     async with Server(video(stop=100_000), wrong_range(WRONG["shifted"])) as server, downloader(server) as d:
