@@ -11,6 +11,9 @@ from typing import Any
 
 import aiohttp
 
+UNASKED = 8
+"""Connections given up for one create because their server has spoken unasked."""
+
 
 class Flight:
     """How far one call came: before a connection was obtained, nothing was sent.
@@ -126,12 +129,20 @@ class Connector(aiohttp.TCPConnector):
         flight = self._flights.of(asyncio.current_task())
         if flight is not None and not flight.may_connect():
             raise aiohttp.ServerDisconnectedError
-        connecting = super().connect(*arguments, **options)
-        return self._told(flight, connecting) if flight is not None and flight.paid else connecting
+        if flight is not None and flight.paid:
+            return self._told(flight, *arguments, **options)
+        return super().connect(*arguments, **options)
 
-    async def _told(
-        self, flight: Flight, connecting: Coroutine[Any, Any, aiohttp.connector.Connection]
-    ) -> aiohttp.connector.Connection:
-        connection = await connecting
-        flight.connected = True
-        return connection
+    async def _told(self, flight: Flight, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+        for _ in range(UNASKED):
+            connection = await super().connect(*arguments, **options)
+            if not _has_spoken(connection):
+                flight.connected = True
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
+
+
+def _has_spoken(connection: aiohttp.connector.Connection) -> bool:
+    """Whether an answer to nothing has come while it was kept: a create sent on it would be taken for answered so."""
+    return connection.protocol is not None and connection.protocol.should_close
