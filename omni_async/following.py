@@ -135,8 +135,11 @@ class Follower:
 
     def _taken(self, entry: Entry) -> None:
         self._left[entry.key] = entry
-        if self.journal.follow_others:
-            self._adopt(entry)
+        try:
+            if self.journal.follow_others:
+                self._adopt(entry)
+        except JournalError as error:  # no reason to lose sight of the others
+            logger.error("a task of the journal cannot be followed: %s", error)
 
     @property
     def _looks_up(self) -> bool:
