@@ -85,7 +85,15 @@ async def test_an_existing_target_is_refused_before_paying(tmp_path):
 
 
 CLOSED = ["cat.txt/cat.mp4", "closed/cat.mp4", "closed/new/cat.mp4", "closed", "closed/", "closed/new/"]
-NO_NAMES = ["a\0b.mp4", "new/a\0b.mp4", "a\0b/cat.mp4", "c" * 252, "c" * 300, "new/" + "c" * 252, "c" * 300 + "/cat.mp4"]
+NO_NAMES = [
+    "a\0b.mp4",
+    "new/a\0b.mp4",
+    "a\0b/cat.mp4",
+    "c" * 252,
+    "c" * 300,
+    "new/" + "c" * 252,
+    "c" * 300 + "/cat.mp4",
+]
 
 
 @pytest.mark.parametrize("where", [*CLOSED, *NO_NAMES])
