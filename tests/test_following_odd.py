@@ -8,6 +8,7 @@ import pytest
 from journalled import client_of, rows, states
 
 from omni_async import JournalError, Limits, TargetExistsError
+from omni_async.journal import Entry
 from omni_async.journal.fallback import fallback_of
 from tests.fault_server import ACCEPT, CREATED, DROP, HTML, Act, FaultServer, http, running
 from tests.warp import WarpLoop
@@ -210,3 +211,28 @@ async def test_an_answer_finds_its_journal_removed(tmp_path):
         assert caught.value.may_have_charged
         assert caught.value.task_id == server.charges[0]
         assert server.charges[0] in fallback_of(tmp_path / "j").read_text()
+
+
+async def test_ten_thousand_rows_of_a_dead_client_do_not_hold_up_the_loop(tmp_path, monkeypatch):
+    """They are taken over some at a time, and none is compared with all the others."""
+    async with FaultServer() as server:
+        dead = client_of(tmp_path, server)
+        await dead.submit(PROMPT, custom_id="first")
+        await dead.aclose()
+        with contextlib.closing(sqlite3.connect(tmp_path / "j")) as database, database:
+            database.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)"
+                " INSERT INTO item (key, task_id, gateway, fingerprint, state, owner, sent_at)"
+                " SELECT i, 't' || i, gateway, fingerprint, state, owner, sent_at FROM n, item"
+            )
+        server.always["GET"] = running("task-0000001")
+        compared, turns = [], 0
+        monkeypatch.setattr(Entry, "__eq__", lambda one, other: compared.append(one) or one is other)
+        async with client_of(tmp_path, server) as live:
+            taking = asyncio.ensure_future(live.studio.followed().take_over())
+            while not taking.done():
+                await asyncio.sleep(0)
+                turns += live._poller.following > 0
+            assert live._poller.following == 10_001
+        assert turns >= 50
+        assert compared == []
