@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 UNASKED = 8
-"""Connections given up for one create because their server has spoken unasked."""
+"""Connections given up for one call because their server has spoken unasked."""
 
 
 class Flight:
@@ -108,7 +108,31 @@ class Flights:
         return f"<Flights {len(self._flights)} in flight>"
 
 
-class Connector(aiohttp.TCPConnector):
+class WaryConnector(aiohttp.TCPConnector):
+    """Gives away no kept connection on which the server has spoken unasked.
+
+    Its words would be taken for the answer of the next call, that answer for the one after it, and so on.
+    """
+
+    async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+        """As aiohttp's own.
+
+        Raises:
+            aiohttp.ServerDisconnectedError: The server always speaks first.
+        """
+        for _ in range(UNASKED):
+            connection = await super().connect(*arguments, **options)
+            if not _has_spoken(connection):
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
+
+
+def _has_spoken(connection: aiohttp.connector.Connection) -> bool:
+    return connection.protocol is not None and connection.protocol.should_close
+
+
+class Connector(WaryConnector):
     """Tells a paid flight that it has a connection: through a proxy, after its CONNECT.
 
     Args:
@@ -129,20 +153,12 @@ class Connector(aiohttp.TCPConnector):
         flight = self._flights.of(asyncio.current_task())
         if flight is not None and not flight.may_connect():
             raise aiohttp.ServerDisconnectedError
-        if flight is not None and flight.paid:
-            return self._told(flight, *arguments, **options)
-        return super().connect(*arguments, **options)
+        connecting = super().connect(*arguments, **options)
+        return self._told(flight, connecting) if flight is not None and flight.paid else connecting
 
-    async def _told(self, flight: Flight, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
-        for _ in range(UNASKED):
-            connection = await super().connect(*arguments, **options)
-            if not _has_spoken(connection):
-                flight.connected = True
-                return connection
-            connection.close()
-        raise aiohttp.ServerDisconnectedError
-
-
-def _has_spoken(connection: aiohttp.connector.Connection) -> bool:
-    """Whether an answer to nothing has come while it was kept: a create sent on it would be taken for answered so."""
-    return connection.protocol is not None and connection.protocol.should_close
+    async def _told(
+        self, flight: Flight, connecting: Coroutine[Any, Any, aiohttp.connector.Connection]
+    ) -> aiohttp.connector.Connection:
+        connection = await connecting
+        flight.connected = True
+        return connection

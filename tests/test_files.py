@@ -322,6 +322,18 @@ async def test_row_50_two_versions_are_never_glued_together(tmp_path: Path) -> N
     assert [request.start is None for request in server.requests] == [True, False, True]
 
 
+async def test_an_answer_to_nothing_is_not_taken_for_a_video(tmp_path: Path) -> None:
+    """A CDN speaks on an idle connection: the next video comes on another, and is itself."""
+    async with Server(video()) as server, downloader(server) as d:
+        await d.fetch(server.url, tmp_path / "a.mp4")
+        for writer in server._open:
+            other = BODY[:32] + bytes(1000)
+            writer.write(head(200, {"Content-Length": len(other)}) + other)
+            await writer.drain()
+        await asyncio.sleep(0.05)
+        assert (await d.fetch(server.url, tmp_path / "b.mp4")).read_bytes() == BODY
+
+
 async def test_row_51_always_wrong_content_range(tmp_path: Path) -> None:
     """Row 51: if it never gets right, IntegrityError after the budget, and only `.part`."""
     async with Server(video(stop=100_000), wrong_range(WRONG["shifted"])) as server, downloader(server) as d:
