@@ -467,7 +467,7 @@ async def test_a_look_is_told(caplog):
 
 
 async def test_an_answer_to_nothing_is_not_taken_for_that_of_a_look():
-    """One on an idle connection would put off every answer by one: each task would be told the end of the one before."""
+    """One on an idle connection would put off all answers by one: each task would get the end of the one before."""
     async with scene(running=None) as here:
         first, second = await here.submit(custom_id="a"), await here.submit(custom_id="b")
         await here.client.query(first)
