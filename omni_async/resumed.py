@@ -75,7 +75,7 @@ class Resumed:
         if task is not None and task.status.finished:
             self._ready.append(self._judged(entry, task))
         elif task is not None and self._inbox is not None:
-            request_of(entry)
+            request_of(entry)  # a damaged one is told of now, and not when its task has ended
             self._open[task.task_id] = entry
             self._poller.follow(task.task_id, self._inbox, origin=task)
 
