@@ -81,6 +81,8 @@ def opening(
         return Opening(restart=True, total=length, framed=length is not None or "transfer-encoding" in headers)
     if ranged and status in (206, 416) and _differs(headers, known):
         return Setback(IntegrityError("the server has another video under this URL now"), afresh=True)
+    if ranged and status == 206 and headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        return Setback(IntegrityError("the server packed the rest of the video"), afresh=True)
     if status == 206:
         return _continued(headers, begin=size if ranged else 0, restart=not ranged, total=total if ranged else None)
     if status == 416 and ranged:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import gzip
 import os
 import signal
 import socket
@@ -319,6 +320,21 @@ async def test_row_50_two_versions_are_never_glued_together(tmp_path: Path) -> N
 
     async with Server(video(stop=100_000), changed) as server, downloader(server) as d:
         assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == other
+    assert [request.start is None for request in server.requests] == [True, False, True]
+
+
+async def test_row_50_a_rest_that_is_packed_is_not_appended(tmp_path: Path) -> None:
+    """Row 50: a server packs what it sends for a Range, unasked, and in pieces: the whole is asked for instead."""
+
+    async def packing(request: Request, writer: asyncio.StreamWriter) -> None:
+        start = request.start or 0
+        named = {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}", "Content-Encoding": "gzip"}
+        rest = gzip.compress(BODY[start:])[:1000]
+        told = {"Transfer-Encoding": "chunked", **ETAG, **named}
+        writer.write(head(206, told) + b"%x\r\n%s\r\n0\r\n\r\n" % (len(rest), rest))
+
+    async with Server(video(stop=100_000), packing, video()) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == BODY
     assert [request.start is None for request in server.requests] == [True, False, True]
 
 
