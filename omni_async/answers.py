@@ -56,7 +56,14 @@ class Opening:
 
 
 def opening(
-    status: int, headers: Mapping[str, str], *, size: int, ranged: bool, total: int | None, max_wait: float
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    size: int,
+    ranged: bool,
+    total: int | None,
+    known: str | None = None,
+    max_wait: float,
 ) -> Opening | Setback:
     """What an answer means for a file of `size` bytes.
 
@@ -66,11 +73,16 @@ def opening(
         size: Bytes already there.
         ranged: Whether the request asked to go on from there.
         total: Length of the whole as an earlier answer told it.
+        known: The validator that an earlier answer told.
         max_wait: The longest Retry-After that is obeyed, in seconds.
     """
     if status == 200:
         length = _length(headers)
         return Opening(restart=True, total=length, framed=length is not None or "transfer-encoding" in headers)
+    if ranged and status in (206, 416) and _differs(headers, known):
+        return Setback(IntegrityError("the server has another video under this URL now"), afresh=True)
+    if ranged and status == 206 and headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        return Setback(IntegrityError("the server packed the rest of the video"), afresh=True)
     if status == 206:
         return _continued(headers, begin=size if ranged else 0, restart=not ranged, total=total if ranged else None)
     if status == 416 and ranged:
@@ -120,6 +132,14 @@ def validator(headers: Mapping[str, str]) -> str | None:
     if _STRONG_ETAG.fullmatch(etag):
         return etag
     return date if _DATE.fullmatch(date) else None
+
+
+def _differs(headers: Mapping[str, str], known: str | None) -> bool:
+    """Whether an answer names another version than If-Range did: some servers send a piece of that all the same."""
+    if known is None:
+        return False
+    told = headers.get("etag" if known.startswith('"') else "last-modified", "").strip().removeprefix("W/")
+    return told not in ("", known)
 
 
 # Foreign exceptions stop here: {theirs: what is said, whether trying again can help}. First match wins, so that

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from .delivery import Link
 from .dialects import Checked, Dialect
 from .exchange import OnEvent, OnFinished
 from .journal import Journal
@@ -273,6 +274,7 @@ class OmniClient:
             DownloadError: Not stored; its subclasses say why. Downloading again costs nothing.
         """
         self._life.enter()
+        task_or_url = Link.of(task_or_url)
         return await self.studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
 
     async def upload(self, path: str | os.PathLike[str], *, on_progress: Progress | None = None) -> str:

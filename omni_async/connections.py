@@ -14,6 +14,7 @@ from yarl import URL
 
 from .answers import Setback, broken
 from .errors import DownloadError, OmniError, UnsafeURLError
+from .flights import WaryConnector
 from .models import without_query
 from .policies import Timeouts
 from .safety import Origin, is_public, origin_of, proxy_for
@@ -154,7 +155,7 @@ class Connections:
         if guarded not in self._sessions:
             factory = _checked_socket if guarded else None
             self._sessions[guarded] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=factory, resolver=self._resolver),
+                connector=WaryConnector(limit=0, socket_factory=factory, resolver=self._resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "omni-async"},
                 trust_env=False,

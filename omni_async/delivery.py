@@ -22,6 +22,20 @@ Progress = Callable[[int, int | None], None]
 OnWhole = Callable[[Path], Awaitable[None]]
 
 
+class Link(str):
+    """A URL, or an id, whose repr shows no query: in a traceback with locals it must not show a signature."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(without_query(str(self)))
+
+    @classmethod
+    def of(cls, task_or_url: VideoTask | str) -> VideoTask | str:
+        """What to download, as frames may hold it."""
+        return cls(task_or_url) if isinstance(task_or_url, str) else task_or_url
+
+
 class Fetcher(Protocol):
     """What a delivery needs of `files.Downloader`."""
 

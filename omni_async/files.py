@@ -230,7 +230,16 @@ class Downloader:
         """Take the body, and say what is wrong with it or with the whole."""
         part, ranged = job.part, self._resumes(job)
         headers, max_wait = answer.headers, self._retry.max_wait
-        begin = opening(answer.status, headers, size=part.size, ranged=ranged, total=part.tag.total, max_wait=max_wait)
+        tag = part.tag
+        begin = opening(
+            answer.status,
+            headers,
+            size=part.size,
+            ranged=ranged,
+            total=tag.total,
+            known=tag.validator,
+            max_wait=max_wait,
+        )
         if isinstance(begin, Setback):
             return begin
         pending = bytearray()

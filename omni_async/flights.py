@@ -11,6 +11,9 @@ from typing import Any
 
 import aiohttp
 
+UNASKED = 8
+"""Connections given up for one call because their server has spoken unasked."""
+
 
 class Flight:
     """How far one call came: before a connection was obtained, nothing was sent.
@@ -105,7 +108,31 @@ class Flights:
         return f"<Flights {len(self._flights)} in flight>"
 
 
-class Connector(aiohttp.TCPConnector):
+class WaryConnector(aiohttp.TCPConnector):
+    """Gives away no kept connection on which the server has spoken unasked.
+
+    Its words would be taken for the answer of the next call, that answer for the one after it, and so on.
+    """
+
+    async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+        """As aiohttp's own.
+
+        Raises:
+            aiohttp.ServerDisconnectedError: The server always speaks first.
+        """
+        for _ in range(UNASKED):
+            connection = await super().connect(*arguments, **options)
+            if not _has_spoken(connection):
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
+
+
+def _has_spoken(connection: aiohttp.connector.Connection) -> bool:
+    return connection.protocol is not None and connection.protocol.should_close
+
+
+class Connector(WaryConnector):
     """Tells a paid flight that it has a connection: through a proxy, after its CONNECT.
 
     Args:

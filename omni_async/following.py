@@ -33,6 +33,8 @@ EVERY = 5.0
 """Seconds between two looks for rows whose owner has died."""
 AT_ONCE = 32
 """Calls of `on_finished` at the same time."""
+TOGETHER = 100
+"""Rows taken over in one turn of the loop."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before `on_finished` is called again after it raised, and before a journal that failed is tried again."""
 LATER, MUCH_LATER = 60.0, 3600.0
@@ -122,21 +124,26 @@ class Follower:
 
     async def _take_over(self, *, search: bool) -> None:
         async with self._taking:  # who comes second finds what the first has taken
-            entries = list(await self.journal.claim())
-            for entry in entries:
+            entries = await self.journal.claim()
+            for place, entry in enumerate(entries, 1):
                 self._taken(entry)
+                if place % TOGETHER == 0:  # of tens of thousands it must not hold up the loop
+                    await asyncio.sleep(0)
+            lost = {entry.key: entry for entry in entries if entry.state is State.UNCERTAIN}
             if self._looks_up and (search or not self._searched):
-                self._searched, known = True, {entry.key for entry in entries}
-                entries += [entry for entry in await self.journal.uncertain() if entry.key not in known]
-            found = await asyncio.gather(*(self._look_up(entry) for entry in entries))
-            for entry in found:
-                if entry.state is State.SUBMITTED and entry not in entries:
+                self._searched = True
+                lost = {entry.key: entry for entry in await self.journal.uncertain()} | lost
+            for entry in await asyncio.gather(*map(self._look_up, lost.values())):
+                if entry.state is State.SUBMITTED:
                     self._taken(entry)
 
     def _taken(self, entry: Entry) -> None:
         self._left[entry.key] = entry
-        if self.journal.follow_others:
-            self._adopt(entry)
+        try:
+            if self.journal.follow_others:
+                self._adopt(entry)
+        except JournalError as error:  # no reason to lose sight of the others
+            logger.error("a task of the journal cannot be followed: %s", error)
 
     @property
     def _looks_up(self) -> bool:
@@ -146,7 +153,7 @@ class Follower:
     async def _look_up(self, entry: Entry) -> Entry:
         """An uncertain row that the gateway knows by its idempotency key finds its task again."""
         field = self._exchange.dialect.abilities.idempotency_field
-        if entry.state is not State.UNCERTAIN or not field:
+        if not field:
             return entry
         name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -336,11 +337,11 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         self.check(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            folder = output.endswith(("/", os.sep)) or await anyio.Path(output).is_dir()
+            folder = output.endswith(("/", os.sep)) or await asyncio.to_thread(os.path.isdir, Path(output))
             if folder and asked.custom_id:  # named as in `many`
                 output, folder = str(Path(output, file_name(asked.custom_id))), False
-            if not folder:  # else its name is the task id, which nobody knows yet
-                await self._refuse_existing(Path(output), asked, overwrite=overwrite)
+            target = Path(output, token_hex(8)) if folder else Path(output)  # named by a task id that nobody knows yet
+            await self._refuse_existing(target, asked, overwrite=overwrite)
         task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout)
         if output is not None:
             await self.download(task, output, overwrite=overwrite)
@@ -372,8 +373,8 @@ class Studio:
         self.life.enter()
         asked = VideoRequest.of(item, {})
         self.check(asked)
-        if folder is not None and asked.custom_id:
-            await self._refuse_existing(folder / file_name(asked.custom_id), asked, overwrite=overwrite)
+        if folder is not None:
+            await self._refuse_existing(folder / file_name(asked.custom_id or token_hex(8)), asked, overwrite=overwrite)
         return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
 
     def _follow_row(self, task: VideoTask, row: Waiter) -> VideoTask:

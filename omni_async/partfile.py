@@ -63,12 +63,18 @@ def source_of(url: URL) -> str:
     return hashlib.sha256(f"{url.scheme}://{url.raw_authority}{url.raw_path}".encode()).hexdigest()
 
 
+def _tag_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part.tag")
+
+
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
     """Raise for a target that can be no new file, before anything is paid or asked for.
 
     Raises:
         TargetExistsError: There is something, a dangling link included, that may not be replaced.
         DownloadError: Its folder takes no files, or cannot be made.
+        OSError: Its name, or that of what stands beside it for a while, is too long.
+        ValueError: It is no name at all.
     """
     if target.is_dir() and not target.is_symlink():
         raise TargetExistsError(f"{target} is a folder: name the file to write")
@@ -80,6 +86,9 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
     if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         why = "may not be written to" if folder.is_dir() else "is no folder"
         raise DownloadError(f"{target} cannot be written ({folder} {why}): choose another place")
+    for path in (target, (folder or target.parent) / _tag_of(target).name):
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()
 
 
 class PartFile:
@@ -93,7 +102,7 @@ class PartFile:
     def __init__(self, target: Path, *, overwrite: bool = False) -> None:
         self.target = target
         self.path = target.with_name(f"{target.name}.part")
-        self.tag_path = target.with_name(f"{target.name}.part.tag")
+        self.tag_path = _tag_of(target)
         self.overwrite = overwrite
         self.size = 0
         self.tag = Tag()

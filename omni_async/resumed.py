@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, Self
 
-from .errors import OmniError
+from .errors import JournalError, OmniError
 from .journal.entries import Entry, request_of, uncertain_error
 from .models import Outcome, VideoTask
 from .poller import Poller
@@ -59,18 +59,25 @@ class Resumed:
         uncertain = await self._leftovers.uncertain()
         entries = await self._leftovers.left_over()
         self._inbox = inbox = FinishedInbox(math.inf)
-        self._ready.extend(_outcome(entry, None, uncertain_error(entry)) for entry in uncertain)
-        self._take(entries)
+        self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, uncertain_error(entry))))
+        self._each(entries, self._take)
         return inbox
 
-    def _take(self, entries: Iterable[Entry]) -> None:
+    def _each(self, entries: Iterable[Entry], take: Callable[[Entry], None]) -> None:
         for entry in entries:
-            task = entry.video_task
-            if task is not None and task.status.finished:
-                self._ready.append(self._judged(entry, task))
-            elif task is not None and self._inbox is not None:
-                self._open[task.task_id] = entry
-                self._poller.follow(task.task_id, self._inbox, origin=task)
+            try:
+                take(entry)
+            except JournalError as error:  # a damaged row is told of as one, and hides no other
+                self._ready.append(Outcome(request=None, task=None, error=error))
+
+    def _take(self, entry: Entry) -> None:
+        task = entry.video_task
+        if task is not None and task.status.finished:
+            self._ready.append(self._judged(entry, task))
+        elif task is not None and self._inbox is not None:
+            request_of(entry)  # a damaged one is told of now, and not when its task has ended
+            self._open[task.task_id] = entry
+            self._poller.follow(task.task_id, self._inbox, origin=task)
 
     def _ended(self, item: VideoTask | tuple[str, OmniError]) -> Outcome:
         if isinstance(item, VideoTask):

@@ -268,8 +268,10 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
     if packing is None or packing.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body, True
     plain, rest, ended = b"", body, False
+    # gzip or zlib, by its head; some servers leave out that of a deflate (RFC 9110 §8.4.1.2)
+    bare = packing.strip().lower() == "deflate" and int.from_bytes(body[:1]) & 15 not in (8, 15)
     for _ in range(MEMBERS):
-        unpacking = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its head
+        unpacking = zlib.decompressobj(wbits=-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
         try:
             plain += unpacking.decompress(rest, limit - len(plain))
         except zlib.error:  # behind a whole member it is padding

@@ -15,9 +15,17 @@ from omni_async.errors import DownloadError, IntegrityError, OmniError, ResultEx
 RANGE = "content-range"
 
 
-def read(status: int, headers: dict[str, str], *, size: int = 100, ranged: bool = True, total: int | None = 300) -> Any:
-    """An answer to a request that went on from byte `size`."""
-    return opening(status, headers, size=size, ranged=ranged, total=total, max_wait=120)
+def read(
+    status: int,
+    headers: dict[str, str],
+    *,
+    size: int = 100,
+    ranged: bool = True,
+    total: int | None = 300,
+    known: str | None = '"v1"',
+) -> Any:
+    """An answer to a request that went on from byte `size` of a version."""
+    return opening(status, headers, size=size, ranged=ranged, total=total, known=known, max_wait=120)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +72,28 @@ def test_row_51_wrong_ranges(headers: dict[str, str]) -> None:
     assert isinstance(refused.error, IntegrityError)
     assert refused.again
     assert refused.afresh
+
+
+DATE = "Sat, 01 Aug 2026 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "goes_on"),
+    [
+        ('"v1"', {"etag": '"v1"'}, True),
+        ('"v1"', {"etag": 'W/"v1"', "last-modified": "another"}, True),
+        ('"v1"', {}, True),
+        ('"v1"', {"etag": '"v2"'}, False),
+        (DATE, {"etag": '"v2"', "last-modified": DATE}, True),
+        (DATE, {"last-modified": "Sun, 02 Aug 2026 00:00:00 GMT"}, False),
+    ],
+)
+def test_row_50_the_rest_of_another_version_is_not_appended(known: str, told: dict[str, str], goes_on: bool) -> None:
+    """Row 50: a server that ignores If-Range and names another version in its 206 or 416 is asked for the whole."""
+    for status, named in ((206, "bytes 100-299/300"), (416, "bytes */100")):
+        meaning = read(status, {RANGE: named, **told}, known=known)
+        assert isinstance(meaning, Opening if goes_on else Setback)
+        assert goes_on or meaning.afresh
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from omni_async import (
     Throttled,
     Uncertain,
     VideoRequest,
+    flights,
 )
 from omni_async.models import VideoTask
 from tests.fault_server import (
@@ -335,6 +336,29 @@ async def test_row_5_a_stale_connection_is_uncertain():
         assert here.server.started == ["POST", "POST"]
         assert here.server.connections == 1
         assert len(here.server.charges) == 1
+
+
+@pytest.mark.parametrize("unasked", [http(body=CREATED, charge=False), http(400, "no"), http(408, "idle")])
+async def test_row_5_an_answer_to_nothing_is_not_taken_for_that_of_a_create(unasked):
+    """Row 5: it came on an idle connection: the create goes out on another, and its own answer counts."""
+    async with scene(running=2) as here:
+        first = await here.submit(custom_id="first")
+        for writer in here.server._writers:
+            writer.write(unasked.raw.replace(b"@ID", b"task-another"))
+            await writer.drain()
+        await asyncio.sleep(0.01)
+        assert [first.task_id, (await here.submit()).task_id] == here.server.charges
+        assert here.server.connections == 2
+
+
+async def test_row_5_a_server_that_always_speaks_unasked_is_sent_no_create(monkeypatch):
+    """Row 5: after a few connections the create is known not to be sent, which is proved."""
+    monkeypatch.setattr(flights, "_has_spoken", lambda _connection: True)
+    async with scene() as here:
+        with pytest.raises(NotSentError) as caught:
+            await here.submit()
+        assert not caught.value.may_have_charged
+        assert here.server.started == []
 
 
 async def test_row_5_idle_connections_are_given_up_before_servers_do():

@@ -464,3 +464,17 @@ async def test_a_look_is_told(caplog):
             (100, TaskStatus.SUCCEEDED),
         ]
         assert {look.custom_id for look in looks} == {"mine"}
+
+
+async def test_an_answer_to_nothing_is_not_taken_for_that_of_a_look():
+    """One on an idle connection would put off all answers by one: each task would get the end of the one before."""
+    async with scene(running=None) as here:
+        first, second = await here.submit(custom_id="a"), await here.submit(custom_id="b")
+        await here.client.query(first)
+        for writer in here.server._writers:
+            writer.write(running(first.task_id).raw)
+            await writer.drain()
+        await asyncio.sleep(0.01)
+        seen = [await here.client.query(task) for task in (first, second, first)]
+        assert [task.raw["data"]["task_id"] for task in seen] == [first.task_id, second.task_id, first.task_id]
+        assert [task.status for task in seen] == [TaskStatus.SUCCEEDED] * 3

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import gzip
 import os
 import signal
 import socket
@@ -305,6 +306,48 @@ async def test_row_51_wrong_content_range(tmp_path: Path, text: str) -> None:
     async with Server(video(stop=100_000), wrong_range(text), video()) as server, downloader(server) as d:
         assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == BODY
     assert [request.start is None for request in server.requests] == [True, False, True]
+
+
+async def test_row_50_two_versions_are_never_glued_together(tmp_path: Path) -> None:
+    """Row 50: If-Range is ignored, and the 206 is of another version: the whole of that is fetched instead."""
+    other = BODY[:1000] + os.urandom(len(BODY) - 1000)
+
+    async def changed(request: Request, writer: asyncio.StreamWriter) -> None:
+        start = request.start or 0
+        named = {"Content-Range": f"bytes {start}-{len(other) - 1}/{len(other)}"} if start else {}
+        told = {"Content-Length": len(other) - start, "ETag": '"v2"', **named}
+        writer.write(head(206 if start else 200, told) + other[start:])
+
+    async with Server(video(stop=100_000), changed) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == other
+    assert [request.start is None for request in server.requests] == [True, False, True]
+
+
+async def test_row_50_a_rest_that_is_packed_is_not_appended(tmp_path: Path) -> None:
+    """Row 50: a server packs what it sends for a Range, unasked, and in pieces: the whole is asked for instead."""
+
+    async def packing(request: Request, writer: asyncio.StreamWriter) -> None:
+        start = request.start or 0
+        named = {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}", "Content-Encoding": "gzip"}
+        rest = gzip.compress(BODY[start:])[:1000]
+        told = {"Transfer-Encoding": "chunked", **ETAG, **named}
+        writer.write(head(206, told) + b"%x\r\n%s\r\n0\r\n\r\n" % (len(rest), rest))
+
+    async with Server(video(stop=100_000), packing, video()) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == BODY
+    assert [request.start is None for request in server.requests] == [True, False, True]
+
+
+async def test_an_answer_to_nothing_is_not_taken_for_a_video(tmp_path: Path) -> None:
+    """A CDN speaks on an idle connection: the next video comes on another, and is itself."""
+    async with Server(video()) as server, downloader(server) as d:
+        await d.fetch(server.url, tmp_path / "a.mp4")
+        for writer in server._open:
+            other = BODY[:32] + bytes(1000)
+            writer.write(head(200, {"Content-Length": len(other)}) + other)
+            await writer.drain()
+        await asyncio.sleep(0.05)
+        assert (await d.fetch(server.url, tmp_path / "b.mp4")).read_bytes() == BODY
 
 
 async def test_row_51_always_wrong_content_range(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import sqlite3
 
 import pytest
 from journalled import client_of, rows, states
 
-from omni_async import Limits, TargetExistsError
+from omni_async import JournalError, Limits, TargetExistsError
+from omni_async.journal import Entry
+from omni_async.journal.fallback import fallback_of
 from tests.fault_server import ACCEPT, CREATED, DROP, HTML, Act, FaultServer, http, running
 from tests.warp import WarpLoop
 
@@ -132,3 +135,104 @@ async def test_a_target_that_exists_does_not_make_a_paid_video_refundable(tmp_pa
                 await client.generate(PROMPT, custom_id=custom_id, output=tmp_path / "there.mp4")
             assert caught.value.may_have_charged is paid
         assert len(server.posts) == 1
+
+
+def edited(folder, **values):
+    """A row of the journal, changed by hand."""
+    with contextlib.closing(sqlite3.connect(folder / "j", isolation_level=None)) as database:
+        for column, value in values.items():
+            database.execute(f"UPDATE item SET {column} = ? WHERE key = 'damaged'", (value,))  # noqa: S608
+
+
+async def test_a_row_that_somebody_damaged_hides_no_other(tmp_path):
+    """It is told of as a JournalError; the others are followed, given back and told to on_finished."""
+    told = Told()
+    async with FaultServer() as server:
+        server.always["GET"] = running("task-0000001")
+        dead = client_of(tmp_path, server, on_finished=told)
+        for name in ("damaged", "sound"):
+            await dead.submit(PROMPT, custom_id=name)
+        await dead.aclose()
+        edited(tmp_path, metadata="{")
+        server.always["GET"] = None
+        async with client_of(tmp_path, server, on_finished=told) as live:
+            outcomes = [outcome async for outcome in live.resume()]
+            assert [outcome.task.custom_id for outcome in outcomes if outcome.task] == ["sound"]
+            assert [outcome.error.kind for outcome in outcomes if outcome.error] == ["damaged"]
+            await asyncio.sleep(60)
+        assert told.ids == ["sound"]
+
+
+@pytest.mark.parametrize(
+    "values", [{"task_id": None}, {"state": "FOO"}, {"metadata": "[1]"}, {"state": "SUCCEEDED", "task": "[]"}]
+)
+async def test_a_row_that_somebody_damaged_is_not_paid_again(values, tmp_path):
+    """Whatever is missing or spoilt, it was paid once: the id is refused, and that says that it may be charged."""
+    async with FaultServer() as server:
+        async with client_of(tmp_path, server) as client:
+            await client.submit(PROMPT, custom_id="damaged")
+        edited(tmp_path, **values)
+        async with client_of(tmp_path, server) as client:
+            with pytest.raises(JournalError, match="row 'damaged' of the journal is damaged") as caught:
+                await client.submit(PROMPT, custom_id="damaged")
+            assert caught.value.kind == "damaged"
+            assert caught.value.may_have_charged
+            await client.submit(PROMPT, custom_id="another")
+        assert len(server.posts) == 2
+
+
+@pytest.mark.parametrize("what", ["j", "j-wal", "everything", "replaced"])
+async def test_a_journal_that_is_removed_in_use_sends_nothing_more(what, tmp_path):
+    """What is written to a removed file is read by nobody: the next client would pay for it again."""
+    async with FaultServer() as server, client_of(tmp_path, server) as client:
+        await client.submit(PROMPT, custom_id="before")
+        names = [what] if what.startswith("j") else ["j", "j-wal", "j-shm"]
+        aside = {name: (tmp_path / name).rename(tmp_path / f"aside-{name}") for name in names}
+        if what == "replaced":
+            (tmp_path / "j").write_bytes(b"another")
+        with pytest.raises(JournalError, match="removed or replaced"):
+            await client.submit(PROMPT, custom_id="after")
+        assert len(server.posts) == 1
+        for name, path in aside.items():
+            path.replace(tmp_path / name)
+        await client.submit(PROMPT, custom_id="after")
+    assert states(tmp_path) == {"before": "SUBMITTED", "after": "SUBMITTED"}
+
+
+async def test_an_answer_finds_its_journal_removed(tmp_path):
+    """It is tried again for half a minute; then its task id is noted beside it, and stands in the error."""
+    async with FaultServer(creates=[Act(raw=ACCEPT.raw, delay=5.0)]) as server, client_of(tmp_path, server) as client:
+        create = asyncio.ensure_future(client.submit(PROMPT, custom_id="mine"))
+        await asyncio.sleep(2)
+        for name in ("j", "j-wal", "j-shm"):
+            (tmp_path / name).unlink()
+        with pytest.raises(JournalError, match="removed or replaced") as caught:
+            await create
+        assert caught.value.may_have_charged
+        assert caught.value.task_id == server.charges[0]
+        assert server.charges[0] in fallback_of(tmp_path / "j").read_text()
+
+
+async def test_ten_thousand_rows_of_a_dead_client_do_not_hold_up_the_loop(tmp_path, monkeypatch):
+    """They are taken over some at a time, and none is compared with all the others."""
+    async with FaultServer() as server:
+        dead = client_of(tmp_path, server)
+        await dead.submit(PROMPT, custom_id="first")
+        await dead.aclose()
+        with contextlib.closing(sqlite3.connect(tmp_path / "j")) as database, database:
+            database.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)"
+                " INSERT INTO item (key, task_id, gateway, fingerprint, state, owner, sent_at)"
+                " SELECT i, 't' || i, gateway, fingerprint, state, owner, sent_at FROM n, item"
+            )
+        server.always["GET"] = running("task-0000001")
+        compared, turns = [], 0
+        monkeypatch.setattr(Entry, "__eq__", lambda one, other: compared.append(one) or one is other)
+        async with client_of(tmp_path, server) as live:
+            taking = asyncio.ensure_future(live.studio.followed().take_over())
+            while not taking.done():
+                await asyncio.sleep(0)
+                turns += live._poller.following > 0
+            assert live._poller.following == 10_001
+        assert turns >= 50
+        assert compared == []

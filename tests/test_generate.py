@@ -84,16 +84,37 @@ async def test_an_existing_target_is_refused_before_paying(tmp_path):
         assert target.read_bytes()[4:8] == b"ftyp"
 
 
-@pytest.mark.parametrize("where", ["cat.txt/cat.mp4", "closed/cat.mp4", "closed/new/cat.mp4"])
+CLOSED = ["cat.txt/cat.mp4", "closed/cat.mp4", "closed/new/cat.mp4", "closed", "closed/", "closed/new/"]
+NO_NAMES = [
+    "a\0b.mp4",
+    "new/a\0b.mp4",
+    "a\0b/cat.mp4",
+    "c" * 252,
+    "c" * 300,
+    "new/" + "c" * 252,
+    "c" * 300 + "/cat.mp4",
+]
+
+
+@pytest.mark.parametrize("where", [*CLOSED, *NO_NAMES])
 async def test_a_place_that_takes_no_video_is_refused_before_paying(tmp_path, monkeypatch, where):
-    """Below a file, or in a folder that may not be written to."""
+    """Below a file, in a folder that may not be written to, or under a name that no file can have."""
     (tmp_path / "cat.txt").touch()
     (tmp_path / "closed").mkdir()
     monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder).name != "closed")  # root may write anywhere
     async with pair() as (emulator, client):
         with pytest.raises(DownloadError, match="cannot be written") as caught:
-            await client.generate("a cat", output=tmp_path / where)
+            await client.generate("a cat", output=f"{tmp_path}/{where}")
         assert not caught.value.may_have_charged
+        assert emulator.ledger.requests.total() == 0
+
+
+async def test_a_folder_that_takes_no_videos_is_refused_before_paying_for_many(tmp_path, monkeypatch):
+    """Also where the videos will be named by task ids that nobody knows yet."""
+    monkeypatch.setattr(os, "access", lambda _folder, _mode: False)
+    async with pair() as (emulator, client):
+        outcomes = [outcome async for outcome in client.generate_many(["a cat", "a dog"], output=tmp_path)]
+        assert [type(outcome.error) for outcome in outcomes] == [DownloadError] * 2
         assert emulator.ledger.requests.total() == 0
 
 

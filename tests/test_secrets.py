@@ -270,6 +270,16 @@ async def _failure(client, call, folder):
     return caught.value
 
 
+@pytest.mark.parametrize("address", ["https://10.0.0.1/v.mp4", "http://cdn.example/v.mp4", "https://[::1"])
+async def test_row_62_a_bare_url_leaks_no_signature(net, caplog, address, tmp_path):
+    """Row 62: the caller's own URL is as secret as a task's, in every frame of the client."""
+    async with _any_scene() as here:
+        with pytest.raises(OmniError) as caught:
+            await here.client.download(f"{address}?{QUERY}", tmp_path / "v.mp4")
+        net.error("download", caught.value)
+        net.scene("download", here, caplog)
+
+
 @pytest.mark.parametrize("call", ["query", "balance", "submit"])
 async def test_row_62_a_cancelled_call_leaks_nothing(net, caplog, call):
     """Row 62: a cancellation's own traceback ends above the frames that hold the key."""

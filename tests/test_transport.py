@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import tracemalloc
+import zlib
 
 import aiohttp
 import pytest
@@ -369,6 +370,16 @@ async def test_an_answer_packed_in_pieces_is_unpacked_whole():
     async with scene(endless, running=1) as here:
         with pytest.raises(SubmissionUncertainError, match="broke off"):
             await here.submit()
+
+
+@pytest.mark.parametrize("bits", [zlib.MAX_WBITS, -zlib.MAX_WBITS])
+async def test_a_deflated_answer_is_unpacked_with_its_head_and_without(bits):
+    """Nobody asked for it; a server that sends it may leave out what should stand around it (RFC 9110 §8.4.1.2)."""
+    packing = zlib.compressobj(wbits=bits)
+    created = json.dumps({"code": "20000", "data": {"task_id": "packed", "status": "queued"}}).encode()
+    body = packing.compress(created) + packing.flush()
+    async with scene(http(body=body, headers={"Content-Encoding": "deflate"}), running=1) as here:
+        assert (await here.submit()).task_id == "packed"
 
 
 async def test_a_bomb_takes_no_memory():

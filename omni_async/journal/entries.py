@@ -1,15 +1,21 @@
 """A journal's row as an object, and a task as the text that a row keeps."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import attrs
 
-from ..errors import SubmissionUncertainError
+from ..errors import JournalError, SubmissionUncertainError
 from ..models import TaskStatus, VideoRequest, VideoTask
-from .states import State
+from .seam import NotNow
+from .states import UNPAID, State
+
+T = TypeVar("T")
+
+WAIT = 0.25
+"""Seconds after which to ask again about a create that somebody else is sending."""
 
 
 @attrs.frozen(kw_only=True)
@@ -76,16 +82,16 @@ class Entry:
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The caller's own data."""
-        return dict(json.loads(self.metadata)) if self.metadata else {}
+        """The caller's own data; JournalError if the row is damaged."""
+        return _read(self, "metadata", lambda: dict(json.loads(self.metadata)) if self.metadata else {})
 
     @property
     def video_task(self) -> VideoTask | None:
-        """The task as last known; None without a task id."""
+        """The task as last known; None without a task id, JournalError if the row is damaged."""
         if self.task_id is None:
             return None
-        known = _TASK_OF[self.state] | (read_task(self.task) if self.task else {})
         own = {"gateway": self.gateway, "custom_id": self.custom_id, "metadata": self.data}
+        known = _TASK_OF[self.state] | (_read(self, "task", lambda: read_task(self.task or "")) if self.task else {})
         return VideoTask(**{**known, "task_id": self.task_id, **own})
 
 
@@ -106,9 +112,81 @@ class Record:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))
 
 
+def _kinds(kind: Any) -> frozenset[type]:
+    """What a database may give for a field of this type."""
+    stored = {State: str, bool: int}
+    return frozenset(
+        {stored.get(one, one) for one in get_args(kind) or (kind,)} | ({int} if kind == float | None else set())
+    )
+
+
+_KINDS = tuple(_kinds(field.type) for field in attrs.fields(Entry))
+
+
 def entry_of(row: Sequence[Any]) -> Entry:
-    """The row of a database, asked for by `COLUMNS`."""
-    return Entry(**dict(zip(COLUMNS, row, strict=True)))
+    """The row of a database, asked for by `COLUMNS`.
+
+    Raises:
+        JournalError: It holds what this library does not write.
+    """
+    known = dict(zip(COLUMNS, row, strict=True))
+    if not all(map(frozenset.__contains__, _KINDS, map(type, row))):
+        odd = next(name for name, kinds in zip(COLUMNS, _KINDS, strict=True) if type(known[name]) not in kinds)
+        raise _damaged(str(known["key"]), odd)
+    known["state"] = state_of(known["state"], known["key"])
+    return Entry(**known)
+
+
+def state_of(word: str, key: str = "") -> State:
+    """A row's state; JournalError for a word that is none."""
+    try:
+        return State(word)
+    except ValueError:
+        raise _damaged(key, f"state {word!r:.40}") from None
+
+
+def _damaged(key: str, what: str) -> JournalError:
+    return JournalError(
+        f"row {key!r} of the journal is damaged (its {what}): it is left as it is, and may have been paid",
+        kind="damaged",
+    )
+
+
+def _read(entry: Entry, what: str, read: Callable[[], T]) -> T:
+    """A text that only a hand can have spoilt: which it is is told, not what a parser makes of it, who quotes it."""
+    try:
+        return read()
+    except (ValueError, TypeError, LookupError, RecursionError):
+        failure = _damaged(entry.key, what).about(gateway=entry.gateway, custom_id=entry.custom_id)
+    raise failure
+
+
+def known_task(entry: Entry, fingerprint: str) -> VideoTask | None:
+    """What is known of an id that is to be sent: its task, or None if it was not paid and may be.
+
+    Raises:
+        NotNow: It is being sent.
+        SubmissionUncertainError: It was sent before, and nobody knows what came of it.
+        JournalError: It is known with other inputs, or damaged.
+    """
+    if entry.state in UNPAID:
+        return None
+    if entry.fingerprint != fingerprint:
+        raise JournalError(
+            f"the journal knows {entry.key!r} with other inputs: give the changed request an id of its own",
+            kind="conflict",
+            gateway=entry.gateway,
+            custom_id=entry.custom_id,
+            task_id=entry.task_id,
+        )
+    if entry.state is State.SUBMITTING:
+        raise NotNow("a create of this id is on its way", WAIT, sent=True)
+    if entry.state is State.UNCERTAIN:
+        raise uncertain_error(entry)
+    task = entry.video_task
+    if task is None:  # for the caller that would mean that it may be sent
+        raise _damaged(entry.key, "task_id").about(gateway=entry.gateway, custom_id=entry.custom_id)
+    return task
 
 
 _TASK_OF: Mapping[State, dict[str, Any]] = {
@@ -124,10 +202,12 @@ _KEPT = ("status", "raw_status", "progress", "model", "mode", "video_url", "erro
 
 
 def request_of(entry: Entry) -> VideoRequest | None:
-    """What was asked, as it was written; None if inputs are not kept."""
+    """What was asked, as it was written; None if inputs are not kept, JournalError if the row is damaged."""
     if entry.inputs is None:
         return None
-    return VideoRequest(**json.loads(entry.inputs), custom_id=entry.custom_id, metadata=entry.data)
+    data, inputs = entry.data, entry.inputs
+    own: dict[str, Any] = {"custom_id": entry.custom_id, "metadata": data}
+    return _read(entry, "inputs", lambda: VideoRequest(**json.loads(inputs), **own))
 
 
 def write_task(task: VideoTask) -> str:
@@ -141,7 +221,8 @@ def write_task(task: VideoTask) -> str:
 
 def read_task(text: str) -> dict[str, Any]:
     """The fields of a task that `write_task` wrote."""
-    known: dict[str, Any] = json.loads(text)
+    told = json.loads(text)
+    known: dict[str, Any] = {name: told[name] for name in (*_KEPT, *_TIMES) if name in told}
     known |= {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
     return known | {"status": TaskStatus(known["status"])}
 

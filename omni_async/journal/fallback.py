@@ -6,6 +6,7 @@ It is read when the journal is next opened, and what it tells is entered then.
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -44,13 +45,26 @@ def append(journal: Path, intent: Intent, answer: Answer) -> Path | None:
         },
         ensure_ascii=False,
     )
-    for path in (fallback_of(journal), Path(tempfile.gettempdir()) / f"omni_async-{fallback_of(journal).name}"):
+    for place in (fallback_of, elsewhere):
         try:
+            path = place(journal)
             _append(path, line)
         except OSError:
             continue
         return path
     return None
+
+
+def elsewhere(journal: Path) -> Path:
+    """The file that serves where the journal's folder takes nothing, such as a full disk's.
+
+    It bears the journal's whole path, as a hash: many journals have one name.
+
+    Raises:
+        OSError: There is no folder for temporary files.
+    """
+    place = hashlib.sha256(os.path.realpath(journal).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"omni_async-{place}-{fallback_of(journal).name}"
 
 
 def _append(path: Path, line: str) -> None:
@@ -67,13 +81,31 @@ def _append(path: Path, line: str) -> None:
 
 
 def merge(journal: Path, ledger: Ledger, *, mark: str = READ) -> int:
-    """Enter what the file beside the journal tells and was not entered yet; how many rows that settled.
+    """Enter what the files of a journal tell and was not entered yet; how many rows that settled.
 
-    Part of a transaction that the caller begins and commits. The file stays: others may be appending to it. `mark` is
-    the name of the note of how far it was read.
+    Part of a transaction that the caller begins and commits. The files stay: others may be appending to them. `mark` is
+    the name of the note of how far the one beside the journal was read.
     """
+    found = _merge(fallback_of(journal), ledger, mark)
     try:
-        told = fallback_of(journal).read_bytes()
+        other = elsewhere(journal)
+        return found + (_merge(other, ledger, _mark(other)) if _is_own(other) else 0)
+    except OSError:  # nobody notes anything there
+        return found
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is this user's: everybody may write into the folder of temporary files."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
+
+
+def _merge(path: Path, ledger: Ledger, mark: str) -> int:
+    try:
+        told = path.read_bytes()
     except FileNotFoundError:
         return 0
     begin, end = int(ledger.note(mark) or 0), told.rfind(b"\n") + 1
@@ -89,8 +121,12 @@ def mark_of(journal: Path) -> str:
 
     A machine's name would not do: two users of one have two files, and a container's next life begins a new one.
     """
+    return _mark(fallback_of(journal))
+
+
+def _mark(path: Path) -> str:
     try:
-        with fallback_of(journal).open("rb") as file:
+        with path.open("rb") as file:
             first = next((line for line in file if line.strip()), b"")
     except FileNotFoundError:
         first = b""

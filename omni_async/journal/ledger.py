@@ -13,13 +13,11 @@ import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import COLUMNS, Entry, Record, entry_of, seconds_of, uncertain_error, write_task
+from .entries import COLUMNS, Entry, Record, entry_of, known_task, seconds_of, state_of, write_task
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
-WAIT = 0.25
-"""Seconds after which to ask again about a create that somebody else is sending."""
 ROOM = 1.0
 """Seconds after which to ask again for room."""
 LEASE = 1800.0
@@ -45,19 +43,27 @@ class Ledger:
     Args:
         connection: To the journal's database.
         clock: Wall time, in seconds since 1970.
+        present: Raises a JournalError if what is written would not be kept; see `schema.presence`.
     """
 
     _own: ClassVar[str] = ""
     """Leaves out rows whose gateway's room is not counted here."""
 
-    def __init__(self, connection: sqlite3.Connection, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        clock: Callable[[], float] = time.time,
+        present: Callable[[], None] = lambda: None,
+    ) -> None:
         self.connection = connection
-        self._clock = clock
+        self._clock, self._present = clock, present
 
     # --- transactions ------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Begin to write; nobody else does meanwhile."""
+        self._present()
         self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -66,7 +72,7 @@ class Ledger:
 
     def trouble(self, error: Exception) -> JournalError:
         """What the database says, in the user's words."""
-        return journal_error(error)
+        return error if isinstance(error, JournalError) else journal_error(error)
 
     def rollback(self) -> None:
         """Undo what was not committed."""
@@ -83,7 +89,7 @@ class Ledger:
             if self._insert(intent, owner, notify=notify):
                 return None
             entry = self._must(intent.key)
-        known = _known(entry, intent.fingerprint)
+        known = known_task(entry, intent.fingerprint)
         if known is None:
             if entry.round != intent.round:
                 raise NotNow("it is to be paid anew", 0.0, round=entry.round)
@@ -124,7 +130,7 @@ class Ledger:
             JournalError: It is known with other inputs.
         """
         entry = self.entry(key)
-        return None if entry is None else _known(entry, fingerprint)
+        return None if entry is None else known_task(entry, fingerprint)
 
     def answered(self, key: str, answer: Answer) -> State:
         """See `Journal.answered`."""
@@ -331,7 +337,8 @@ class Ledger:
 
     def counts(self) -> dict[State, int]:
         """How many rows stand where."""
-        return {State(s): n for s, n in self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")}
+        counted = self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")
+        return {state_of(state): count for state, count in counted}
 
     def records(self, key: str) -> list[Record]:
         """What happened to a row, the oldest first."""
@@ -373,22 +380,3 @@ class Ledger:
         self.connection.execute(
             "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
         )
-
-
-def _known(entry: Entry, fingerprint: str) -> VideoTask | None:
-    """What is known of an id that is to be sent: its task, or None if it was not paid and may be."""
-    if entry.state in UNPAID:
-        return None
-    if entry.fingerprint != fingerprint:
-        raise JournalError(
-            f"the journal knows {entry.key!r} with other inputs: give the changed request an id of its own",
-            kind="conflict",
-            gateway=entry.gateway,
-            custom_id=entry.custom_id,
-            task_id=entry.task_id,
-        )
-    if entry.state is State.SUBMITTING:
-        raise NotNow("a create of this id is on its way", WAIT, sent=True)
-    if entry.state is State.UNCERTAIN:
-        raise uncertain_error(entry)
-    return entry.video_task

@@ -10,10 +10,11 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import JournalError
+from .entries import COLUMNS
 
 APPLICATION = 0x4F6D4E69
 """Marks the file as ours (SQLite's `application_id`)."""
@@ -109,6 +110,7 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
     with _making:  # SQLite's locks are dropped when its file is closed by other means
+        _check_log(path)
         if not path.exists():
             _make(path)
     looking = _look(path)
@@ -175,6 +177,54 @@ def on_network(path: Path, mounts: str = "/proc/self/mounts") -> bool:
     return kind in NETWORK
 
 
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _check_log(path: Path) -> None:
+    """A log without its file: SQLite would remove it, and what it tells of payments."""
+    if _size(_log(path)) and not _size(path):  # in this order: whoever makes a journal makes the file first
+        raise JournalError(
+            f"the journal {path} is gone or empty, and its log {_log(path).name}, which tells what was paid, is there: "
+            "put the file back beside it, or move the log away to begin anew",
+            kind="damaged",
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def presence(path: Path) -> Callable[[], None]:
+    """A check that a journal which is open is still there under its name: what goes into another file is not kept.
+
+    The check raises a JournalError once the file or its log was removed or replaced. As long as somebody has them open
+    SQLite does neither.
+    """
+    files = (path, _log(path))
+    known = [_identity(file) for file in files]
+
+    def check() -> None:
+        if [_identity(file) for file in files] != known:
+            raise JournalError(
+                f"the journal {path} was removed or replaced while it was in use: put it back, or end this process",
+                kind="failed",
+            )
+
+    return check
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - half the time, and it is for each commit
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _make(path: Path) -> None:
     """An empty file that only its owner reads; SQLite gives its companions the same mode."""
     with contextlib.suppress(FileExistsError):
@@ -187,8 +237,7 @@ def _look(path: Path) -> sqlite3.Connection:
     The last one to be closed moves what stands in the write-ahead log into the file, unless it was opened only to read;
     and one opened only to read cannot remove the log that it made where there was none.
     """
-    log = path.with_name(f"{path.name}-wal")
-    connection = _connect(path, "ro" if log.exists() and log.stat().st_size else "rw")
+    connection = _connect(path, "ro" if _size(_log(path)) else "rw")
     connection.execute("PRAGMA query_only = 1")
     return connection
 
@@ -212,7 +261,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} has version {version}, and this library knows {len(MIGRATIONS)}: upgrade the library",
             kind="newer",
         )
-    if path.stat().st_size <= CHECKED:
+    size = path.stat().st_size
+    if size % _number(connection, "page_size") and not _size(_log(path)):  # SQLite reads zeros for what is missing
+        raise JournalError(_damaged(path, "it is cut off"), kind="damaged")
+    if size <= CHECKED:
         told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if told != "ok":
             raise JournalError(_damaged(path, told), kind="damaged")
@@ -225,6 +277,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone leaves it in the disk's cache
     while (version := _number(connection, "user_version")) < len(MIGRATIONS):
         _migrate(connection, version)
+    # One made by a version that was never released may lack a column: better now than after a create was paid.
+    if version:
+        connection.execute(f"SELECT {', '.join(COLUMNS)} FROM item LIMIT 0")  # noqa: S608 - column names of our own
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:

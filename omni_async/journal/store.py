@@ -18,7 +18,7 @@ from . import fallback
 from .entries import Entry
 from .ledger import Ledger
 from .owners import Ownership
-from .schema import journal_error, open_journal
+from .schema import journal_error, open_journal, presence
 from .seam import Answer, Intent
 from .states import FINAL, UNPAID, State
 from .writer import Writer
@@ -294,7 +294,8 @@ class SqliteJournal(LedgerJournal):
             raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
         owner = Ownership(path, exclusive=self.exclusive)
         try:
-            ledger = Ledger(open_journal(path))
+            connection = open_journal(path)
+            ledger = Ledger(connection, present=presence(path))
             merge(path, ledger)
         except BaseException:
             owner.release()

@@ -7,10 +7,11 @@ from types import MappingProxyType
 import pytest
 from books import task
 
-from omni_async import VideoRequest
+from omni_async import JournalError, VideoRequest
 from omni_async.journal.entries import (
     COLUMNS,
     Entry,
+    entry_of,
     read_task,
     request_of,
     seconds_of,
@@ -187,3 +188,30 @@ def test_the_error_of_an_uncertain_row():
     bare = uncertain_error(entry(state="UNCERTAIN"))
     assert "charged: no answer is known. Look" in str(bare)
     assert bare.metadata is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("key", b"k"), ("sent_at", "yesterday"), ("round", None), ("state", "x")]
+)
+def test_a_row_that_was_not_written_by_this_library_is_damaged(column, value):
+    """It is told by its key and column; what stands there is not."""
+    row = {**dict.fromkeys(COLUMNS), "key": "k", "gateway": "g", "fingerprint": "f", "state": "PLANNED"}
+    sound = {**row, "again": 0, "round": 0, "attempts": 0, "notify": 0}
+    assert entry_of(tuple(sound.values())).key == "k"
+    with pytest.raises(JournalError, match=f"is damaged .its {column}") as caught:
+        entry_of(tuple({**sound, column: value}.values()))
+    assert caught.value.kind == "damaged"
+    assert caught.value.may_have_charged
+
+
+def test_texts_that_cannot_be_read_are_damage():
+    """Inputs, the task, the caller's own data: never the parser's own error."""
+    for name, read in (
+        ("inputs", request_of),
+        ("task", lambda row: row.video_task),
+        ("metadata", lambda row: row.data),
+    ):
+        for text in ("{", "[1]", '"x"', "[" * 100_000):
+            with pytest.raises(JournalError, match=f"is damaged .its {name}") as caught:
+                read(entry(task_id="t", **{name: text}))
+            assert caught.value.__context__ is None

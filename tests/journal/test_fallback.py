@@ -11,7 +11,7 @@ import pytest
 from books import Book, accepted, intent, lost, refused
 
 from omni_async.journal import Answer, fallback
-from omni_async.journal.fallback import HOW, append, fallback_of
+from omni_async.journal.fallback import HOW, append, elsewhere, fallback_of
 
 READ_STATES = ["SUBMITTED", "UNCERTAIN", "REJECTED", "PLANNED"]
 
@@ -54,14 +54,26 @@ def test_a_line_an_answer(tmp_path):
 
 
 def test_where_the_journals_folder_takes_nothing_the_temporary_one_does(tmp_path, monkeypatch):
-    """And if that does not either, it is said."""
+    """Under a name that no other journal's file has there. And if that does not either, it is said."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     gone = tmp_path / "gone" / "j"
     path = append(gone, intent(), accepted())
-    assert path == tmp_path / "omni_async-j.lost.jsonl"
+    assert path == elsewhere(gone) != elsewhere(tmp_path / "another" / "j")
+    assert path.parent == tmp_path
     assert json.loads(path.read_text())["task_id"] == "task-k"
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
     assert append(gone, intent(), accepted()) is None
+
+
+def test_a_machine_without_a_folder_for_temporary_files_notes_beside_the_journal(tmp_path, monkeypatch):
+    """Every disk but the journal's is full: Python finds no such folder, and says so by an error."""
+
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert append(tmp_path / "j", intent(), accepted()) == fallback_of(tmp_path / "j")
+    assert append(tmp_path / "gone" / "j", intent(), accepted()) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links are POSIX")
@@ -112,6 +124,34 @@ def test_a_task_is_found_again(book):
     assert merge(book) == 1
     assert book.entry("k").task_id == "t-2"
     assert fallback_of(book.path).read_bytes().startswith(before)
+
+
+def test_a_task_noted_elsewhere_is_found_again(book, tmp_path, monkeypatch):
+    """The disk was full, so it went into the folder of temporary files: entered once, also when that is cleaned."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    for key in ("a", "b"):
+        book.intend(key)
+        append(book.path, intent(key), accepted(f"task-{key}"))
+        noted = fallback_of(book.path).rename(elsewhere(book.path))
+        assert merge(book) == 1
+        assert merge(book) == 0
+        assert book.entry(key).task_id == f"task-{key}"
+        noted.unlink()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="owners are POSIX")
+def test_what_somebody_else_noted_elsewhere_is_not_believed(book, tmp_path, monkeypatch):
+    """Everybody may write into the folder of temporary files, and lay links there."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    book.intend("a")
+    append(book.path, intent("a"), accepted())
+    noted = fallback_of(book.path).rename(elsewhere(book.path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: 12345)
+        assert merge(book) == 0
+    noted.rename(tmp_path / "real")
+    noted.symlink_to(tmp_path / "real")
+    assert merge(book) == 0
 
 
 def test_what_is_rolled_back_is_told_again(book):

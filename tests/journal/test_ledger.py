@@ -10,7 +10,8 @@ from books import Book, Clock, PostgresBook, accepted, intent, lost, refused, ro
 
 from omni_async.errors import JournalError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, State
-from omni_async.journal.ledger import BODY, LOST, ROOM, WAIT
+from omni_async.journal.entries import WAIT
+from omni_async.journal.ledger import BODY, LOST, ROOM
 from omni_async.models import TaskStatus
 
 

@@ -219,6 +219,39 @@ def test_row_37_a_damaged_journal_is_left_as_it_is(tmp_path, how, read_only):
     assert error.may_have_charged
 
 
+@pytest.mark.parametrize("missing", [1, 100, 4095])
+def test_row_37_a_journal_that_ends_within_a_page_is_damaged(tmp_path, missing):
+    """Row 37: SQLite takes zeros for what is missing, and would read another task id."""
+    path = tmp_path / "j"
+    full(path)
+    path.write_bytes(path.read_bytes()[:-missing])
+    refused(path, "damaged", "it is cut off")
+    refused(path, "damaged", "it is cut off", read_only=True)
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_row_37_a_log_without_its_file_is_not_thrown_away(tmp_path, left):
+    """Row 37: SQLite would begin anew, and remove what the log tells."""
+    path = tmp_path / "j"
+    killed_writer(path)
+    kept = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    refused(path, "damaged", "put the file back beside it")
+    path.write_bytes(kept)
+    assert list(rows(path)) == ["k"]
+
+
+def test_row_37_a_journal_without_a_column_is_not_written_to(tmp_path):
+    """Row 37: it was made by a version that was never released; better told now than after a create was paid."""
+    path = tmp_path / "j"
+    connection = open_journal(path)
+    connection.execute("ALTER TABLE item DROP COLUMN round")
+    connection.close()
+    refused(path, "failed", "no such column: round")
+
+
 @pytest.mark.parametrize("crashed", [False, True])
 def test_row_37_a_newer_journal_is_left_as_it_is(tmp_path, crashed):
     """Row 37: also one whose log still holds what a killed process wrote."""
