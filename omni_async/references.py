@@ -2,22 +2,18 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import anyio
-import attrs
 
 from .admission import Kind
 from .dialects import Dialect
-from .errors import Fault, InvalidRequestError, OmniError
+from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
-from .models import VideoRequest
-from .uploads import check_upload, content_hash, is_local, upload_form
-
-Progress = Callable[[int, int | None], None]
+from .models import VideoRequest, relinked
+from .uploads import Progress, check_upload, content_hash, is_local, upload_form
 
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
@@ -58,11 +54,7 @@ class References:
         paths = dict.fromkeys(path for _, path in local_references(request))
         if not paths:
             return request
-        urls = {path: await self._once(Path(path)) for path in paths}
-        changed: dict[str, Any] = {
-            field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in LINKS
-        }
-        return attrs.evolve(request, **changed)
+        return relinked(request, {path: await self._once(Path(path)) for path in paths})
 
     async def _once(self, path: Path) -> str:
         """The URL of a file's content; callers that want the same content share one upload."""
@@ -97,7 +89,7 @@ class References:
         exchange = self._exchange
         fault = check_upload(path, exchange.dialect.uploads, field="path")
         if fault is not None:
-            raise InvalidRequestError(str(fault), faults=(fault,), gateway=exchange.dialect.name)
+            raise unusable(fault, gateway=exchange.dialect.name)
         call = exchange.dialect.upload()
         place = await exchange.limiter.acquire(Kind.TRANSFER)
         try:

@@ -90,13 +90,13 @@ class Slots:
         """A task that was submitted before runs: how long it took its end will not tell."""
         self._lease(key, None, now + GIVE_UP)
 
-    def hold(self, key: str, now: float, *, seconds: float = GIVE_UP) -> None:
-        """A create goes, and its task runs for at most so long. Beyond the cap it is a probe: the next one waits."""
+    def hold(self, key: str, now: float) -> None:
+        """A create goes. Beyond the cap it is a probe: the next one waits."""
         if now >= self._first_end:
             self._end_leases(now)
         if self.cap is not None and len(self._leases) >= self.cap:
             self._probe, self._probe_at = key, now + self._rest()
-        self._lease(key, now, now + seconds)
+        self._lease(key, now, now + GIVE_UP)
 
     def _lease(self, key: str, began: float | None, ends: float) -> None:
         self._leases[key] = (began, ends)
