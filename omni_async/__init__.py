@@ -114,8 +114,8 @@ _HOMES = {
     ".limiter": "Limiter",
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy Recording RetryPolicy Timeouts",
-    ".webhooks": "SeenEvents WebhookEvent verify_webhook",
     ".sweep": "Sweep sweep_requests",
+    ".webhooks": "SeenEvents WebhookEvent verify_webhook",
 }
 __getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})
 

@@ -25,9 +25,14 @@ class Breaker:
         self._until = -math.inf
 
     @property
+    def open(self) -> bool:
+        """Whether creates are held back."""
+        return self._in_a_row >= LIMIT
+
+    @property
     def holds(self) -> bool:
         """Whether a create has to `wait`."""
-        return self._until > -math.inf
+        return self.open
 
     async def wait(self) -> None:
         """Wait until a create may be thought of."""
@@ -36,13 +41,12 @@ class Breaker:
 
     def lets_go(self) -> bool:
         """Whether one may be sent now; while it is open, the one that may is the only one for another pause."""
-        if not self.holds:
+        if not self.open:
             return True
         now = anyio.current_time()
         if now < self._until:
             return False
-        if self._in_a_row >= LIMIT:
-            self._until = now + PAUSE
+        self._until = now + PAUSE
         return True
 
     def ended(self, *, uncertain: bool) -> None:
@@ -50,13 +54,8 @@ class Breaker:
         self._in_a_row = self._in_a_row + 1 if uncertain else 0
         if not uncertain:
             self._until = -math.inf
-        elif self._in_a_row >= LIMIT:
+        elif self.open:
             self._until = anyio.current_time() + PAUSE
 
-    @property
-    def open(self) -> bool:
-        """Whether creates are held back."""
-        return self._in_a_row >= LIMIT
-
     def __repr__(self) -> str:
-        return f"<Breaker {'open' if self._in_a_row >= LIMIT else 'closed'}, {self._in_a_row} uncertain in a row>"
+        return f"<Breaker {'open' if self.open else 'closed'}, {self._in_a_row} uncertain in a row>"

@@ -15,6 +15,7 @@ from yarl import URL
 from .answers import Setback, broken
 from .errors import DownloadError, OmniError, UnsafeURLError
 from .flights import WaryConnector
+from .lifetime import is_cancelled
 from .models import without_query
 from .policies import Timeouts
 from .safety import Origin, is_public, origin_of, proxy_for
@@ -124,7 +125,7 @@ class Connections:
             self._answers.add(answer)
             return answer
         except asyncio.CancelledError:
-            if not self.closed or _cancelled():
+            if not self.closed or is_cancelled():
                 raise
             return Setback(_closed(), again=False)  # aiohttp cancels a name look-up that outlives its connector
         except OmniError as error:
@@ -161,12 +162,6 @@ class Connections:
                 trust_env=False,
             )
         return self._sessions[guarded]
-
-
-def _cancelled() -> bool:
-    """Whether somebody cancelled the current task, natively or through a scope."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _closed() -> DownloadError:

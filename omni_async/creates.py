@@ -73,6 +73,11 @@ class Issued:
         return owner == name
 
 
+def row_key(asked: VideoRequest) -> str:
+    """What a create's row goes by: the caller's own id, or one made for it."""
+    return asked.custom_id or f"anonymous-{secrets.token_hex(16)}"
+
+
 def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool = True) -> Intent:
     """The row of a create.
 
@@ -83,7 +88,7 @@ def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool 
         keep: Whether its inputs are kept; the fingerprint always is.
     """
     return Intent(
-        key=asked.custom_id or f"anonymous-{secrets.token_hex(16)}",
+        key=row_key(asked),
         fingerprint=print_,
         gateway=dialect.name,
         custom_id=asked.custom_id,

@@ -7,19 +7,18 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urljoin
 
 import attrs
 
-from .disk import in_thread
+from .disk import in_thread, reason
 from .errors import DownloadError, NotFoundError, OmniError, ResultExpiredError
 from .events import Downloaded, Event
+from .files import Downloader, OnWhole
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
-
-Progress = Callable[[int, int | None], None]
-OnWhole = Callable[[Path], Awaitable[None]]
+from .uploads import Progress
 
 
 class Link(str):
@@ -36,30 +35,12 @@ class Link(str):
         return cls(task_or_url) if isinstance(task_or_url, str) else task_or_url
 
 
-class Fetcher(Protocol):
-    """What a delivery needs of `files.Downloader`."""
-
-    async def refuse_existing(self, target: Path, *, overwrite: bool = False) -> None:
-        """Raise TargetExistsError if `target` is there and may not be replaced."""
-
-    async def fetch(
-        self,
-        url: str,
-        target: Path,
-        *,
-        overwrite: bool = False,
-        on_progress: Progress | None = None,
-        on_whole: OnWhole | None = None,
-    ) -> Path:
-        """Store what is at `url` as `target`."""
-
-
 class Delivery:
     """Brings videos to disk.
 
     Args:
         query: One look at a task.
-        downloader: What fetches a URL; see `files.Downloader`.
+        downloader: Fetches URLs.
         base_url: The gateway's, for relative links.
         failed: Makes the error for a task without a video.
         emit: Takes the `Downloaded` events.
@@ -72,7 +53,7 @@ class Delivery:
         self,
         *,
         query: Callable[[str], Awaitable[VideoTask]],
-        downloader: Fetcher,
+        downloader: Downloader,
         base_url: str,
         failed: Callable[[VideoTask], OmniError],
         emit: Callable[[Event], None] | None = None,
@@ -118,7 +99,7 @@ class Delivery:
         known = self._known(task)
         started = self._clock()
         try:
-            errand.target = await in_thread(_target, path, errand.name(task))
+            errand.target = await in_thread(file_in, path, errand.name(task))
             await self._downloader.refuse_existing(errand.target, overwrite=overwrite)
             found = await self._bring(errand, task)
             size = await in_thread(lambda: found.stat().st_size)
@@ -126,7 +107,7 @@ class Delivery:
             error.about(**known)
             raise
         except (OSError, ValueError) as error:
-            raise DownloadError(f"{os.fspath(path)!r} cannot be used: {_reason(error)}", **known) from error
+            raise DownloadError(f"{os.fspath(path)!r} cannot be used: {reason(error)}", **known) from error
         if self._emit is not None:
             self._emit(_event(known, found, size, self._clock() - started))
         return found
@@ -215,16 +196,14 @@ def _task_of(task_or_url: VideoTask | str) -> VideoTask | None:
     return None if "://" in task_or_url else VideoTask(task_id=task_or_url)
 
 
-def _target(path: str | os.PathLike[str], name: str) -> Path:
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is meant: one that is there, or a path that ends in a separator."""
+    return os.fspath(path).endswith(tuple(filter(None, (os.sep, os.altsep)))) or Path(path).is_dir()
+
+
+def file_in(path: str | os.PathLike[str], name: str) -> Path:
     """The file meant by `path`: itself, or `name` in it if it is a folder."""
-    given = os.fspath(path)
-    separators = tuple(filter(None, (os.sep, os.altsep)))
-    folder = given.endswith(separators) or Path(given).is_dir()
-    return Path(given, name) if folder else Path(given)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return Path(path, name) if is_folder(path) else Path(path)
 
 
 def _event(known: dict[str, Any], path: Path, size: int, seconds: float) -> Downloaded:

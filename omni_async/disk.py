@@ -75,8 +75,12 @@ async def on_disk(path: Path, function: Callable[..., T], *args: Any) -> T:
         raise _refused(path, error) from error
 
 
+def reason(error: Exception) -> str:
+    """What the system says is the matter, without a path; else the error's own words."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _refused(path: Path, error: OSError | ValueError) -> DownloadError:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return DownloadError(f"no space left for {path}: free some and download again, which costs nothing")
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DownloadError(f"{path} cannot be written ({reason}): choose another place and download again")
+    return DownloadError(f"{path} cannot be written ({reason(error)}): choose another place and download again")

@@ -122,6 +122,11 @@ class InvalidRequestError(OmniError, ValueError):
         self.faults = faults
 
 
+def unusable(*faults: Fault, **about: Any) -> InvalidRequestError:
+    """One error that names every fault of an argument or a setting, in one line."""
+    return InvalidRequestError("; ".join(map(str, faults)), faults=faults, **about)
+
+
 class TransportError(OmniError):
     """No usable answer came back."""
 

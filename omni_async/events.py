@@ -78,7 +78,10 @@ class Throttled(Event):
 
 @attrs.frozen(kw_only=True)
 class Retried(Event):
-    """Something is sent again after `delay` seconds; `reason` is a few words."""
+    """Something is sent again after `delay` seconds; `reason` is a few words.
+
+    `kind` is `create`, `poll` for a look at a followed task, or what else was called: `query`, `upload`, `balance`.
+    """
 
     kind: str
     reason: str

@@ -281,15 +281,17 @@ class Exchange:
 
     def failed(self, ticket: Ticket, reply: Reply, *, sent: bool = True) -> None:
         """Tell the limiter of an answer that is of no use, and may say that the gateway is too busy."""
-        wait = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
-        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=wait)
+        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=self._asked_for(reply))
+
+    def _asked_for(self, reply: Reply) -> float | None:
+        """Seconds that the gateway asks to wait, if it does."""
+        return retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
 
     def slow_down(self, ticket: Ticket, reply: Reply, refusal: Refusal) -> Decision:
         """Tell the limiter of a refusal for now, and the caller what came of it."""
-        wait = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
         create = ticket.kind is Kind.CREATE
         named = _NAMED.get((refusal.cause, create)) if refusal.cause else None
-        decision = self.limiter.refused(ticket, wait=wait, named=named)
+        decision = self.limiter.refused(ticket, wait=self._asked_for(reply), named=named)
         if self.report.wanted:
             load = self.limiter.load()
             self.report(

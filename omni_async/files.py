@@ -25,11 +25,8 @@ from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
 from .retry import backoff
 from .safety import Origin, check_url, judge_url
-from .uploads import check_upload, content_hash, is_local, upload_form
+from .uploads import Progress
 
-__all__ = ["Downloader", "check_upload", "content_hash", "is_local", "upload_form"]
-
-Progress = Callable[[int, int | None], None]
 OnWhole = Callable[[Path], Awaitable[None]]
 
 CHUNK = 128 * 1024

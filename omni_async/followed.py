@@ -10,6 +10,7 @@ from .dialects import Glance
 from .errors import ApiError, DecodeError, NotFoundError, OmniError, RejectedError
 from .exchange import is_unauthorized
 from .models import VideoRequest, VideoTask
+from .schedule import Course, Mark
 
 GRACE = 60.0
 """Seconds in which a gateway may not know a task yet that it has just accepted."""
@@ -64,28 +65,31 @@ class Followed:
     Args:
         task_id: The id.
         started: Loop time of its submit, or of the first interest if that is not known.
-        course: What tasks of its kind take.
+        course: The looks at tasks of its kind.
         aged: Whether `started` is the time of its submit.
+        origin: The task as it was submitted or asked for: whose it is.
         due: Loop time of the next look.
         looked: Loop time of the last look.
         seen: Age at which it was last seen running.
+        glance: What it was last seen as while it ran.
         mark: What the schedule keeps of its progress.
-        watchers: Waiters that want to be told of every change.
+        waiters: Who waits.
+        watchers: How many of them want to be told of every change.
         busy: Whether it is being looked at, or waits for a worker.
         noticed: Whether news came that the look under way may have been too early for.
-        origin: The task as it was submitted or asked for: whose it is.
+        trouble: Its looks that gave no status, since the last that did.
     """
 
     task_id: str
     started: float
-    course: Any
+    course: Course
     aged: bool = False
     origin: VideoTask | None = None
     due: float = math.inf
     looked: float | None = None
     seen: float = 0.0
     glance: Glance | None = None
-    mark: Any = None
+    mark: Mark = None
     waiters: list[Waiter] = attrs.field(factory=list)
     watchers: int = 0
     busy: bool = False

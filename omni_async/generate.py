@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,12 +15,13 @@ import attrs
 from .admission import Kind
 from .breaker import Breaker
 from .creates import Create, intent_of
-from .delivery import Delivery, OnWhole
+from .delivery import Delivery, is_folder
 from .dialects import Checked
 from .dialects.rules import check_fields
+from .disk import in_thread
 from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
-from .files import Downloader
+from .files import Downloader, OnWhole
 from .followed import Waiter, traits_of
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
@@ -337,7 +337,7 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         self.check(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            folder = output.endswith(("/", os.sep)) or await asyncio.to_thread(os.path.isdir, Path(output))
+            folder = await in_thread(is_folder, output)
             if folder and asked.custom_id:  # named as in `many`
                 output, folder = str(Path(output, file_name(asked.custom_id))), False
             target = Path(output, token_hex(8)) if folder else Path(output)  # named by a task id that nobody knows yet

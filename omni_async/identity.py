@@ -3,13 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
-
-import attrs
 
 from .dialects import Call, Dialect
-from .fields import LINKS
-from .models import VideoRequest
+from .models import VideoRequest, relinked
 
 
 def fingerprint(gateway: str, call: Call) -> str:
@@ -38,13 +34,7 @@ def fingerprint_of(dialect: Dialect, request: VideoRequest, hashes: Mapping[str,
 
 def by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoRequest:
     """The request with `sha256:<hex>` in place of each path in `hashes`. To be compared, never to be sent."""
-    if not hashes:
-        return request
-    named: dict[str, Any] = {
-        field: tuple(f"sha256:{hashes[link]}" if link in hashes else link for link in getattr(request, field))
-        for field in LINKS
-    }
-    return attrs.evolve(request, **named)
+    return relinked(request, {path: f"sha256:{digest}" for path, digest in hashes.items()}) if hashes else request
 
 
 def idempotency_key_of(key: str, print_: str, *, round: int = 0) -> str:  # noqa: A002 - the row's field

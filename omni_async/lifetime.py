@@ -29,7 +29,7 @@ class Lifetime:
         self._end = end
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: asyncio.Future[None] | None = None
         self.closed = False
 
     @property
@@ -83,12 +83,9 @@ class Lifetime:
         if self._loop is None:
             return
         if self._ending is None:
-            self._ending = asyncio.ensure_future(self._run())
+            self._ending = asyncio.ensure_future(self._end())
         await to_the_end(self._ending)
         self._ending.result()
-
-    async def _run(self) -> None:
-        await self._end()
 
 
 class Waits:

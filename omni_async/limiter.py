@@ -109,11 +109,11 @@ class Limiter:
 
     def _bind(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
+        if self._loop is loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
             raise OmniError("this limiter belongs to another event loop; make one per loop", may_have_charged=False)
-        self._loop, self._now = loop, loop.time
-        if self._timer is not None:  # of a loop that is gone
-            self._timer = None
+        self._loop, self._now, self._timer = loop, loop.time, None  # the timer was of a loop that is gone
 
     def _give_back(self, ticket: Ticket) -> None:
         """Its owner is gone: out of the queue, or unused if leave had just been given."""

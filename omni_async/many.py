@@ -20,7 +20,7 @@ from .models import Outcome, VideoRequest, VideoTask
 from .waiting import timed_out
 
 OUTSTANDING = 10_000
-"""Tasks submitted and not yet given to the caller, at most, where the caller sets no lower number."""
+"""Tasks submitted and not yet at their end for the caller, at most, where he sets no lower number."""
 SUBMITTERS = 32
 DOWNLOADERS = 8
 

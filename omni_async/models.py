@@ -172,6 +172,14 @@ class VideoRequest:
         return self.image_urls or self.images
 
 
+def relinked(request: VideoRequest, names: Mapping[str, str]) -> VideoRequest:
+    """The request with another name for each of its references that has one in `names`."""
+    changed: dict[str, Any] = {
+        field: tuple(names.get(link, link) for link in getattr(request, field)) for field in LINKS
+    }
+    return attrs.evolve(request, **changed)
+
+
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(VideoRequest))
 
 

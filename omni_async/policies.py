@@ -7,12 +7,11 @@ from typing import Any
 
 import attrs
 
-from .errors import Fault, InvalidRequestError
+from .errors import Fault, InvalidRequestError, unusable
 
 
 def _refuse(field: str, problem: str) -> InvalidRequestError:
-    fault = Fault(field, problem)
-    return InvalidRequestError(str(fault), faults=(fault,))
+    return unusable(Fault(field, problem))
 
 
 def _between(least: float, most: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:

@@ -3,22 +3,18 @@
 import asyncio
 import contextvars
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import anyio
-import attrs
 
 from .admission import Kind
 from .dialects import Dialect
-from .errors import Fault, InvalidRequestError, OmniError
+from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
-from .models import VideoRequest
-from .uploads import check_upload, content_hash, is_local, upload_form
-
-Progress = Callable[[int, int | None], None]
+from .models import VideoRequest, relinked
+from .uploads import Progress, check_upload, content_hash, is_local, upload_form
 
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
@@ -64,16 +60,10 @@ class References:
         except OmniError as error:
             failure = copy.copy(error)  # who shares an upload shares its error, and each has an id of his own
         else:
-            return self._with(request, urls)
+            return relinked(request, urls)
         raise failure.about(
             gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
         )
-
-    def _with(self, request: VideoRequest, urls: dict[str, str]) -> VideoRequest:
-        changed: dict[str, Any] = {
-            field: tuple(urls.get(link, link) for link in getattr(request, field)) for field in LINKS
-        }
-        return attrs.evolve(request, **changed)
 
     async def _once(self, path: Path) -> str:
         """The URL of a file's content; callers that want the same content share one upload."""
@@ -108,7 +98,7 @@ class References:
         exchange = self._exchange
         fault = check_upload(path, exchange.dialect.uploads, field="path")
         if fault is not None:
-            raise InvalidRequestError(str(fault), faults=(fault,), gateway=exchange.dialect.name)
+            raise unusable(fault, gateway=exchange.dialect.name)
         call = exchange.dialect.upload()
         place = await exchange.limiter.acquire(Kind.TRANSFER)
         try:

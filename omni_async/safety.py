@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import attrs
 from yarl import URL
 
-from .errors import Fault, InvalidRequestError, UnsafeURLError
+from .errors import Fault, UnsafeURLError, unusable
 from .models import without_query
 
 TARGET_ENDINGS = frozenset({".mp4", ".mov", ".m4v", ".webm"})
@@ -73,8 +73,8 @@ def _origin(field: str, text: object) -> Origin:
     bare = field == "base_url" or (url is not None and url.raw_path in ("", "/") and not url.query_string)
     if url is None or not bare or url.raw_user is not None or url.raw_password is not None:
         shown = without_query(str(text))
-        fault = Fault(field, f"{shown!r} is no origin; write it like https://cdn.internal or http://127.0.0.1:8080")
-        raise InvalidRequestError(str(fault), faults=(fault,))
+        told = f"{shown!r} is no origin; write it like https://cdn.internal or http://127.0.0.1:8080"
+        raise unusable(Fault(field, told))
     return origin_of(url)
 
 
@@ -196,10 +196,15 @@ def file_name(text: str, ending: str = ".mp4") -> str:
     """
     composed = unicodedata.normalize("NFC", text)
     safe = "".join(letter if _keeps(letter) else "_" for letter in composed).lstrip(". ")
-    if safe.partition(".")[0].rstrip(" ").upper() in _RESERVED:  # Windows reserves them with any ending, too
+    if is_reserved(safe.partition(".")[0].rstrip(" ")):
         safe = f"_{safe}"
     short = safe.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(". ")
     return (short or "video") + (ending if ending in TARGET_ENDINGS else ".mp4")
+
+
+def is_reserved(stem: str) -> bool:
+    """Whether Windows keeps a name for a device, which it does with any ending."""
+    return stem.upper() in _RESERVED
 
 
 def _keeps(letter: str) -> bool:
@@ -243,8 +248,6 @@ def _checked_proxy(proxy: str | None) -> str | None:
         return None
     if _parsed(proxy) is None:  # never shown: it can hold a password
         scheme = proxy.partition("://")[0] if "://" in proxy else "no scheme"
-        fault = Fault(
-            "proxy", f"a proxy with {scheme[:20]!r} cannot be used; proxy=None goes direct", ("http://…", "https://…")
-        )
-        raise InvalidRequestError(str(fault), faults=(fault,))
+        told = f"a proxy with {scheme[:20]!r} cannot be used; proxy=None goes direct"
+        raise unusable(Fault("proxy", told, ("http://…", "https://…")))
     return proxy

@@ -100,13 +100,13 @@ class Slots:
         """A task that was submitted before runs: how long it took its end will not tell."""
         self._lease(key, None, now + GIVE_UP)
 
-    def hold(self, key: str, now: float, *, seconds: float = GIVE_UP) -> None:
-        """A create goes, and its task runs for at most so long. Beyond the cap it is a probe: the next one waits."""
+    def hold(self, key: str, now: float) -> None:
+        """A create goes. Beyond the cap it is a probe: the next one waits."""
         if now >= self._first_end:
             self._end_leases(now)
         if self.cap is not None and len(self._leases) >= self.cap:
             self._probe, self._probe_at, self._timely = key, now + self._rest(), False
-        self._lease(key, now, now + seconds)
+        self._lease(key, now, now + GIVE_UP)
         if len(self._leases) == self.cap and now >= self._probe_at and self._untimely():
             self._probe_at, self._timely = now + SOON * self.run_time, True
 

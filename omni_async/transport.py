@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
-from .errors import AnswerLostError, Fault, InvalidRequestError, NotSentError, TransportError
+from .errors import AnswerLostError, Fault, NotSentError, TransportError, unusable
 from .flights import Connector, Flight, Flights
 from .keys import Key
 from .policies import Timeouts
@@ -357,7 +357,7 @@ def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
         elif not isinstance(value, str) or not value.isprintable():
             faults.append(Fault("headers", f"the value of {name} is no text in one line"))
     if faults:
-        raise InvalidRequestError("; ".join(map(str, faults)), faults=tuple(faults))
+        raise unusable(*faults)
     return _merged(headers or {})
 
 
@@ -374,5 +374,4 @@ def checked_base_url(url: Any) -> str:
         sound = False
     if sound and not (parts.query or parts.fragment or parts.username or parts.password):
         return str(url).rstrip("/")
-    fault = Fault("base_url", "is no plain http(s)://host[:port][/path] URL")
-    raise InvalidRequestError(str(fault), faults=(fault,))
+    raise unusable(Fault("base_url", "is no plain http(s)://host[:port][/path] URL"))

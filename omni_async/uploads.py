@@ -13,10 +13,11 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from .dialects import UploadRules
-from .disk import in_thread
-from .errors import Fault, InvalidRequestError
+from .disk import in_thread, reason
+from .errors import Fault, unusable
 
 Progress = Callable[[int, int | None], None]
+"""Is called with the bytes so far and the bytes in all, or None where that is not known."""
 
 CHUNK = 256 * 1024
 _LONGEST_PATH = 4096
@@ -71,7 +72,7 @@ def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") 
             return Fault(field, f"{path} is no file")
         path.open("rb").close()  # permission is not told by what it is
     except (OSError, ValueError) as error:
-        return Fault(field, f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
+        return unreadable(path, error, field=field)
     if found.st_size == 0:
         return Fault(field, f"{path} is empty")
     if found.st_size > rules.max_bytes:
@@ -92,7 +93,7 @@ async def content_hash(path: Path) -> str:
     try:
         return await in_thread(file_hash, path)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unusable(unreadable(path, error)) from error
 
 
 def file_hash(path: Path) -> str:
@@ -101,9 +102,9 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> InvalidRequestError:
-    fault = Fault("file", f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
-    return InvalidRequestError(str(fault), faults=(fault,))
+def unreadable(path: Path | str, error: OSError | ValueError, *, field: str = "file") -> Fault:
+    """The fault of a file that cannot be read."""
+    return Fault(field, f"{path} cannot be read ({reason(error)})")
 
 
 def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -> aiohttp.MultipartWriter:
@@ -120,7 +121,7 @@ def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unusable(unreadable(path, error)) from error
     form = aiohttp.MultipartWriter("form-data")
     payload = _FilePayload(path, size, on_progress)
     payload.set_content_disposition("form-data", name=part, filename=_sent_name(path))

@@ -18,7 +18,7 @@ import anyio.lowlevel
 from .agenda import AT_ONCE
 from .dialects import explain, scrubbed
 from .dialects.wire import ident
-from .errors import Fault, InvalidRequestError, OmniError, TaskFailedError, WaitTimeoutError
+from .errors import Fault, OmniError, TaskFailedError, WaitTimeoutError, unusable
 from .explanations import glossed
 from .models import VideoTask
 from .poller import Poller
@@ -37,8 +37,7 @@ def id_of(task: Handle) -> str:
     """
     task_id = task.task_id if isinstance(task, VideoTask) else task
     if not ident(task_id):
-        fault = Fault("task_id", "neither a VideoTask nor a task id")
-        raise InvalidRequestError(str(fault), faults=(fault,), may_have_charged=True)
+        raise unusable(Fault("task_id", "neither a VideoTask nor a task id"), may_have_charged=True)
     return task_id
 
 
@@ -53,7 +52,7 @@ def own(task: Handle, gateway: str) -> VideoTask | None:
         return None
     if task.gateway and task.gateway != gateway and not {task.gateway, gateway} <= SAME_GATEWAY:
         fault = Fault("task", f"it runs at gateway {task.gateway}, and this client speaks to {gateway}")
-        raise InvalidRequestError(str(fault), faults=(fault,), task_id=task_id, may_have_charged=True)
+        raise unusable(fault, task_id=task_id, may_have_charged=True)
     return task
 
 
@@ -82,7 +81,7 @@ def refuse_waiting(faults: Iterable[Fault]) -> None:
         InvalidRequestError: There is a fault.
     """
     if found := tuple(faults):
-        raise InvalidRequestError("; ".join(map(str, found)), faults=found, may_have_charged=True)
+        raise unusable(*found, may_have_charged=True)
 
 
 def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: str | None = None) -> WaitTimeoutError:

@@ -15,7 +15,7 @@ import attrs
 
 from .dialects.dialect import STATUS_WORDS
 from .dialects.wire import ident, text
-from .errors import Fault, InvalidRequestError, WebhookError
+from .errors import Fault, InvalidRequestError, WebhookError, unusable
 from .models import TaskStatus
 
 TOLERANCE = 300.0
@@ -100,7 +100,7 @@ class SeenEvents:
         given = {"age": age, "most": most}
         faults = tuple(Fault(name, "must be above zero") for name, value in given.items() if not value > 0)
         if faults:
-            raise InvalidRequestError("; ".join(map(str, faults)), faults=faults)
+            raise unusable(*faults)
         self._age, self._most = age, most
         self._since: dict[str, float] = {}
 

@@ -51,7 +51,7 @@ TABLE = {
     "settings": Place(4),
     "references": Place(4, ["exchange"]),
     "exchange": Place(4),
-    "connections": Place(3, ["answers", "flights", "safety"]),
+    "connections": Place(3, ["answers", "flights", "lifetime", "safety"]),
     "breaker": Place(3),
     "identity": Place(3, pure=True),
     "files": Place(3, ["answers", "connections", "disk", "partfile", "safety", "uploads"]),

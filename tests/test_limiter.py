@@ -424,3 +424,16 @@ async def test_endings_of_creates():
     limiter.finished("task_1", seen=False)
     assert idle(limiter)
     assert limiter.load().running == 0
+
+
+async def test_a_task_of_an_earlier_run_leaves_the_timer_alone():
+    """Whoever waits for the pace is woken by one timer, however many tasks are entered meanwhile."""
+    limiter = Limiter(Limits(requests_per_second=1.0))
+    limiter.passed(limiter.try_acquire(Kind.POLL))
+    waiting = asyncio.ensure_future(limiter.acquire(Kind.POLL))
+    await anyio.sleep(0.1)
+    timer = limiter._timer
+    assert timer is not None
+    limiter.occupy("of an earlier run")
+    assert limiter._timer is timer
+    limiter.unused(await waiting)

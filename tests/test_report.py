@@ -95,7 +95,7 @@ def setting(**more):
 def facts(*rows, **more):
     """What a page is made of."""
     texts = [in_script(row) for row in rows]
-    known = {"title": "t", "place": "/t", "gateway": "jimmy", "written": NOW, "running": False, "total": len(rows)}
+    known = {"title": "t", "gateway": "jimmy", "written": NOW, "running": False, "total": len(rows)}
     lists = {"rows": texts, "counts": {"failed": len(rows)}, "spans": [], "unknown": 0, "traffic": None}
     return Facts(**{**known, **lists, **more})
 

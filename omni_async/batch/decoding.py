@@ -116,8 +116,8 @@ class _Reading:
         cell = suspicious_cell(utf)
         if cell is not None:
             one, other = (f"“{reading[:SHOWN]}”" for reading in cell)
-            told = f"reads {one} in UTF-8 and {other} in GB18030; say which it is: --encoding utf-8 or gb18030"
-            raise refused(told.replace("or gb", "or --encoding gb"), line=number)
+            told = f"reads {one} in UTF-8 and {other} in GB18030; say which it is: "
+            raise refused(f"{told}--encoding utf-8 or --encoding gb18030", line=number)
         self._doubtful = self._doubtful or number
         self._letters += sum(1 for letter in utf if letter > "\x7f")
         if self._letters >= BELIEVED:

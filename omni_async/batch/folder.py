@@ -7,7 +7,8 @@ import attrs
 
 from ..errors import Fault
 from ..models import invalid
-from ..report.writing import JOURNAL, NAME, VIDEOS
+from ..report.rows import JOURNAL
+from ..report.writing import NAME, VIDEOS
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from ..disk import private
 from ..errors import DownloadError
 from ..journal.entries import Entry
 from ..journal.ledger import Ledger
-from ..journal.staging import SENT_AGAIN
+from ..journal.staging import SENT_AGAIN, sent_again
 from ..journal.states import SETTLED, State
 from .folder import Folder
 
@@ -41,11 +41,6 @@ def settled(entry: Entry) -> bool:
 def not_stored(entry: Entry) -> bool:
     """Whether a row's video could not be stored."""
     return entry.state is State.SUCCEEDED and (entry.detail or "").startswith(NOT_STORED)
-
-
-def sent_again(entry: Entry) -> bool:
-    """Whether a row was refused for what concerns all rows, the key or the balance: the next run sends it again."""
-    return entry.state is State.REJECTED and entry.again == SENT_AGAIN
 
 
 def run_states(ledger: Ledger) -> dict[State, int]:
@@ -157,13 +152,16 @@ def _line(result: dict[str, Any]) -> str:
     return (line if line.isascii() else line.translate(_BREAKS)) + "\n"
 
 
-def _cell(name: str, value: Any) -> Any:
-    """A value as a spreadsheet takes it. What a gateway says must not be taken for a formula."""
+def in_cell(value: Any) -> Any:
+    """A value as a spreadsheet takes it: what a gateway says must not be taken for a formula."""
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
-    if name in _TOLD and isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _cell(name: str, value: Any) -> Any:
+    """As `in_cell`; the user's own text stays as it is."""
+    return value if isinstance(value, str) and name not in _TOLD else in_cell(value)
 
 
 def _replace(new: Path, old: Path) -> None:

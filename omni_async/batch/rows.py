@@ -23,7 +23,7 @@ from ..fields import NOT_UNICODE, encodable
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
 from ..references import check_references, local_references
-from ..uploads import file_hash, is_local
+from ..uploads import file_hash, is_local, unreadable
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
@@ -109,9 +109,6 @@ class _Layout:
     meant: frozenset[str | None]
     values: Callable[[dict[str, Any]], Any]
     shapes: dict[str, _Shape | None] = attrs.field(factory=dict)
-
-
-_UNKNOWN: Any = object()
 
 
 class Checker:
@@ -320,7 +317,7 @@ class Checker:
                     self._hashes[key] = file_hash(Path(path))
                 hashes[path] = self._hashes[key]
             except (OSError, ValueError) as error:
-                faults.append(Fault(field, f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"))
+                faults.append(unreadable(path, error, field=field))
         return hashes
 
 

@@ -20,14 +20,14 @@ from ..generate import PATIENCE, Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry, request_of
 from ..journal.ledger import Ledger
+from ..journal.staging import sent_again
 from ..journal.states import UNPAID, State
+from ..many import OUTSTANDING
 from ..models import VideoTask
 from .gate import Leave, NotAdmittedError
 from .plan import Prices
-from .results import sent_again
 from .standing import Standing
 
-OUTSTANDING = 10_000
 CHUNK = 500
 """Rows read from the journal at a time."""
 TRIES = 3

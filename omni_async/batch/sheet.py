@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from ..disk import reason
 from ..errors import Fault, OmniError
 from .columns import NAMES, check_header, field_of
 from .decoding import Line, codec_name, lines_of, marked, refused
@@ -81,7 +82,7 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sh
         raise refused(f"{sheet_format!r} is no format of a sheet; {', '.join(FORMATS)} are")
     encoding = codec_name(encoding) if encoding else None
     if not isinstance(source, str | Path):
-        stream = io.BufferedReader(_Again(source))
+        stream = io.BufferedReader(_Borrowed(source))
         return Sheet(_records(stream, sheet_format, encoding), None)
     path = Path(source)
     kind = sheet_format or _ENDINGS.get(path.suffix.lower())
@@ -94,7 +95,7 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sh
     return Sheet(_records(file, kind, encoding), file)
 
 
-class _Again(io.RawIOBase):
+class _Borrowed(io.RawIOBase):
     """A stream given by the caller, under a buffer of our own that can look ahead. It is not closed with it."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -116,7 +117,7 @@ class _Again(io.RawIOBase):
 
 
 def _unreadable(error: Exception) -> Exception:
-    return refused(f"it cannot be opened or read ({getattr(error, 'strerror', None) or error})")
+    return refused(f"it cannot be opened or read ({reason(error)})")
 
 
 def _records(file: BinaryIO, kind: str | None, encoding: str | None) -> Iterator[Record | BadRecord]:

@@ -46,13 +46,12 @@ class Standing:
         else:
             self.open[task_id] = anyio.current_time()
 
-    def ended(self, task_id: str) -> bool:
-        """A task is waited for no more; whether it was."""
+    def ended(self, task_id: str) -> None:
+        """A task is waited for no more, if it was."""
         if self.open.pop(task_id, None) is None:
             self._ended.add(task_id)
-            return False
-        self.gate.stir()  # there is room for another
-        return True
+        else:
+            self.gate.stir()  # there is room for another
 
     def moved(self, entry: Entry, before: State) -> None:
         """A row stands elsewhere than before; rows that are no longer in the sheet are not counted."""

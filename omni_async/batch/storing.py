@@ -41,15 +41,14 @@ class Store:
     journal: SqliteJournal
     wall: Callable[[], float] = time.time
 
-    async def check(self) -> int:
-        """Look whether the stored videos are there, by their sizes; what has gone is to be stored again. How many."""
-        place = gone = 0
+    async def check(self) -> None:
+        """Look whether the stored videos are there, by their sizes; what has gone is to be stored again."""
+        place = 0
         while rows := await self.journal.run(partial(stored_rows, after=place)):
             keys = await on_disk(self.folder.videos, missing, self.folder, rows)
             if keys:
                 await self.journal.run(partial(_to_be_stored, keys=keys))
-            place, gone = rows[-1][0], gone + len(keys)
-        return gone
+            place = rows[-1][0]
 
     async def store(self, entry: Entry, *, again: bool = False) -> Entry:
         """Bring a finished task's video to disk. Gives its row: DONE, or EXPIRED if there is no video any more.

@@ -4,20 +4,19 @@ import re
 import unicodedata
 
 from ..errors import Fault
-from ..safety import TARGET_ENDINGS, file_name
+from ..safety import TARGET_ENDINGS, file_name, is_reserved
 
 LONGEST = 1000
 """Bytes of a relative path: with the folder before it, it stays under what systems take."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)  # nothing in it to replace
-_PORTS = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _ENDING = re.compile(r"\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{3,4}", re.ASCII)
 
 
 def default_target(custom_id: str) -> str:
     """The name of the video of a row that names none: its id, made safe."""
-    if _PLAIN.fullmatch(custom_id) and not _PORTS.fullmatch(custom_id):
+    if _PLAIN.fullmatch(custom_id) and not is_reserved(custom_id):
         return custom_id + ".mp4"
     return file_name(custom_id)
 
@@ -62,6 +61,6 @@ def _problem(file: str, parts: list[str]) -> str | None:
         return "is no relative path; it is put into the folder of videos"
     if any(part.strip() in ("", ".", "..") for part in parts):
         return "has an empty part, . or .. in it"
-    if any(_PORTS.fullmatch(part.partition(".")[0].strip()) for part in parts):
+    if any(is_reserved(part.partition(".")[0].strip()) for part in parts):
         return "is a name that Windows keeps for a device"
     return None

@@ -13,6 +13,7 @@ from ..batch.folder import Folder
 from ..dialects import GATEWAYS, dialect_named
 from ..errors import OmniError
 from ..journal import Ledger, open_journal
+from ..report.rows import doubtful
 from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served
@@ -228,13 +229,8 @@ def told(summary: Summary, again: str) -> list[str]:
         stored = ",succeeded" if summary.not_stored else ""  # paid and made: only the file is missing
         lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled{stored}")
     if summary.uncertain:
-        rows = (
-            "1 row may have been paid and has"
-            if summary.uncertain == 1
-            else (f"{summary.uncertain:,} rows may have been paid and have")
-        )
         lines.append(
-            f"{rows} no task id: omni-async journal {folder} --state uncertain; look in "
+            f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state uncertain; look in "
             f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
         )
     if summary.unsent or summary.under_way:

@@ -192,13 +192,18 @@ class Board:
             return
         fresh = now >= self.paused_until
         self.paused_until = max(self.paused_until, now + event.pause)
-        self.pause = f"the gateway refused a {event.kind} for now ({event.cause}): pausing {event.pause:.1f} s"
+        self.pause = pause_text(event)
         if fresh:
             self.on_pause(self.pause)
 
 
 def _nobody_looks(_change: object) -> None:
     """Until a view takes its place."""
+
+
+def pause_text(event: Throttled) -> str:
+    """A pause and what it is for."""
+    return f"the gateway refused a {event.kind} for now ({event.cause}): pausing {event.pause:.1f} s"
 
 
 def clock_text(seconds: float | None) -> str:

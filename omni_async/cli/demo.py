@@ -120,9 +120,9 @@ async def _make(screen: Screen, clients: Mapping[str, OmniClient], key: str, ima
     return Made(scene=scene, file=file, task=task, seconds=row.seconds(screen.board.clock()) or 0.0)
 
 
-def small_png(width: int = 96, height: int = 54) -> bytes:
+def small_png() -> bytes:
     """A picture to upload: dusk over a lake, drawn here so that none has to be shipped."""
-    lines = bytearray()
+    width, height, lines = 96, 54, bytearray()
     for y in range(height):
         shade = abs(2 * y - height) / height
         colour = bytes((int(40 + 180 * (1 - shade)), int(40 + 90 * (1 - shade)), int(90 + 60 * shade)))

@@ -1,7 +1,6 @@
 """What a create would send, shown instead of sent: as a request, and as a curl line to paste."""
 
 import json
-import secrets
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +9,10 @@ import anyio
 import attrs
 
 from ..client import OmniClient
+from ..creates import row_key
 from ..dialects import Call
-from ..fields import LINKS
 from ..identity import idempotency_key_of
-from ..models import VideoRequest
+from ..models import VideoRequest, relinked
 from ..references import local_references
 from ..settings import base_url_of
 from ..transport import USER_AGENT, checked_base_url
@@ -84,7 +83,7 @@ def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
     checked, dialect = client.check(request), client.dialect
     uploads = tuple(dict.fromkeys(path for _, path in local_references(request)))
     key = _idempotency_key(client, request) if dialect.abilities.idempotency_field else None
-    call = dialect.create(_published(request, uploads), idempotency_key=key)
+    call = dialect.create(relinked(request, {path: _stand_in(path) for path in uploads}), idempotency_key=key)
     where = checked_base_url(base_url_of(dialect, base_url))
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
     return Plan(
@@ -98,18 +97,8 @@ def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
 
 def _idempotency_key(client: OmniClient, request: VideoRequest) -> str:
     """It follows from the custom id and the content of local files; without a custom id it is new each time."""
-    made_of = request.custom_id or f"anonymous-{secrets.token_hex(16)}"
-    return idempotency_key_of(made_of, anyio.run(client.studio.fingerprint, request))
+    return idempotency_key_of(row_key(request), anyio.run(client.studio.fingerprint, request))
 
 
 def _stand_in(path: str) -> str:
     return f"<URL of {path}>"
-
-
-def _published(request: VideoRequest, uploads: tuple[str, ...]) -> VideoRequest:
-    """The request with a stand-in for the URL of each local file."""
-    changed: dict[str, Any] = {
-        field: tuple(_stand_in(link) if link in uploads else link for link in getattr(request, field))
-        for field in LINKS
-    }
-    return attrs.evolve(request, **changed)

@@ -14,6 +14,7 @@ import typer
 
 from ..batch import Plan, Prices, Wishes
 from ..batch.folder import Folder
+from ..batch.session import BALANCE
 from ..client import OmniClient
 from ..errors import OmniError
 from ..journal.staging import Changes
@@ -21,7 +22,7 @@ from ..models import Balance
 from ..settings import dialect_of
 from .asking import asks, at_terminal, confirmed
 from .batch import DryRun, Encoding, PriceFile, SkipBad
-from .batchjob import check_begun
+from .batchjob import PATIENCE, check_begun
 from .exits import CONFIRM_ABOVE, DONE, STOPPED, UsageError
 from .fleetdsn import Dsn, needs_pg, run_plain, shared_journal
 from .fleetview import document, seen
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from ..fleet.bulk import Enqueued
     from ..fleet.entering import Rows
 
-BALANCE = 10.0
-"""Seconds to wait for the balance at most: it is only told."""
-PATIENCE = 2.0
-"""Seconds to end in good order: a sheet may come from a pipe that never ends."""
 NOTHING, REST = "nothing was entered", "some rows were entered: the same command again enters the rest"
 CHECKING = Leaving(lost=(NOTHING,), patience=PATIENCE)
 ENTERING = Leaving(lost=(REST,))

@@ -11,6 +11,7 @@ import attrs
 import typer
 
 from ..client import OmniClient
+from ..delivery import file_in
 from ..errors import JournalError, OmniError, SubmissionUncertainError
 from ..journal import State as RowState
 from ..models import VideoRequest, VideoTask
@@ -264,8 +265,7 @@ class Job:
 
     def _target(self, output: str) -> Path:
         """The file, as a first run names it."""
-        folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
-        return Path(output, file_name(self.request.custom_id or "")) if folder else Path(output)
+        return file_in(output, file_name(self.request.custom_id or ""))
 
     def _tell(self, screen: Screen, failure: OmniError, *, kept: bool) -> None:
         screen.error(failure)

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
+from ..batch.results import in_cell
 from ..disk import or_nothing, private
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
@@ -25,8 +26,6 @@ from .rowtext import COLUMNS, document, evidence, record_document, table
 from .settling import settle_line
 
 DAY = 86_400.0
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet program would compute."""
 
 Place = Annotated[
     Path | None,
@@ -179,14 +178,7 @@ def _write_table(entries: Iterable[Entry], file: TextIO) -> None:
     sheet = csv.writer(file)
     sheet.writerow(COLUMNS)
     for entry in entries:
-        sheet.writerow([_cell(value) for value in document(entry).values()])
-
-
-def _cell(value: Any) -> Any:
-    """A value as a spreadsheet takes it: nothing that a gateway says is taken for a formula."""
-    if isinstance(value, dict | list):
-        return as_json(value, indent=None)
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+        sheet.writerow(map(in_cell, document(entry).values()))
 
 
 def _prune(path: Path, days: float, *, json: bool) -> None:

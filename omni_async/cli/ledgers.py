@@ -13,17 +13,17 @@ from ..errors import JournalError, OmniError
 from ..journal import Ledger, SqliteJournal, State, open_journal
 from ..journal.schema import journal_error
 from ..models import VideoTask
+from ..report.rows import JOURNAL
 from .connect import Target
 from .exits import UsageError
 from .screen import Screen
 
-NAME = "journal.sqlite3"
 PRIVATE = 0o700
 
 
 def own_path() -> Path:
     """The journal of `generate` and `wait`, in the user's state folder."""
-    return platformdirs.user_state_path("omni-async") / NAME
+    return platformdirs.user_state_path("omni-async") / JOURNAL
 
 
 async def own_journal(screen: Screen, target: Target, *, make: bool = True) -> SqliteJournal | None:
@@ -77,9 +77,9 @@ def found(given: Path | None) -> Path:
             )
         return path
     if given.is_dir():
-        if not (given / NAME).exists():
-            raise UsageError(f"{given}: there is no {NAME} in this folder")
-        return given / NAME
+        if not (given / JOURNAL).exists():
+            raise UsageError(f"{given}: there is no {JOURNAL} in this folder")
+        return given / JOURNAL
     if not given.exists():
         raise UsageError(f"{given}: there is no such file or folder")
     return given

@@ -1,6 +1,5 @@
 """What the user's own journal has unfinished: for a `wait` without ids."""
 
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from ..client import OmniClient
+from ..delivery import file_in
 from ..dialects import GATEWAYS
 from ..journal import Entry, Ledger, State
 from ..safety import file_name
@@ -75,7 +75,5 @@ def _open(ledger: Ledger) -> list[Entry]:
 def _file(entry: Entry) -> Path | None:
     """Where the video was to go."""
     output = entry.data.get(OUTPUT)
-    if not isinstance(output, str):
-        return None
-    folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
-    return Path(output, file_name(entry.custom_id or entry.task_id or "")) if folder else Path(output)
+    name = file_name(entry.custom_id or entry.task_id or "")
+    return file_in(output, name) if isinstance(output, str) else None

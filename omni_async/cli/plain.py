@@ -13,7 +13,25 @@ EVERY = 30.0
 """Seconds between two summaries."""
 
 
-class PlainView:
+class SilentView:
+    """Shows nothing but notes."""
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+    def note(self, text: str) -> None:
+        """A line for a person."""
+        note(text)
+
+    def result(self, text: str) -> bool:
+        """Whether the view itself shows a result; it does not: stdout is free."""
+        return False
+
+
+class PlainView(SilentView):
     """Writes lines to stderr.
 
     Args:
@@ -38,14 +56,6 @@ class PlainView:
             self._timer.cancel()
             self._timer = None
 
-    def note(self, text: str) -> None:
-        """A line for a person."""
-        note(text)
-
-    def result(self, text: str) -> bool:
-        """Whether the view itself shows a result; it does not: stdout is free."""
-        return False
-
     def _changed(self, row: Row) -> None:
         refused = row.state is State.FAILED and row.task_id is None  # its error is told by itself
         if len(self._board.rows) <= FEW and row.state not in TOO_SHORT and not refused:
@@ -58,21 +68,3 @@ class PlainView:
         if not self._board.all_ended:
             note(summary(self._board))
         self.start()
-
-
-class SilentView:
-    """Shows nothing but notes."""
-
-    def start(self) -> None:
-        """Nothing to begin."""
-
-    def stop(self) -> None:
-        """Nothing to end."""
-
-    def note(self, text: str) -> None:
-        """A line for a person."""
-        note(text)
-
-    def result(self, text: str) -> bool:
-        """Whether the view itself shows a result; it does not."""
-        return False

@@ -16,6 +16,7 @@ from ..batch.results import Results
 from ..errors import JournalError, OmniError
 from ..journal import Entry, Ledger, SqliteJournal, State
 from ..report import write_report
+from ..report.rows import place_of
 from .batchjob import options_of
 from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
@@ -43,8 +44,7 @@ def answer_of(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dic
 
 def settle_line(path: Path, key: str = "ID") -> str:
     """The command that settles a row of a journal."""
-    place = path.parent if path.name == "journal.sqlite3" else path
-    return f"omni-async settle {shlex.quote(str(place))} {shlex.quote(key)} {ANSWERS}"
+    return f"omni-async settle {shlex.quote(str(place_of(path)))} {shlex.quote(key)} {ANSWERS}"
 
 
 def settle(

@@ -18,6 +18,7 @@ from ..breaker import LIMIT, PAUSE
 from ..events import Downloaded, Event, Retried, Submitted, Throttled
 from ..journal import State
 from ..models import Stats
+from .board import pause_text
 
 WINDOW = 180.0
 """Seconds over which speed is measured: the last minutes."""
@@ -149,8 +150,7 @@ class Tally:
             words = f"creates do not get through ({REASONS.get(event.reason, event.reason)}): they are tried again"
             self._trouble, self._trouble_ends = (f"retried {event.reason}", words), self.clock() + TROUBLE
         elif isinstance(event, Throttled) and event.pause > 0:
-            words = f"the gateway refused a {event.kind} for now ({event.cause}): pausing {event.pause:.1f} s"
-            self._pause = (f"{event.kind} {event.cause}", words)
+            self._pause = (f"{event.kind} {event.cause}", pause_text(event))
             self._pause_ends = max(self._pause_ends, self.clock() + event.pause)
 
     def look(self) -> Look:

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..report.rows import doubtful
 from .board import clock_text
 from .live import LiveView
 from .output import note, printable
@@ -108,8 +109,8 @@ def _footer(look: Look, width: int) -> Iterator[tuple[str, str]]:
         yield _packed((f"the account: {first}", *others), width), "dim"
     for cause in look.causes.values():
         yield printable(cause if len(cause) <= LONGEST_CAUSE else f"{cause[: LONGEST_CAUSE - 1]}…"), "yellow"
-    if look.rows[Stand.UNCERTAIN]:
-        yield uncertain_text(look.rows[Stand.UNCERTAIN]), "magenta"
+    if uncertain := look.rows[Stand.UNCERTAIN]:
+        yield f"{doubtful(uncertain)}: settle {'it' if uncertain == 1 else 'them'} afterwards", "magenta"
 
 
 def _packed(parts: Iterable[str], width: int) -> str:
@@ -147,13 +148,6 @@ def _bytes(value: float) -> str:
 def reading_text(count: int) -> str:
     """While a sheet is checked."""
     return f"checking the sheet: {count:,} rows read"
-
-
-def uncertain_text(count: int) -> str:
-    """What uncertain rows mean, in a line."""
-    if count == 1:
-        return "1 row may have been paid and has no task id: settle it afterwards"
-    return f"{count:,} rows may have been paid and have no task id: settle them afterwards"
 
 
 # --- without a terminal ------------------------------------------------------------------------------------------
@@ -222,7 +216,6 @@ class ReadingLine:
     Args:
         kind: As `kind_of` gives it.
         text: What is told of a count of rows.
-        every: Seconds between two lines, without a terminal.
         clock: Monotonic seconds.
     """
 
@@ -231,11 +224,10 @@ class ReadingLine:
         kind: str,
         *,
         text: Callable[[int], str] = reading_text,
-        every: float = EVERY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._text = text
-        self._kind, self._every, self._clock = kind, every, clock
+        self._kind, self._clock = kind, clock
         self._last = clock()
         self._drawn = False
 
@@ -243,7 +235,7 @@ class ReadingLine:
         if self._kind == "live":
             self._write(f"\r{self._text(count)}")
             self._drawn = True
-        elif self._kind == "plain" and self._clock() - self._last >= self._every:
+        elif self._kind == "plain" and self._clock() - self._last >= EVERY:
             self._last = self._clock()
             note(self._text(count))
 

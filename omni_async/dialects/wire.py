@@ -19,7 +19,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.v import transform_error
 
-from ..errors import DecodeError, Fault, InvalidRequestError
+from ..errors import DecodeError, Fault, unusable
 from ..fields import encodable
 from ..models import TaskStatus
 
@@ -159,8 +159,7 @@ def segment(task_id: str) -> str:
     if isinstance(task_id, str) and _PLAIN.fullmatch(task_id):  # nearly all are: quoting costs five times as much
         return task_id
     if not ident(task_id):
-        fault = Fault("task_id", "is no id of a task")
-        raise InvalidRequestError(str(fault), faults=(fault,))
+        raise unusable(Fault("task_id", "is no id of a task"))
     return quote(task_id, safe="")
 
 
@@ -284,9 +283,9 @@ def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
     )
 
 
-def excerpt(value: Any, *, limit: int = 200) -> str:
-    """The shape of a decoded value, its keys and types: never its texts, which can hold signed URLs or prompts."""
-    return json.dumps(_shape(value, 3), ensure_ascii=True)[:limit]
+def excerpt(value: Any) -> str:
+    """At most 200 letters of a decoded value's keys and types: never its texts, which can hold signed URLs, prompts."""
+    return json.dumps(_shape(value, 3), ensure_ascii=True)[:200]
 
 
 def _shape(value: Any, depth: int) -> Any:

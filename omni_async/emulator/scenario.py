@@ -15,7 +15,6 @@ MODES = ("text-to-video", "image-to-video", "reference-to-video", "video-edit")
 
 API = ("create", "query", "upload", "balance")
 ANY = (*API, "file")
-QUERY_FIRST = ("query", "create", "upload", "balance")
 
 # Kind of fault -> the requests it can concern, the usual one first.
 FAULT_KINDS: dict[str, tuple[str, ...]] = {

@@ -32,7 +32,7 @@ SHUTDOWN_SECONDS = 0.2
 
 JIMMY, TOAPIS, GUIDE = GATEWAYS["jimmy"], GATEWAYS["toapis"], GATEWAYS["gemini_omni"]
 
-# path, method, kind, gateway, detail; at a shared path the body or the task tells which of the two it is.
+# method, path, kind, gateway, detail; at a shared path the body or the task tells which of the two it is.
 ROUTES: tuple[tuple[str, str, str, Gateway, str], ...] = (
     (hdrs.METH_POST, jimmy.CREATE, "create", JIMMY, ""),
     (hdrs.METH_GET, jimmy.QUERY, "query", JIMMY, ""),

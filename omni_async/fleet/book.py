@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
@@ -209,6 +210,11 @@ class FleetBook:
         await self.local.run(partial(_told, known=rows, stand=[now for _, now in stand], mark=mark))
         self.behind.difference_update(keys)
         return sum(before != now for before, now in stand)
+
+
+def own_file(folder: Path, gateway: str) -> Path:
+    """A machine's own journal, which all its workers share, in their folder."""
+    return folder / f"fleet-{gateway}.sqlite3"
 
 
 def _rows(ledger: Ledger, keys: Sequence[str]) -> list[Entry]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from ..batch.columns import at_line
 from ..batch.targets import target_key
 from ..errors import Fault
 from ..journal import Entry, State
@@ -143,7 +144,7 @@ def _faults(ledger: FleetLedger) -> list[Fault]:
 
 
 def _at(line: int | None, fault: Fault) -> Fault:
-    return Fault(f"line {line}: {fault.field}", fault.problem) if line else fault
+    return at_line(line, fault) if line else fault
 
 
 def failed(ledger: FleetLedger, some: Sequence[Entry], refused: Refused) -> list[Entry]:

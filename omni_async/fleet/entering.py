@@ -10,21 +10,20 @@ from pathlib import Path
 
 import attrs
 
-from ..batch.entering import HANDED_OVER, Source, columns_of, faulty, moderated
+from ..batch.entering import HANDED_OVER, SHOWN, Source, columns_of, faulty, moderated
 from ..batch.folder import Folder
 from ..batch.planning import Wishes, entering_of, no_progress, opened
 from ..batch.record import BadRecord
-from ..batch.results import sent_again
 from ..dialects import Dialect
 from ..errors import Fault, JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.entries import request_of
 from ..journal.owners import Ownership
-from ..journal.staging import FAILED
+from ..journal.staging import FAILED, sent_again
 from ..journal.states import UNPAID
 from ..models import invalid
 from ..references import local_references
-from .book import SharedJournal
+from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,
     Refused,
@@ -40,8 +39,6 @@ from .tables import FleetLedger
 
 CHUNK = 2000
 """Rows in one transaction: the workers wait for it."""
-SHOWN = 1000
-"""Faults that an error names at most."""
 FLEET_NAME = "fleet"
 """The note of a fleet's own name, by which a folder knows who has its rows."""
 
@@ -161,8 +158,8 @@ def journal_at(path: Path, gateway: str) -> Path:
     Raises:
         JournalError: There is none.
     """
-    names = ("journal.sqlite3", f"fleet-{gateway}.sqlite3")
-    file = next((path / name for name in names if (path / name).exists()), path / names[0]) if path.is_dir() else path
+    there = (Folder(path).journal, own_file(path, gateway))
+    file = next((file for file in there if file.exists()), there[0]) if path.is_dir() else path
     if not file.exists():
         raise JournalError(f"{path}: there is no journal of a batch or a worker here", may_have_charged=False)
     return file

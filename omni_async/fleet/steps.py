@@ -7,7 +7,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from ..batch.results import sent_again
+from ..batch.results import NOT_STORED
 from ..breaker import Breaker
 from ..errors import (
     AuthenticationError,
@@ -28,8 +28,10 @@ from ..identity import idempotency_key_of
 from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of
 from ..journal.ledger import LEASE
+from ..journal.staging import sent_again
 from ..lookup import find_lost
 from ..storage import Storage, Stored
+from ..submit import FOUND
 from .book import FleetBook
 
 logger = logging.getLogger("omni_async")
@@ -183,7 +185,7 @@ class Steps:
         if task_id is None:
             return False
         try:
-            await self._book.shared.run(lambda ledger: ledger.found(entry.key, "found by looking it up", task_id))
+            await self._book.shared.run(lambda ledger: ledger.found(entry.key, FOUND, task_id))
         except JournalError as error:
             if error.kind != "conflict":
                 raise
@@ -234,7 +236,7 @@ class Steps:
         except DownloadError as error:
             why = str(error.args[0])
             logger.warning("the video of row %s could not be stored: %s", key, why)
-            await run(lambda ledger: ledger.unstored(key, State.SUCCEEDED, f"not stored: {why}"))
+            await run(lambda ledger: ledger.unstored(key, State.SUCCEEDED, f"{NOT_STORED}{why}"))
             return LATER
         await run(lambda ledger: ledger.stored(key, size))
         return None

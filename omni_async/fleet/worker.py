@@ -31,7 +31,7 @@ from ..journal.postgres import postgres_error
 from ..policies import Limits
 from ..settings import dialect_of
 from ..storage import Storage
-from .book import FleetBook, SharedJournal
+from .book import FleetBook, SharedJournal, own_file
 from .budget import Budget, FleetLimiter
 from .looking import check_set_up
 from .queue import FleetDriver, FleetQueries, connect
@@ -89,7 +89,7 @@ class Worker:
         self._dsn, self._storage, self._heartbeat, self._concurrency = dsn, storage, heartbeat, concurrency
         self._downloads = asyncio.Semaphore(downloads)
         name = self.dialect.name
-        self.local = SqliteJournal(state / f"fleet-{name}.sqlite3", gateway=name, notify=True, follow_others=False)
+        self.local = SqliteJournal(own_file(state, name), gateway=name, notify=True, follow_others=False)
         self.shared = SharedJournal(dsn, gateway=name, name=self.name)
         self.budget = Budget(name, self._ask)
         limits = limits or Limits()

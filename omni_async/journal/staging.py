@@ -34,6 +34,11 @@ _INSERT = (
 )
 
 
+def sent_again(entry: Entry) -> bool:
+    """Whether a row was refused for what concerns all rows, the key or the balance: the next run sends it again."""
+    return entry.state is State.REJECTED and entry.again == SENT_AGAIN
+
+
 class SheetRow(Protocol):
     """One checked row of a sheet."""
 

@@ -19,6 +19,7 @@ from ..journal.entries import shown_time
 from ..version import __version__
 from . import plots
 from .plots import Span
+from .rows import doubtful
 
 PAGE = 48
 """Rows shown at a time."""
@@ -32,7 +33,6 @@ class Facts:
 
     Args:
         title: The batch's name.
-        place: The folder it is in.
         gateway: Its gateway, if it is a batch.
         written: When it was read, in seconds since 1970.
         running: Whether its run goes on.
@@ -45,7 +45,6 @@ class Facts:
     """
 
     title: str
-    place: str
     gateway: str | None
     written: float
     running: bool
@@ -119,12 +118,9 @@ def _head(facts: Facts) -> str:
 def _notices(facts: Facts) -> str:
     """What a reader has to know before anything else."""
     told = []
-    doubtful = facts.counts.get("uncertain", 0)
-    if doubtful:
-        rows = "1 row may have been paid and has" if doubtful == 1 else f"{doubtful:,} rows may have been paid and have"
-        told.append(
-            ("alert", f"{rows} no task id. Look in the gateway's console or bill, then settle each; they stand first.")
-        )
+    if uncertain := facts.counts.get("uncertain", 0):
+        advice = "Look in the gateway's console or bill, then settle each; they stand first."
+        told.append(("alert", f"{doubtful(uncertain)}. {advice}"))
     if facts.total > len(facts.rows):
         left = facts.total - len(facts.rows)
         told.append(("", f"This page has {len(facts.rows):,} rows; {left:,} more are in results.csv."))

@@ -12,7 +12,7 @@ import attrs
 
 from ..explanations import glossed
 from ..journal.entries import Entry, shown_time
-from ..journal.staging import SENT_AGAIN
+from ..journal.staging import sent_again
 from ..journal.states import State
 
 WORDS: Mapping[State, str] = {
@@ -29,6 +29,8 @@ WORDS: Mapping[State, str] = {
 }
 """What the page calls a state, in the order in which it offers them."""
 
+JOURNAL = "journal.sqlite3"
+"""What a journal is called in a folder of its own, such as a batch's."""
 PROMPT, ERROR, SHORT = 20_000, 4_000, 500
 """Letters shown of a prompt, of an error or carried value, of a name."""
 LOST = "the program that was sending it ended before an answer was written down"
@@ -57,9 +59,7 @@ def state_of(entry: Entry, setting: Setting) -> State:
     """Where a row stands for a reader: a create whose sender has gone may have been paid."""
     if entry.state is State.SUBMITTING and not setting.alive(entry.owner):
         return State.UNCERTAIN
-    if entry.state is State.REJECTED and entry.again == SENT_AGAIN:
-        return State.PLANNED  # the key or the balance was refused, not the row
-    return entry.state
+    return State.PLANNED if sent_again(entry) else entry.state
 
 
 def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
@@ -137,8 +137,7 @@ def web_address(url: Any) -> bool:
 
 def settle_lines(journal: Path, key: str, candidate: str | None) -> list[list[str]]:
     """The commands that settle a row, each with what it says; for a shell of the POSIX kind."""
-    place = journal.parent if journal.name == "journal.sqlite3" else journal
-    row = f"{in_shell(str(place))} {in_shell(key)}"
+    row = f"{in_shell(str(place_of(journal)))} {in_shell(key)}"
     if key.startswith("-"):
         row = f"-- {row}"
     task, found = (in_shell(candidate), "this seems to be its task") if candidate else ("TASK_ID", "put its id here")
@@ -147,6 +146,17 @@ def settle_lines(journal: Path, key: str, candidate: str | None) -> list[list[st
         ["It surely is not there", f"omni-async settle --not-charged {row}"],
         ["Nobody can tell: send it again, perhaps paying twice", f"omni-async settle --pay-again {row}"],
     ]
+
+
+def place_of(journal: Path) -> Path:
+    """A journal as commands name it: by its folder, if it has one of its own."""
+    return journal.parent if journal.name == JOURNAL else journal
+
+
+def doubtful(count: int) -> str:
+    """What uncertain rows are, in a few words."""
+    one = "1 row may have been paid and has no task id"
+    return one if count == 1 else f"{count:,} rows may have been paid and have no task id"
 
 
 def in_shell(word: str) -> str:

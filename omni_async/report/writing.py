@@ -19,10 +19,9 @@ from ..journal.owners import FileLock
 from ..journal.schema import journal_error
 from .page import Facts, in_script, page
 from .plots import Span
-from .rows import WORDS, Setting, row_of, state_of
+from .rows import JOURNAL, WORDS, Setting, row_of, state_of
 
 NAME = "report.html"
-JOURNAL = "journal.sqlite3"
 VIDEOS = "videos"
 TRAFFIC = "traffic"
 """The note in which a batch leaves what its last run sent."""
@@ -171,12 +170,11 @@ class Report:
         running: bool,
         traffic: Mapping[str, Any] | None,
     ) -> Facts:
-        place, states = self._journal.parent, ledger.counts()
+        states = ledger.counts()
         total = sum(states.values())
         whole = total == len(gathered.rows)
         return Facts(
-            title=place.name if self._journal.name == JOURNAL else self._journal.name,
-            place=str(place),
+            title=self._journal.parent.name if self._journal.name == JOURNAL else self._journal.name,
             gateway=ledger.note("batch"),
             written=self._clock(),
             running=running,

@@ -261,11 +261,12 @@ class TestExport:
     def test_csv(self, omni, book):
         """For spreadsheets: a BOM, a header, and nothing that one would compute."""
         book("a", detail="=cmd()")
+        book("b", detail="＝cmd()")
         omni("journal", "own.sqlite3", "--export", "rows.CSV")
         text = Path("rows.CSV").read_text("utf-8")
         assert text.startswith("\ufeffid,custom_id,")
-        (row,) = csv.DictReader(text.removeprefix("\ufeff").splitlines())
-        assert row["detail"] == "'=cmd()"
+        row, other = csv.DictReader(text.removeprefix("\ufeff").splitlines())
+        assert (row["detail"], other["detail"]) == ("'=cmd()", "'＝cmd()")
         assert json.loads(row["request"]) == {"prompt": "x"}
 
     def test_stdout(self, omni, folder):
