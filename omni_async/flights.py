@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 
 class Flight:
@@ -135,3 +136,26 @@ class Connector(aiohttp.TCPConnector):
         connection = await connecting
         flight.connected = True
         return connection
+
+
+class Body(aiohttp.BytesPayload):
+    """A paid call's body. A connection alone asks for it: of a borrowed session nothing else tells that there was one.
+
+    Args:
+        document: The bytes.
+        flight: The call it is for.
+    """
+
+    def __init__(self, document: bytes, flight: Flight) -> None:
+        super().__init__(document)
+        self._flight = flight
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """As aiohttp's own."""
+        self._flight.connected = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """As aiohttp's own."""
+        self._flight.connected = True
+        await super().write_with_length(writer, content_length)

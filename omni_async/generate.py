@@ -30,7 +30,7 @@ from .many import Many, Source, Steps
 from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller
 from .references import References, check_references, local_references
-from .safety import file_name
+from .safety import file_in, file_name
 from .submit import Submitter
 from .uploads import Progress, content_hash
 from .waiting import (
@@ -335,11 +335,11 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         self.check(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            folder = output.endswith(("/", os.sep)) or await anyio.Path(output).is_dir()
-            if folder and asked.custom_id:  # named as in `many`
-                output, folder = str(Path(output, file_name(asked.custom_id))), False
-            if not folder:  # else its name is the task id, which nobody knows yet
-                await self._refuse_existing(Path(output), asked, overwrite=overwrite)
+            target = Path(output)
+            if output.endswith(("/", os.sep)) or await anyio.Path(output).is_dir():
+                target = file_in(target, asked.custom_id)
+                output = str(target) if asked.custom_id else output
+            await self._refuse_existing(target, asked, overwrite=overwrite)
         task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout)
         if output is not None:
             await self.download(task, output, overwrite=overwrite)
@@ -371,8 +371,8 @@ class Studio:
         self.life.enter()
         asked = VideoRequest.of(item, {})
         self.check(asked)
-        if folder is not None and asked.custom_id:
-            await self._refuse_existing(folder / file_name(asked.custom_id), asked, overwrite=overwrite)
+        if folder is not None:
+            await self._refuse_existing(file_in(folder, asked.custom_id), asked, overwrite=overwrite)
         return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
 
     def _follow_row(self, task: VideoTask, row: Waiter) -> VideoTask:

@@ -60,7 +60,7 @@ class Posts:
             told.set_result(post.result())
 
     def _orphaned(self, ended: "asyncio.Future[Attempt]", request: VideoRequest) -> None:
-        """A POST ended whose caller had gone: kept for `unclaimed()`, and logged with its task id."""
+        """A POST ended whose caller had gone."""
         if ended.cancelled():
             return
         failure = ended.exception()
@@ -68,6 +68,10 @@ class Posts:
         harmless = attempt.error is not None and not attempt.error.may_have_charged
         if attempt.hold is not None or (attempt.task is None and harmless):
             return
+        self.keep(attempt, request)
+
+    def keep(self, attempt: Attempt, request: VideoRequest) -> None:
+        """What a POST came to reaches nobody: it is kept for `unclaimed()`, and logged with its task id."""
         self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
         what = f"task {attempt.task.task_id} runs" if attempt.task else "it may have been charged"
         logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)

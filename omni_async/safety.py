@@ -7,10 +7,12 @@ address. The name a server gives a file is never used at all (`file_name` makes 
 
 import ipaddress
 import re
+import secrets
 import unicodedata
 import urllib.request
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
 
 import attrs
 from yarl import URL
@@ -200,6 +202,17 @@ def file_name(text: str, ending: str = ".mp4") -> str:
         safe = f"_{safe}"
     short = safe.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(". ")
     return (short or "video") + (ending if ending in TARGET_ENDINGS else ".mp4")
+
+
+def file_in(folder: Path, custom_id: str | None) -> Path:
+    """Where a video will be stored, to be checked before it is paid.
+
+    Args:
+        folder: Where it goes.
+        custom_id: Names the file. Without one that is the task id, which nobody knows yet: a name of chance stands
+            for it, by which the folder is checked.
+    """
+    return folder / file_name(custom_id or secrets.token_hex(8))
 
 
 def _keeps(letter: str) -> bool:

@@ -18,7 +18,7 @@ from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, Fault, InvalidRequestError, NotSentError, TransportError
-from .flights import Connector, Flight, Flights
+from .flights import Body, Connector, Flight, Flights
 from .keys import Key
 from .policies import Timeouts
 from .safety import proxy_for
@@ -150,7 +150,7 @@ class Transport:
             head = self._head if self._head is not None and self._head.key == key else self._new_head(key)
             headers, fixed = head.headers, head.auth
             if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
-                headers, fixed, data = head.of_json, {**head.auth, **_JSON}, _to_json(call.body).encode()
+                headers, fixed, data = head.of_json, {**head.auth, **_JSON}, Body(_to_json(call.body).encode(), flight)
             if call.headers:
                 headers = _merged(headers, call.headers, fixed)
             flight.begun = True
@@ -207,9 +207,13 @@ class Transport:
                 return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
         traced = self._borrowed is None
         if not flight.begun or (traced and not flight.connected):
-            configuration = not isinstance(error, aiohttp.ClientError | OSError | AssertionError)  # the last: a proxy's
+            configuration = not isinstance(error, _BY_THE_NETWORK)
             words = f"no connection was obtained ({type(error).__name__})"
             return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
+        if flight.paid and not flight.connected and not isinstance(error, _BY_THE_NETWORK):
+            words = f"the session it was to use cannot be used ({type(error).__name__})"
+            advice = "it may belong to another event loop, or have an auth= of its own beside the key"
+            return NotSentError(f"never sent to {host}: {words}; {advice}", configuration=True)
         late = isinstance(error, TimeoutError)
         lost = "no answer in time" if late else f"the answer was lost ({type(error).__name__})"
         return AnswerLostError(f"sent to {host}, {lost}", timed_out=late)
@@ -225,6 +229,8 @@ class Transport:
 
 _JSON = {"content-type": "application/json"}
 _to_json = json.JSONEncoder(allow_nan=False).encode
+_BY_THE_NETWORK = (aiohttp.ClientError, OSError, AssertionError)
+"""What goes wrong on the way; the last is a proxy's. Anything else is a mistake in what was set up."""
 
 
 class _ClosedError(Exception):

@@ -97,6 +97,22 @@ async def test_a_place_that_takes_no_video_is_refused_before_paying(tmp_path, mo
         assert emulator.ledger.requests.total() == 0
 
 
+@pytest.mark.parametrize("where", ["cat.txt/", "closed/", "closed/new/"])
+async def test_a_folder_that_takes_no_video_is_refused_before_paying(tmp_path, monkeypatch, where):
+    """Also where the file's name will be the task id, which nobody knows yet; in a row of many, too."""
+    (tmp_path / "cat.txt").touch()
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder).name != "closed")
+    async with pair() as (emulator, client):
+        with pytest.raises(DownloadError, match="cannot be written") as caught:
+            await client.generate("a cat", output=f"{tmp_path}/{where}")
+        (row,) = await outcomes(client.generate_many(["a cat"], output=tmp_path / where))
+        assert not caught.value.may_have_charged
+        assert not row.error.may_have_charged
+        assert row.task is None
+        assert emulator.ledger.requests.total() == 0
+
+
 async def test_generate_raises_what_its_steps_raise():
     """A failed task, a wait that ends, a slot that is not free."""
     faults = (Fault("fail", prompt="bad"), Fault("never_ends", prompt="slow"))
