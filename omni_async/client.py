@@ -359,7 +359,10 @@ class OmniClient:
         return self.studio.stats()
 
     def unclaimed(self) -> tuple[Outcome, ...]:
-        """Creates that ended after their caller had gone: with a task that runs, or an error that may have charged."""
+        """Creates that ended after their caller had gone: with a task that runs, or an error that may have charged.
+
+        The last 10,000 of them; the log, `on_event` and a journal know all.
+        """
         return tuple(self._submitter.posts.unclaimed)
 
     async def aclose(self) -> None:

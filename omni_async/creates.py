@@ -4,6 +4,7 @@ import contextvars
 import json
 import re
 import secrets
+from collections import OrderedDict
 from typing import Any
 
 import attrs
@@ -19,7 +20,10 @@ from .models import VideoRequest, VideoTask
 REMEMBERED = 100_000
 """Task ids remembered."""
 QUOTABLE = 10_000
-"""Prompts remembered: as many as tasks may be outstanding."""
+"""Prompts remembered: as many as tasks may be outstanding.
+
+Both are an `OrderedDict`: to find its oldest key a plain one walks over all that it has forgotten.
+"""
 
 
 @attrs.define(kw_only=True)
@@ -64,13 +68,13 @@ class Issued:
     """Whose each task id is, to notice one that is given out twice."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, str] = {}
+        self._owners: OrderedDict[str, str] = OrderedDict()
 
     def own(self, task_id: str, name: str) -> bool:
         """Whether a task id is new, or was given out under this name."""
         owner = self._owners.setdefault(task_id, name)
         if len(self._owners) > REMEMBERED:
-            del self._owners[next(iter(self._owners))]
+            self._owners.popitem(last=False)
         return owner == name
 
 
@@ -78,13 +82,13 @@ class Prompts:
     """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
 
     def __init__(self) -> None:
-        self._of: dict[str, str] = {}
+        self._of: OrderedDict[str, str] = OrderedDict()
 
     def remember(self, task_id: str, prompt: str) -> None:
         """A task was made of this prompt."""
         self._of[task_id] = prompt
         if len(self._of) > QUOTABLE:
-            del self._of[next(iter(self._of))]
+            self._of.popitem(last=False)
 
     def of(self, task_id: str) -> tuple[str, ...]:
         """The prompt of a task, if it is known."""
