@@ -12,6 +12,10 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
+HELD_UP, GRACE = 1.0, 5.0
+"""Seconds by which a timer is late where the loop stood still, as in a stopped process, a machine that slept or a
+blocking call of the caller's; and for which what came meanwhile is read before anything is given up."""
+
 
 class Flight:
     """How far one call came: before a connection was obtained, nothing was sent.
@@ -33,6 +37,11 @@ class Flight:
     def paid(self) -> bool:
         """Whether it matters that nothing was sent."""
         return self.resend is None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it is cancelled for having taken too long, and by nobody else besides."""
+        return self.late and self.task.cancelling() <= self.cancelling + 1
 
     def may_connect(self) -> bool:
         """A connection is asked for; a second one is for a repeat. Returns whether that may be.
@@ -86,8 +95,12 @@ class Flights:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is overdue; wake up again for what is due next."""
-        self._timer, self._armed_for = None, math.inf
         now = loop.time()
+        held_up = now - self._armed_for
+        self._timer, self._armed_for = None, math.inf
+        if held_up > HELD_UP:  # the answer, with its paid id, may lie there unread
+            self._arm(loop, now + GRACE)
+            return
         for flight in self._flights.values():
             if flight.due <= now:
                 flight.late, flight.due = True, math.inf

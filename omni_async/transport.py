@@ -28,6 +28,8 @@ CREATE_LIMIT, OTHER_LIMIT = 64 * 1024, 1024 * 1024
 """Bytes of an answer's body that are read."""
 MEMBERS = 100
 """Members of a gzip that are unpacked (RFC 1952 §2.2): an answer of nothing but empty ones must not cost seconds."""
+NEVER = 7 * 86400.0
+"""Seconds that no call takes."""
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -43,10 +45,10 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(kind: CallKind, limits: Timeouts) -> _Bounds:
-    """A paid call's time and a file's silence are aiohttp's to watch; the other calls are many."""
+    """A file's silence is aiohttp's to watch; all else is ours: its timers drop what came while the loop stood."""
     connect = limits.connect
-    if kind is CallKind.CREATE:
-        return _Bounds(aiohttp.ClientTimeout(total=limits.create, connect=connect), None, CREATE_LIMIT)
+    if kind is CallKind.CREATE:  # with any `total` aiohttp refuses a session of another loop before it sends
+        return _Bounds(aiohttp.ClientTimeout(total=NEVER, connect=connect), limits.create, CREATE_LIMIT)
     if kind is CallKind.UPLOAD:
         timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=limits.create)
         return _Bounds(timeout, None, OTHER_LIMIT)
@@ -171,7 +173,7 @@ class Transport:
                 middlewares=(),
             )
             flight.connected = True
-            body, complete = await _read(response, bounds.size)
+            body, complete = await _read(response, bounds.size, flight)
             return Reply(
                 status=response.status,
                 headers=_Keyless(response.headers, key),
@@ -252,7 +254,7 @@ _NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, boo
 )
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+async def _read(response: aiohttp.ClientResponse, limit: int, flight: Flight) -> tuple[bytes, bool]:
     """At most `limit` bytes of a body, and whether that is all of it. Never `read()`: that has no bound."""
     content, body, whole = response.content, b"", False
     try:
@@ -261,6 +263,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
         whole = content.exception() is None and len(body) <= limit
     except Exception:  # whatever broke: what came before it can hold the task's id
         whole = False
+    except asyncio.CancelledError:  # the same of a paid call that took too long
+        if not (flight.paid and flight.overdue):
+            raise
     finally:
         if not whole:  # a whole body has let go of its connection
             response.close()
