@@ -54,7 +54,7 @@ class Lifetime:
         """
         if self.closed:
             raise self._error("this client is closed; make a new one")
-        here = _running_loop()
+        here = running_loop()
         if here is None and not self._forked():
             raise self._error("no event loop runs: call this from async code, under asyncio (trio is not spoken)")
         if self._loop is None:
@@ -87,7 +87,7 @@ class Lifetime:
     async def close(self) -> None:
         """End it, once and to the end: cancelled meanwhile, it goes on and raises `CancelledError` afterwards."""
         if self._loop is not None:
-            self._check(_running_loop())
+            self._check(running_loop())
         self.closed = True
         if self._loop is None:
             return
@@ -144,7 +144,8 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if one does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
