@@ -4,6 +4,7 @@ import contextvars
 import json
 import re
 import secrets
+from collections import OrderedDict
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from .limiter import UNSENT
 from .models import VideoRequest, VideoTask
 
 REMEMBERED = 100_000
-"""Task ids remembered."""
+"""Task ids remembered, in an `OrderedDict`: to find its oldest key a plain one walks over all it has forgotten."""
 
 
 @attrs.define(kw_only=True)
@@ -63,13 +64,13 @@ class Issued:
     """Whose each task id is, to notice one that is given out twice."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, str] = {}
+        self._owners: OrderedDict[str, str] = OrderedDict()
 
     def own(self, task_id: str, name: str) -> bool:
         """Whether a task id is new, or was given out under this name."""
         owner = self._owners.setdefault(task_id, name)
         if len(self._owners) > REMEMBERED:
-            del self._owners[next(iter(self._owners))]
+            self._owners.popitem(last=False)
         return owner == name
 
 

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What a full disk or quota says."""
+NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+"""What a process, or the system, with too many open files says."""
 PRIVATE = 0o600
 """Results hold prompts and URLs: the user's own data."""
 
@@ -83,4 +85,6 @@ def reason(error: Exception) -> str:
 def _refused(path: Path, error: OSError | ValueError) -> DownloadError:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return DownloadError(f"no space left for {path}: free some and download again, which costs nothing")
+    if isinstance(error, OSError) and error.errno in NO_DESCRIPTORS:
+        return DownloadError(f"{path} cannot be written ({error.strerror}): allow more (ulimit -n) and download again")
     return DownloadError(f"{path} cannot be written ({reason(error)}): choose another place and download again")

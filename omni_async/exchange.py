@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -33,7 +34,7 @@ from .transport import Transport
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
 QUOTABLE = 10_000
-"""Prompts remembered: as many as tasks may be outstanding."""
+"""Prompts remembered, the oldest forgotten first: as many as tasks may be outstanding."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
@@ -71,13 +72,13 @@ class Prompts:
     """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
 
     def __init__(self) -> None:
-        self._of: dict[str, str] = {}
+        self._of: OrderedDict[str, str] = OrderedDict()
 
     def remember(self, task_id: str, prompt: str) -> None:
         """A task was made of this prompt."""
         self._of[task_id] = prompt
         if len(self._of) > QUOTABLE:
-            del self._of[next(iter(self._of))]
+            self._of.popitem(last=False)
 
     def of(self, task_id: str | None) -> tuple[str, ...]:
         """The prompt of a task, if it is known."""

@@ -75,7 +75,7 @@ class _Job:
             return
         try:
             self.on_progress(self.part.size + pending, total)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
             _log.exception("on_progress raised and is not called again for this download")
             self.on_progress = None
 

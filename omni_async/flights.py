@@ -10,6 +10,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+
+HELD_UP, GRACE = 1.0, 5.0
+"""Seconds by which a timer is late where the loop stood still, as in a stopped process, a machine that slept or a
+blocking call of the caller's; and for which what came meanwhile is read before anything is given up."""
 
 UNASKED = 8
 """Connections given up for one call because their server has spoken unasked."""
@@ -35,6 +40,11 @@ class Flight:
     def paid(self) -> bool:
         """Whether it matters that nothing was sent."""
         return self.resend is None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it is cancelled for having taken too long, and by nobody else besides."""
+        return self.late and self.task.cancelling() <= self.cancelling + 1
 
     def may_connect(self) -> bool:
         """A connection is asked for; a second one is for a repeat. Returns whether that may be.
@@ -88,8 +98,12 @@ class Flights:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is overdue; wake up again for what is due next."""
-        self._timer, self._armed_for = None, math.inf
         now = loop.time()
+        held_up = now - self._armed_for
+        self._timer, self._armed_for = None, math.inf
+        if held_up > HELD_UP:  # the answer, with its paid id, may lie there unread
+            self._arm(loop, now + GRACE)
+            return
         for flight in self._flights.values():
             if flight.due <= now:
                 flight.late, flight.due = True, math.inf
@@ -162,3 +176,26 @@ class Connector(WaryConnector):
         connection = await connecting
         flight.connected = True
         return connection
+
+
+class Body(aiohttp.BytesPayload):
+    """A paid call's body. A connection alone asks for it: of a borrowed session nothing else tells that there was one.
+
+    Args:
+        document: The bytes.
+        flight: The call it is for.
+    """
+
+    def __init__(self, document: bytes, flight: Flight) -> None:
+        super().__init__(document)
+        self._flight = flight
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """As aiohttp's own."""
+        self._flight.connected = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """As aiohttp's own."""
+        self._flight.connected = True
+        await super().write_with_length(writer, content_length)

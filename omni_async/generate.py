@@ -15,7 +15,7 @@ import attrs
 from .admission import Kind
 from .breaker import Breaker
 from .creates import Create, intent_of
-from .delivery import Delivery, is_folder
+from .delivery import Delivery, file_in
 from .dialects import Checked
 from .dialects.rules import check_fields
 from .disk import in_thread
@@ -337,10 +337,11 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         self.check(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            folder = await in_thread(is_folder, output)
-            if folder and asked.custom_id:  # named as in `many`
-                output, folder = str(Path(output, file_name(asked.custom_id))), False
-            target = Path(output, token_hex(8)) if folder else Path(output)  # named by a task id that nobody knows yet
+            name = (
+                file_name(asked.custom_id) if asked.custom_id else token_hex(8)
+            )  # for a task id that nobody knows yet
+            target = await in_thread(file_in, output, name)
+            output = str(target) if asked.custom_id else output  # named as in `many`
             await self._refuse_existing(target, asked, overwrite=overwrite)
         task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout)
         if output is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -32,6 +33,14 @@ class Lifetime:
         self._ending: asyncio.Future[None] | None = None
         self.closed = False
 
+    def __del__(self) -> None:
+        """Dropped, and nobody can end it any more: its tasks, connections and place at the journal are held on to."""
+        if self.closed or self._loop is None or self._loop.is_closed() or self._forked():
+            return
+        told = f"a client of {self._gateway} was dropped without aclose(): until the loop ends it holds what it opened"
+        warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
+        self._loop.call_exception_handler({"message": told})  # the warning alone is hidden by default
+
     @property
     def started(self) -> bool:
         """Whether a first call was made."""
@@ -45,9 +54,9 @@ class Lifetime:
         """
         if self.closed:
             raise self._error("this client is closed; make a new one")
-        here = _running_loop()
+        here = running_loop()
         if here is None and not self._forked():
-            raise self._error("no event loop runs: call this from async code")
+            raise self._error("no event loop runs: call this from async code, under asyncio (trio is not spoken)")
         if self._loop is None:
             self._loop, self._pid = here, os.getpid()
             if self._begin is not None:
@@ -78,7 +87,7 @@ class Lifetime:
     async def close(self) -> None:
         """End it, once and to the end: cancelled meanwhile, it goes on and raises `CancelledError` afterwards."""
         if self._loop is not None:
-            self._check(_running_loop())
+            self._check(running_loop())
         self.closed = True
         if self._loop is None:
             return
@@ -132,7 +141,8 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if one does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

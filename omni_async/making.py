@@ -62,6 +62,7 @@ def make(
         poll=(poll, PollPolicy),
         retry=(retry, RetryPolicy),
         http_timeout=(http_timeout, Timeouts),
+        session=(session, aiohttp.ClientSession),
     )
     dialect, limits = dialect_of(gateway), limits or Limits()
     retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import attrs
 
 from .errors import OmniError
-from .lifetime import is_cancelled, loop_time
+from .lifetime import is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .waiting import timed_out
 
@@ -95,7 +95,7 @@ class _Run:
         self._failure: BaseException | None = None
         self._files: asyncio.Queue[tuple[VideoTask, VideoRequest]] = asyncio.Queue()
         context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
         workers += [self._store() for _ in range(DOWNLOADERS if steps.download else 0)]
         self._tasks = [loop.create_task(worker, context=context) for worker in workers]
@@ -281,7 +281,11 @@ class Many:
                 await asyncio.wait(stopped)
 
     def __del__(self) -> None:
-        """Dropped: stop."""
+        """Dropped: stop. What is dropped in a cycle may be collected by any thread."""
         self._over = True
-        if self._run is not None:
+        if self._run is None:
+            return
+        if self._run.loop.is_closed() or running_loop() is self._run.loop:
             self._run.stop()
+        else:
+            self._run.loop.call_soon_threadsafe(self._run.stop)

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,17 +18,22 @@ Told = asyncio.Future[Attempt]
 """What the caller of a POST waits for. It is cancelled with him; the POST is not."""
 
 
+KEPT = 10_000
+"""Unclaimed outcomes kept: a web app whose visitors leave while it pays has more of them every day."""
+
+
 class Posts:
     """The POSTs of one client.
 
     Attributes:
         running: Those in flight.
-        unclaimed: What came of those whose caller had gone: a task that runs, or an error that may have charged.
+        unclaimed: What came of those whose caller had gone: a task that runs, or an error that may have charged; the
+            last `KEPT` of them.
     """
 
     def __init__(self) -> None:
         self.running: set[asyncio.Task[Attempt]] = set()
-        self.unclaimed: list[Outcome] = []
+        self.unclaimed: deque[Outcome] = deque(maxlen=KEPT)
 
     async def own(self, make: Callable[[Told], Coroutine[Any, Any, Attempt]], request: VideoRequest) -> Attempt:
         """Make one POST in a task of the client's, in an empty context, and wait for what it comes to.
@@ -60,7 +66,7 @@ class Posts:
             told.set_result(post.result())
 
     def _orphaned(self, ended: "asyncio.Future[Attempt]", request: VideoRequest) -> None:
-        """A POST ended whose caller had gone: kept for `unclaimed()`, and logged with its task id."""
+        """A POST ended whose caller had gone."""
         if ended.cancelled():
             return
         failure = ended.exception()
@@ -68,6 +74,10 @@ class Posts:
         harmless = attempt.error is not None and not attempt.error.may_have_charged
         if attempt.hold is not None or (attempt.task is None and harmless):
             return
+        self.keep(attempt, request)
+
+    def keep(self, attempt: Attempt, request: VideoRequest) -> None:
+        """What a POST came to reaches nobody: it is kept for `unclaimed()`, and logged with its task id."""
         self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
         what = f"task {attempt.task.task_id} runs" if attempt.task else "it may have been charged"
         logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)

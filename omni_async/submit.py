@@ -302,7 +302,11 @@ class Submitter:
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
             told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
-            create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
+            try:
+                create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
+            except BaseException:  # such as KeyboardInterrupt: it ends the program, and the id must not end with it
+                self.posts.keep(Attempt(task=task), create.request)
+                raise
         return Attempt(task=task)
 
     def _name(self, create: Create) -> str | None:

@@ -18,7 +18,7 @@ from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, Fault, NotSentError, TransportError, unusable
-from .flights import Connector, Flight, Flights
+from .flights import Body, Connector, Flight, Flights
 from .keys import Key
 from .policies import Timeouts
 from .safety import proxy_for
@@ -28,6 +28,8 @@ CREATE_LIMIT, OTHER_LIMIT = 64 * 1024, 1024 * 1024
 """Bytes of an answer's body that are read."""
 MEMBERS = 100
 """Members of a gzip that are unpacked (RFC 1952 §2.2): an answer of nothing but empty ones must not cost seconds."""
+NEVER = 7 * 86400.0
+"""Seconds that no call takes."""
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -43,10 +45,10 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(kind: CallKind, limits: Timeouts) -> _Bounds:
-    """A paid call's time and a file's silence are aiohttp's to watch; the other calls are many."""
+    """A file's silence is aiohttp's to watch; all else is ours: its timers drop what came while the loop stood."""
     connect = limits.connect
-    if kind is CallKind.CREATE:
-        return _Bounds(aiohttp.ClientTimeout(total=limits.create, connect=connect), None, CREATE_LIMIT)
+    if kind is CallKind.CREATE:  # with any `total` aiohttp refuses a session of another loop before it sends
+        return _Bounds(aiohttp.ClientTimeout(total=NEVER, connect=connect), limits.create, CREATE_LIMIT)
     if kind is CallKind.UPLOAD:
         timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=limits.create)
         return _Bounds(timeout, None, OTHER_LIMIT)
@@ -150,7 +152,7 @@ class Transport:
             head = self._head if self._head is not None and self._head.key == key else self._new_head(key)
             headers, fixed = head.headers, head.auth
             if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
-                headers, fixed, data = head.of_json, {**head.auth, **_JSON}, _to_json(call.body).encode()
+                headers, fixed, data = head.of_json, {**head.auth, **_JSON}, Body(_to_json(call.body).encode(), flight)
             if call.headers:
                 headers = _merged(headers, call.headers, fixed)
             flight.begun = True
@@ -171,7 +173,7 @@ class Transport:
                 middlewares=(),
             )
             flight.connected = True
-            body, complete = await _read(response, bounds.size)
+            body, complete = await _read(response, bounds.size, flight)
             return Reply(
                 status=response.status,
                 headers=_Keyless(response.headers, key),
@@ -207,9 +209,13 @@ class Transport:
                 return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
         traced = self._borrowed is None
         if not flight.begun or (traced and not flight.connected):
-            configuration = not isinstance(error, aiohttp.ClientError | OSError | AssertionError)  # the last: a proxy's
+            configuration = not isinstance(error, _BY_THE_NETWORK)
             words = f"no connection was obtained ({type(error).__name__})"
             return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
+        if flight.paid and not flight.connected and not isinstance(error, _BY_THE_NETWORK):
+            words = f"the session it was to use cannot be used ({type(error).__name__})"
+            advice = "it may belong to another event loop, or have an auth= of its own beside the key"
+            return NotSentError(f"never sent to {host}: {words}; {advice}", configuration=True)
         late = isinstance(error, TimeoutError)
         lost = "no answer in time" if late else f"the answer was lost ({type(error).__name__})"
         return AnswerLostError(f"sent to {host}, {lost}", timed_out=late)
@@ -225,6 +231,8 @@ class Transport:
 
 _JSON = {"content-type": "application/json"}
 _to_json = json.JSONEncoder(allow_nan=False).encode
+_BY_THE_NETWORK = (aiohttp.ClientError, OSError, AssertionError)
+"""What goes wrong on the way; the last is a proxy's. Anything else is a mistake in what was set up."""
 
 
 class _ClosedError(Exception):
@@ -246,7 +254,7 @@ _NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, boo
 )
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+async def _read(response: aiohttp.ClientResponse, limit: int, flight: Flight) -> tuple[bytes, bool]:
     """At most `limit` bytes of a body, and whether that is all of it. Never `read()`: that has no bound."""
     content, body, whole = response.content, b"", False
     try:
@@ -255,6 +263,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
         whole = content.exception() is None and len(body) <= limit
     except Exception:  # whatever broke: what came before it can hold the task's id
         whole = False
+    except asyncio.CancelledError:  # the same of a paid call that took too long
+        if not (flight.paid and flight.overdue):
+            raise
     finally:
         if not whole:  # a whole body has let go of its connection
             response.close()

@@ -1,5 +1,6 @@
 """Streams up: a local file as one part of a form, read while it is sent."""
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -174,6 +175,6 @@ class _FilePayload(Payload):
             return
         try:
             self._on_progress(sent, self._size)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
             _log.exception("on_progress raised and is not called again for this upload")
             self._on_progress = None

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -102,7 +103,7 @@ class SeenEvents:
         if faults:
             raise unusable(*faults)
         self._age, self._most = age, most
-        self._since: dict[str, float] = {}
+        self._since: OrderedDict[str, float] = OrderedDict()  # a plain one walks over what is forgotten
 
     def add(self, event_id: str, *, now: float) -> bool:
         """Note an event; True if it is new. `now` is in seconds, of a clock that is always the same."""
@@ -111,7 +112,7 @@ class SeenEvents:
             return False
         self._since[event_id] = now
         if len(self._since) > self._most:
-            del self._since[next(iter(self._since))]
+            self._since.popitem(last=False)
         return True
 
     def discard(self, event_id: str) -> None:

@@ -1,9 +1,11 @@
 """The one object a user holds: every call, every gateway, wherever it is opened, closed or misused."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import aiohttp
 import anyio
@@ -24,6 +26,7 @@ from omni_async import (
     OmniError,
     PollPolicy,
     Stats,
+    Submitted,
     TaskStatus,
     VideoTask,
 )
@@ -240,6 +243,51 @@ async def test_a_failing_on_event_is_told_once(emulator, caplog):
     async with client_of(emulator, on_event=broken) as client:
         assert (await client.generate("a cat")).video_url
     assert sum("on_event" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_an_on_event_that_ends_the_program_loses_no_paid_id(emulator):
+    """Such as a Ctrl-C in the middle of it: `unclaimed()` has the task that the caller was not given."""
+
+    class Ends(BaseException):
+        pass
+
+    def ending(event):
+        if isinstance(event, Submitted):
+            raise Ends
+
+    async with client_of(emulator, on_event=ending) as client:
+        with pytest.raises(Ends):
+            await client.submit("a cat", custom_id="row-1")
+        (outcome,) = client.unclaimed()
+        assert outcome.task.task_id
+        assert outcome.request.custom_id == "row-1"
+
+
+async def test_a_client_that_is_dropped_open_says_so(emulator, monkeypatch):
+    """Nobody can end it any more, and what it began goes on: as with a file or a session there is a warning."""
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    warned = []
+    monkeypatch.setattr(warnings, "warn", lambda _, kind, **_options: warned.append(kind))
+    client = client_of(emulator)
+    await client.generate("a cat")
+    own, pump = client._transport, client._poller
+    del client
+    gc.collect()
+    assert [text for text in told if "dropped without aclose()" in text]
+    assert ResourceWarning in warned
+    await pump.aclose()
+    await own.aclose()
+
+
+async def test_a_client_that_was_closed_or_never_started_says_nothing(emulator):
+    """Warnings are errors here."""
+    client = client_of(emulator)
+    await client.generate("a cat")
+    await client.aclose()
+    client = client_of(emulator)
+    del client
+    gc.collect()
 
 
 async def test_the_key_is_asked_again_once(emulator):

@@ -12,6 +12,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import warnings
 
 import aiohttp
 import pytest
@@ -302,6 +303,44 @@ async def test_row_3_a_closed_session_sent_nothing():
         pass
     error = await unsent(tries=1, session=session)
     assert error.configuration
+
+
+async def test_row_3_a_session_with_an_auth_of_its_own_sent_nothing():
+    """Row 3: aiohttp sends no two keys, and raises a ValueError before there is a connection."""
+    with warnings.catch_warnings(action="ignore"):  # newer aiohttp deprecates it
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "password"))
+    async with session:
+        error = await unsent(tries=1, session=session)
+    assert error.configuration
+    assert "auth=" in str(error)
+
+
+def test_row_3_a_session_of_another_loop_sent_nothing():
+    """Row 3: a session made when the program started, on a loop that has ended since."""
+
+    async def make():
+        return aiohttp.ClientSession()
+
+    with asyncio.Runner() as earlier:
+        session = earlier.run(make())
+        error = asyncio.run(unsent(tries=1, session=session))
+        earlier.run(session.close())
+    assert error.configuration
+    assert "another event loop" in str(error)
+
+
+async def test_row_3_a_session_that_trips_after_the_body_went_out_may_have_sent_it():
+    """Row 3: a borrowed session's own hook raises at the answer."""
+
+    async def trip(*_):
+        raise ValueError("mine")
+
+    hooks = aiohttp.TraceConfig()
+    hooks.on_request_end.append(trip)
+    async with aiohttp.ClientSession(trace_configs=[hooks]) as session, scene(session=session, running=1) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
 
 
 async def test_row_3_a_closed_connector_sent_nothing():

@@ -696,6 +696,18 @@ async def test_row_58_disk_full_while_the_connection_breaks(tmp_path: Path, monk
     assert_clean(caught.value)
 
 
+async def test_too_many_open_files_are_no_fault_of_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process out of descriptors: another place would not help."""
+
+    def out(self: PartFile) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(PartFile, "open", out)
+    async with Server(video()) as server, downloader(server) as d:
+        with pytest.raises(DownloadError, match=r"Too many open files.*ulimit -n"):
+            await d.fetch(server.url, tmp_path / "v.mp4")
+
+
 async def test_other_disk_errors_name_the_next_step(tmp_path: Path) -> None:
     """A place that cannot be written is a DownloadError before anything is asked for."""
     (tmp_path / "file").write_bytes(b"")
@@ -992,11 +1004,14 @@ async def test_progress(tmp_path: Path) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-async def test_progress_that_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError])
+async def test_progress_that_raises(
+    kind: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A caller's function that raises is logged once and loses no video."""
 
     def bad(done: int, total: int | None) -> None:
-        raise RuntimeError("oops")
+        raise kind("oops")
 
     async with Server(video()) as server, downloader(server) as d:
         assert (await d.fetch(server.url, tmp_path / "v.mp4", on_progress=bad)).read_bytes() == BODY

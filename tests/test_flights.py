@@ -49,6 +49,18 @@ async def test_each_call_ends_at_its_own_time():
     assert not flights._flights
 
 
+async def test_where_the_loop_stood_still_what_came_meanwhile_is_read_first():
+    """A stopped process, a machine that slept: the timer finds the call overdue, its answer lies there unread."""
+    flights, loop = Flights(), asyncio.get_running_loop()
+    answered = asyncio.create_task(call(flights, 61, may_take=30))
+    silent = asyncio.create_task(call(flights, 1000, may_take=30))
+    await asyncio.sleep(1)
+    loop._warp.now += 59
+    assert await answered == ("answer", 61)
+    assert (await silent)[0] == "late"
+    assert not flights._flights
+
+
 async def test_a_call_that_somebody_else_cancels_is_not_late():
     """Its canceller's word stands, also when the deadline comes at the same moment."""
     flights = Flights()

@@ -109,12 +109,19 @@ async def test_a_place_that_takes_no_video_is_refused_before_paying(tmp_path, mo
         assert emulator.ledger.requests.total() == 0
 
 
-async def test_a_folder_that_takes_no_videos_is_refused_before_paying_for_many(tmp_path, monkeypatch):
-    """Also where the videos will be named by task ids that nobody knows yet."""
-    monkeypatch.setattr(os, "access", lambda _folder, _mode: False)
+@pytest.mark.parametrize("where", ["cat.txt/", "closed/", "closed/new/"])
+async def test_a_folder_that_takes_no_video_is_refused_before_paying(tmp_path, monkeypatch, where):
+    """Also where the file's name will be the task id, which nobody knows yet; in a row of many, too."""
+    (tmp_path / "cat.txt").touch()
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder).name != "closed")
     async with pair() as (emulator, client):
-        outcomes = [outcome async for outcome in client.generate_many(["a cat", "a dog"], output=tmp_path)]
-        assert [type(outcome.error) for outcome in outcomes] == [DownloadError] * 2
+        with pytest.raises(DownloadError, match="cannot be written") as caught:
+            await client.generate("a cat", output=f"{tmp_path}/{where}")
+        (row,) = await outcomes(client.generate_many(["a cat"], output=tmp_path / where))
+        assert not caught.value.may_have_charged
+        assert not row.error.may_have_charged
+        assert row.task is None
         assert emulator.ledger.requests.total() == 0
 
 

@@ -316,3 +316,15 @@ async def test_what_is_no_iterable():
 async def test_an_empty_source():
     """Nothing asked, nothing given."""
     assert await outcomes(many(Works(), [])) == []
+
+
+async def test_what_another_thread_collects_stops_on_its_own_loop():
+    """A cycle that holds the iterator is collected by whatever thread is at it."""
+    loop, stopped = asyncio.get_running_loop(), []
+    many = Many([], None, outstanding=1, timeout=None)
+    stop = lambda _: stopped.append(asyncio.get_running_loop())  # noqa: E731 - a method
+    many._run = type("Run", (), {"loop": loop, "stop": stop})()
+    await asyncio.to_thread(many.__del__)
+    await asyncio.sleep(0.01)
+    assert stopped == [loop]
+    many._run = None

@@ -32,6 +32,15 @@ async def begun(posts, gate, what):
     return caller
 
 
+async def test_unclaimed_outcomes_do_not_pile_up_for_ever(monkeypatch):
+    """The last ones are kept; in months there would be a process full of them."""
+    monkeypatch.setattr("omni_async.posts.KEPT", 3)
+    posts = Posts()
+    for number in range(5):
+        posts.keep(Attempt(task=VideoTask(task_id=f"t-{number}")), REQUEST)
+    assert [outcome.task.task_id for outcome in posts.unclaimed] == ["t-2", "t-3", "t-4"]
+
+
 async def test_a_caller_has_what_the_post_came_to():
     """A result or an exception; nothing is left in flight, nothing is unclaimed."""
     posts, gate = Posts(), asyncio.Event()

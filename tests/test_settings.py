@@ -18,8 +18,8 @@ from omni_async.settings import base_url_of, dialect_of, journal_of, key_of, sch
 def test_settings_of_a_wrong_kind_are_refused_at_once():
     """All of them, by name: a policy that is none would trip over the first refusal, past a create."""
     with pytest.raises(InvalidRequestError) as caught:
-        OmniClient("jimmy", api_key="k", limits={"max_connections": 3}, poll=5, retry=3, http_timeout=30)
-    assert [fault.field for fault in caught.value.faults] == ["limits", "poll", "retry", "http_timeout"]
+        OmniClient("jimmy", api_key="k", limits={"max_connections": 3}, poll=5, retry=3, http_timeout=30, session="s")
+    assert [fault.field for fault in caught.value.faults] == ["limits", "poll", "retry", "http_timeout", "session"]
     assert "retry: is no RetryPolicy(…), but of type int" in str(caught.value)
 
 

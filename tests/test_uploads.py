@@ -165,11 +165,14 @@ async def test_upload_form_without_progress_or_known_ending(tmp_path: Path) -> N
         assert (seen["type"], seen["body"]) == ("application/octet-stream", b"abc")
 
 
-async def test_progress_that_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError])
+async def test_progress_that_raises(
+    kind: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A caller's function that raises is logged once and breaks no upload."""
 
     def bad(done: int, total: int | None) -> None:
-        raise RuntimeError("oops")
+        raise kind("oops")
 
     path = tmp_path / "x.png"
     path.write_bytes(bytes(1_000_000))
