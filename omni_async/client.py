@@ -361,7 +361,7 @@ class OmniClient:
         return self.studio.stats()
 
     def unclaimed(self) -> tuple[Outcome, ...]:
-        """The last 10,000 creates that ended after their caller had gone: a running task, or an error that may charge."""
+        """The last 10,000 creates that ended after their caller had gone: its task, or an error that may charge."""
         return tuple(self._submitter.posts.unclaimed)
 
     async def aclose(self) -> None:

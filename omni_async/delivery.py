@@ -198,7 +198,9 @@ def _task_of(task_or_url: VideoTask | str) -> VideoTask | None:
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a folder is meant: one that is there, or a path that ends in a separator."""
-    return os.fspath(path).endswith(tuple(filter(None, (os.sep, os.altsep)))) or Path(path).is_dir()
+    if os.fspath(path).endswith(tuple(filter(None, (os.sep, os.altsep)))):
+        return True
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib's raises for a name that is too long
 
 
 def file_in(path: str | os.PathLike[str], name: str) -> Path:

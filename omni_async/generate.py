@@ -337,9 +337,7 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         self.check(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            name = (
-                file_name(asked.custom_id) if asked.custom_id else token_hex(8)
-            )  # for a task id that nobody knows yet
+            name = file_name(asked.custom_id) if asked.custom_id else token_hex(8)  # a task id that nobody knows yet
             target = await in_thread(file_in, output, name)
             output = str(target) if asked.custom_id else output  # named as in `many`
             await self._refuse_existing(target, asked, overwrite=overwrite)

@@ -150,16 +150,17 @@ async def test_behind_a_hidden_rate(gateway, task_seconds, poll, scenario):
     ],
 )
 async def test_behind_a_hidden_number_of_running_tasks(gateway, task_seconds, poll, scenario):
-    """40 submits nobody waits for all return; 4.75 of 5 run on average, and 16 creates are refused at most.
+    """40 submits nobody waits for all return; 4.75 of 5 run on average, and 20 creates are refused at most.
 
-    Where finishes are looked for ten times a task only, what is lost is the lag: 4.5.
+    Eight to twelve of these find it: for a minute it may be a limit of creates. Where finishes are looked for ten times
+    a task only, what is lost is the lag: 4.5.
     """
     seen = await run(submits(40), gateway, poll, task_seconds=task_seconds, running_tasks=SLOTS, **scenario)
     ledger = seen.ledger
     assert len(ledger.charges) == 40
     assert ledger.mean_running(2 * task_seconds, ledger.charges[-1].at) >= (4.75 if task_seconds != 5 else 4.5)
-    assert ledger.refused["create"] <= 16
-    assert ledger.requests["create"] <= 56
+    assert ledger.refused["create"] <= 20
+    assert ledger.requests["create"] <= 60
 
 
 @pytest.mark.parametrize("seed", range(12))
