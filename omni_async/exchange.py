@@ -28,7 +28,7 @@ from .events import Event, Retried, Throttled
 from .limiter import Limiter
 from .models import VideoTask
 from .policies import RetryPolicy
-from .retry import Budget, backoff, retry_after
+from .retry import Budget, backoff, pause_told, retry_after
 from .transport import Transport
 
 TOO_BUSY = frozenset({503, 529})
@@ -285,8 +285,9 @@ class Exchange:
         self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=self._asked_for(reply))
 
     def _asked_for(self, reply: Reply) -> float | None:
-        """Seconds that the gateway asks to wait, if it does."""
-        return retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
+        """Seconds that the gateway asks to wait, in a header or else in the body, if it does."""
+        asked = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
+        return pause_told(reply.document, max_wait=self.retry.max_wait) if asked is None else asked
 
     def slow_down(self, ticket: Ticket, reply: Reply, refusal: Refusal) -> Decision:
         """Tell the limiter of a refusal for now, and the caller what came of it."""

@@ -85,7 +85,7 @@ class RetryPolicy:
 
     Args:
         attempts: Tries in all for what may safely be repeated.
-        max_wait: The longest pause, in seconds, that a gateway's Retry-After can ask for (docs: 120).
+        max_wait: The longest pause, in seconds, that a gateway can ask for, in Retry-After or a body (docs: 120).
         create_on_internal_error: Whether a create is sent again after the gateway's own word that it failed
             (seed: 2-3 retries). With False such a create is uncertain.
     """

@@ -1,15 +1,30 @@
-"""When something may be sent again: Retry-After, exponential backoff, and the budget that bounds repeats. Pure."""
+"""When something may be sent again: what the gateway asks for, exponential backoff, the budget of repeats. Pure."""
 
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import Any
 
 RESERVE = 10.0
 REFILL = 0.1
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
+_DEPTH = 5
+"""How deep in a body a pause is looked for: Google's RetryInfo stands at `error.details[].retryDelay`."""
+_LEAVES = 200
+_NAMES = {"retryafter": 1.0, "retryafterseconds": 1.0, "retrydelay": 1.0, "retryin": 1.0, "retryafterms": 1e-3}
+"""Fields that name a pause, in lower case and without `_` and `-`, and what their unit is in seconds."""
+_VALUE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s)?", re.ASCII)
+_WORDS = re.compile(
+    r"\b(?:retry|try again) (?:in|after) ([0-9]{1,9}(?:\.[0-9]{1,12})?) ?"
+    r"(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:ours?)?)(?![a-z])"
+    r"|([0-9]{1,9}) ?(秒|分|小)[钟时]?[之以]?后",
+    re.ASCII | re.IGNORECASE,
+)
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "秒": 1.0, "分": 60.0, "小": 3600.0}
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime, max_wait: float) -> float | None:
@@ -30,6 +45,54 @@ def retry_after(headers: Mapping[str, str], *, now: datetime, max_wait: float) -
     # RFC 9110 §5.6.7: the asctime form has no zone and means UTC.
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return min(max((when - now).total_seconds(), 0.0), max_wait)
+
+
+def pause_told(document: Any, *, max_wait: float) -> float | None:
+    """Seconds that a refusal's body asks to wait, where no header does; None if it names none.
+
+    Such as `{"error": {"details": [{"retryDelay": "53s"}]}}`, `{"retry_after": 5}`, or a message "try again in 20s"
+    or "30秒后重试": gateways pass on what theirs say (googleapis/python-genai#1875).
+
+    Args:
+        document: The decoded body.
+        max_wait: The longest wait that is obeyed, in seconds.
+    """
+    leaves = list(islice(_leaves(document, _DEPTH), _LEAVES))
+    named = (seconds for name, value in leaves if (seconds := _valued(name, value)) is not None)
+    worded = (seconds for _, value in leaves if (seconds := _worded(value)) is not None)
+    told = next(named, None)
+    told = next(worded, None) if told is None else told
+    return None if told is None else min(told, max_wait)
+
+
+def _leaves(document: Any, depth: int, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What stands in a document, each under its name, as far as one looks."""
+    if not isinstance(document, dict | list):
+        yield name, document
+    elif depth:
+        inside = document.items() if isinstance(document, dict) else ((name, each) for each in document)
+        for key, value in inside:
+            yield from _leaves(value, depth - 1, str(key))
+
+
+def _valued(name: str, value: Any) -> float | None:
+    """The pause that a field of this name comes to."""
+    unit = _NAMES.get(name.lower().replace("_", "").replace("-", ""))
+    if unit is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return min(value, 1e9) * unit if value >= 0 else None
+    said = _VALUE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return float(said[1]) * _UNITS.get(said[2], unit) if said else None
+
+
+def _worded(value: Any) -> float | None:
+    """The pause that a text names."""
+    said = _WORDS.search(value) if isinstance(value, str) else None
+    if said is None:
+        return None
+    unit = (said[2] or said[4]).lower()
+    return float(said[1] or said[3]) * _UNITS["ms" if unit == "ms" else unit[0]]
 
 
 def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 30.0) -> float:

@@ -213,6 +213,16 @@ async def test_a_refusal_for_now_is_told_and_slows():
         assert here.limiter.load().paused_for == pytest.approx(9.0)
 
 
+async def test_a_pause_that_only_the_body_names_is_kept():
+    """As gateways pass on what theirs says; a header is believed before it."""
+    body = {"error": {"message": "busy", "details": [{"retryDelay": "9s"}]}}
+    for headers, pause in (({}, 9.0), ({"Retry-After": "4"}, 4.0)):
+        async with Setting(http(429, body, headers=headers)) as here:
+            with pytest.raises(RateLimitError) as caught:
+                await here.exchange.query("t")
+            assert caught.value.retry_after == pause
+
+
 async def test_the_id_that_was_asked_for_stays_the_id():
     """An answer may name another of the task's ids, or none."""
     async with Setting(finished("another")) as here:

@@ -580,6 +580,20 @@ async def test_row_16_the_gateways_own_pause_is_obeyed_and_bounded(after, least,
         assert least <= asyncio.get_running_loop().time() - began <= most
 
 
+BUSY = {"error": {"code": "rate_limit_exceeded", "message": "busy: please retry in 7.2s"}}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "act"), [("jimmy", envelope("429", "请求过于频繁，请在7秒后重试")), ("toapis", http(429, BUSY))]
+)
+async def test_row_16_a_pause_named_in_the_body_is_obeyed(gateway, act):
+    """Row 16: where no header names one, as when a gateway passes on the words of the one behind it."""
+    async with scene(act, gateway=gateway, running=1) as here:
+        began = asyncio.get_running_loop().time()
+        await here.submit()
+        assert 7 <= asyncio.get_running_loop().time() - began <= 8.2
+
+
 async def test_row_16_after_max_wait_it_is_a_rate_limit_error():
     """Row 16: nothing was sent any more, and when to come again is estimated."""
     async with scene(http(429, headers={"Retry-After": "60"})) as here:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.retry import RESERVE, Budget, backoff, retry_after
+from omni_async.retry import RESERVE, Budget, backoff, pause_told, retry_after
 
 NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=30)
@@ -66,6 +66,66 @@ def test_what_is_nonsense(value):
 def test_no_header_says_nothing():
     """Without the header there is nothing to obey."""
     assert retry_after({}, now=NOW, max_wait=120.0) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"error": {"details": [{"@type": "…/google.rpc.Help"}, {"retryDelay": "53s"}]}}, 53.0),
+        ({"error": {"message": "slow down", "retry_after": 5}}, 5.0),
+        ({"data": {"retryAfterMs": 1500}}, 1.5),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry_after_seconds": 0}, 0.0),
+        ({"retry_after": 10**400}, 120.0),
+        ({"error": {"message": "Quota exceeded. Please retry in 53.18s."}}, 53.18),
+        ({"error": {"message": "Rate limit reached: try again in 20ms"}}, 0.02),
+        ({"msg": "Try again after 2 minutes"}, 120.0),
+        ({"msg": "try again in 1h"}, 120.0),
+        ({"code": 429, "msg": "请求过于频繁，请在30秒后重试"}, 30.0),
+        ({"msg": "请 1 分钟后再试"}, 60.0),
+        ({"message": "try again in 9 s", "retry_after": 3}, 3.0),
+    ],
+)
+def test_a_pause_that_only_the_body_names_is_obeyed(body, seconds):
+    """In a field of its own, else in the words of a message; never beyond `max_wait`."""
+    assert pause_told(body, max_wait=120.0) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "later",
+        {"retry_after": True},
+        {"retry_after": -1},
+        {"retry_after": float("nan")},
+        {"retry_after": "soon"},
+        {"retry_after": {"at": "noon"}},
+        {"retries": 5, "after": 3},
+        {"msg": "try again in 5 moons"},
+        {"msg": "10 requests in 60 seconds are allowed; try again later"},
+        {"a": {"b": {"c": {"d": {"e": {"retry_after": 5}}}}}},
+    ],
+)
+def test_a_body_that_names_no_pause(body):
+    """Other numbers are no pauses, and nobody searches a document to its bottom."""
+    assert pause_told(body, max_wait=120.0) is None
+
+
+NAMED = st.sampled_from(["retry_after", "retryDelay", "message", "error", "details"])
+SAID = st.text() | st.from_regex(r"(retry|try again) (in|after) [0-9.]{1,12} ?[a-z秒分]{0,7}后?")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | SAID,
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(NAMED, inside, max_size=4),
+)
+
+
+@given(ANYTHING, st.floats(0, 1e6))
+def test_no_body_breaks_it(body, max_wait):
+    """Whatever stands there: None, or seconds within [0, max_wait]."""
+    seconds = pause_told(body, max_wait=max_wait)
+    assert seconds is None or 0 <= seconds <= max_wait
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z, ]{0,12}[0-9 :/+-]{0,30}( GMT)?"), st.floats(0, 1e6))
