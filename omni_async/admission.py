@@ -4,17 +4,16 @@ A refusal adjusts exactly one controller (`controllers.attribute`). Polls get fo
 when both wait: running work drains, and neither starves.
 """
 
-import itertools
 import math
 import random
 from collections import deque
 
-from .controllers import LADDER, Controller, Evidence, attribute
+from .controllers import Controller, Evidence, attribute
 from .pace import Pace
 from .policies import Limits
 from .retry import backoff
-from .slots import Slots
-from .tickets import CREATE, LONGEST_PAUSE, POLL, TRANSFER, Decision, Kind, Ticket, Trial
+from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket
+from .trials import LONGEST_PAUSE, Trial, Trials
 from .window import Window
 
 __all__ = ["POLL", "Admission", "Decision", "Kind", "Ticket"]
@@ -26,15 +25,13 @@ LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
 """The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
 so few requests were sent before that an outage of LONG seconds would cost more than PART of them."""
 LONG, PART = 600.0, 0.1
-DEAR_CREATES = 0.2
-"""Seconds of pause from which a refused create is dear: any of those above."""
 OUTAGE = 5
 """Failures in a row, of whatever request, from which everything pauses."""
 DOUBT = 10.0
 """Seconds in which cuts of the pace that were no help are taken back if it turns out to be the window."""
 POLLS_PER_CREATE = 4
-START, CREATES_START = 40.0, 10.0
-"""Untested requests and creates per second: accounts allow few, and each in flight beyond that is a refusal."""
+START = 40.0
+"""Untested requests per second: accounts allow few, and each in flight beyond that is a refusal."""
 
 
 class Admission:
@@ -48,26 +45,22 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.create_pace = Pace(limits.requests_per_second, start=CREATES_START, dear=DEAR_CREATES)
-        self.slots = Slots(limits.max_running_tasks)
-        self.trial: Trial | None = None
+        self.trials = Trials(limits, rng)
+        self.slots = self.trials.slots
         self.in_flight = 0
         self.polls, self.creates, self.transfers = deque[Ticket](), deque[Ticket](), deque[Ticket]()
         self.queues = {POLL: self.polls, CREATE: self.creates, TRANSFER: self.transfers}
-        self.pause_until = self.creates_pause_until = -math.inf
+        self.pause_until = -math.inf
         self._transfers = 0
         self._most_transfers = max(limits.max_connections // 4, 1)
         self._turn = 0
         self._pause_step = 0
         self._one_at_a_time = False
-        self._cut_at = self._create_cut_at = -math.inf
+        self._cut_at = -math.inf
         self._in_doubt_until = -math.inf
         self._failures, self._out_since = 0, -math.inf
         self._failed_of: str | None = None
-        self._refused_with = -1
-        self._alike = 0  # experiments in a row with about as many running
         self._rng = rng
-        self._keys = itertools.count()
 
     def try_take(self, kind: Kind, now: float) -> Ticket | None:
         """Leave for one, if nobody of its kind waits and it may go now."""
@@ -127,9 +120,7 @@ class Admission:
         )
 
     def _create_may_go(self, now: float) -> bool:
-        if not self._poll_may_go(now) or (self.trial is not None and self.trial.ticket is not None):
-            return False
-        return self.ready_at(CREATE, now) <= now
+        return self._poll_may_go(now) and not self.trials.under_way and self.ready_at(CREATE, now) <= now
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
@@ -139,7 +130,7 @@ class Admission:
     def not_before(self, kind: Kind) -> float:
         """The same, whatever finishes meanwhile."""
         ready = max(self.pause_until, self.pace.next_at)
-        return max(ready, self.creates_pause_until, self.create_pace.next_at) if kind is CREATE else ready
+        return max(ready, self.trials.not_before()) if kind is CREATE else ready
 
     def _let_go(self, ticket: Ticket, now: float) -> Ticket:
         ticket.sent_at, ticket.in_flight = now, 1
@@ -150,11 +141,7 @@ class Admission:
         ticket.in_flight = self.in_flight
         self.pace.take(now)
         if ticket.kind is CREATE:
-            self.create_pace.take(now)
-            ticket.key = f"create-{next(self._keys)}"
-            self.slots.hold(ticket.key, now)
-            if self.trial is not None:
-                self.trial.ticket = ticket
+            self.trials.go(ticket, now)
         return ticket
 
     def next_time(self, now: float) -> float | None:
@@ -170,7 +157,7 @@ class Admission:
 
     def starving(self) -> bool:
         """Whether a create waits for a task to finish, or to learn whether it has to."""
-        return bool(self.creates) and (self.slots.full() or self.trial is not None)
+        return bool(self.creates) and self.trials.wait_for_finish
 
     # --- endings ---------------------------------------------------------------------------------------------
 
@@ -180,11 +167,7 @@ class Admission:
             self._transfers -= 1
             return None
         self.in_flight -= 1
-        trial = self.trial
-        if trial is None or trial.ticket is not ticket:
-            return None
-        trial.ticket = None
-        return trial
+        return self.trials.end(ticket)
 
     def passed(self, ticket: Ticket, now: float) -> None:
         """The gateway did what was asked, or refused for a reason of the request's own."""
@@ -210,25 +193,9 @@ class Admission:
     def accepted(self, ticket: Ticket, task_id: str, now: float) -> None:
         """A create was accepted: its slot goes to the task, and what was on trial is decided."""
         self.slots.rename(ticket.key, task_id)
-        trial = self.trial if self.trial is not None and self.trial.ticket is ticket else None
+        trial = self.trials.of(ticket)
         self.passed(ticket, now)
-        if trial is not None:
-            self._decided(trial, ticket, now)
-        if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
-            self.create_pace.cut(now, now)
-        self.create_pace.got_through += 1
-
-    def _decided(self, trial: Trial, ticket: Ticket, now: float) -> None:
-        """The experiment's create got through: since a task has finished, or with the time that passed."""
-        self.trial, self._alike, pace, known = None, trial.alike, self.create_pace, self.slots.known
-        timed = not trial.finished or (trial.no_number and not known)
-        if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
-            self.slots.suspect(trial.count, now)
-            return
-        pace.cut(trial.began, trial.began if pace.rare else now)
-        if timed and trial.refusals > 1 and not known:
-            pace.reopened(now - trial.began, now - self._create_cut_at, now)
-        pace.spaced(ticket.sent_at)
+        self.trials.accepted(ticket, trial, now)
 
     def refused(
         self, ticket: Ticket, now: float, *, wait: float | None = None, named: Controller | None = None
@@ -247,12 +214,12 @@ class Admission:
             wait = None
         if ticket.kind is CREATE:
             self.slots.free(ticket.key, now)
-            return self._create_refused(ticket, trial, now, wait, named)
+            return self.trials.refused(ticket, trial, now, wait=wait, named=named)
         return self._poll_refused(ticket, now, wait, named)
 
     def _poll_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
-        if self.trial is not None:
-            self.trial.polls_refused = True
+        if self.trials.trial is not None:
+            self.trials.trial.polls_refused = True
         if ticket.sent_at < self._cut_at:  # of the same flight as the last: that was dealt with
             if wait is not None:
                 self.pause_until = max(self.pause_until, now + wait)
@@ -299,38 +266,6 @@ class Admission:
             return 0.0
         return WINK if trust else backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
 
-    def _create_refused(
-        self, ticket: Ticket, trial: Trial | None, now: float, wait: float | None, named: Controller | None
-    ) -> Decision:
-        if trial is None and (self.trial is not None or ticket.sent_at < self._create_cut_at):  # of the same flight
-            self._counted_too_many()
-            return Decision(Controller.TRIAL, max(self.creates_pause_until - now, 0.0))
-        running = self.slots.running
-        trial = trial or Trial(running, now, self._refused_with, self._alike)
-        trial.refusals += 1
-        cause = attribute(trial.evidence(self.slots, now, named))
-        finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
-        pause = 0.0 if finish else trial.pause(self.create_pace, self._rng, wait=wait, number=self.slots.known)
-        self.creates_pause_until = max(self.creates_pause_until, now + pause)
-        self._create_cut_at = now
-        self.trial = trial if cause is Controller.TRIAL else None
-        self._refused_with = trial.count = min(trial.count, running)
-        trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
-        if cause is Controller.SLOTS:
-            self.slots.refused(now, pause=pause)
-        elif cause is Controller.PACE:
-            self.create_pace.cut(now, now + pause)
-        hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
-        return Decision(cause, pause, hopeless)
-
-    def _counted_too_many(self) -> None:
-        """The flight's first refusal took this create for a running task: it was none."""
-        self._refused_with -= 1
-        if self.trial is not None:
-            self.trial.count = self._refused_with
-        elif self.slots.met_at == self._create_cut_at:
-            self.slots.miscounted()
-
     def failed(
         self, ticket: Ticket, now: float, *, timeout: bool = False, busy: bool = False, wait: float | None = None
     ) -> None:
@@ -343,7 +278,7 @@ class Admission:
             return
         if timeout:
             self.window.timed_out(now)
-        pace = self.create_pace if ticket.kind is CREATE else self.pace
+        pace = self.trials.pace if ticket.kind is CREATE else self.pace
         if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
@@ -360,7 +295,7 @@ class Admission:
         """The gateway gives no usable answers: one request tries, ever more rarely."""
         in_vain = self._failures - OUTAGE
         if not in_vain:  # what was slowed for it was slowed in vain
-            for slowed in (self.pace, self.create_pace):
+            for slowed in (self.pace, self.trials.pace):
                 slowed.undo()
                 slowed.rest(now)
         self._out_since = now
@@ -369,17 +304,11 @@ class Admission:
 
     def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
         """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""
-        if ticket.kind is not CREATE:
-            new = ticket.sent_at >= self._cut_at
-            self._poll_refused(ticket, now, wait, None)
-            return new
-        if ticket.sent_at < self._create_cut_at:
-            return False
-        pause = wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE)
-        self.creates_pause_until = max(self.creates_pause_until, now + pause)
-        self._create_cut_at = now
-        self.create_pace.cut(now, now + pause, sent=ticket.sent_at, ahead=ticket.in_flight - 1)
-        return True
+        if ticket.kind is CREATE:
+            return self.trials.slowed(ticket, now, wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE))
+        new = ticket.sent_at >= self._cut_at
+        self._poll_refused(ticket, now, wait, None)
+        return new
 
     def unused(self, ticket: Ticket, now: float) -> None:
         """Nothing was sent after all."""
@@ -388,7 +317,4 @@ class Admission:
 
     def finished(self, task_id: str, now: float, *, seen: bool = True) -> bool:
         """A task was seen finished (or, with `seen=False`, is not known to the gateway): True if that frees a slot."""
-        freed = self.slots.free(task_id, now, finished=seen)
-        if freed and self.trial is not None:
-            self.trial.finished += 1
-        return freed
+        return self.trials.finished(task_id, now, seen=seen)

@@ -217,7 +217,7 @@ class Limiter:
         """Where it stands now."""
         now, state = self._now(), self._state
         caps = [cap for cap in (state.slots.cap, state.slots.ceiling) if cap is not None]
-        paces = [p.rate if p.known or p.ceiling else None for p in (state.pace, state.create_pace)]
+        paces = [p.rate if p.known or p.ceiling else None for p in (state.pace, state.trials.pace)]
         return Load(
             in_flight=state.in_flight,
             window=state.window.size,
@@ -227,7 +227,7 @@ class Limiter:
             create_pace=paces[1],
             waiting_creates=len(state.creates),
             waiting_polls=len(state.polls),
-            paused_for=max(state.pause_until - now, state.creates_pause_until - now, 0.0),
+            paused_for=max(state.pause_until - now, state.trials.pause_until - now, 0.0),
         )
 
     def holds(self, task_id: str) -> bool:

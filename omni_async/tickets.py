@@ -1,24 +1,11 @@
-"""What waits and goes: tickets, the experiment that a refused create begins, and what a refusal led to. Pure."""
+"""What waits and goes: tickets, and what a refusal led to. Pure."""
 
 import enum
-import random
 from typing import Any
 
 import attrs
 
-from .controllers import LADDER, Controller, Evidence
-from .pace import Pace
-from .retry import backoff
-from .slots import Slots
-
-LONGEST_PAUSE = 15.0
-"""Longest pause of our own choice after refusals, in seconds: full speed is back soon after a storm ends."""
-MANY, SHORT_TRIAL = 4.0, 0.3
-"""Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
-found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
-FEW_RUN, ALIKE = 20, 3
-"""Where creates are counted by the minute, up to so many running may by chance be as many as at the refusal before; and
-for how many refusals in a row they may not."""
+from .controllers import Controller
 
 
 class Kind(enum.StrEnum):
@@ -58,78 +45,6 @@ class Ticket:
     def granted(self) -> bool:
         """Whether it may be sent."""
         return self.in_flight > 0
-
-
-@attrs.define
-class Trial:
-    """The experiment that a refused create begins: back off, try one create, see."""
-
-    count: int
-    """Tasks of ours running at the refusal."""
-    began: float
-    count_before: int
-    """The same at the experiment before."""
-    alike_before: int = 0
-    """Experiments in a row before it with about as many running as at the one before each."""
-    refusals: int = 0
-    finished: int = 0
-    """Tasks of ours seen finished since its last refusal."""
-    in_vain: int = 0
-    """Those before that, after which a create was refused all the same."""
-    polls_refused: bool = False
-    ticket: Ticket | None = None
-    """Its create in flight."""
-
-    @property
-    def no_number(self) -> bool:
-        """Whether creates were refused while clearly fewer tasks ran than before."""
-        return self.in_vain > 1 + self.count // 10
-
-    @property
-    def alike(self) -> int:
-        """Experiments in a row, this one included, with about as many running as at the one before."""
-        return self.alike_before + 1 if abs(self.count - self.count_before) <= 1 else 0
-
-    def counts(self, *, known: bool, rare: bool) -> bool:
-        """Whether it is the number running that was refused, now that a finish has let a create in.
-
-        Args:
-            known: Whether a number was found before.
-            rare: Whether the account counts creates by the minute.
-        """
-        enough = ALIKE if rare and self.count <= FEW_RUN else 1
-        return self.alike >= enough and (self.refusals > 1 or not known)
-
-    def pause(self, pace: Pace, rng: random.Random, *, wait: float | None, number: bool) -> float:
-        """Seconds until its create tries again.
-
-        Args:
-            pace: Of creates.
-            rng: Source of jitter.
-            wait: What the refusal asked for, if it did.
-            number: Whether the number of running tasks is known.
-        """
-        if wait is not None:  # told too soon again and again, it grows
-            vain = self.refusals - LADDER
-            return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=LONGEST_PAUSE))
-        many = pace.known and not number and pace.rate >= MANY
-        own = backoff(self.refusals - 1, rng, first=SHORT_TRIAL if many else 1.0, cap=LONGEST_PAUSE)
-        # Before a pace is known, a second refusal would prove nothing.
-        return max(own, min(1.1 / pace.rate, LONGEST_PAUSE)) if pace.known else own
-
-    def evidence(self, slots: Slots, now: float, named: Controller | None) -> Evidence:
-        """What its last refusal tells, with the limit that its words named."""
-        return Evidence(
-            create=True,
-            named=named,
-            slots_known=slots.known,
-            at_cap=slots.cap is not None and slots.running >= slots.sure,
-            trials=self.refusals,
-            seconds=now - self.began,
-            finished=self.finished,
-            polls_refused=self.polls_refused,
-            running=slots.running,
-        )
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from omni_async import Limits
 from omni_async.admission import OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
 from omni_async.controllers import LADDER, Controller
-from omni_async.tickets import LONGEST_PAUSE, Trial
+from omni_async.trials import LONGEST_PAUSE, Trial
 
 
 def admission(**limits):
@@ -42,7 +42,7 @@ def picture(state):
     """What each controller knows."""
     return {
         Controller.PACE: (state.pace._level, state.pace._refused_at),
-        "create pace": (state.create_pace._level, state.create_pace._refused_at),
+        "create pace": (state.trials.pace._level, state.trials.pace._refused_at),
         Controller.WINDOW: (state.window.size, state.window._cut_at),
         Controller.SLOTS: (state.slots.cap, state.slots.known),
     }
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def a_trial_has_one_create_in_flight(self):
         """An experiment has one create on its way at a time."""
-        trial = self.state.trial
+        trial = self.state.trials.trial
         assert trial is None or trial.ticket is None or trial.ticket in self.open
 
     @invariant()
@@ -304,7 +304,7 @@ def test_a_named_rate_cuts_the_creates_pace_alone():
     before = picture(state)
     assert state.refused(ticket, now, named=Controller.PACE).cause is Controller.PACE
     assert changed(state, before) == {"create pace"}
-    assert state.trial is None
+    assert state.trials.trial is None
 
 
 def test_a_named_number_of_tasks_sets_the_slots_alone():
@@ -359,7 +359,7 @@ def test_one_create_in_ten_seconds_is_a_pace():
             break
         assert state.refused(ticket, now).cause is Controller.TRIAL
     state.accepted(ticket, "task_9", now)
-    assert state.create_pace.known
+    assert state.trials.pace.known
     assert state.slots.cap is None
 
 
@@ -390,8 +390,8 @@ def test_creates_that_an_account_counts_by_the_minute_are_spread_over_it():
             state.finished(f"task_{next(number)}", now)
     state.accepted(ticket, "task_9", now)
     assert state.slots.cap is None
-    assert state.create_pace.rare
-    assert state.create_pace.rate == pytest.approx(5 / 60, rel=0.25)
+    assert state.trials.pace.rare
+    assert state.trials.pace.rate == pytest.approx(5 / 60, rel=0.25)
 
 
 def test_as_many_running_at_each_refusal_are_a_number_all_the_same():
@@ -412,10 +412,27 @@ def test_admitted_although_none_finished_was_pace():
     state.refused(ticket, now)
     before = picture(state)
     ticket, now = send(state, Kind.CREATE, now)
-    assert state.trial.ticket is ticket
+    assert state.trials.trial.ticket is ticket
     state.accepted(ticket, "task_9", now)
     assert changed(state, before) == {"create pace"}
-    assert state.trial is None
+    assert state.trials.trial is None
+
+
+@pytest.mark.parametrize(("seen_after", "number"), [(2.0, True), (30.0, False)])
+def test_a_first_finish_seen_just_after_a_create_got_through_is_what_let_it_in(seen_after, number):
+    """After most of a minute of refusals it was their number, not the time that passed; a finish long after is none."""
+    state = admission()
+    met = now = running(state, 2)
+    while True:
+        ticket, now = send(state, Kind.CREATE, now)
+        if now >= met + 50.0:
+            break
+        assert state.refused(ticket, now).cause is Controller.TRIAL
+    state.accepted(ticket, "task_9", now)
+    assert state.trials.pace.known
+    state.finished("task_0", now + seen_after)
+    assert state.trials.pace.known is not number
+    assert state.slots.cap == (2 if number else None)
 
 
 def test_admitted_after_a_finish_makes_the_number_suspected():
@@ -462,10 +479,10 @@ def test_creates_of_the_same_flight_begin_one_experiment():
         ticket, now = send(state, Kind.CREATE, now)
         sent.append(ticket)
     state.refused(sent[0], now)
-    trial = state.trial
+    trial = state.trials.trial
     for ticket in sent[1:]:
         state.refused(ticket, now)
-    assert state.trial is trial
+    assert state.trials.trial is trial
     assert trial.refusals == 1
 
 
@@ -498,7 +515,7 @@ def test_a_create_never_sent_leaves_no_trace():
     state.refused(ticket, now)
     ticket, now = send(state, Kind.CREATE, now)
     state.unused(ticket, now)
-    assert (state.in_flight, state.slots.running, state.trial.ticket) == (0, 1, None)
+    assert (state.in_flight, state.slots.running, state.trials.trial.ticket) == (0, 1, None)
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.01])
@@ -550,7 +567,7 @@ def test_creates_refused_in_one_flight_never_ran(named):
     state.accepted(flight[8], "b", now)
     state.accepted(flight[9], "c", now)
     if named is None:
-        assert state.trial.count == 3
+        assert state.trials.trial.count == 3
     else:
         assert state.slots.cap == 3
         assert state.slots.full()
@@ -570,8 +587,8 @@ def test_a_gateway_that_is_too_busy_is_slowed_for():
     state.passed(poll, now)
     create, now = send(state, Kind.CREATE, now)
     state.failed(create, now, busy=True, wait=7.0)
-    assert state.create_pace.known
-    assert state.creates_pause_until == now + 7.0
+    assert state.trials.pace.known
+    assert state.trials.pause_until == now + 7.0
     assert state.slots.cap is None
 
 
