@@ -25,6 +25,7 @@ class Slots:
     """
 
     __slots__ = (
+        "_falls",
         "_first_end",
         "_leases",
         "_pause",
@@ -51,6 +52,7 @@ class Slots:
         self._first_end = math.inf  # no lease ends before this
         self._run_time: float | None = None
         self._suspected = self._streak = 0
+        self._falls = 0  # refusals below the cap, one after the other
         self._pause = 0.0  # what the last refusal cost
         self._probe_at = math.inf
         self._probe: str | None = None  # the last that went beyond the cap
@@ -69,6 +71,11 @@ class Slots:
     def holds(self, key: str) -> bool:
         """Whether the task is one of ours and not yet seen finished."""
         return key in self._leases
+
+    @property
+    def falling(self) -> bool:
+        """Whether fewer run than could before: the last create was refused for that."""
+        return self._falls > 0
 
     def full(self) -> bool:
         """Whether the next create waits for a task to finish."""
@@ -150,8 +157,11 @@ class Slots:
         """
         running = len(self._leases)
         met = self.cap is None or (running >= self.cap and not self._streak)
-        # What got through beyond the cap was luck: a finish not yet seen. A large number comes down by some at once.
-        self.cap, self.known = max(running if met else running - running // 50, 1), True
+        self._falls = self._falls + 1 if self.cap is not None and running < self.cap else 0
+        # What got through beyond the cap was luck: a finish not yet seen. A large number comes down by some, one
+        # that fell ever faster.
+        fall = 0 if met else max(running // 50, self._falls // 2)
+        self.cap, self.known = max(running - fall, 1), True
         self.sure = self.cap
         self._streak, self._pause, self.met_at = 0, pause, now
         self._probe_at = now + self._rest()
@@ -177,6 +187,10 @@ class Slots:
         Returns:
             Whether a cap that was only suspected has turned out to be none.
         """
+        if self._falls and sent >= self.met_at:
+            if self._falls > 1:  # it may have come down too far
+                self._probe_at = now
+            self._falls = 0
         if self.cap is None or len(self._leases) <= self.cap or sent < self.met_at:
             if key == self._probe:
                 self._probe_at = now + AFTER_NOTHING * self.run_time

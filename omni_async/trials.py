@@ -96,7 +96,7 @@ class Trial:
             create=True,
             named=named,
             slots_known=slots.known,
-            at_cap=slots.cap is not None and slots.running >= slots.sure,
+            at_cap=slots.falling or (slots.cap is not None and slots.running >= slots.sure),
             trials=self.refusals,
             seconds=now - self.began,
             finished=self.finished,

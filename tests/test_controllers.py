@@ -359,6 +359,26 @@ def test_a_probe_that_told_nothing_is_soon_followed_by_another():
     assert at < slots.ready_at(at) <= at + 0.1 * slots.run_time
 
 
+@pytest.mark.parametrize("left", [10, 30, 39])
+def test_a_number_that_fell_is_found_in_few_refusals(left):
+    """Each refusal below what was known brings the cap down by more; what was too much is tried again at once."""
+    slots = filled(40)
+    slots.refused(0.0)
+    now = refusals = 0
+    while slots.running >= left or slots.full():
+        now += 1
+        slots.free(next(iter(slots._leases)), now, finished=True)
+        if not slots.full() and slots.running >= left:
+            slots.refused(now)
+            refusals += 1
+            assert slots.falling
+    assert refusals <= 2 * math.sqrt(40 - left)
+    slots.hold("create-9", now)
+    slots.admitted("create-9", now, sent=now)
+    assert not slots.falling
+    assert slots.ready_at(now) == now if refusals > 1 else slots.ready_at(now) > now
+
+
 def test_a_suspected_cap_that_is_none_is_dropped():
     """A cap that was only suspected is given up once clearly more run."""
     slots = filled(4)
