@@ -8,11 +8,10 @@ import attrs
 
 from .controllers import LADDER, Controller, Evidence
 from .pace import Pace
+from .pauses import LONGEST_PAUSE, longest_pause
 from .retry import backoff
 from .slots import Slots
 
-LONGEST_PAUSE = 15.0
-"""Longest pause of our own choice after refusals, in seconds: full speed is back soon after a storm ends."""
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
@@ -79,6 +78,8 @@ class Trial:
     polls_refused: bool = False
     ticket: Ticket | None = None
     """Its create in flight."""
+    named: bool = False
+    """Whether the gateway's words name the rate: then nothing else is to be found out."""
 
     @property
     def no_number(self) -> bool:
@@ -100,20 +101,22 @@ class Trial:
         enough = ALIKE if rare and self.count <= FEW_RUN else 1
         return self.alike >= enough and (self.refusals > 1 or not known)
 
-    def pause(self, pace: Pace, rng: random.Random, *, wait: float | None, number: bool) -> float:
+    def pause(self, pace: Pace, now: float, rng: random.Random, *, wait: float | None, number: bool) -> float:
         """Seconds until its create tries again.
 
         Args:
             pace: Of creates.
+            now: When it was refused.
             rng: Source of jitter.
             wait: What the refusal asked for, if it did.
             number: Whether the number of running tasks is known.
         """
+        most = longest_pause(now - self.began)
         if wait is not None:  # told too soon again and again, it grows
             vain = self.refusals - LADDER
-            return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=LONGEST_PAUSE))
+            return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=most))
         many = pace.known and not number and pace.rate >= MANY
-        own = backoff(self.refusals - 1, rng, first=SHORT_TRIAL if many else 1.0, cap=LONGEST_PAUSE)
+        own = backoff(self.refusals - 1, rng, first=SHORT_TRIAL if many else 1.0, cap=most)
         # Before a pace is known, a second refusal would prove nothing.
         return max(own, min(1.1 / pace.rate, LONGEST_PAUSE)) if pace.known else own
 
