@@ -8,23 +8,17 @@ import math
 import random
 from collections import deque
 
-from .controllers import Controller, Evidence, attribute
+from .controllers import LADDER, Controller, Evidence, attribute
 from .pace import Pace
+from .pauses import BLINK, LONGEST_PAUSE, Stragglers, blink, outage_pause
 from .policies import Limits
 from .retry import backoff
 from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket
-from .trials import LONGEST_PAUSE, Trial, Trials
+from .trials import Trial, Trials
 from .window import Window
 
 __all__ = ["POLL", "Admission", "Decision", "Kind", "Ticket"]
 
-WINK, BLINK = 0.03, 0.1
-"""First pause after a refused poll, in seconds: the short one where the refusal tells nothing new. It doubles while the
-pause's only request is refused too."""
-LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
-"""The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
-so few requests were sent before that an outage of LONG seconds would cost more than PART of them."""
-LONG, PART = 600.0, 0.1
 OUTAGE = 5
 """Failures in a row, of whatever request, from which everything pauses."""
 DOUBT = 10.0
@@ -54,8 +48,9 @@ class Admission:
         self._transfers = 0
         self._most_transfers = max(limits.max_connections // 4, 1)
         self._turn = 0
-        self._pause_step = 0
+        self._pause_step, self._in_vain_since = 0, -math.inf
         self._one_at_a_time = False
+        self._stragglers = Stragglers()
         self._cut_at = -math.inf
         self._in_doubt_until = -math.inf
         self._failures, self._out_since = 0, -math.inf
@@ -114,9 +109,10 @@ class Admission:
 
     def _poll_may_go(self, now: float) -> bool:
         return (
-            self.in_flight < (1 if self._one_at_a_time else self.window.size)
+            self.in_flight < self.window.size
             and now >= self.pace.next_at
             and now >= self.pause_until
+            and (not self._one_at_a_time or now >= self._stragglers.room_at(self.pause_until, self.in_flight))
         )
 
     def _create_may_go(self, now: float) -> bool:
@@ -146,13 +142,14 @@ class Admission:
 
     def next_time(self, now: float) -> float | None:
         """When `admit` is worth asking again; None if only an ending can change anything."""
-        if self.in_flight >= (1 if self._one_at_a_time else self.window.size):
+        if self.in_flight >= self.window.size:
             return None
+        room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else now
         polls = self.ready_at(POLL, now) if self.polls else math.inf
         creates = self.ready_at(CREATE, now) if self.creates else math.inf
         if creates <= now:  # an experiment is under way
             creates = math.inf
-        time = min(polls, creates)
+        time = max(min(polls, creates), room_at)
         return time if now < time < math.inf else None
 
     def starving(self) -> bool:
@@ -167,6 +164,7 @@ class Admission:
             self._transfers -= 1
             return None
         self.in_flight -= 1
+        self._stragglers.ended(ticket.sent_at)
         return self.trials.end(ticket)
 
     def passed(self, ticket: Ticket, now: float) -> None:
@@ -177,6 +175,7 @@ class Admission:
                 return
         else:
             self.in_flight -= 1
+            self._stragglers.ended(ticket.sent_at)
         window, in_flight = self.window, ticket.in_flight
         if in_flight > window.safe:
             window.safe = in_flight
@@ -228,9 +227,12 @@ class Admission:
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
         step, self._pause_step = self._pause_step, self._pause_step + 1
+        if not step:
+            self._in_vain_since = now
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
-        pause = wait if wait is not None else self._blink(cause, step, trust=trust)
+        own = blink(cause, step, now - self._in_vain_since, self._rng, trust=trust)
+        pause = own if wait is None else wait if step < LADDER else max(wait, own)
         if cause is Controller.PACE:
             self._cut_pace(ticket, now, now + pause)
         else:
@@ -259,12 +261,7 @@ class Admission:
         if seconds > 0:
             self.pause_until = max(self.pause_until, now + seconds)
             self._one_at_a_time = not trust
-
-    def _blink(self, cause: Controller, step: int, *, trust: bool) -> float:
-        """The pause after a refused poll: none if one fewer in flight is all it takes, longer while it goes on."""
-        if step == 0 and cause is Controller.WINDOW:
-            return 0.0
-        return WINK if trust else backoff(step, self._rng, first=BLINK, cap=LONGEST_PAUSE)
+            self._stragglers.paused(now, self.in_flight)
 
     def failed(
         self, ticket: Ticket, now: float, *, timeout: bool = False, busy: bool = False, wait: float | None = None
@@ -299,8 +296,7 @@ class Admission:
                 slowed.undo()
                 slowed.rest(now)
         self._out_since = now
-        rare = min(max(LONG / max(PART * self.pace.got_through, 1.0), LONGEST_OUTAGE), RAREST)
-        self._pause(backoff(in_vain, self._rng, cap=LONGEST_OUTAGE if in_vain < LASTING else rare), now)
+        self._pause(outage_pause(in_vain, self.pace.got_through, self._rng), now)
 
     def _slowed(self, ticket: Ticket, now: float, wait: float | None) -> bool:
         """Go slower for a gateway that is too busy; False if that was done for another of the same flight."""

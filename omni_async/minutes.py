@@ -9,6 +9,9 @@ from collections import deque
 BARREN, FADING = 3.0, 0.9
 """Seconds without one request let in, after a refusal, that no window or bucket of a second or two explains; and how
 fast that is forgotten, with each refusal that is followed by no such time."""
+LONGER = 90.0
+"""Seconds without any that no counting by the minute explains: once, that is a storm of refusals or a limit that was
+down for a while, and only from the second time on an account that counts by the hour."""
 LESS, TOO_SOON = 0.97, 0.9
 """How far to stay below what was let in, and what is kept of a pace that is refused at once."""
 HALF = 0.5
@@ -20,11 +23,12 @@ MINUTE, MARK = 60.0, 5.0
 class Minutes:
     """What is seen of such counting. `drought` is how many seconds nothing gets through, 0 while that was not seen."""
 
-    __slots__ = ("_dry", "_marks", "_minute", "_opened", "_waited", "drought")
+    __slots__ = ("_dry", "_longer", "_marks", "_minute", "_opened", "_waited", "drought")
 
     def __init__(self) -> None:
         self.drought = 0.0
         self._dry = self._waited = 0.0  # seconds in which nothing gets through; how long the last try of it waited
+        self._longer = False  # whether it was too long for minutes before
         self._minute = 0.0  # how many got through per second in the minute before the last refusal
         self._opened: tuple[float, int] | None = None  # when it went on after such a time, and how many had by then
         self._marks: deque[tuple[float, int]] = deque(maxlen=int(MINUTE / MARK) + 1)
@@ -64,6 +68,9 @@ class Minutes:
         if dry <= BARREN or self._opened is None:
             return None
         (opened, before), self._opened = self._opened, (now, through)
+        if dry > LONGER and not self._longer:
+            self._longer = True
+            return None
         late = self._waited / 2.0  # it may have opened while the last try waited
         level = (through - before) / max(now - opened - late, 1.0)
         if self.drought:  # in the minute before the refusal it may have allowed more already

@@ -105,6 +105,11 @@ class Pace:
         return self._level is not None
 
     @property
+    def in_vain(self) -> bool:
+        """Whether nothing got through since the last refusal."""
+        return self.known and self.got_through == self._refused_with
+
+    @property
     def rare(self) -> bool:
         """Whether the limit was seen to count for longer than some seconds."""
         return self._minutes.drought > 0.0

@@ -12,6 +12,7 @@ import attrs
 
 from .controllers import LADDER, Controller, Evidence, attribute
 from .pace import Pace
+from .pauses import LONGEST_PAUSE, longest_pause
 from .policies import Limits
 from .retry import backoff
 from .slots import Slots
@@ -23,8 +24,6 @@ DEAR = 0.2
 """Seconds of pause from which a refused create is dear: any of those here."""
 SEEN_LATE = 0.15
 """Part of an experiment's time, after its end, in which a finish that is seen may have been before."""
-LONGEST_PAUSE = 15.0
-"""Longest pause of our own choice after refusals, in seconds: full speed is back soon after a storm ends."""
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
@@ -52,6 +51,8 @@ class Trial:
     polls_refused: bool = False
     ticket: Ticket | None = None
     """Its create in flight."""
+    named: bool = False
+    """Whether the gateway's words name the rate: then nothing else is to be found out."""
 
     @property
     def no_number(self) -> bool:
@@ -73,20 +74,22 @@ class Trial:
         enough = ALIKE if rare and self.count <= FEW_RUN else 1
         return self.alike >= enough and (self.refusals > 1 or not known)
 
-    def pause(self, pace: Pace, rng: random.Random, *, wait: float | None, number: bool) -> float:
+    def pause(self, pace: Pace, now: float, rng: random.Random, *, wait: float | None, number: bool) -> float:
         """Seconds until its create tries again.
 
         Args:
             pace: Of creates.
+            now: When it was refused.
             rng: Source of jitter.
             wait: What the refusal asked for, if it did.
             number: Whether the number of running tasks is known.
         """
+        most = longest_pause(now - self.began)
         if wait is not None:  # told too soon again and again, it grows
             vain = self.refusals - LADDER
-            return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=LONGEST_PAUSE))
+            return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=most))
         many = pace.known and not number and pace.rate >= MANY
-        own = backoff(self.refusals - 1, rng, first=SHORT_TRIAL if many else 1.0, cap=LONGEST_PAUSE)
+        own = backoff(self.refusals - 1, rng, first=SHORT_TRIAL if many else 1.0, cap=most)
         # Before a pace is known, a second refusal would prove nothing.
         return max(own, min(1.1 / pace.rate, LONGEST_PAUSE)) if pace.known else own
 
@@ -170,6 +173,10 @@ class Trials:
     def _decided(self, trial: Trial, ticket: Ticket, now: float) -> None:
         """The experiment's create got through: since a task has finished, or with the time that passed."""
         self.trial, self._alike, pace, known = None, trial.alike, self.pace, self.slots.known
+        if trial.named:
+            pace.resumed(now)
+            pace.spaced(ticket.sent_at)
+            return
         timed = not trial.finished or (trial.no_number and not known)
         if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
             self.slots.suspect(trial.count, now)
@@ -209,9 +216,11 @@ class Trials:
         trial.refusals += 1
         cause = attribute(trial.evidence(self.slots, now, named))
         finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
-        pause = 0.0 if finish else trial.pause(self.pace, self._rng, wait=wait, number=self.slots.known)
+        pause = 0.0 if finish else trial.pause(self.pace, now, self._rng, wait=wait, number=self.slots.known)
         self._pause(now, pause)
-        self.trial = trial if cause is Controller.TRIAL else None
+        trial.named = cause is Controller.PACE
+        goes_on = cause is Controller.TRIAL or (trial.named and self.pace.in_vain)
+        self.trial = trial if goes_on else None
         self._refused_with = trial.count = min(trial.count, running)
         trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
         if cause is Controller.SLOTS:

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from omni_async import Limits
 from omni_async.admission import OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
 from omni_async.controllers import LADDER, Controller
-from omni_async.trials import LONGEST_PAUSE, Trial
+from omni_async.pauses import LONGEST_PAUSE, STRAGGLING
+from omni_async.trials import Trial
 
 
 def admission(**limits):
@@ -295,6 +296,80 @@ def test_a_storm_is_met_with_one_probe_at_a_time():
     assert sent <= 60
     ticket, now = send(state, Kind.POLL, now)
     assert now <= 600 + 2 * LONGEST_PAUSE
+
+
+def test_a_storm_without_end_is_met_ever_more_rarely():
+    """An account that counts what it refuses, or bans anew with each knock, gets its minute of silence in the end."""
+    for kind, named in ((Kind.POLL, None), (Kind.CREATE, None), (Kind.CREATE, Controller.PACE)):
+        state, now, pause = admission(), 0.0, 0.0
+        while now < 1800:
+            ticket, now = send(state, kind, now)
+            pause = state.refused(ticket, now, named=named).pause
+            assert pause <= max(LONGEST_PAUSE, now / 10) * 1.25
+        assert pause > 150.0
+
+
+def test_a_retry_after_that_is_told_in_vain_is_not_all_that_is_waited():
+    """Asked to wait a second and refused again, for ten minutes: no more probes than without it."""
+    state, now, sent = admission(), 0.0, 0
+    while now < 600:
+        ticket, now = send(state, Kind.POLL, now)
+        sent += 1
+        state.refused(ticket, now, wait=1.0)
+    assert sent <= 60
+
+
+def test_a_rate_that_is_named_again_and_again_is_no_storm():
+    """Ten creates a minute, said in words: as long as none gets through, one at a time tries, ever more rarely."""
+    state = admission()
+    flight = [send(state, Kind.CREATE, 1.0)[0] for _ in range(5)]
+    for ticket in flight:
+        state.refused(ticket, 2.0, named=Controller.PACE)
+    now, sent, last = 2.0, 0, 2.0
+    ask(state, Kind.CREATE, 100)
+    while now < 602:
+        granted = state.admit(now)
+        sent, now = sent + len(granted), now + 0.2
+        last = now if granted else last
+        for ticket in granted:
+            state.refused(ticket, now, named=Controller.PACE)
+    assert 30 <= sent <= 60
+    ticket = next(ticket for ticket in iter(lambda: (state.admit(last + 30) or [None])[0], None))
+    state.accepted(ticket, "task", last + 31)
+    assert state.trials.trial is None
+    assert state.slots.cap is None
+
+
+def test_a_create_that_hangs_holds_nobody_up_after_a_refusal():
+    """What tries again after a pause waits a little for what was sent before it, and not for a create of minutes."""
+    state = admission()
+    for ticket in [send(state, Kind.POLL, 1.0)[0] for _ in range(4)]:
+        state.passed(ticket, 2.0)
+    _create, now = send(state, Kind.CREATE, 2.0)
+    ticket, now = send(state, Kind.POLL, now)
+    decision = state.refused(ticket, now + 1)
+    assert decision.cause is Controller.PACE
+    first, second = ask(state, Kind.POLL, 2)
+    resumes = now + 1 + decision.pause
+    assert state.admit(resumes) == []
+    when = state.next_time(resumes)
+    assert resumes < when <= resumes + STRAGGLING
+    assert state.admit(when) == [first]
+    assert state.admit(when + 10) == []
+    state.passed(first, when + 11)
+    assert state.admit(when + 11) == [second]
+
+
+def test_beside_what_hangs_no_more_go_than_may():
+    """The caller's own number of connections holds."""
+    state = admission(max_connections=1)
+    create, now = send(state, Kind.CREATE, 1.0)
+    state._pause(1.0, now)
+    ask(state, Kind.POLL)
+    assert state.admit(now + 100) == []
+    assert state.next_time(now + 100) is None
+    state.accepted(create, "task", now + 101)
+    assert len(state.admit(now + 101)) == 1
 
 
 def test_a_named_rate_cuts_the_creates_pace_alone():

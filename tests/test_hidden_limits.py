@@ -146,6 +146,16 @@ def test_a_changed_number_of_running_tasks_is_found(family):
     assert statistics.median(one.adapted for one in found) <= 1.2
 
 
+@pytest.mark.parametrize(("retry_after", "part"), [(None, 0.9), (5.0, 0.6)])
+def test_after_a_storm_of_refusals_it_is_soon_as_fast_as_before(retry_after, part):
+    """Ten minutes in which everything is refused, soon after the start: a minute later the rate is used again."""
+    rate = ((0.0, 10.0), (60.0, 0.0), (660.0, 10.0))
+    storm = Scenario(name="storm", rate=rate, followed=30, interval=1.0, retry_after=retry_after, until=900.0)
+    seen = Simulation(storm).run()
+    assert seen.count(720, 900) >= part * 1800
+    assert seen.count(120, 660, refused=True) <= 60
+
+
 def test_several_processes_share_an_account():
     """Limiters that know nothing of each other use it nearly whole, and none is left with a crumb."""
     found = verdicts("several processes")

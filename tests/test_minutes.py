@@ -31,6 +31,19 @@ def test_a_short_pause_says_nothing_of_minutes():
     assert (minutes.drought, minutes.slower(0.6)) == (0.0, 0.6)
 
 
+def test_only_the_second_time_it_is_the_account_that_counts_by_the_hour():
+    """A storm of refusals is as long, and going on at what got through on average would take hours to be made good."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    minutes.refused(60.0, 600)
+    tried_in_vain(minutes, 600)
+    assert minutes.opens(660.0, 601) is None
+    assert (minutes.drought, minutes.slower(0.6)) == (0.0, 0.6)
+    minutes.refused(720.0, 1201)
+    tried_in_vain(minutes, 600)
+    assert minutes.opens(1320.0, 1201) == pytest.approx(600 / 660, rel=0.02)
+
+
 def test_somebody_elses_fault_says_nothing_of_minutes():
     """During an outage nothing gets through either."""
     minutes = Minutes()
