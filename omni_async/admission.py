@@ -213,6 +213,8 @@ class Admission:
             wait = None
         if ticket.kind is CREATE:
             self.slots.free(ticket.key, now)
+            if named is None and trial is None and self.window.tested and ticket.in_flight > self.window.safe:
+                return self._poll_refused(ticket, now, wait, Controller.WINDOW)
             return self.trials.refused(ticket, trial, now, wait=wait, named=named)
         return self._poll_refused(ticket, now, wait, named)
 

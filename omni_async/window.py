@@ -22,11 +22,11 @@ class Window:
         ceiling: The most in flight, ever.
     """
 
-    __slots__ = ("_before", "_cut_at", "_grow_at", "_step", "_tested", "ceiling", "grows_from", "safe", "size")
+    __slots__ = ("_before", "_cut_at", "_grow_at", "_step", "ceiling", "grows_from", "safe", "size", "tested")
 
     def __init__(self, ceiling: int = 64) -> None:
         self.ceiling = ceiling
-        self._tested = False
+        self.tested = False
         self._grow_at, self._step = 0.0, 1
         self._cut_at = -math.inf
         self._before: int | None = None  # its size before a refusal that may not have been its fault
@@ -39,11 +39,11 @@ class Window:
         if self.size >= self.ceiling:
             self.grows_from = NEVER
         else:  # less than half used proves nothing; once tested, only all of it does
-            self.grows_from = self.size if self._tested else (self.size + 1) // 2
+            self.grows_from = self.size if self.tested else (self.size + 1) // 2
 
     def grow(self, now: float) -> None:
         """A request got through that was sent with at least `grows_from` in flight."""
-        if not self._tested:
+        if not self.tested:
             self._resize(self.size + 1)
         elif now >= self._grow_at:
             self._resize(self.size + self._step)
@@ -75,7 +75,7 @@ class Window:
             self._settle(self.size // 2, now, REST)
 
     def _settle(self, size: int, now: float, rest: float) -> None:
-        self._tested = True
+        self.tested = True
         self._resize(size)
         self._step = 1
         self._cut_at, self._grow_at = now, now + rest
