@@ -83,6 +83,7 @@ class Bracket:
         "_bucket",
         "_enough",
         "_held",
+        "_just",
         "_late",
         "_proved",
         "_quick",
@@ -103,11 +104,12 @@ class Bracket:
         self._held = 0.0  # seconds for which low went unrefused
         self._quick = math.inf  # the lowest pace that was refused as only windows do
         self._late, self._bucket = 0, False  # late refusals in a row
+        self._just = 0  # refusals in a row so soon that they may be of a test
 
     def forget(self) -> None:
         """Refusals cost nothing any more: the level is found without tests."""
         self.testing, self._bucket = False, False
-        self._late = self._slow = 0
+        self._late = self._slow = self._just = 0
         self._held, self._quick = 0.0, math.inf
 
     def refused(self, seen: Refusal) -> float:
@@ -119,11 +121,12 @@ class Bracket:
         self._enough = TIGHT * min(paused, MOST_COARSE) if paused > LONG else 0.0
         if seen.used < QUICK:
             self._quick = min(self._quick, seen.pace)
+        self._just = self._just + 1 if seen.held < JUST and not (self.testing or seen.climbing) else 0
         if self.testing:
             return self._failed(seen)
         if seen.climbing:
             return self._climb_ended(seen, seen.level)
-        return seen.level if seen.held < JUST else self._refused_late(seen)
+        return self._refused_late(seen) if seen.held >= JUST else self._refused_soon(seen, seen.level)
 
     def _open(self, low: float, high: float, level: float) -> float:
         self.forget()
@@ -150,6 +153,11 @@ class Bracket:
             return self._open(level, seen.pace, passed)
         self.high, self._held = seen.pace, seen.used
         return level if self._bucket else max(WHOLE * math.floor(passed), level)
+
+    def _refused_soon(self, seen: Refusal, level: float) -> float:
+        """A request that was on its way; if it happens again, much less is allowed than was thought."""
+        lower = REFUSED_LOW * seen.pace
+        return level if self._just == 1 else self._open(LEAST_OF_FIRST * lower, seen.pace, lower)
 
     def _refused_late(self, seen: Refusal) -> float:
         """A level that had passed is refused: by a window for some milliseconds, or by a bucket that is empty now."""

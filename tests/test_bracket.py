@@ -134,6 +134,14 @@ def test_a_request_on_its_way_when_a_test_ended_changes_nothing():
     assert bracket.refused(refusal(level, level, used=QUICK + 2.0, held=0.1)) == level
 
 
+def test_a_level_that_is_refused_at_once_again_is_left():
+    """The limit fell: below it another is shut in, however soon each refusal comes."""
+    bracket, level = settled(48, 60.0)
+    levels = [level := bracket.refused(refusal(level, level, used=0.2, held=0.0, through=1.0)) for _ in range(8)]
+    assert levels[0] == settled(48, 60.0)[1]
+    assert levels[-1] < 24.0
+
+
 paces = st.floats(0.05, 2000.0)
 
 
