@@ -104,7 +104,7 @@ class Board:
         return row
 
     def follow(self, row: Row, task_id: str) -> None:
-        """A row's task, submitted before, is being followed from now on."""
+        """A row's task is being followed from now on."""
         row.task_id, row.started = task_id, self.clock()
         self._by_task[task_id] = row
 
@@ -152,9 +152,8 @@ class Board:
     def _submitted(self, event: Submitted) -> None:
         row = self._row(event)
         if row is not None:
-            row.task_id, row.started = event.task_id, self.clock()
+            self.follow(row, event.task_id)
             row.detail = row.detail or event.model or ""
-            self._by_task[event.task_id] = row
             self.set(row, State.QUEUED)
 
     def _polled(self, event: Polled) -> None:

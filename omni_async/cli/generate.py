@@ -84,10 +84,10 @@ DryRun = Annotated[
 ]
 
 
-def extra_fields(given: list[str]) -> dict[str, Any]:
+def extra_fields(given: list[str] | None) -> dict[str, Any]:
     """`KEY=JSON` options as one mapping."""
     extra: dict[str, Any] = {}
-    for item in given:
+    for item in given or ():
         key, equals, value = item.partition("=")
         try:
             extra[key] = jsonlib.loads(value)
@@ -156,7 +156,7 @@ def generate(
         video_urls=video,
         generation_type=generation_type,
         mode=mode,
-        extra=extra_fields(extra or []),
+        extra=extra_fields(extra),
         custom_id=custom_id,
         metadata={ROW: "1", BASE: base_url_of(dialect_of(gateway), base_url)}
         | ({OUTPUT: _absolute(output)} if output else {}),

@@ -9,11 +9,10 @@ import attrs
 
 from ..client import OmniClient
 from ..delivery import file_in
-from ..dialects import GATEWAYS
 from ..journal import Entry, Ledger, State
 from ..safety import file_name
-from ..settings import base_url_of, dialect_of
-from .connect import Target
+from ..settings import base_url_of
+from .connect import Target, words_for
 from .generate import BASE, OUTPUT
 from .ledgers import own_path
 from .settling import settle_line
@@ -62,10 +61,7 @@ async def unfinished(client: OmniClient, target: Target) -> Leftover:
 
 def _options(entry: Entry) -> str:
     """The options that reach a row's gateway."""
-    base = entry.data.get(BASE)
-    own = dialect_of(entry.gateway).base_url if entry.gateway in GATEWAYS else None
-    words = ["--gateway", entry.gateway, *(["--base-url", str(base)] if base not in (None, own) else [])]
-    return shlex.join(words)
+    return shlex.join(words_for(entry.gateway, entry.data.get(BASE)))
 
 
 def _open(ledger: Ledger) -> list[Entry]:

@@ -13,7 +13,7 @@ import typer
 from ..batch import Bounds, Plan, Prices, dry_plan
 from ..batch.cells import field_value
 from ..disk import or_nothing
-from ..errors import Fault, InvalidRequestError, OmniError
+from ..errors import Fault, InvalidRequestError
 from ..models import VideoRequest, invalid
 from ..references import check_references
 from ..settings import dialect_of
@@ -37,7 +37,7 @@ from .options import (
     UseEmulator,
 )
 from .output import as_json, note, out, write_all
-from .results import failure_document
+from .results import failing
 from .screen import Show
 
 _VARIED, _RUN = "What varies, one value or several", "Making them"
@@ -125,12 +125,12 @@ def sweep(
     given = dict(
         zip(VARIED, (model, duration, resolution, aspect_ratio, orientation, mode, generation_type), strict=True)
     )
-    try:
+    with failing(json=json):
         common = VideoRequest(
             prompt=prompt,
             image_urls=_absolute(image),
             video_urls=_absolute(video),
-            extra=extra_fields(extra or []),
+            extra=extra_fields(extra),
             custom_id=custom_id,
         )
         found = _swept(common, given, gateway)
@@ -138,10 +138,6 @@ def sweep(
             bounds = Bounds(limit=limit, prices=Prices.load(prices) if prices else None, max_cost=max_cost)
             _show(found, _plan(found, output, out_dir, gateway, bounds, emulator=emulator), show)
             return
-    except OmniError as error:
-        if json:
-            out(as_json({"error": failure_document(error)}))
-        raise
     for line in _warnings(found) if quiet else lines(found):
         note(line)
     if run:  # what it cannot be run with is told before anything is written
