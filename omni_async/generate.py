@@ -17,7 +17,6 @@ from .breaker import Breaker
 from .creates import Create, intent_of
 from .delivery import Delivery, file_in
 from .dialects import Checked
-from .dialects.rules import check_fields
 from .disk import in_thread
 from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
@@ -30,7 +29,7 @@ from .lifetime import Lifetime, loop_time
 from .many import Many, Source, Steps
 from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller
-from .references import References, check_references, local_references
+from .references import References, check_request, local_references
 from .safety import file_name
 from .submit import Submitter
 from .uploads import Progress, content_hash
@@ -137,21 +136,17 @@ class Studio:
             InvalidRequestError: With every fault.
         """
         dialect = self.exchange.dialect
-        checked, local = dialect.check(asked), (*check_references(asked, dialect), *check_seconds(**seconds))
-        faults, doubtful = (*checked.faults, *local), checked.warnings
-        if not self.strict:
-            broken = (*check_fields(asked, known=()), *local)  # what no gateway could make sense of
-            faults, doubtful = broken, (*doubtful, *(fault for fault in faults if fault not in broken))
-        if faults:
+        checked = check_request(asked, dialect, strict=self.strict)
+        if faults := (*checked.faults, *check_seconds(**seconds)):
             raise invalid(
                 dict.fromkeys(faults),
                 gateway=dialect.name,
                 custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
                 metadata=asked.metadata or None,
             )
-        for warning in doubtful:
+        for warning in checked.warnings:
             logger.warning("gateway %s: %s", dialect.name, warning)
-        return Checked((), tuple(doubtful))
+        return checked
 
     async def submit(
         self,
@@ -395,6 +390,5 @@ class Studio:
             await self.downloader.refuse_existing(target, overwrite=overwrite)
         except OmniError as error:
             error.may_have_charged = await self._is_paid(asked)  # this call has sent nothing
-            name, metadata = self.exchange.dialect.name, asked.metadata or None
-            error.about(gateway=name, custom_id=asked.custom_id, metadata=metadata)
+            error.about(gateway=self.exchange.dialect.name, custom_id=asked.custom_id, metadata=asked.metadata)
             raise

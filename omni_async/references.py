@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 
 from .admission import Kind
-from .dialects import Dialect
+from .dialects import Checked, Dialect
+from .dialects.rules import check_fields
 from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
@@ -33,6 +34,18 @@ def check_references(request: VideoRequest, dialect: Dialect) -> list[Fault]:
     """Everything that keeps local references from being uploaded; looks at the files, sends nothing."""
     found = (check_upload(Path(path), dialect.uploads, field=field) for field, path in local_references(request))
     return [fault for fault in found if fault is not None]
+
+
+def check_request(request: VideoRequest, dialect: Dialect, *, strict: bool) -> Checked:
+    """Everything that is wrong with a request, or doubtful, by the gateway's rules and the disk; sends nothing.
+
+    Unless it is `strict`, only what no gateway could make sense of is wrong, and the rest is doubtful.
+    """
+    checked, local = dialect.check(request), check_references(request, dialect)
+    if strict:
+        return Checked((*checked.faults, *local), tuple(checked.warnings))
+    broken = (*check_fields(request, known=()), *local)
+    return Checked(broken, (*checked.warnings, *(fault for fault in checked.faults if fault not in broken)))
 
 
 class References:
@@ -61,9 +74,7 @@ class References:
             failure = copy.copy(error)  # who shares an upload shares its error, and each has an id of his own
         else:
             return relinked(request, urls)
-        raise failure.about(
-            gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
-        )
+        raise failure.about(gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata)
 
     async def _once(self, path: Path) -> str:
         """The URL of a file's content; callers that want the same content share one upload."""

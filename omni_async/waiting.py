@@ -159,7 +159,6 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
     began, task_id = anyio.current_time(), id_of(task)
     waiter = _One(deadline_after(timeout))
     poller.follow(task_id, waiter, origin=task if isinstance(task, VideoTask) else None)
-    known: VideoTask | None = None
     try:
         async with asyncio.timeout_at(None if waiter.deadline == math.inf else waiter.deadline):
             return await waiter.future
