@@ -52,9 +52,8 @@ class Follower:
         journal: Where they stand.
         poller: Looks at them.
         exchange: What look-ups of lost creates go through.
+        memory: Of what the poller has learned of the gateway.
         on_finished: Awaited with each finished task until it returns.
-        learned: Gives what the poller has learned of the gateway, as text to be kept in the journal.
-        learn: Takes such a text of an earlier run.
     """
 
     deadline = math.inf
@@ -65,14 +64,11 @@ class Follower:
         journal: LedgerJournal,
         poller: Poller,
         exchange: Exchange,
-        *,
+        memory: Memory,
         on_finished: OnFinished | None = None,
-        learned: Callable[[], str] | None = None,
-        learn: Callable[[str], None] | None = None,
     ) -> None:
         self.journal = journal
-        self._memory = Memory(journal, learned=learned, learn=learn) if learned and learn else None
-        self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
+        self._poller, self._exchange, self._memory, self._on_finished = poller, exchange, memory, on_finished
         self.recorded: Callable[[Entry], None] | None = None
         self.lost: Callable[[str, OmniError], None] | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -88,9 +84,10 @@ class Follower:
 
     def start(self) -> None:
         """Begin to look for what others left; with the client's first call."""
-        if self._memory is not None and not self._closed:
-            self._memory.start()
-        if self._watch is None and not self._closed and self.journal.follow_others:
+        if self._closed:
+            return
+        self._memory.start()
+        if self._watch is None and self.journal.follow_others:
             self._watch = _background(self._watching())
 
     async def _watching(self) -> None:
@@ -227,8 +224,7 @@ class Follower:
         if task.status.finished:
             self._failures.pop(task.task_id, None)
             self._spawn(self._record(task))
-            if self._memory is not None:
-                self._memory.finished()
+            self._memory.finished()
 
     def failed(self, task_id: str, error: OmniError) -> None:
         """The poller: the task cannot be followed just now. It was paid for, so it is not given up."""
@@ -314,8 +310,7 @@ class Follower:
             task.cancel()
         if self._work:
             await asyncio.wait(self._work, timeout=LAST)
-        if self._memory is not None:
-            await self._memory.aclose()
+        await self._memory.aclose()
 
 
 def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

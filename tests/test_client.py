@@ -271,7 +271,7 @@ async def test_a_client_that_is_dropped_open_says_so(emulator, monkeypatch):
     monkeypatch.setattr(warnings, "warn", lambda _, kind, **_options: warned.append(kind))
     client = client_of(emulator)
     await client.generate("a cat")
-    own, pump = client._transport, client._poller
+    own, pump = client.studio.exchange.transport, client.studio.poller
     del client
     gc.collect()
     assert [text for text in told if "dropped without aclose()" in text]

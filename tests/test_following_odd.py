@@ -232,7 +232,7 @@ async def test_ten_thousand_rows_of_a_dead_client_do_not_hold_up_the_loop(tmp_pa
             taking = asyncio.ensure_future(live.studio.followed().take_over())
             while not taking.done():
                 await asyncio.sleep(0)
-                turns += live._poller.following > 0
-            assert live._poller.following == 10_001
+                turns += live.studio.poller.following > 0
+            assert live.studio.poller.following == 10_001
         assert turns >= 50
         assert compared == []

@@ -242,9 +242,8 @@ async def test_the_follower_learns_again_and_writes_at_its_end(tmp_path):
     async with booked(tmp_path) as here:
         await here.client.studio.journal.remember("7")
         client = here.client
-        follower = Follower(
-            client.studio.journal, client._poller, client._exchange, learned=learner.to_json, learn=learner.load
-        )
+        memory = Memory(client.studio.journal, learned=learner.to_json, learn=learner.load)
+        follower = Follower(client.studio.journal, client.studio.poller, client.studio.exchange, memory)
         follower.start()
         task = await here.submit()
         follower.follow(task)
@@ -255,15 +254,3 @@ async def test_the_follower_learns_again_and_writes_at_its_end(tmp_path):
         await follower.aclose()
         assert await client.studio.journal.recall() == "8"
     assert rows(tmp_path)["mine"].state == "SUCCEEDED"
-
-
-async def test_a_follower_that_is_told_of_no_learning_writes_none(tmp_path):
-    """Both of the two callables, or nothing."""
-    async with booked(tmp_path) as here:
-        client = here.client
-        follower = Follower(client.studio.journal, client._poller, client._exchange, learned=lambda: "x")
-        follower.start()
-        follower.follow(await here.submit())
-        await asyncio.sleep(300)
-        await follower.aclose()
-        assert await client.studio.journal.recall() is None

@@ -352,13 +352,13 @@ async def looks_of(outage):
         waiting = asyncio.gather(*(client.wait(task, timeout=7200) for task in tasks))
         await anyio.sleep(120)
         sent = []
-        plain = client._transport.send
+        plain = client.studio.exchange.transport.send
 
         async def counted(call, **options):
             sent.append(call)
             return await plain(call, **options)
 
-        client._transport.send = counted
+        client.studio.exchange.transport.send = counted
         before = emulator.ledger.requests["query"]
         if outage:
             await emulator.stop()
@@ -487,7 +487,7 @@ async def test_a_killed_background_task_is_told_to_every_waiter():
         tasks = [await client.submit(f"cat {i}") for i in range(3)]
         waiting = [asyncio.ensure_future(client.wait(task)) for task in tasks]
         await anyio.sleep(8)
-        client._poller._pump.cancel()
+        client.studio.poller._pump.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(error) for error in results] == [OmniError] * 3
         assert all(isinstance(error.__cause__, asyncio.CancelledError) for error in results)

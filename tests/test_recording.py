@@ -311,7 +311,7 @@ def test_who_does_not_record_does_not_load_it():
     from omni_async.transport import Transport
 
     sys.modules.pop("omni_async.recording", None)
-    assert type(OmniClient(api_key=KEY)._transport) is Transport
+    assert type(OmniClient(api_key=KEY).studio.exchange.transport) is Transport
     assert "omni_async.recording" not in sys.modules
 
 

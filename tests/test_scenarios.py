@@ -50,7 +50,7 @@ async def run(job, gateway="jimmy", poll=None, **scenario):
     async with Emulator(**{"task_sigma": 0.0, **scenario}) as emulator:
         limiter = Limiter(rng=random.Random(seed))
         async with OmniClient(gateway, api_key="key", base_url=emulator.url, poll=poll, limiter=limiter) as client:
-            client._exchange.rng.seed(seed)
+            client.studio.exchange.rng.seed(seed)
             began = anyio.current_time()
             await job(client)
             return Run(anyio.current_time() - began, emulator.ledger)

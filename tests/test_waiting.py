@@ -500,7 +500,7 @@ async def test_a_finish_in_the_same_turn_as_the_deadline_is_a_finish():
         assert not (await anext(watch)).status.finished
         watching = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
-        followed = client._poller._followed[task.task_id]
+        followed = client.studio.poller._followed[task.task_id]
         loop.call_at(now + 3, lambda: [waiter.changed(done) for waiter in tuple(followed.waiters)])
         assert await waiting == done
         assert (await watching).status.finished
