@@ -10,12 +10,13 @@ import attrs
 from ..batch import Batch, Bounds, Plan, Summary, Wishes
 from ..batch.entering import check_own
 from ..batch.folder import Folder
-from ..journal import Ledger, open_journal
+from ..journal import Ledger
 from ..report.rows import doubtful
 from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served, words_for
 from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError
+from .ledgers import reading
 from .output import as_json
 from .results import failing
 from .screen import DRAINED, Leaving, Screen
@@ -59,13 +60,10 @@ def _begun(folder: Folder, *, own: bool) -> tuple[str | None, bool]:
     """The gateway of the batch in a folder, if there is one, and whether that was the emulator's."""
     if not folder.journal.exists():
         return None, False
-    ledger = Ledger(open_journal(folder.journal, read_only=True))
-    try:
+    with reading(folder.journal) as ledger:
         if own:
             check_own(ledger, folder.path)
         return ledger.note("batch"), ledger.note(EMULATED) == "1"
-    finally:
-        ledger.connection.close()
 
 
 @attrs.frozen(kw_only=True)
