@@ -120,8 +120,8 @@ class Studio:
         if self.journal is not None:
             await self.journal.open()
 
-    async def aclose(self) -> None:
-        """Follow no more."""
+    async def unfollow(self) -> None:
+        """Follow the journal's tasks no more."""
         if self.follower is not None:
             await self.follower.aclose()
 

@@ -3,11 +3,11 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable
 
 import anyio
 
 from .journal import LedgerJournal
+from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
 
@@ -26,12 +26,11 @@ class Memory:
 
     Args:
         journal: Where it is kept.
-        learned: Gives it as text.
-        learn: Takes the text that an earlier run gave.
+        schedule: Learns: gives it as text, and takes the text of an earlier run.
     """
 
-    def __init__(self, journal: LedgerJournal, *, learned: Callable[[], str], learn: Callable[[str], None]) -> None:
-        self._journal, self._learned, self._learn = journal, learned, learn
+    def __init__(self, journal: LedgerJournal, schedule: Schedule) -> None:
+        self._journal, self._schedule = journal, schedule
         self._fresh = 0
         self._some, self._many = asyncio.Event(), asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -71,7 +70,7 @@ class Memory:
         text = await self._journal.recall()
         try:
             if text is not None:
-                self._learn(text)
+                self._schedule.load(text)
         except Exception:
             logger.info("what an earlier run had learned cannot be used", exc_info=True)
 
@@ -83,7 +82,7 @@ class Memory:
         self._some.clear()
         self._many.clear()
         try:
-            text = self._learned()
+            text = self._schedule.to_json()
         except Exception:
             logger.info("what was learned cannot be put into words", exc_info=True)
         else:

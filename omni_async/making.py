@@ -108,7 +108,7 @@ async def _end(studio: Studio) -> None:
     try:
         await studio.drain()
         await studio.references.aclose()
-        await studio.aclose()
+        await studio.unfollow()
         await studio.poller.aclose()
     finally:  # also when the loop itself is ended by a second Ctrl-C
         await studio.downloader.aclose()
@@ -139,8 +139,7 @@ def _follower(
 
     if not isinstance(journal, LedgerJournal):
         return None
-    memory = Memory(journal, learned=schedule.to_json, learn=schedule.load)
-    return Follower(journal, poller, exchange, memory, on_finished)
+    return Follower(journal, poller, exchange, Memory(journal, schedule), on_finished)
 
 
 def _delivery(

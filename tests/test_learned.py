@@ -64,7 +64,7 @@ def now():
 
 def started(notebook, learner):
     """A memory at work."""
-    memory = Memory(notebook, learned=learner.to_json, learn=learner.load)
+    memory = Memory(notebook, learner)
     memory.start()
     return memory
 
@@ -165,7 +165,7 @@ async def test_an_idle_client_does_not_undo_what_a_busy_one_learned():
     notebook.text = "8"
     await asyncio.sleep(3600)
     await idle.aclose()
-    await Memory(notebook, learned=learner.to_json, learn=learner.load).aclose()
+    await Memory(notebook, learner).aclose()
     assert (notebook.text, notebook.written) == ("8", [])
 
 
@@ -177,7 +177,8 @@ async def test_what_cannot_be_put_into_words_is_not_written(caplog):
     def told():
         return str(1 // (learner.count - 1))
 
-    memory = Memory(notebook, learned=told, learn=learner.load)
+    learner.to_json = told
+    memory = Memory(notebook, learner)
     memory.start()
     await asyncio.sleep(1)
     finish(memory, learner)
@@ -242,7 +243,7 @@ async def test_the_follower_learns_again_and_writes_at_its_end(tmp_path):
     async with booked(tmp_path) as here:
         await here.client.studio.journal.remember("7")
         client = here.client
-        memory = Memory(client.studio.journal, learned=learner.to_json, learn=learner.load)
+        memory = Memory(client.studio.journal, learner)
         follower = Follower(client.studio.journal, client.studio.poller, client.studio.exchange, memory)
         follower.start()
         task = await here.submit()

@@ -277,7 +277,7 @@ class Batch:
     async def _end(self) -> None:
         try:
             await self.client.studio.drain()
-            await self.client.studio.aclose()  # what ends now is seen by the next run: the results are complete
+            await self.client.studio.unfollow()  # what ends now is seen by the next run: the results are complete
             if self._entered is not None:
                 await self._rewrite()
                 await self._reporting.finish(self.journal, self._run.standing.run if self._run.begun else None)
