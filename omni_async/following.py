@@ -4,7 +4,6 @@ What another client instance left when it died is taken over: its rows carry the
 """
 
 import asyncio
-import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,7 +18,7 @@ from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State
 from .journal.entries import request_of
 from .learned import Memory
-from .lifetime import is_cancelled
+from .lifetime import background, is_cancelled
 from .lookup import find_lost
 from .models import VideoTask
 from .poller import Poller
@@ -88,7 +87,7 @@ class Follower:
             return
         self._memory.start()
         if self._watch is None and self.journal.follow_others:
-            self._watch = _background(self._watching())
+            self._watch = background(self._watching())
 
     async def _watching(self) -> None:
         complained = False
@@ -113,9 +112,7 @@ class Follower:
         Args:
             search: Whether rows that were found uncertain before are looked up once more.
         """
-        taking = _background(self._take_over(search=search))
-        self._work.add(taking)
-        taking.add_done_callback(self._work.discard)
+        taking = self._begun(self._take_over(search=search))
         taking.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
         await asyncio.shield(taking)
 
@@ -291,10 +288,14 @@ class Follower:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._closed:
             work.close()
-            return
-        task = _background(work)
+        else:
+            self._begun(work)
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = background(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        return task
 
     # --- the end -----------------------------------------------------------------------------------------------
 
@@ -311,7 +312,3 @@ class Follower:
         if self._work:
             await asyncio.wait(self._work, timeout=LAST)
         await self._memory.aclose()
-
-
-def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())

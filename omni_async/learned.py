@@ -1,12 +1,12 @@
 """What a client has learned of its gateway, kept in its journal over restarts: worth less than any row of it."""
 
 import asyncio
-import contextvars
 import logging
 
 import anyio
 
 from .journal import LedgerJournal
+from .lifetime import background
 from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
@@ -38,8 +38,7 @@ class Memory:
     def start(self) -> None:
         """Begin, beside whatever else begins: nothing waits for it."""
         if self._keeping is None:
-            loop = asyncio.get_running_loop()
-            self._keeping = loop.create_task(self._keep(), context=contextvars.Context())
+            self._keeping = background(self._keep())
 
     def finished(self) -> None:
         """A task has ended, and something was learned by it."""

@@ -1,7 +1,6 @@
 """Local files given as references: checked before anything is paid, uploaded first, once each."""
 
 import asyncio
-import contextvars
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from .dialects.rules import check_fields
 from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
+from .lifetime import background
 from .models import VideoRequest, relinked
 from .uploads import Progress, check_upload, content_hash, is_local, upload_form
 
@@ -66,8 +66,6 @@ class References:
             OmniError: An upload failed; nothing was paid.
         """
         paths = dict.fromkeys(path for _, path in local_references(request))
-        if not paths:
-            return request
         try:
             urls = {path: await self._once(Path(path)) for path in paths}
         except OmniError as error:
@@ -83,7 +81,7 @@ class References:
         spoiled = upload is not None and upload.done() and (upload.cancelled() or upload.exception() is not None)
         if upload is None or spoiled or now - since > FRESH:
             self._forget(now)
-            upload = asyncio.get_running_loop().create_task(self.upload(path), context=contextvars.Context())
+            upload = background(self.upload(path))
             self._known[digest] = (now, upload)
         try:
             return await asyncio.shield(upload)
