@@ -11,6 +11,7 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import GATEWAYS
+from ..disk import reason
 from ..emulator import Emulator, Scenario
 from ..exchange import OnEvent
 from ..journal import SqliteJournal
@@ -79,10 +80,8 @@ def load_scenario(path: Path | None) -> Scenario:
         return Scenario()
     try:
         return Scenario.from_json(path.read_bytes())
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
-    except ValueError as error:
-        problem = str(error)
+    except (OSError, ValueError) as error:
+        problem = reason(error)
     raise UsageError(f"scenario {path}: {problem}")
 
 

@@ -16,6 +16,7 @@ from ..disk import or_nothing
 from ..errors import Fault, InvalidRequestError
 from ..models import VideoRequest, invalid
 from ..references import check_references
+from ..report.rows import counted
 from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..uploads import is_local
@@ -193,8 +194,7 @@ def _swept(common: VideoRequest, given: dict[str, list[str] | None], gateway: st
 
 def lines(found: Sweep) -> Iterator[str]:
     """The sweep for a person: how many videos it is, and what was left out."""
-    count, videos = found.combinations, len(found.requests)
-    parts = [f"{count:,} combination{'' if count == 1 else 's'}", f"{videos:,} video{'' if videos == 1 else 's'}"]
+    parts = [counted(found.combinations, "combination"), counted(len(found.requests), "video")]
     yield " · ".join([*parts, f"{len(found.refused):,} left out"] if found.refused else parts)
     for refused in found.refused[:_SHOWN]:
         yield f"  {_label(found, refused)}: {'; '.join(map(str, refused.faults))}"
