@@ -21,7 +21,7 @@ from .disk import in_thread
 from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
 from .files import Downloader, OnWhole
-from .followed import Waiter, traits_of
+from .followed import traits_of
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
@@ -353,7 +353,7 @@ class Studio:
             raise invalid(faults, gateway=self.exchange.dialect.name)
         steps = Steps(
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
-            follow=self._follow_row,
+            follow=lambda task, row: self.poller.follow(task.task_id, row, origin=task) or task,
             let_go=self.poller.let_go,
             finished=self.finished,
             closed=lambda: self.life.closed,
@@ -370,9 +370,6 @@ class Studio:
         if folder is not None:
             await self._refuse_existing(folder / file_name(asked.custom_id or token_hex(8)), asked, overwrite=overwrite)
         return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
-
-    def _follow_row(self, task: VideoTask, row: Waiter) -> VideoTask:
-        return self.poller.follow(task.task_id, row, origin=task) or task
 
     async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
         return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)

@@ -7,7 +7,6 @@ import sys
 import textwrap
 import warnings
 
-import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
@@ -161,14 +160,6 @@ async def test_started_by_the_first_call_and_never_started(emulator):
     await client.aclose()
     assert "closed" in repr(client)
     await client_of(emulator).aclose()
-
-
-async def test_a_borrowed_session_is_left_open(emulator):
-    """What was lent is not closed."""
-    async with aiohttp.ClientSession() as session:
-        async with client_of(emulator, session=session) as client:
-            await client.generate("a cat")
-        assert not session.closed
 
 
 async def test_nothing_is_left_of_a_closed_client(emulator):

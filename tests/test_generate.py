@@ -277,21 +277,6 @@ async def test_an_async_source_may_be_slow():
         assert all(90 <= b - a <= 110 for a, b in itertools.pairwise(starts))
 
 
-async def test_an_exception_of_the_source_comes_last():
-    """What was paid before is given out first."""
-
-    def rows():
-        yield "cat 1"
-        yield "cat 2"
-        raise LookupError("row 3")
-
-    seen = []
-    async with pair() as (_, client):
-        with pytest.raises(LookupError):
-            await collect(client.generate_many(rows()), seen)
-    assert [one.ok for one in seen] == [True, True]
-
-
 async def collect(iterator, seen):
     """All of them, kept although it raises."""
     async for one in iterator:

@@ -257,15 +257,11 @@ class Job:
         screen.note(f"task {known.task_id} was submitted before: nothing is paid again")
         task = await client.wait(known, timeout=self.timeout)
         if self.output is not None:
-            target = self._target(self.output)
+            target = file_in(self.output, file_name(self.request.custom_id or ""))  # as a first run names it
             there = not self.overwrite and await _is_stored(client, self.request.custom_id or "", target)
             file = target if there else await client.download(task, target, overwrite=self.overwrite)
             row.file = str(file)
         return task
-
-    def _target(self, output: str) -> Path:
-        """The file, as a first run names it."""
-        return file_in(output, file_name(self.request.custom_id or ""))
 
     def _tell(self, screen: Screen, failure: OmniError, *, kept: bool) -> None:
         screen.error(failure)

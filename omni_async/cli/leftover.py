@@ -55,13 +55,10 @@ async def unfinished(client: OmniClient, target: Target) -> Leftover:
     return Leftover(
         tasks={entry.task_id: _file(entry) for entry in here if entry.task_id and entry.state is not State.UNCERTAIN},
         uncertain=tuple(entry.key for entry in here if entry.state is State.UNCERTAIN),
-        elsewhere=Counter(_options(entry) for entry in rows if entry.key not in keys),
+        elsewhere=Counter(
+            shlex.join(words_for(entry.gateway, entry.data.get(BASE))) for entry in rows if entry.key not in keys
+        ),
     )
-
-
-def _options(entry: Entry) -> str:
-    """The options that reach a row's gateway."""
-    return shlex.join(words_for(entry.gateway, entry.data.get(BASE)))
 
 
 def _open(ledger: Ledger) -> list[Entry]:
