@@ -74,7 +74,7 @@ class Emulator:
         self._clock = Clock()
         self.ledger = Ledger(self._clock.now)
         self._desk = Desk(scenario, self._clock, self.ledger)
-        played = None if replay is None else Replay(load(Path(replay)), self.ledger, price=scenario.price)
+        played = None if replay is None else Replay(load(Path(replay)), self.ledger, scenario.price)
         self._serve = self._desk.serve if played is None else played.serve
         self._limits = Limits()
         self._webhooks = Webhooks(self._clock, self.ledger, self._desk.tasks)
