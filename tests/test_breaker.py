@@ -11,11 +11,7 @@ from omni_async.emulator import Emulator, Fault
 
 BROKEN = (Fault("drop_after_accept", first=LIMIT + 1),)
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def client(emulator):

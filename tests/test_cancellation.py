@@ -19,11 +19,7 @@ from tests.warp import SteppedLoop, WarpLoop
 STEPS = 120
 """More than a submit takes: the last ones are never reached, which the tests check."""
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Trial:

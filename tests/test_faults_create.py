@@ -60,11 +60,7 @@ from tests.warp import WarpLoop
 
 FRESH, REUSED = "fresh connection", "reused connection"
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def carried(error):

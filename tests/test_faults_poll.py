@@ -47,11 +47,7 @@ from tests.fault_server import (
 )
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def now():

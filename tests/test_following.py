@@ -43,11 +43,7 @@ from tests.journalled import (
 )
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Told:

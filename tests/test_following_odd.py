@@ -15,11 +15,7 @@ from tests.warp import WarpLoop
 
 PROMPT = "a heron at dawn"
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Told:

@@ -27,11 +27,7 @@ from omni_async import (
 )
 from omni_async.emulator.scenario import Fault
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 async def outcomes(iterator):

@@ -11,11 +11,7 @@ from omni_async.learned import Memory
 from tests.journalled import booked, rows
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Notebook:

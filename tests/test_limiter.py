@@ -15,11 +15,7 @@ from omni_async.emulator.scenario import Fault
 from omni_async.limiter import GRAIN
 from omni_async.pace import SLACK
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def idle(limiter):

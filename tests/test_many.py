@@ -14,11 +14,7 @@ from omni_async import OmniError, RejectedError, TaskFailedError, TaskStatus, Vi
 from omni_async import many as many_module
 from omni_async.many import DOWNLOADERS, SUBMITTERS, Many, Steps
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Works:

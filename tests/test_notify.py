@@ -21,11 +21,7 @@ from omni_async import (
 from omni_async.schedule import Schedule
 from omni_async.waiting import wait_for
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 SELDOM = Schedule(fixed=100)

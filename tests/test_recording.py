@@ -27,11 +27,7 @@ PROMPT = "CANARY a heron at dawn"
 QUICK = PollPolicy(fixed=0.05)
 NOW = datetime(2026, 4, 15, tzinfo=UTC)
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def client(emulator, gateway="jimmy", **settings):

@@ -12,11 +12,7 @@ from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.references import FRESH, check_references, local_references
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @pytest.fixture

@@ -12,11 +12,7 @@ from omni_async import Limiter, Limits, OmniClient, PollPolicy, TaskStatus
 from omni_async.emulator import Emulator
 from omni_async.emulator.ledger import Ledger
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 GATEWAYS = ("jimmy", "gemini_omni", "toapis")

@@ -37,11 +37,7 @@ QUERY = "X-Sig=CANARY-QUERY"
 SIGNED = f"https://cdn.example/v.mp4?{QUERY}"
 WORDS = ("CANARY-KEY", "CANARY-PROMPT", "CANARY-QUERY")
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Net:

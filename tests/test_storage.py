@@ -39,11 +39,7 @@ DIGEST = hashlib.sha256(VIDEO).hexdigest()
 NAME = "EP01/雪の SC03.mp4"
 FSSPEC = pytest.mark.skipif(find_spec("fsspec") is None, reason="object storage needs the extra [s3]")
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Shop:

@@ -28,11 +28,7 @@ from omni_async.posts import _as_omni
 from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, cut, envelope, finished, http, scene
 from tests.warp import WarpLoop, run
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def test_a_fingerprint_follows_from_gateway_and_inputs_alone():

@@ -27,11 +27,7 @@ from omni_async.version import __version__
 from tests.fault_server import ACCEPT, HANG, KEY, Act, FaultServer, envelope, http, scene
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 UNAUTHORIZED = envelope("20001", "expired", status=401)

@@ -25,11 +25,7 @@ from omni_async import (
 from omni_async.emulator.scenario import Fault
 from omni_async.waiting import failure_of, id_of, own, timed_out
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 async def collect(iterator, seen):

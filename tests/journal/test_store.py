@@ -14,11 +14,7 @@ from omni_async.journal import Answer, NotNow, SqliteJournal, State, fallback, s
 from omni_async.models import TaskStatus
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @pytest.fixture
