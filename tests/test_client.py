@@ -11,8 +11,6 @@ import anyio
 import anyio.to_thread
 import pytest
 import uvloop
-from foreign import Foreign
-from warp import WarpLoop, run
 
 from omni_async import (
     AuthenticationError,
@@ -32,6 +30,8 @@ from omni_async import (
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.journal import NoJournal
+from tests.foreign import Foreign
+from tests.warp import WarpLoop, run
 
 GATEWAYS = ("jimmy", "gemini_omni", "toapis")
 QUICK = PollPolicy(fixed=0.02)

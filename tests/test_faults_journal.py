@@ -41,14 +41,9 @@ from tests.journalled import (
     written,
 )
 from tests.test_faults_create import ENDS, FRESH, INSERTED, PHASES, RATE, REUSED, _cut_after_the_id
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
 LOOP = WarpLoop
-
-
-def now():
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 def slow(seconds, act=ACCEPT):

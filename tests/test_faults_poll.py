@@ -45,14 +45,9 @@ from tests.fault_server import (
     running,
     scene,
 )
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
 LOOP = WarpLoop
-
-
-def now():
-    """Loop time."""
-    return asyncio.get_running_loop().time()
 
 
 FAULTS = {

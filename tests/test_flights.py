@@ -2,9 +2,8 @@
 
 import asyncio
 
-from warp import WarpLoop
-
 from omni_async.flights import Flights
+from tests.warp import WarpLoop
 
 LOOP = WarpLoop
 

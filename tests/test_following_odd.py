@@ -5,12 +5,12 @@ import contextlib
 import sqlite3
 
 import pytest
-from journalled import client_of, rows, states
 
 from omni_async import JournalError, Limits, TargetExistsError
 from omni_async.journal import Entry
 from omni_async.journal.fallback import fallback_of
 from tests.fault_server import ACCEPT, CREATED, DROP, HTML, Act, FaultServer, http, running
+from tests.journalled import client_of, rows, states
 from tests.warp import WarpLoop
 
 PROMPT = "a heron at dawn"

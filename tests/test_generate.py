@@ -9,8 +9,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from pairs import pair
-from warp import WarpLoop
 
 from omni_async import (
     DownloadError,
@@ -26,13 +24,10 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator.scenario import Fault
+from tests.pairs import collect, outcomes, pair
+from tests.warp import WarpLoop
 
 LOOP = WarpLoop
-
-
-async def outcomes(iterator):
-    """All of them."""
-    return [one async for one in iterator]
 
 
 # --- one ---------------------------------------------------------------------------------------------------------
@@ -271,12 +266,6 @@ async def test_an_async_source_may_be_slow():
         assert len(await outcomes(client.generate_many(rows()))) == 5
         starts = [charge.at for charge in emulator.ledger.charges]
         assert all(90 <= b - a <= 110 for a, b in itertools.pairwise(starts))
-
-
-async def collect(iterator, seen):
-    """All of them, kept although it raises."""
-    async for one in iterator:
-        seen.append(one)
 
 
 async def test_rows_that_wait_too_long():

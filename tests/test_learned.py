@@ -9,7 +9,7 @@ from omni_async.following import Follower
 from omni_async.journal import SqliteJournal
 from omni_async.learned import Memory
 from tests.journalled import booked, rows
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
 LOOP = WarpLoop
 
@@ -51,11 +51,6 @@ class Learner:
         """From text."""
         self.read.append(text)
         self.count = int(text)
-
-
-def now():
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 def started(notebook, learner):

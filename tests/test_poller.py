@@ -13,8 +13,6 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-from pairs import pair
-from warp import WarpLoop
 
 from omni_async import (
     AuthenticationError,
@@ -38,6 +36,8 @@ from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
 from omni_async.schedule import Schedule
 from omni_async.waiting import wait_for
+from tests.pairs import pair
+from tests.warp import WarpLoop
 
 LOOP = WarpLoop
 

@@ -14,13 +14,13 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from warp import WarpLoop
 
 from omni_async import InvalidRequestError, OmniClient, OmniError, PollPolicy, QuotaError, Recording, TaskFailedError
 from omni_async.dialects import Call, CallKind, Reply
 from omni_async.emulator import Emulator, Fault
 from omni_async.recording import MOST, Recorder
 from omni_async.scrubbing import Scrubber, Taken
+from tests.warp import WarpLoop
 
 KEY = "kEyCANARY-0123456789"
 PROMPT = "CANARY a heron at dawn"

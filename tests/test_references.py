@@ -5,12 +5,13 @@ import contextlib
 
 import anyio
 import pytest
-from warp import WarpLoop
 
 from omni_async import GatewayError, GeminiOmni, InvalidRequestError, Jimmy, OmniClient, OmniError, VideoRequest
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.references import FRESH, check_references, local_references
+from tests.pairs import outcomes
+from tests.warp import WarpLoop
 
 LOOP = WarpLoop
 
@@ -149,11 +150,6 @@ async def test_closing_ends_uploads_with_a_clear_error(picture):
         (row,) = await rows
         assert "closed" in str(row.error)
         assert emulator.ledger.charges == []
-
-
-async def outcomes(iterator):
-    """All of them."""
-    return [one async for one in iterator]
 
 
 @pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])

@@ -6,11 +6,11 @@ import random
 import anyio
 import attrs
 import pytest
-from warp import WarpLoop
 
 from omni_async import Limiter, Limits, OmniClient, PollPolicy, TaskStatus
 from omni_async.emulator import Emulator
 from omni_async.emulator.ledger import Ledger
+from tests.warp import WarpLoop
 
 LOOP = WarpLoop
 

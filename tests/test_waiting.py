@@ -9,8 +9,6 @@ import warnings
 
 import anyio
 import pytest
-from pairs import pair
-from warp import WarpLoop, run
 
 from omni_async import (
     InvalidRequestError,
@@ -24,14 +22,10 @@ from omni_async import (
 )
 from omni_async.emulator.scenario import Fault
 from omni_async.waiting import failure_of, id_of, own, timed_out
+from tests.pairs import collect, pair
+from tests.warp import WarpLoop, run
 
 LOOP = WarpLoop
-
-
-async def collect(iterator, seen):
-    """All items, kept although it raises."""
-    async for one in iterator:
-        seen.append(one)
 
 
 FAILED = VideoTask(
