@@ -83,7 +83,7 @@ class OmniClient:
         on_finished: OnFinished | None = None,
         record: Recording | str | os.PathLike[str] | None = None,
     ) -> None:
-        self.studio = studio = make(  # for the layers above
+        self.studio = make(  # for the layers above
             gateway,
             api_key=api_key,
             base_url=base_url,
@@ -102,11 +102,9 @@ class OmniClient:
             on_event=on_event,
             on_finished=on_finished,
             record=record,
-            end=self._end,
         )
-        self._life, self._exchange, self._transport = studio.life, studio.exchange, studio.exchange.transport
-        self._submitter, self._poller, self._downloader = studio.submitter, studio.poller, studio.downloader
-        self.dialect, self.limiter = studio.exchange.dialect, studio.exchange.limiter
+        self._life = self.studio.life
+        self.dialect, self.limiter = self.studio.exchange.dialect, self.studio.exchange.limiter
         self._room = limits.max_running_tasks if limits is not None else None
 
     # --- one video ---------------------------------------------------------------------------------------------
@@ -352,7 +350,7 @@ class OmniClient:
             InvalidRequestError: Neither of these.
         """
         self._life.enter()
-        self._poller.notice(event.task_id if isinstance(event, WebhookEvent) else id_of(event))
+        self.studio.poller.notice(event.task_id if isinstance(event, WebhookEvent) else id_of(event))
 
     # --- looking in, and the end -------------------------------------------------------------------------------
 
@@ -362,7 +360,7 @@ class OmniClient:
 
     def unclaimed(self) -> tuple[Outcome, ...]:
         """The last 10,000 creates that ended after their caller had gone: its task, or an error that may charge."""
-        return tuple(self._submitter.posts.unclaimed)
+        return tuple(self.studio.submitter.posts.unclaimed)
 
     async def aclose(self) -> None:
         """End the client: POSTs in flight are waited for, tasks go on at the gateway.
@@ -370,19 +368,6 @@ class OmniClient:
         Cancelled meanwhile, it goes on to the end and raises `asyncio.CancelledError` afterwards.
         """
         await self._life.close()
-
-    async def _end(self) -> None:
-        self.limiter.dismiss(self.studio.callers, "the client was closed before this could be sent; nothing was paid")
-        try:
-            await self._submitter.drain()
-            await self.studio.references.aclose()
-            await self.studio.aclose()
-            await self._poller.aclose()
-        finally:  # also when the loop itself is ended by a second Ctrl-C
-            await self._downloader.aclose()
-            await self._transport.aclose()
-            if self.studio.journal is not None:
-                await self.studio.journal.aclose()
 
     async def __aenter__(self) -> Self:
         await self._life.open(self.studio.open)

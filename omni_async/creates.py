@@ -79,7 +79,7 @@ def row_key(asked: VideoRequest) -> str:
     return asked.custom_id or f"anonymous-{secrets.token_hex(16)}"
 
 
-def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool = True) -> Intent:
+def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool) -> Intent:
     """The row of a create.
 
     Args:

@@ -66,10 +66,11 @@ class OmniError(Exception):
         """Fill in attributes that are still None, and give the same error back.
 
         Args:
-            known: Attribute names (`gateway`, `custom_id`, `task_id`, `request_id`, `metadata`) and values.
+            known: Attribute names (`gateway`, `custom_id`, `task_id`, `request_id`, `metadata`) and values; an empty
+                one tells nothing.
         """
         for name, value in known.items():
-            if value is not None and getattr(self, name) is None:
+            if value and getattr(self, name) is None:
                 setattr(self, name, value)
         return self
 

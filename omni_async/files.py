@@ -5,7 +5,6 @@ here the three meet, attempt after attempt. `uploads` is the other direction.
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -25,7 +24,7 @@ from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
 from .retry import backoff
 from .safety import Origin, check_url, judge_url
-from .uploads import Progress
+from .uploads import Progress, heard
 
 OnWhole = Callable[[Path], Awaitable[None]]
 
@@ -36,8 +35,6 @@ MIN_RATE = 1024.0
 WATCH_SECONDS = 60.0
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-_log = logging.getLogger("omni_async")
 
 
 class _Watch:
@@ -63,21 +60,11 @@ class _Job:
 
     url: str = attrs.field(repr=False)
     part: PartFile
-    on_progress: Progress | None
+    tell: Progress
     on_whole: OnWhole | None = None
     afresh: bool = False
     best: int = 0
     failures: int = 0
-
-    def told(self, total: int | None, pending: int) -> None:
-        """Report to the caller; what his function raises is his, and no reason to lose a video."""
-        if self.on_progress is None:
-            return
-        try:
-            self.on_progress(self.part.size + pending, total)
-        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
-            _log.exception("on_progress raised and is not called again for this download")
-            self.on_progress = None
 
 
 class Downloader:
@@ -154,7 +141,7 @@ class Downloader:
             DownloadError: Anything else; `__cause__` is the disk's OSError if it was the disk.
         """
         part = PartFile(target, overwrite=overwrite)
-        job = _Job(url, part, on_progress, on_whole)
+        job = _Job(url, part, heard(on_progress, "download"), on_whole)
         del url  # a traceback shown with locals must not show a signature
         try:
             await self.refuse_existing(target, overwrite=overwrite)
@@ -272,7 +259,7 @@ class Downloader:
         """The body through `pending` into the file, in pieces of about a MiB."""
         watch, part = _Watch(self._clock, self._min_rate), job.part
         while True:
-            job.told(total, len(pending))
+            job.tell(part.size + len(pending), total)
             if max(part.size + len(pending), total or 0) > self._max_bytes:
                 error = IntegrityError(f"the server sends more than {self._max_bytes} bytes: no video is that long")
                 return Setback(error, again=False, discard=True)
@@ -288,7 +275,7 @@ class Downloader:
                 return None
             pending += data
             if watch.too_slow(len(data)):
-                return _slow()
+                return Setback(DownloadError("the server sends too slowly: download again later to go on from there"))
 
     async def _verdict(self, job: _Job, total: int | None, *, framed: bool) -> Setback | None:
         """Whether what is stored is the whole, and a video."""
@@ -305,10 +292,6 @@ class Downloader:
 
 def _no_video() -> Setback:
     return Setback(IntegrityError("what the server sent is no MP4 video, perhaps an error page"))
-
-
-def _slow() -> Setback:
-    return Setback(DownloadError("the server sends too slowly: download again later to go on from there"))
 
 
 def _joined(url: URL, place: str) -> str:

@@ -156,7 +156,7 @@ class Followed:
         return own.about(
             task_id=self.task_id,
             custom_id=origin.custom_id if origin else None,
-            metadata=(origin.metadata or None) if origin else None,
+            metadata=origin.metadata if origin else None,
         )
 
 

@@ -4,7 +4,6 @@ What another client instance left when it died is taken over: its rows carry the
 """
 
 import asyncio
-import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,7 +18,7 @@ from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State
 from .journal.entries import request_of
 from .learned import Memory
-from .lifetime import is_cancelled
+from .lifetime import background, is_cancelled
 from .lookup import find_lost
 from .models import VideoTask
 from .poller import Poller
@@ -52,9 +51,8 @@ class Follower:
         journal: Where they stand.
         poller: Looks at them.
         exchange: What look-ups of lost creates go through.
+        memory: Of what the poller has learned of the gateway.
         on_finished: Awaited with each finished task until it returns.
-        learned: Gives what the poller has learned of the gateway, as text to be kept in the journal.
-        learn: Takes such a text of an earlier run.
     """
 
     deadline = math.inf
@@ -65,14 +63,11 @@ class Follower:
         journal: LedgerJournal,
         poller: Poller,
         exchange: Exchange,
-        *,
+        memory: Memory,
         on_finished: OnFinished | None = None,
-        learned: Callable[[], str] | None = None,
-        learn: Callable[[str], None] | None = None,
     ) -> None:
         self.journal = journal
-        self._memory = Memory(journal, learned=learned, learn=learn) if learned and learn else None
-        self._poller, self._exchange, self._on_finished = poller, exchange, on_finished
+        self._poller, self._exchange, self._memory, self._on_finished = poller, exchange, memory, on_finished
         self.recorded: Callable[[Entry], None] | None = None
         self.lost: Callable[[str, OmniError], None] | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -88,10 +83,11 @@ class Follower:
 
     def start(self) -> None:
         """Begin to look for what others left; with the client's first call."""
-        if self._memory is not None and not self._closed:
-            self._memory.start()
-        if self._watch is None and not self._closed and self.journal.follow_others:
-            self._watch = _background(self._watching())
+        if self._closed:
+            return
+        self._memory.start()
+        if self._watch is None and self.journal.follow_others:
+            self._watch = background(self._watching())
 
     async def _watching(self) -> None:
         complained = False
@@ -116,9 +112,7 @@ class Follower:
         Args:
             search: Whether rows that were found uncertain before are looked up once more.
         """
-        taking = _background(self._take_over(search=search))
-        self._work.add(taking)
-        taking.add_done_callback(self._work.discard)
+        taking = self._begun(self._take_over(search=search))
         taking.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
         await asyncio.shield(taking)
 
@@ -227,8 +221,7 @@ class Follower:
         if task.status.finished:
             self._failures.pop(task.task_id, None)
             self._spawn(self._record(task))
-            if self._memory is not None:
-                self._memory.finished()
+            self._memory.finished()
 
     def failed(self, task_id: str, error: OmniError) -> None:
         """The poller: the task cannot be followed just now. It was paid for, so it is not given up."""
@@ -295,10 +288,14 @@ class Follower:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._closed:
             work.close()
-            return
-        task = _background(work)
+        else:
+            self._begun(work)
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = background(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        return task
 
     # --- the end -----------------------------------------------------------------------------------------------
 
@@ -314,9 +311,4 @@ class Follower:
             task.cancel()
         if self._work:
             await asyncio.wait(self._work, timeout=LAST)
-        if self._memory is not None:
-            await self._memory.aclose()
-
-
-def _background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        await self._memory.aclose()

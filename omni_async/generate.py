@@ -17,12 +17,11 @@ from .breaker import Breaker
 from .creates import Create, intent_of
 from .delivery import Delivery, file_in
 from .dialects import Checked
-from .dialects.rules import check_fields
 from .disk import in_thread
 from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
 from .files import Downloader, OnWhole
-from .followed import Waiter, traits_of
+from .followed import traits_of
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
@@ -30,7 +29,7 @@ from .lifetime import Lifetime, loop_time
 from .many import Many, Source, Steps
 from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller
-from .references import References, check_references, local_references
+from .references import References, check_request, local_references
 from .safety import file_name
 from .submit import Submitter
 from .uploads import Progress, content_hash
@@ -121,8 +120,8 @@ class Studio:
         if self.journal is not None:
             await self.journal.open()
 
-    async def aclose(self) -> None:
-        """Follow no more."""
+    async def unfollow(self) -> None:
+        """Follow the journal's tasks no more."""
         if self.follower is not None:
             await self.follower.aclose()
 
@@ -137,21 +136,17 @@ class Studio:
             InvalidRequestError: With every fault.
         """
         dialect = self.exchange.dialect
-        checked, local = dialect.check(asked), (*check_references(asked, dialect), *check_seconds(**seconds))
-        faults, doubtful = (*checked.faults, *local), checked.warnings
-        if not self.strict:
-            broken = (*check_fields(asked, known=()), *local)  # what no gateway could make sense of
-            faults, doubtful = broken, (*doubtful, *(fault for fault in faults if fault not in broken))
-        if faults:
+        checked = check_request(asked, dialect, strict=self.strict)
+        if faults := (*checked.faults, *check_seconds(**seconds)):
             raise invalid(
                 dict.fromkeys(faults),
                 gateway=dialect.name,
                 custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
                 metadata=asked.metadata or None,
             )
-        for warning in doubtful:
+        for warning in checked.warnings:
             logger.warning("gateway %s: %s", dialect.name, warning)
-        return Checked((), tuple(doubtful))
+        return checked
 
     async def submit(
         self,
@@ -358,7 +353,7 @@ class Studio:
             raise invalid(faults, gateway=self.exchange.dialect.name)
         steps = Steps(
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
-            follow=self._follow_row,
+            follow=lambda task, row: self.poller.follow(task.task_id, row, origin=task) or task,
             let_go=self.poller.let_go,
             finished=self.finished,
             closed=lambda: self.life.closed,
@@ -376,9 +371,6 @@ class Studio:
             await self._refuse_existing(folder / file_name(asked.custom_id or token_hex(8)), asked, overwrite=overwrite)
         return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
 
-    def _follow_row(self, task: VideoTask, row: Waiter) -> VideoTask:
-        return self.poller.follow(task.task_id, row, origin=task) or task
-
     async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
         return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)
 
@@ -395,6 +387,5 @@ class Studio:
             await self.downloader.refuse_existing(target, overwrite=overwrite)
         except OmniError as error:
             error.may_have_charged = await self._is_paid(asked)  # this call has sent nothing
-            name, metadata = self.exchange.dialect.name, asked.metadata or None
-            error.about(gateway=name, custom_id=asked.custom_id, metadata=metadata)
+            error.about(gateway=self.exchange.dialect.name, custom_id=asked.custom_id, metadata=asked.metadata)
             raise

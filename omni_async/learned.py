@@ -1,13 +1,13 @@
 """What a client has learned of its gateway, kept in its journal over restarts: worth less than any row of it."""
 
 import asyncio
-import contextvars
 import logging
-from collections.abc import Callable
 
 import anyio
 
 from .journal import LedgerJournal
+from .lifetime import background
+from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
 
@@ -26,12 +26,11 @@ class Memory:
 
     Args:
         journal: Where it is kept.
-        learned: Gives it as text.
-        learn: Takes the text that an earlier run gave.
+        schedule: Learns: gives it as text, and takes the text of an earlier run.
     """
 
-    def __init__(self, journal: LedgerJournal, *, learned: Callable[[], str], learn: Callable[[str], None]) -> None:
-        self._journal, self._learned, self._learn = journal, learned, learn
+    def __init__(self, journal: LedgerJournal, schedule: Schedule) -> None:
+        self._journal, self._schedule = journal, schedule
         self._fresh = 0
         self._some, self._many = asyncio.Event(), asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -39,8 +38,7 @@ class Memory:
     def start(self) -> None:
         """Begin, beside whatever else begins: nothing waits for it."""
         if self._keeping is None:
-            loop = asyncio.get_running_loop()
-            self._keeping = loop.create_task(self._keep(), context=contextvars.Context())
+            self._keeping = background(self._keep())
 
     def finished(self) -> None:
         """A task has ended, and something was learned by it."""
@@ -71,7 +69,7 @@ class Memory:
         text = await self._journal.recall()
         try:
             if text is not None:
-                self._learn(text)
+                self._schedule.load(text)
         except Exception:
             logger.info("what an earlier run had learned cannot be used", exc_info=True)
 
@@ -83,7 +81,7 @@ class Memory:
         self._some.clear()
         self._many.clear()
         try:
-            text = self._learned()
+            text = self._schedule.to_json()
         except Exception:
             logger.info("what was learned cannot be put into words", exc_info=True)
         else:

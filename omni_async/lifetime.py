@@ -1,9 +1,10 @@
 """A client's life: started by its first call, bound to that loop and process, ended once, to the end."""
 
 import asyncio
+import contextvars
 import os
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -147,6 +148,11 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Begin work that outlives its caller: in a task of its own, and in an empty context."""
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
 async def to_the_end(*tasks: "asyncio.Future[Any]") -> None:

@@ -1,11 +1,11 @@
-"""A client put together from what its constructor is given.
+"""A client put together from what its constructor is given, and taken apart at its end.
 
 Loaded where `OmniClient` is first named, and not with its first call, which is made inside an event loop. What keeps a
 journal's file is loaded with the first client that has one.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -54,9 +54,8 @@ def make(
     on_event: OnEvent | None,
     on_finished: OnFinished | None,
     record: Recording | str | os.PathLike[str] | None,
-    end: Callable[[], Awaitable[None]],
 ) -> Studio:
-    """The parts of a client, joined; see `OmniClient`. `end` is what closing it comes to."""
+    """The parts of a client, joined; see `OmniClient`."""
     check_kinds(
         limits=(limits, Limits),
         poll=(poll, PollPolicy),
@@ -97,20 +96,35 @@ def make(
         follower=follower,
         keep=keep_requests,
         strict=strict,
-        life=Lifetime(dialect.name, end, begin=follower.start if follower is not None else None),
+        life=Lifetime(dialect.name, lambda: _end(studio), begin=follower.start if follower is not None else None),
     )
     return studio
 
 
-def _transport(record: Recording | str | os.PathLike[str] | None, *, dialect: Dialect, **settings: Any) -> Transport:
+async def _end(studio: Studio) -> None:
+    """What waits to be sent is not; POSTs in flight are waited for."""
+    limiter, transport = studio.exchange.limiter, studio.exchange.transport
+    limiter.dismiss(studio.callers, "the client was closed before this could be sent; nothing was paid")
+    try:
+        await studio.drain()
+        await studio.references.aclose()
+        await studio.unfollow()
+        await studio.poller.aclose()
+    finally:  # also when the loop itself is ended by a second Ctrl-C
+        await studio.downloader.aclose()
+        await transport.aclose()
+        if studio.journal is not None:
+            await studio.journal.aclose()
+
+
+def _transport(record: Recording | str | os.PathLike[str] | None, **settings: Any) -> Transport:
     """What sends calls, and has them recorded if that was asked for: else nothing of it is even loaded."""
     if record is None:
-        return Transport(dialect=dialect, **settings)
+        return Transport(**settings)
     from .recording import Recorder, RecordingTransport
 
     wanted = record if isinstance(record, Recording) else Recording(record)
-    recorder = Recorder(wanted.folder, prompts=wanted.prompts)
-    return RecordingTransport(recorder, dialect.name, dialect=dialect, **settings)
+    return RecordingTransport(Recorder(wanted.folder, prompts=wanted.prompts), **settings)
 
 
 def _follower(
@@ -121,11 +135,11 @@ def _follower(
         return None
     from .following import Follower
     from .journal import LedgerJournal
+    from .learned import Memory
 
     if not isinstance(journal, LedgerJournal):
         return None
-    given, taken = schedule.to_json, schedule.load
-    return Follower(journal, poller, exchange, on_finished=on_finished, learned=given, learn=taken)
+    return Follower(journal, poller, exchange, Memory(journal, schedule), on_finished)
 
 
 def _delivery(

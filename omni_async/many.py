@@ -103,15 +103,10 @@ class _Run:
         for task in self._tasks:
             task.add_done_callback(_working.discard)
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will come."""
-        return self._exhausted and not self._active and not self.outcomes
-
     async def next(self) -> Outcome | None:
         """The next outcome; None when all are out. Raises what the caller's own iterable raised, at the end."""
         while not self.outcomes:
-            if self.over:
+            if self._exhausted and not self._active:
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     raise failure

@@ -312,6 +312,7 @@ class Balance:
         total: What there was in all, where the gateway tells.
         unlimited: Whether there is no cap.
         name: The key's name, where the gateway tells.
+        gateway: Who told it.
         raw: The decoded answer.
     """
 

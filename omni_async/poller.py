@@ -6,7 +6,6 @@ definite, ends the following of an id.
 """
 
 import asyncio
-import contextvars
 import logging
 import math
 import random
@@ -22,7 +21,7 @@ from .errors import DecodeError, GatewayError, NotFoundError, OmniError, Transpo
 from .events import Finished, Polled, Retried
 from .exchange import Exchange, is_too_busy
 from .followed import Followed, Trouble, Waiter, run_time_of
-from .lifetime import loop_time
+from .lifetime import background, loop_time
 from .models import VideoTask
 from .retry import backoff
 from .schedule import Schedule
@@ -212,9 +211,8 @@ class Poller:
 
     def _start(self) -> None:
         if self._pump is None or self._pump.done():
-            loop = asyncio.get_running_loop()
-            self._now = loop.time
-            self._pump = loop.create_task(self._run(), context=contextvars.Context())
+            self._now = asyncio.get_running_loop().time
+            self._pump = background(self._run())
             self._pump.add_done_callback(self._ended)
 
     async def _run(self) -> None:

@@ -130,13 +130,12 @@ class RecordingTransport(Transport):
 
     Args:
         recorder: Writes them.
-        gateway: Name of the gateway.
         settings: As of `Transport`.
     """
 
-    def __init__(self, recorder: Recorder, gateway: str, **settings: Any) -> None:
+    def __init__(self, recorder: Recorder, **settings: Any) -> None:
         super().__init__(**settings)
-        self._recorder, self._gateway = recorder, gateway
+        self._recorder = recorder
 
     async def send(
         self, call: Call, *, data: Callable[[], Any] | None = None, resend: Callable[[], bool] | None = None
@@ -145,9 +144,9 @@ class RecordingTransport(Transport):
         try:
             reply = await super().send(call, data=data, resend=resend)
         except AnswerLostError:
-            self._recorder.take(self._gateway, call, None)
+            self._recorder.take(self._dialect.name, call, None)
             raise
-        self._recorder.take(self._gateway, call, reply)
+        self._recorder.take(self._dialect.name, call, reply)
         return reply
 
     async def aclose(self) -> None:

@@ -1,7 +1,6 @@
 """Local files given as references: checked before anything is paid, uploaded first, once each."""
 
 import asyncio
-import contextvars
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,12 @@ from pathlib import Path
 import anyio
 
 from .admission import Kind
-from .dialects import Dialect
+from .dialects import Checked, Dialect
+from .dialects.rules import check_fields
 from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
+from .lifetime import background
 from .models import VideoRequest, relinked
 from .uploads import Progress, check_upload, content_hash, is_local, upload_form
 
@@ -35,6 +36,18 @@ def check_references(request: VideoRequest, dialect: Dialect) -> list[Fault]:
     return [fault for fault in found if fault is not None]
 
 
+def check_request(request: VideoRequest, dialect: Dialect, *, strict: bool) -> Checked:
+    """Everything that is wrong with a request, or doubtful, by the gateway's rules and the disk; sends nothing.
+
+    Unless it is `strict`, only what no gateway could make sense of is wrong, and the rest is doubtful.
+    """
+    checked, local = dialect.check(request), check_references(request, dialect)
+    if strict:
+        return Checked((*checked.faults, *local), tuple(checked.warnings))
+    broken = (*check_fields(request, known=()), *local)
+    return Checked(broken, (*checked.warnings, *(fault for fault in checked.faults if fault not in broken)))
+
+
 class References:
     """Uploads of one client.
 
@@ -53,17 +66,13 @@ class References:
             OmniError: An upload failed; nothing was paid.
         """
         paths = dict.fromkeys(path for _, path in local_references(request))
-        if not paths:
-            return request
         try:
             urls = {path: await self._once(Path(path)) for path in paths}
         except OmniError as error:
             failure = copy.copy(error)  # who shares an upload shares its error, and each has an id of his own
         else:
             return relinked(request, urls)
-        raise failure.about(
-            gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
-        )
+        raise failure.about(gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata)
 
     async def _once(self, path: Path) -> str:
         """The URL of a file's content; callers that want the same content share one upload."""
@@ -72,7 +81,7 @@ class References:
         spoiled = upload is not None and upload.done() and (upload.cancelled() or upload.exception() is not None)
         if upload is None or spoiled or now - since > FRESH:
             self._forget(now)
-            upload = asyncio.get_running_loop().create_task(self.upload(path), context=contextvars.Context())
+            upload = background(self.upload(path))
             self._known[digest] = (now, upload)
         try:
             return await asyncio.shield(upload)

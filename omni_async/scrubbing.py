@@ -67,8 +67,8 @@ class Scrubber:
     """
 
     prompts: bool = False
-    _said: dict[str, str] = attrs.field(factory=dict, repr=False)
-    _links: dict[str, str] = attrs.field(factory=dict, repr=False)
+    _said: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+    _links: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     def sample(self, taken: Taken) -> dict[str, Any]:
         """An exchange as plain JSON data: what was called, how it was answered, and the answer."""

@@ -76,18 +76,14 @@ def schedule_of(dialect: Dialect, poll: PollPolicy) -> Schedule:
     advice = dialect.abilities
     shortest = poll.min_interval or min(advice.min_interval, poll.max_interval or advice.min_interval)
     longest = max(poll.max_interval or advice.max_interval, shortest)
-    first = shortest if poll.min_interval else min(advice.first_look, longest)
-    strict = poll.min_interval is not None
-    bounded = poll.max_interval is not None
-    price = PRICE if poll.lag_per_look is None else poll.lag_per_look
     return Schedule(
-        first=first,
+        first=shortest if poll.min_interval else min(advice.first_look, longest),
         shortest=shortest,
         longest=longest,
         fixed=poll.fixed,
-        strict=strict,
-        bounded=bounded,
-        price=price,
+        strict=poll.min_interval is not None,
+        bounded=poll.max_interval is not None,
+        price=poll.lag_per_look or PRICE,
     )
 
 

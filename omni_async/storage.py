@@ -242,7 +242,7 @@ class ObjectStorage:
         except OmniError as error:
             if isinstance(error, TargetExistsError | IntegrityError):  # it waits for nothing, or is not to be trusted
                 await on_disk(part, _removed, part)
-            error.about(task_id=task.task_id, gateway=task.gateway or None, custom_id=task.custom_id)
+            error.about(task_id=task.task_id, gateway=task.gateway, custom_id=task.custom_id)
             raise
         await on_disk(part, _removed, part)
         return stored

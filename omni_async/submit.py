@@ -86,13 +86,11 @@ class Submitter:
             NotNow: Somebody else is sending it: what came of that is soon in the journal.
             OmniError: As the error tree says; `may_have_charged` tells whether money may have gone.
         """
-        create, request = keyed(self._exchange.dialect, create), create.request
+        create = keyed(self._exchange.dialect, create)
         try:
             return await self._until_settled(create, max_wait, patience, breaker)
         except OmniError as error:
-            failure = error.about(
-                gateway=self._exchange.dialect.name, custom_id=request.custom_id, metadata=request.metadata or None
-            )
+            failure = error.about(**create.whose)
         raise failure
 
     async def _leave(

@@ -239,7 +239,7 @@ class _ClosedError(Exception):
     """The borrowed session is closed."""
 
 
-_NEVER_SENT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, bool], ...] = (
+_NEVER_SENT: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     (
         (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
         "its certificate or TLS set-up was not accepted; check the base URL, the clock and the CA certificates",

@@ -43,6 +43,22 @@ _TYPES = {
 }
 
 
+def heard(on_progress: Progress | None, transfer: str) -> Progress:
+    """Reports to the caller until his function raises: that is his, and no reason to lose a transfer."""
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal on_progress
+        if on_progress is None:
+            return
+        try:
+            on_progress(done, total)
+        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
+            _log.exception("on_progress raised and is not called again for this %s", transfer)
+            on_progress = None
+
+    return tell
+
+
 def media_type(path: Path | str) -> str:
     """What a file is, by its ending."""
     return _TYPES.get(_ending(Path(path)), "application/octet-stream")
@@ -145,7 +161,7 @@ class _FilePayload(Payload):
     def __init__(self, path: Path, size: int, on_progress: Progress | None) -> None:
         super().__init__(path, content_type=media_type(path))
         self._size: int = size
-        self._on_progress = on_progress
+        self._tell = heard(on_progress, "upload")
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not offered: aiohttp asks for it only to show a body."""
@@ -167,14 +183,4 @@ class _FilePayload(Payload):
                 raise OSError(f"{self._value} became shorter while it was sent")
             await writer.write(data)
             sent += len(data)
-            self._told(sent)
-
-    def _told(self, sent: int) -> None:
-        """Report to the caller; what his function raises is his, and no reason to break an upload."""
-        if self._on_progress is None:
-            return
-        try:
-            self._on_progress(sent, self._size)
-        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
-            _log.exception("on_progress raised and is not called again for this upload")
-            self._on_progress = None
+            self._tell(sent, self._size)

@@ -159,7 +159,6 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
     began, task_id = anyio.current_time(), id_of(task)
     waiter = _One(deadline_after(timeout))
     poller.follow(task_id, waiter, origin=task if isinstance(task, VideoTask) else None)
-    known: VideoTask | None = None
     try:
         async with asyncio.timeout_at(None if waiter.deadline == math.inf else waiter.deadline):
             return await waiter.future
@@ -231,7 +230,7 @@ class Watch:
 
     def __init__(self, poller: Poller, task: Handle, *, min_interval: float, timeout: float | None) -> None:
         self._poller = poller
-        self._task = task
+        self._task_id, self._origin = id_of(task), task if isinstance(task, VideoTask) else None
         self._min_interval = min_interval
         self._timeout = timeout
         self._inbox: _Inbox | None = None
@@ -252,9 +251,9 @@ class Watch:
         """
         if self._over:
             raise StopAsyncIteration
-        if isinstance(self._task, VideoTask) and self._task.status.finished:
+        if self._origin is not None and self._origin.status.finished:
             self._over = True
-            return self._task
+            return self._origin
         inbox = self._inbox or self._begin()
         resumes = min(self._given_at + self._min_interval, inbox.deadline)
         await inbox.rest(resumes)
@@ -270,20 +269,19 @@ class Watch:
         self._end()
         if item is None:
             waited = anyio.current_time() - self._began
-            raise timed_out(id_of(self._task), self._last, waited, gateway=self._poller.gateway)
+            raise timed_out(self._task_id, self._last, waited, gateway=self._poller.gateway)
         raise item[1]
 
     def _begin(self) -> _Inbox:
         self._began = anyio.current_time()
         self._inbox = _Inbox(deadline_after(self._timeout))
-        origin = self._task if isinstance(self._task, VideoTask) else None
-        self._poller.follow(id_of(self._task), self._inbox, origin=origin)
+        self._poller.follow(self._task_id, self._inbox, origin=self._origin)
         return self._inbox
 
     def _end(self) -> None:
         self._over = True
         if self._inbox is not None:
-            self._poller.let_go(id_of(self._task), self._inbox)
+            self._poller.let_go(self._task_id, self._inbox)
 
     async def aclose(self) -> None:
         """Let go of the task; it goes on at the gateway."""

@@ -85,8 +85,8 @@ async def _given_up(client, server):
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.sleep(0.1)
-    await client._transport.aclose()
-    await client._downloader.aclose()
+    await client.studio.exchange.transport.aclose()
+    await client.studio.downloader.aclose()
     await server.stop()
 
 

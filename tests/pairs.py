@@ -14,3 +14,14 @@ async def pair(gateway="jimmy", options=None, **scenario):
         OmniClient(gateway, api_key="key", base_url=emulator.url, **(options or {})) as client,
     ):
         yield emulator, client
+
+
+async def outcomes(iterator):
+    """All of them."""
+    return [one async for one in iterator]
+
+
+async def collect(iterator, seen):
+    """All of them, kept although it raises."""
+    async for one in iterator:
+        seen.append(one)

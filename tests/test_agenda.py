@@ -9,11 +9,7 @@ import pytest
 from omni_async.agenda import GRAIN, TOGETHER, Agenda
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @attrs.define(eq=False)

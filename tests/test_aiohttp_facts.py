@@ -15,11 +15,7 @@ from tests.warp import WarpLoop
 
 SAFE = {"raise_for_status": False, "middlewares": (), "allow_redirects": False}
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @asynccontextmanager

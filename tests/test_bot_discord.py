@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_discord import SITE, FakeDiscord
-from recipes import block
 
 from omni_async.emulator import Emulator, Fault
+from tests.fake_discord import SITE, FakeDiscord
+from tests.recipes import block
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = "bot.py"

@@ -12,11 +12,11 @@ import signal
 import time
 
 import pytest
-from fake_telegram import TOKEN, FakeTelegram
-from programs import Program
-from recipes import block
 
 from omni_async.emulator import Emulator, Fault
+from tests.fake_telegram import TOKEN, FakeTelegram
+from tests.programs import Program
+from tests.recipes import block
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("aiogram") is None, reason="not installed: aiogram")
 

@@ -3,19 +3,15 @@
 import asyncio
 
 import pytest
-from warp import WarpLoop
 
 from omni_async import OmniClient, SubmissionUncertainError
 from omni_async.breaker import GLANCE, LIMIT, PAUSE, Breaker
 from omni_async.emulator import Emulator, Fault
+from tests.warp import WarpLoop
 
 BROKEN = (Fault("drop_after_accept", first=LIMIT + 1),)
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def client(emulator):

@@ -19,11 +19,7 @@ from tests.warp import SteppedLoop, WarpLoop
 STEPS = 120
 """More than a submit takes: the last ones are never reached, which the tests check."""
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Trial:
@@ -163,7 +159,7 @@ def test_a_post_that_ends_in_the_round_in_which_the_client_closes_does_not_hang_
     async def main():
         async with scene(running=1) as here:
             await here.submit()
-            submitter = here.client._submitter
+            submitter = here.client.studio.submitter
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)
             submitter.posts.running.add(done)
@@ -333,7 +329,7 @@ def test_row_28b_a_loop_that_ends_without_aclose_leaves_at_once():
         post = asyncio.ensure_future(client.submit("a cat"))
         while not server.posts:  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.1)
-        session = client._transport._session()
+        session = client.studio.exchange.transport._session()
         return client, post, session
 
     async def close(session):
@@ -396,8 +392,8 @@ async def test_a_post_that_is_itself_given_up_leaves_no_outcome():
         await asyncio.sleep(1)
         caller.cancel()
         await asyncio.sleep(1)
-        (post,) = here.client._submitter.posts.running
+        (post,) = here.client.studio.submitter.posts.running
         post.cancel()
         await asyncio.sleep(1)
         assert not here.client.unclaimed()
-        assert not here.client._submitter.posts.running
+        assert not here.client.studio.submitter.posts.running

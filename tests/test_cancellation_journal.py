@@ -1,9 +1,9 @@
 """Cancelled at every step of the event loop, with a journal on disk: what it tells is what the gateway charged."""
 
 import pytest
-from journalled import rows
 
 from tests.fault_server import ACCEPT, DROP, Act
+from tests.journalled import rows
 from tests.test_cancellation import Trial
 
 STEPS = 150

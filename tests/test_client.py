@@ -7,13 +7,10 @@ import sys
 import textwrap
 import warnings
 
-import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
 import uvloop
-from foreign import Foreign
-from warp import WarpLoop, run
 
 from omni_async import (
     AuthenticationError,
@@ -33,6 +30,8 @@ from omni_async import (
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.journal import NoJournal
+from tests.foreign import Foreign
+from tests.warp import WarpLoop, run
 
 GATEWAYS = ("jimmy", "gemini_omni", "toapis")
 QUICK = PollPolicy(fixed=0.02)
@@ -163,14 +162,6 @@ async def test_started_by_the_first_call_and_never_started(emulator):
     await client_of(emulator).aclose()
 
 
-async def test_a_borrowed_session_is_left_open(emulator):
-    """What was lent is not closed."""
-    async with aiohttp.ClientSession() as session:
-        async with client_of(emulator, session=session) as client:
-            await client.generate("a cat")
-        assert not session.closed
-
-
 async def test_nothing_is_left_of_a_closed_client(emulator):
     """No task of a client outlives it."""
     before = asyncio.all_tasks()
@@ -271,7 +262,7 @@ async def test_a_client_that_is_dropped_open_says_so(emulator, monkeypatch):
     monkeypatch.setattr(warnings, "warn", lambda _, kind, **_options: warned.append(kind))
     client = client_of(emulator)
     await client.generate("a cat")
-    own, pump = client._transport, client._poller
+    own, pump = client.studio.exchange.transport, client.studio.poller
     del client
     gc.collect()
     assert [text for text in told if "dropped without aclose()" in text]

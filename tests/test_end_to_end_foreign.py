@@ -23,11 +23,7 @@ KEY = "foreign-key"
 # The smallest thing that starts like an MP4: a file type box, and a box of nothing.
 VIDEO = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + b"\x00\x00\x04\x00free" + bytes(1016)
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Renderer:

@@ -2,7 +2,6 @@
 
 import attrs
 import pytest
-from warp import run
 
 from omni_async import OmniClient, PollPolicy, events
 from omni_async.emulator import Emulator
@@ -18,6 +17,7 @@ from omni_async.events import (
     fan_out,
 )
 from omni_async.models import TaskStatus
+from tests.warp import run
 
 EXAMPLES = [
     Submitted(gateway="jimmy", task_id="t", model="omni-10s", request_id="r", seconds=0.5),

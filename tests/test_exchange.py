@@ -29,11 +29,7 @@ from omni_async.transport import Transport
 from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Tripping(Jimmy):

@@ -60,11 +60,7 @@ from tests.warp import WarpLoop
 
 FRESH, REUSED = "fresh connection", "reused connection"
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def carried(error):
@@ -346,7 +342,7 @@ async def test_row_3_a_session_that_trips_after_the_body_went_out_may_have_sent_
 async def test_row_3_a_closed_connector_sent_nothing():
     """Row 3: our own session whose connector is gone."""
     async with scene() as here:
-        await here.client._transport._session().connector.close()
+        await here.client.studio.exchange.transport._session().connector.close()
         with pytest.raises(NotSentError):
             await here.submit()
 
@@ -404,7 +400,7 @@ async def test_row_5_idle_connections_are_given_up_before_servers_do():
     """Row 5, made rare: our own connections live for ten idle seconds."""
     async with scene(running=1) as here:
         await here.submit()
-        assert here.client._transport._session().connector._keepalive_timeout == 10.0
+        assert here.client.studio.exchange.transport._session().connector._keepalive_timeout == 10.0
 
 
 async def test_row_6_no_answer_in_time_is_uncertain():
@@ -818,7 +814,7 @@ async def test_row_26_ids_of_long_ago_are_forgotten(monkeypatch):
     async with scene(running=5) as here:
         for number in range(5):
             await here.submit(custom_id=str(number))
-        assert len(here.client._submitter._issued._owners) == 2
+        assert len(here.client.studio.submitter._issued._owners) == 2
 
 
 async def test_row_27_cancelled_while_waiting_for_a_slot_leaves_nothing():

@@ -41,18 +41,9 @@ from tests.journalled import (
     written,
 )
 from tests.test_faults_create import ENDS, FRESH, INSERTED, PHASES, RATE, REUSED, _cut_after_the_id
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
-
-
-def now():
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
+LOOP = WarpLoop
 
 
 def slow(seconds, act=ACCEPT):

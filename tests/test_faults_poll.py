@@ -45,18 +45,9 @@ from tests.fault_server import (
     running,
     scene,
 )
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
-
-
-def now():
-    """Loop time."""
-    return asyncio.get_running_loop().time()
+LOOP = WarpLoop
 
 
 FAULTS = {
@@ -337,7 +328,7 @@ async def test_the_budget_is_shared_by_creates_and_polls():
 async def test_row_63b_an_unexpected_exception_in_a_look_delays_that_id_alone(caplog, monkeypatch):
     """Row 63b: the id backs off and is looked at again."""
     async with scene() as here:
-        exchange = type(here.client._exchange)
+        exchange = type(here.client.studio.exchange)
         usual, failed = exchange.glance, []
 
         async def look(self, ticket, task_id):
@@ -360,7 +351,7 @@ async def test_row_63b_when_the_background_task_ends_every_waiter_learns_the_cau
         task = await here.submit()
         waits = [asyncio.ensure_future(here.client.wait(task)) for _ in range(3)]
         await asyncio.sleep(10)
-        here.client._poller._pump.cancel()
+        here.client.studio.poller._pump.cancel()
         for wait in waits:
             with pytest.raises(OmniError, match="poller ended") as caught:
                 await wait

@@ -2,16 +2,10 @@
 
 import asyncio
 
-import pytest
-from warp import WarpLoop
-
 from omni_async.flights import Flights
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 async def call(flights, takes, *, may_take=None):

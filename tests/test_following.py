@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from foreign import Foreign
 
 from omni_async import (
     InvalidRequestError,
@@ -28,6 +27,7 @@ from omni_async import (
 from omni_async.emulator import Emulator
 from omni_async.journal import SqliteJournal
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
+from tests.foreign import Foreign
 from tests.journal.children import child, kill
 from tests.journalled import (
     PROMPT,
@@ -41,13 +41,9 @@ from tests.journalled import (
     sending,
     states,
 )
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Told:
@@ -68,11 +64,6 @@ class Told:
     def ids(self):
         """The caller's ids of what was told."""
         return [task.custom_id for task in self.tasks]
-
-
-def now():
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 def failed(task_id="task-0000001", message="no"):

@@ -5,21 +5,17 @@ import contextlib
 import sqlite3
 
 import pytest
-from journalled import client_of, rows, states
 
 from omni_async import JournalError, Limits, TargetExistsError
 from omni_async.journal import Entry
 from omni_async.journal.fallback import fallback_of
 from tests.fault_server import ACCEPT, CREATED, DROP, HTML, Act, FaultServer, http, running
+from tests.journalled import client_of, rows, states
 from tests.warp import WarpLoop
 
 PROMPT = "a heron at dawn"
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Told:
@@ -232,7 +228,7 @@ async def test_ten_thousand_rows_of_a_dead_client_do_not_hold_up_the_loop(tmp_pa
             taking = asyncio.ensure_future(live.studio.followed().take_over())
             while not taking.done():
                 await asyncio.sleep(0)
-                turns += live._poller.following > 0
-            assert live._poller.following == 10_001
+                turns += live.studio.poller.following > 0
+            assert live.studio.poller.following == 10_001
         assert turns >= 50
         assert compared == []

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from fake_discord import SITE, FakeDiscord
-from fake_telegram import TOKEN, FakeTelegram
-from recipes import block, install_line
 
 from omni_async.emulator import ThreadedEmulator
+from tests.fake_discord import SITE, FakeDiscord
+from tests.fake_telegram import TOKEN, FakeTelegram
+from tests.recipes import block, install_line
 
 pytestmark = pytest.mark.install
 

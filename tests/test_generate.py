@@ -9,8 +9,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from pairs import pair
-from warp import WarpLoop
 
 from omni_async import (
     DownloadError,
@@ -26,17 +24,10 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator.scenario import Fault
+from tests.pairs import collect, outcomes, pair
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
-
-
-async def outcomes(iterator):
-    """All of them."""
-    return [one async for one in iterator]
+LOOP = WarpLoop
 
 
 # --- one ---------------------------------------------------------------------------------------------------------
@@ -275,27 +266,6 @@ async def test_an_async_source_may_be_slow():
         assert len(await outcomes(client.generate_many(rows()))) == 5
         starts = [charge.at for charge in emulator.ledger.charges]
         assert all(90 <= b - a <= 110 for a, b in itertools.pairwise(starts))
-
-
-async def test_an_exception_of_the_source_comes_last():
-    """What was paid before is given out first."""
-
-    def rows():
-        yield "cat 1"
-        yield "cat 2"
-        raise LookupError("row 3")
-
-    seen = []
-    async with pair() as (_, client):
-        with pytest.raises(LookupError):
-            await collect(client.generate_many(rows()), seen)
-    assert [one.ok for one in seen] == [True, True]
-
-
-async def collect(iterator, seen):
-    """All of them, kept although it raises."""
-    async for one in iterator:
-        seen.append(one)
 
 
 async def test_rows_that_wait_too_long():

@@ -9,13 +9,9 @@ from omni_async.following import Follower
 from omni_async.journal import SqliteJournal
 from omni_async.learned import Memory
 from tests.journalled import booked, rows
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Notebook:
@@ -57,14 +53,9 @@ class Learner:
         self.count = int(text)
 
 
-def now():
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
-
-
 def started(notebook, learner):
     """A memory at work."""
-    memory = Memory(notebook, learned=learner.to_json, learn=learner.load)
+    memory = Memory(notebook, learner)
     memory.start()
     return memory
 
@@ -165,7 +156,7 @@ async def test_an_idle_client_does_not_undo_what_a_busy_one_learned():
     notebook.text = "8"
     await asyncio.sleep(3600)
     await idle.aclose()
-    await Memory(notebook, learned=learner.to_json, learn=learner.load).aclose()
+    await Memory(notebook, learner).aclose()
     assert (notebook.text, notebook.written) == ("8", [])
 
 
@@ -177,7 +168,8 @@ async def test_what_cannot_be_put_into_words_is_not_written(caplog):
     def told():
         return str(1 // (learner.count - 1))
 
-    memory = Memory(notebook, learned=told, learn=learner.load)
+    learner.to_json = told
+    memory = Memory(notebook, learner)
     memory.start()
     await asyncio.sleep(1)
     finish(memory, learner)
@@ -242,9 +234,8 @@ async def test_the_follower_learns_again_and_writes_at_its_end(tmp_path):
     async with booked(tmp_path) as here:
         await here.client.studio.journal.remember("7")
         client = here.client
-        follower = Follower(
-            client.studio.journal, client._poller, client._exchange, learned=learner.to_json, learn=learner.load
-        )
+        memory = Memory(client.studio.journal, learner)
+        follower = Follower(client.studio.journal, client.studio.poller, client.studio.exchange, memory)
         follower.start()
         task = await here.submit()
         follower.follow(task)
@@ -255,15 +246,3 @@ async def test_the_follower_learns_again_and_writes_at_its_end(tmp_path):
         await follower.aclose()
         assert await client.studio.journal.recall() == "8"
     assert rows(tmp_path)["mine"].state == "SUCCEEDED"
-
-
-async def test_a_follower_that_is_told_of_no_learning_writes_none(tmp_path):
-    """Both of the two callables, or nothing."""
-    async with booked(tmp_path) as here:
-        client = here.client
-        follower = Follower(client.studio.journal, client._poller, client._exchange, learned=lambda: "x")
-        follower.start()
-        follower.follow(await here.submit())
-        await asyncio.sleep(300)
-        await follower.aclose()
-        assert await client.studio.journal.recall() is None

@@ -11,11 +11,7 @@ from omni_async.journal import Answer, Intent, NoJournal
 from omni_async.lifetime import Lifetime, Waits, to_the_end
 from tests.warp import WarpLoop, run
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 async def _nothing():

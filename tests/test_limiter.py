@@ -6,7 +6,6 @@ from collections import Counter
 
 import anyio
 import pytest
-from warp import WarpLoop, run
 
 from omni_async import Limiter, Limits, OmniClient, OmniError, RateLimitError
 from omni_async.admission import Kind
@@ -14,12 +13,9 @@ from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.limiter import GRAIN
 from omni_async.pace import SLACK
+from tests.warp import WarpLoop, run
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def idle(limiter):

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-from warp import WarpLoop
 
 from omni_async import OmniError, RejectedError, TaskFailedError, TaskStatus, VideoRequest, VideoTask, WaitTimeoutError
 from omni_async import many as many_module
 from omni_async.many import DOWNLOADERS, SUBMITTERS, Many, Steps
+from tests.pairs import collect, outcomes
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Works:
@@ -106,11 +103,6 @@ def many(works, source, *, outstanding=None, timeout=None, download=False):
     return Many(source, works.steps(download=download), outstanding=outstanding, timeout=timeout)
 
 
-async def outcomes(iterator):
-    """All of them."""
-    return [one async for one in iterator]
-
-
 async def asynchronous(items, pause=0.0):
     """The same as an async iterable."""
     for item in items:
@@ -190,12 +182,6 @@ async def test_an_exception_of_the_source_comes_last(asynchronously):
     assert sorted(one.request.prompt for one in seen) == ["a", "b", "c"]
     with pytest.raises(StopAsyncIteration):
         await anext(iterator)
-
-
-async def collect(iterator, seen):
-    """All of them, kept although it raises."""
-    async for one in iterator:
-        seen.append(one)
 
 
 @pytest.mark.parametrize("prompt", ["crash", "trip", "break"])

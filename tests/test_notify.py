@@ -3,9 +3,7 @@
 import asyncio
 
 import pytest
-from pairs import pair
 from test_poller import poller, task
-from warp import WarpLoop
 
 from omni_async import (
     AnswerLostError,
@@ -20,12 +18,10 @@ from omni_async import (
 )
 from omni_async.schedule import Schedule
 from omni_async.waiting import wait_for
+from tests.pairs import pair
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 SELDOM = Schedule(fixed=100)

@@ -33,11 +33,7 @@ from omni_async.events import Downloaded, Retried, Uncertain, fan_out
 from omni_async.otel import MOST_FINISHED, Telemetry
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Backend:

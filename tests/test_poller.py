@@ -13,8 +13,6 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-from pairs import pair
-from warp import WarpLoop
 
 from omni_async import (
     AuthenticationError,
@@ -38,12 +36,10 @@ from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
 from omni_async.schedule import Schedule
 from omni_async.waiting import wait_for
+from tests.pairs import pair
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Clockwork(Exchange):
@@ -352,13 +348,13 @@ async def looks_of(outage):
         waiting = asyncio.gather(*(client.wait(task, timeout=7200) for task in tasks))
         await anyio.sleep(120)
         sent = []
-        plain = client._transport.send
+        plain = client.studio.exchange.transport.send
 
         async def counted(call, **options):
             sent.append(call)
             return await plain(call, **options)
 
-        client._transport.send = counted
+        client.studio.exchange.transport.send = counted
         before = emulator.ledger.requests["query"]
         if outage:
             await emulator.stop()
@@ -487,7 +483,7 @@ async def test_a_killed_background_task_is_told_to_every_waiter():
         tasks = [await client.submit(f"cat {i}") for i in range(3)]
         waiting = [asyncio.ensure_future(client.wait(task)) for task in tasks]
         await anyio.sleep(8)
-        client._poller._pump.cancel()
+        client.studio.poller._pump.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(error) for error in results] == [OmniError] * 3
         assert all(isinstance(error.__cause__, asyncio.CancelledError) for error in results)

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from warp import run
 
 import omni_async
 from omni_async.emulator import Emulator
+from tests.warp import run
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(python|bash|csv)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)

@@ -14,24 +14,20 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from warp import WarpLoop
 
 from omni_async import InvalidRequestError, OmniClient, OmniError, PollPolicy, QuotaError, Recording, TaskFailedError
 from omni_async.dialects import Call, CallKind, Reply
 from omni_async.emulator import Emulator, Fault
 from omni_async.recording import MOST, Recorder
 from omni_async.scrubbing import Scrubber, Taken
+from tests.warp import WarpLoop
 
 KEY = "kEyCANARY-0123456789"
 PROMPT = "CANARY a heron at dawn"
 QUICK = PollPolicy(fixed=0.05)
 NOW = datetime(2026, 4, 15, tzinfo=UTC)
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def client(emulator, gateway="jimmy", **settings):
@@ -311,7 +307,7 @@ def test_who_does_not_record_does_not_load_it():
     from omni_async.transport import Transport
 
     sys.modules.pop("omni_async.recording", None)
-    assert type(OmniClient(api_key=KEY)._transport) is Transport
+    assert type(OmniClient(api_key=KEY).studio.exchange.transport) is Transport
     assert "omni_async.recording" not in sys.modules
 
 

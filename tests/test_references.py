@@ -5,18 +5,15 @@ import contextlib
 
 import anyio
 import pytest
-from warp import WarpLoop
 
 from omni_async import GatewayError, GeminiOmni, InvalidRequestError, Jimmy, OmniClient, OmniError, VideoRequest
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.references import FRESH, check_references, local_references
+from tests.pairs import outcomes
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @pytest.fixture
@@ -153,11 +150,6 @@ async def test_closing_ends_uploads_with_a_clear_error(picture):
         (row,) = await rows
         assert "closed" in str(row.error)
         assert emulator.ledger.charges == []
-
-
-async def outcomes(iterator):
-    """All of them."""
-    return [one async for one in iterator]
 
 
 @pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])

@@ -2,19 +2,13 @@
 
 import json
 
-import pytest
-
 from omni_async import PollPolicy
 from omni_async.batch import run_batch
 from omni_async.emulator import Emulator, Fault
 from omni_async.identity import idempotency_key_of
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def test_each_round_has_a_key_of_its_own():

@@ -6,17 +6,13 @@ import random
 import anyio
 import attrs
 import pytest
-from warp import WarpLoop
 
 from omni_async import Limiter, Limits, OmniClient, PollPolicy, TaskStatus
 from omni_async.emulator import Emulator
 from omni_async.emulator.ledger import Ledger
+from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 GATEWAYS = ("jimmy", "gemini_omni", "toapis")
@@ -50,7 +46,7 @@ async def run(job, gateway="jimmy", poll=None, **scenario):
     async with Emulator(**{"task_sigma": 0.0, **scenario}) as emulator:
         limiter = Limiter(rng=random.Random(seed))
         async with OmniClient(gateway, api_key="key", base_url=emulator.url, poll=poll, limiter=limiter) as client:
-            client._exchange.rng.seed(seed)
+            client.studio.exchange.rng.seed(seed)
             began = anyio.current_time()
             await job(client)
             return Run(anyio.current_time() - began, emulator.ledger)

@@ -37,11 +37,7 @@ QUERY = "X-Sig=CANARY-QUERY"
 SIGNED = f"https://cdn.example/v.mp4?{QUERY}"
 WORDS = ("CANARY-KEY", "CANARY-PROMPT", "CANARY-QUERY")
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Net:
@@ -87,8 +83,9 @@ class Net:
         for event in here.events:
             self.value(f"{where}: event {type(event).__name__}", event)
         client = here.client
-        things = [client, client.limiter, client.stats(), client._transport, client._transport.key, client._exchange]
-        things += [client._submitter, client._poller, client._exchange.budget, client.dialect]
+        studio, exchange = client.studio, client.studio.exchange
+        things = [client, client.limiter, client.stats(), exchange.transport, exchange.transport.key, exchange]
+        things += [studio.submitter, studio.poller, exchange.budget, client.dialect]
         self.look(f"{where}: objects", repr(things))
         for outcome in client.unclaimed():
             self.look(f"{where}: outcome", repr(outcome))
@@ -347,7 +344,7 @@ async def test_row_62_a_dialect_or_header_that_trips_leaks_nothing(net, caplog):
     async with _any_scene() as here:
         call = Call(kind=CallKind.CREATE, method="POST", path="/x", body={"prompt": PROMPT, "odd": object()})
         with pytest.raises(OmniError, match="never sent") as caught:
-            await here.client._transport.send(call)
+            await here.client.studio.exchange.transport.send(call)
         net.error("body", caught.value)
         net.scene("body", here, caplog)
 

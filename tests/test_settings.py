@@ -1,7 +1,6 @@
 """What a client is made of."""
 
 import pytest
-from foreign import Foreign
 
 from omni_async import (
     AuthenticationError,
@@ -13,6 +12,7 @@ from omni_async import (
 from omni_async.dialects import Abilities
 from omni_async.journal import NoJournal, PostgresJournal, SqliteJournal
 from omni_async.settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
+from tests.foreign import Foreign
 
 
 def test_settings_of_a_wrong_kind_are_refused_at_once():

@@ -20,8 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from pairs import pair
-from warp import WarpLoop
 
 from omni_async import objectstore
 from omni_async.batch.storing import full
@@ -30,6 +28,8 @@ from omni_async.models import TaskStatus, VideoTask
 from omni_async.objectstore import PART, reason
 from omni_async.partfile import refuse_existing
 from omni_async.storage import ObjectStorage, Stored, kept_name, part_of, storage_of
+from tests.pairs import pair
+from tests.warp import WarpLoop
 
 KEY, SECRET = "CANARYKEYID", "CANARY/secret+key"
 TASK = VideoTask(task_id="task/1", status=TaskStatus.SUCCEEDED, gateway="jimmy", custom_id="row-1")
@@ -39,11 +39,7 @@ DIGEST = hashlib.sha256(VIDEO).hexdigest()
 NAME = "EP01/雪の SC03.mp4"
 FSSPEC = pytest.mark.skipif(find_spec("fsspec") is None, reason="object storage needs the extra [s3]")
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 class Shop:

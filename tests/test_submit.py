@@ -28,11 +28,7 @@ from omni_async.posts import _as_omni
 from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, cut, envelope, finished, http, scene
 from tests.warp import WarpLoop, run
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 def test_a_fingerprint_follows_from_gateway_and_inputs_alone():
@@ -134,7 +130,7 @@ async def test_repeats_end_with_the_policy():
 async def test_repeats_end_with_the_budget():
     """The reserve is used up by others."""
     async with scene(envelope("-1"), envelope("-1")) as here:
-        here.client._exchange.budget.tokens = 0.0
+        here.client.studio.exchange.budget.tokens = 0.0
         with pytest.raises(OmniError):
             await here.submit()
         assert len(here.server.posts) == 1
@@ -152,7 +148,7 @@ async def test_the_drain_waits_for_posts_alone():
     """With none in flight it is over at once."""
     async with scene() as here:
         began = asyncio.get_running_loop().time()
-        await here.client._submitter.drain()
+        await here.client.studio.submitter.drain()
         assert asyncio.get_running_loop().time() == began
 
 
@@ -164,7 +160,7 @@ async def test_a_post_that_fails_in_an_unforeseen_way_gives_its_leave_back(monke
         raise MemoryError
 
     async with scene(running=2) as here:
-        monkeypatch.setattr(here.client._transport, "send", broken)
+        monkeypatch.setattr(here.client.studio.exchange.transport, "send", broken)
         with pytest.raises(MemoryError):
             await here.submit()
         with pytest.raises(TimeoutError):
@@ -187,7 +183,7 @@ async def test_a_drain_is_not_hurried_by_cancelling_it():
     async with scene(Act(raw=ACCEPT.raw, delay=9.0), running=1) as here:
         post = asyncio.ensure_future(here.submit())
         await asyncio.sleep(1)
-        draining = asyncio.ensure_future(to_the_end(asyncio.ensure_future(here.client._submitter.drain())))
+        draining = asyncio.ensure_future(to_the_end(asyncio.ensure_future(here.client.studio.submitter.drain())))
         await asyncio.sleep(1)
         draining.cancel()
         with pytest.raises(asyncio.CancelledError):

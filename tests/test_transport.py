@@ -27,11 +27,7 @@ from omni_async.version import __version__
 from tests.fault_server import ACCEPT, HANG, KEY, Act, FaultServer, envelope, http, scene
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 UNAUTHORIZED = envelope("20001", "expired", status=401)
@@ -294,7 +290,7 @@ async def test_a_borrowed_session_is_left_open_and_an_own_one_is_closed():
         assert not session.closed
     async with scene(running=1) as here:
         await here.submit()
-        own = here.client._transport._session()
+        own = here.client.studio.exchange.transport._session()
     assert own.closed
 
 
@@ -342,7 +338,7 @@ async def test_a_resend_of_aiohttps_own_is_asked_for():
 async def test_only_so_much_of_any_answer_is_read():
     """64 KiB of a create's, a megabyte of another's."""
     async with scene(polls=[http(body=b"x" * 3_000_000)]) as here:
-        reply = await here.client._transport.send(here.client.dialect.query("t"))
+        reply = await here.client.studio.exchange.transport.send(here.client.dialect.query("t"))
         assert len(reply.body) == 1024 * 1024
         assert not reply.complete
 

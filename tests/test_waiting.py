@@ -9,8 +9,6 @@ import warnings
 
 import anyio
 import pytest
-from pairs import pair
-from warp import WarpLoop, run
 
 from omni_async import (
     InvalidRequestError,
@@ -24,18 +22,10 @@ from omni_async import (
 )
 from omni_async.emulator.scenario import Fault
 from omni_async.waiting import failure_of, id_of, own, timed_out
+from tests.pairs import collect, pair
+from tests.warp import WarpLoop, run
 
-
-@pytest.fixture
-def anyio_backend():
-    """Time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
-
-
-async def collect(iterator, seen):
-    """All items, kept although it raises."""
-    async for one in iterator:
-        seen.append(one)
+LOOP = WarpLoop
 
 
 FAILED = VideoTask(
@@ -500,7 +490,7 @@ async def test_a_finish_in_the_same_turn_as_the_deadline_is_a_finish():
         assert not (await anext(watch)).status.finished
         watching = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
-        followed = client._poller._followed[task.task_id]
+        followed = client.studio.poller._followed[task.task_id]
         loop.call_at(now + 3, lambda: [waiter.changed(done) for waiter in tuple(followed.waiters)])
         assert await waiting == done
         assert (await watching).status.finished

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from recipes import block
 
 from omni_async.emulator import Emulator, Fault
 from omni_async.emulator.notices import signature
+from tests.recipes import block
 
 ROOT = Path(__file__).parent.parent
 # `py` in the README, not `python`: test_readme.py runs those, and a server has no end.

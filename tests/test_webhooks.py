@@ -16,7 +16,6 @@ from dialects.samples import name, samples
 from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from pairs import pair
 
 from omni_async import (
     InvalidRequestError,
@@ -27,6 +26,7 @@ from omni_async import (
     WebhookEvent,
     verify_webhook,
 )
+from tests.pairs import pair
 
 NOW = 1_744_699_290.0
 SECRET = "CANARY-SECRET-1"

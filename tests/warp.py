@@ -75,6 +75,11 @@ class SteppedLoop(WarpLoop):
         super()._run_once()
 
 
+def now():
+    """The running loop's time."""
+    return asyncio.get_running_loop().time()
+
+
 def run(main):
     """Run a coroutine on a loop whose time jumps."""
     with asyncio.Runner(loop_factory=WarpLoop) as runner:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import attrs
 
+from ..disk import reason
 from ..errors import Fault
 from ..models import invalid
 from ..report.rows import JOURNAL
@@ -55,10 +56,10 @@ class Folder:
         try:
             self.videos.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            why = reason(error)
         else:
             return
-        raise invalid([Fault("out", f"the folder {str(self.path)!r} cannot be made: {reason}")])
+        raise invalid([Fault("out", f"the folder {str(self.path)!r} cannot be made: {why}")])
 
 
 def folder_of(source: object, out: str | os.PathLike[str] | None) -> Folder:

@@ -52,13 +52,13 @@ class Gate:
             self.shut.set()
             self.stir()
 
-    def held(self, *, despite: str = "") -> bool:
-        """Whether it is held, by another reason than `despite`."""
-        return any(name != despite for name in self._held)
+    def bars(self, *, despite: str = "") -> bool:
+        """Whether it is closed, or held by another reason than `despite`."""
+        return self.closed is not None or any(name != despite for name in self._held)
 
     async def opened(self, *, despite: str = "") -> bool:
         """Wait until creates may be sent; False when none will be."""
-        while self.closed is None and self.held(despite=despite):
+        while self.closed is None and self.bars(despite=despite):
             await self.stirred()
         return self.closed is None
 
@@ -89,7 +89,7 @@ class Leave(Breaker):
     @property
     def holds(self) -> bool:
         """Whether a create has to `wait`."""
-        return self._gate.closed is not None or self._gate.held(despite=self._despite) or super().holds
+        return self._gate.bars(despite=self._despite) or super().holds
 
     async def wait(self) -> None:
         """Wait until a create may be thought of.
@@ -104,8 +104,7 @@ class Leave(Breaker):
 
     def lets_go(self) -> bool:
         """Whether one may be sent now."""
-        held = self._gate.closed is not None or self._gate.held(despite=self._despite)
-        return not held and super().lets_go()
+        return not self._gate.bars(despite=self._despite) and super().lets_go()
 
 
 class Backlog:

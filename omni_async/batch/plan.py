@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import attrs
 
+from ..disk import reason
 from ..errors import Fault
 from ..journal.staging import FAILED, Changes
 from ..journal.states import FINAL, State
@@ -44,7 +45,7 @@ class Prices:
             else:
                 table = json.loads(text)
         except OSError as error:
-            raise invalid([Fault("prices", f"{path}: {error.strerror}")]) from None
+            raise invalid([Fault("prices", f"{path}: {reason(error)}")]) from None
         except (ValueError, KeyError, TypeError, RecursionError):
             raise invalid([Fault("prices", f"{path}: neither a JSON object nor a CSV with kind and price")]) from None
         return cls.checked(table, path)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..disk import private
+from ..disk import private, reason
 from ..errors import DownloadError
 from ..journal.entries import Entry
 from ..journal.ledger import Ledger
@@ -129,8 +129,7 @@ class Results:
             for path in (lines, table):
                 with contextlib.suppress(OSError):
                     path.unlink()
-            reason = error.strerror or type(error).__name__
-            raise DownloadError(f"{self._folder.path}: the results cannot be written ({reason})") from error
+            raise DownloadError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
 
     def _write(self, lines: Path, table: Path, entries: Iterable[Entry], carried: Sequence[str]) -> None:
         columns = [*COLUMNS, *(column_of(name) for name in carried)]

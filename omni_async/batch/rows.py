@@ -16,13 +16,13 @@ from typing import Any
 import attrs
 
 from ..dialects import Dialect
-from ..dialects.rules import check_fields, mode_word, modes_of
+from ..dialects.rules import mode_word, modes_of
 from ..dialects.wire import dig
 from ..errors import Fault, InvalidRequestError
 from ..fields import NOT_UNICODE, encodable
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
-from ..references import check_references, local_references
+from ..references import check_request, local_references
 from ..uploads import file_hash, is_local, unreadable
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
@@ -266,7 +266,8 @@ class Checker:
         """What a row asks for, checked as `submit` checks it."""
         given, unread = self._given(layout, values, cells)
         request = VideoRequest(prompt=prompt, **given)
-        faults, warnings = self._judged(request)
+        checked = check_request(request, self._dialect, strict=self._strict)
+        faults = [*checked.faults]
         hashes = {} if faults or unread else self._content(request, faults)
         if faults or unread:
             return _Asked((*unread, *faults))
@@ -276,7 +277,7 @@ class Checker:
         except InvalidRequestError as error:  # a dialect of the caller's own
             return _Asked(error.faults or (Fault("request", "is refused by the dialect"),))
         return _Asked(
-            (), tuple(warnings), print_, to_text({"prompt": prompt, **given}), _kind(request, call.body or {})
+            (), checked.warnings, print_, to_text({"prompt": prompt, **given}), _kind(request, call.body or {})
         )
 
     def _given(self, layout: _Layout, values: dict[str, Any], cells: bool) -> tuple[dict[str, Any], list[Fault]]:
@@ -294,15 +295,6 @@ class Checker:
         """A local path from the sheet's folder on; anything else as it is."""
         local = isinstance(link, str) and link.strip() and is_local(link)
         return str(self._folder / link) if local else link
-
-    def _judged(self, request: VideoRequest) -> tuple[list[Fault], list[Fault]]:
-        """Faults and warnings, as the client's own check tells them."""
-        checked, local = self._dialect.check(request), check_references(request, self._dialect)
-        faults, warnings = [*checked.faults, *local], list(checked.warnings)
-        if not self._strict:
-            broken = [*check_fields(request, known=()), *local]
-            faults, warnings = broken, [*warnings, *(fault for fault in faults if fault not in broken)]
-        return faults, warnings
 
     def _content(self, request: VideoRequest, faults: list[Fault]) -> dict[str, str]:
         """The content hashes of a request's local files, each read once as long as it does not change."""

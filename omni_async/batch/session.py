@@ -22,7 +22,7 @@ from ..lifetime import to_the_end
 from ..models import Balance, invalid
 from ..policies import Limits
 from ..settings import dialect_of
-from .entering import Entered, Entering, Source, columns_of
+from .entering import Entered, Source, columns_of
 from .folder import folder_of
 from .plan import Plan
 from .planning import ForeignError, Once, Wishes, entering_of, no_progress, opened, planned
@@ -198,7 +198,13 @@ class Batch:
         await self.client.studio.followed().take_over()  # what a crash left is counted as what it is
         loop = asyncio.get_running_loop()
         tell = progress or no_progress
-        entering = self._entering(lambda count: loop.call_soon_threadsafe(tell, count))
+        entering = entering_of(
+            self.dialect,
+            self.folder,
+            self.wishes,
+            progress=lambda count: loop.call_soon_threadsafe(tell, count),
+            stop=self._stop,
+        )
         try:
             entered = await self.journal.run(Once(entering, self._source))
         except asyncio.CancelledError:
@@ -207,13 +213,8 @@ class Batch:
         except ForeignError as failure:
             raise failure.error from None
         self._entered = entered
-        return self._planned(entered, await self._balance() if balance else None)
-
-    def _entering(self, progress: Callable[[int], object]) -> Entering:
-        return entering_of(self.dialect, self.folder, self.wishes, progress=progress, stop=self._stop)
-
-    def _planned(self, entered: Entered, balance: Balance | None) -> Plan:
-        return planned(entered, self.bounds, balance=balance, resumed=self._source is None)
+        left = await self._balance() if balance else None
+        return planned(entered, self.bounds, balance=left, resumed=self._source is None)
 
     async def _balance(self) -> Balance | None:
         with anyio.move_on_after(BALANCE):
@@ -276,7 +277,7 @@ class Batch:
     async def _end(self) -> None:
         try:
             await self.client.studio.drain()
-            await self.client.studio.aclose()  # what ends now is seen by the next run: the results are complete
+            await self.client.studio.unfollow()  # what ends now is seen by the next run: the results are complete
             if self._entered is not None:
                 await self._rewrite()
                 await self._reporting.finish(self.journal, self._run.standing.run if self._run.begun else None)

@@ -34,6 +34,7 @@ class Store:
         folder: Of the batch.
         studio: Fetches.
         journal: Remembers.
+        wall: Wall time, in seconds since 1970.
     """
 
     folder: Folder

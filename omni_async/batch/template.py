@@ -98,17 +98,16 @@ def _by_model(models: Iterable[ModelSpec], field: str, otherwise: str) -> str:
     return f"{otherwise} ({'; '.join(told)})"
 
 
-def csv_template(columns: Iterable[Column], *, line_end: str = "\r\n") -> str:
+def csv_template(columns: tuple[Column, ...], *, line_end: str = "\r\n") -> str:
     """The sheet as CSV, which has no room for what the columns mean."""
     text = io.StringIO()
     sheet = csv.writer(text, lineterminator=line_end)
-    found = tuple(columns)
-    sheet.writerow(column.name for column in found)
-    sheet.writerows([column.examples[row] for column in found] for row in (0, 1))
+    sheet.writerow(column.name for column in columns)
+    sheet.writerows([column.examples[row] for column in columns] for row in (0, 1))
     return text.getvalue()
 
 
-def write_template(path: Path, columns: Iterable[Column]) -> None:
+def write_template(path: Path, columns: tuple[Column, ...]) -> None:
     """Write the sheet, in the format that its ending names.
 
     Raises:
@@ -116,14 +115,13 @@ def write_template(path: Path, columns: Iterable[Column]) -> None:
         TargetExistsError: There is something in its place.
         OSError: It cannot be written.
     """
-    found = tuple(columns)
     ending = path.suffix.lower()
     if ending == ".xlsx":
-        content = _workbook(found)
+        content = _workbook(columns)
     elif ending == ".csv":
-        content = csv_template(found).encode("utf-8-sig")  # without the mark Excel reads it as another encoding
+        content = csv_template(columns).encode("utf-8-sig")  # without the mark Excel reads it as another encoding
     elif ending == ".jsonl":
-        rows = ({column.name: column.examples[row] for column in found} for row in (0, 1))
+        rows = ({column.name: column.examples[row] for column in columns} for row in (0, 1))
         content = "".join(f"{to_text(row)}\n" for row in rows).encode()
     else:
         raise invalid([Fault("file", f"{path.name} has no ending that a sheet can be written in", SHEET_ENDINGS)])

@@ -25,7 +25,7 @@ from .options import (
 )
 from .output import as_json
 from .results import failure_document
-from .running import run
+from .running import run, run_plain
 from .screen import Screen, Show
 
 
@@ -50,8 +50,7 @@ def upload(
       omni-async upload front.jpg side.jpg back.jpg --gateway toapis
     """
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario)
-    show = Show(progress=progress, quiet=quiet, json=json)
-    run(lambda screen: _upload(screen, target, list(files)), Screen(show))
+    run(lambda screen: _upload(screen, target, files), Screen(Show(progress=progress, quiet=quiet, json=json)))
 
 
 async def _upload(screen: Screen, target: Target, files: list[str]) -> int:
@@ -111,7 +110,7 @@ def balance(
       omni-async balance --scope key --json
     """
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario)
-    run(lambda screen: _balance(screen, target, scope), Screen(Show(progress="none", json=json)))
+    run_plain(lambda screen: _balance(screen, target, scope), json=json)
 
 
 async def _balance(screen: Screen, target: Target, scope: str) -> int:

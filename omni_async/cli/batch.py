@@ -8,7 +8,6 @@ import typer
 
 from ..batch import Bounds, Prices, Wishes, dry_plan
 from ..batch.folder import Folder, folder_of
-from ..errors import OmniError
 from .batchjob import Job, check_begun
 from .connect import Target
 from .exits import UsageError
@@ -25,7 +24,7 @@ from .options import (
     UseEmulator,
 )
 from .output import as_json, out
-from .results import failure_document
+from .results import failing
 from .running import run
 from .screen import Screen, Show, kind_of
 from .tally import Tally
@@ -209,11 +208,8 @@ def _show_plan(
     """The plan, and nothing else: results on stdout."""
     reading = ReadingLine(kind_of(show))
     try:
-        plan = dry_plan(file, out=folder.path, gateway=gateway, wishes=wishes, bounds=bounds, progress=reading)
-    except OmniError as error:
-        if show.json:
-            out(as_json({"error": failure_document(error)}))
-        raise
+        with failing(json=show.json):
+            plan = dry_plan(file, out=folder.path, gateway=gateway, wishes=wishes, bounds=bounds, progress=reading)
     finally:
         reading.clear()
     out(as_json(plan.document()) if show.json else "\n".join([*plan.lines(), "dry run: nothing was sent or entered"]))

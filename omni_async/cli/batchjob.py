@@ -10,16 +10,15 @@ import attrs
 from ..batch import Batch, Bounds, Plan, Summary, Wishes
 from ..batch.entering import check_own
 from ..batch.folder import Folder
-from ..dialects import GATEWAYS, dialect_named
-from ..errors import OmniError
-from ..journal import Ledger, open_journal
+from ..journal import Ledger
 from ..report.rows import doubtful
 from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
-from .connect import Target, served
+from .connect import Target, served, words_for
 from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError
+from .ledgers import reading
 from .output import as_json
-from .results import failure_document
+from .results import failing
 from .screen import DRAINED, Leaving, Screen
 from .tally import Tally
 
@@ -61,13 +60,10 @@ def _begun(folder: Folder, *, own: bool) -> tuple[str | None, bool]:
     """The gateway of the batch in a folder, if there is one, and whether that was the emulator's."""
     if not folder.journal.exists():
         return None, False
-    ledger = Ledger(open_journal(folder.journal, read_only=True))
-    try:
+    with reading(folder.journal) as ledger:
         if own:
             check_own(ledger, folder.path)
         return ledger.note("batch"), ledger.note(EMULATED) == "1"
-    finally:
-        ledger.connection.close()
 
 
 @attrs.frozen(kw_only=True)
@@ -108,8 +104,9 @@ class Job:
                 **settings,
             )
             try:
-                async with screen, work:
-                    summary = await self._run(screen, target, work, again)
+                with failing(json=screen.show.json):
+                    async with screen, work:
+                        summary = await self._run(screen, target, work, again)
             except asyncio.CancelledError:
                 ended = work.ended
                 if ended is None:
@@ -119,10 +116,6 @@ class Job:
                 if ended.unsent or ended.under_way:
                     raise
                 return code
-            except OmniError as error:
-                if screen.show.json:
-                    screen.result(as_json({"error": failure_document(error)}))
-                raise
         return tell(screen, summary, again)
 
     async def _run(self, screen: Screen, target: Target, work: Batch, again: str) -> Summary:
@@ -170,12 +163,11 @@ def _write_served(ledger: Ledger, *, emulator: bool, address: str) -> str | None
 
 def options_of(ledger: Ledger) -> list[str]:
     """The options with which the batch command reaches the gateway of a batch again."""
-    gateway, address = ledger.note("batch"), ledger.note(ADDRESS)
+    gateway = ledger.note("batch")
     if gateway is None:
         return []
-    own = gateway in GATEWAYS and address == dialect_named(gateway).base_url
-    there = ["--emulator"] if ledger.note(EMULATED) == "1" else [] if own or not address else ["--base-url", address]
-    return ["--gateway", gateway, *there]
+    emulated = ledger.note(EMULATED) == "1"
+    return ["--gateway", gateway, "--emulator"] if emulated else words_for(gateway, ledger.note(ADDRESS))
 
 
 def tell(screen: Screen, summary: Summary, again: str) -> int:

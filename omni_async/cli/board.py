@@ -34,12 +34,7 @@ class State(enum.StrEnum):
         return self in (State.DONE, State.FAILED, State.UNCERTAIN)
 
 
-_STATE_OF = {
-    TaskStatus.QUEUED: State.QUEUED,
-    TaskStatus.RUNNING: State.RUNNING,
-    TaskStatus.FAILED: State.FAILED,
-    TaskStatus.CANCELED: State.FAILED,
-}
+_RUNS = {TaskStatus.QUEUED: State.QUEUED, TaskStatus.RUNNING: State.RUNNING}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -87,12 +82,11 @@ class Board:
         self.on_change: Callable[[Row], None] = _nobody_looks
         self.on_pause: Callable[[str], None] = _nobody_looks
         self._by_task: dict[str, Row] = {}
-        self._handlers: Mapping[type[Event], Callable[[Any], None]] = {
+        self._handlers: Mapping[type[Event], Callable[[Row, Any], None]] = {
             Submitted: self._submitted,
             Polled: self._polled,
             Finished: self._finished,
             Downloaded: self._downloaded,
-            Throttled: self._throttled,
             Uncertain: self._uncertain,
         }
 
@@ -104,15 +98,16 @@ class Board:
         return row
 
     def follow(self, row: Row, task_id: str) -> None:
-        """A row's task, submitted before, is being followed from now on."""
+        """A row's task is being followed from now on."""
         row.task_id, row.started = task_id, self.clock()
         self._by_task[task_id] = row
 
     def on_event(self, event: Event) -> None:
         """Take an event of the library."""
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event)
+        if isinstance(event, Throttled):
+            self._throttled(event)
+        elif (handler := self._handlers.get(type(event))) and (row := self._row(event)):
+            handler(row, event)
 
     def set(self, row: Row, state: State) -> None:
         """Move a row; what has ended stays as it is."""
@@ -149,41 +144,31 @@ class Board:
         named = self.rows.get(event.metadata.get(ROW, ""))
         return named or self._by_task.get(getattr(event, "task_id", None) or "")
 
-    def _submitted(self, event: Submitted) -> None:
-        row = self._row(event)
-        if row is not None:
-            row.task_id, row.started = event.task_id, self.clock()
-            row.detail = row.detail or event.model or ""
-            self._by_task[event.task_id] = row
-            self.set(row, State.QUEUED)
+    def _submitted(self, row: Row, event: Submitted) -> None:
+        self.follow(row, event.task_id)
+        row.detail = row.detail or event.model or ""
+        self.set(row, State.QUEUED)
 
-    def _polled(self, event: Polled) -> None:
-        row, state = self._row(event), _STATE_OF.get(event.status)
-        if row is not None and state is not None and not state.ended:
+    def _polled(self, row: Row, event: Polled) -> None:
+        state = _RUNS.get(event.status)
+        if state is not None:
             row.progress = event.progress if event.progress is not None else row.progress
             self.set(row, state)
 
-    def _finished(self, event: Finished) -> None:
-        row = self._row(event)
-        if row is None:
-            return
+    def _finished(self, row: Row, event: Finished) -> None:
         if event.status is TaskStatus.SUCCEEDED:
             row.progress = 100
             self.set(row, State.DOWNLOADING if row.wants_file else State.DONE)
         else:
             self.set(row, State.FAILED)
 
-    def _downloaded(self, event: Downloaded) -> None:
-        row = self._row(event)
-        if row is not None:
-            row.file = event.path
-            self.set(row, State.DONE)
+    def _downloaded(self, row: Row, event: Downloaded) -> None:
+        row.file = event.path
+        self.set(row, State.DONE)
 
-    def _uncertain(self, event: Uncertain) -> None:
-        row = self._row(event)
-        if row is not None:
-            row.task_id = event.candidate
-            self.set(row, State.UNCERTAIN)
+    def _uncertain(self, row: Row, event: Uncertain) -> None:
+        row.task_id = event.candidate
+        self.set(row, State.UNCERTAIN)
 
     def _throttled(self, event: Throttled) -> None:
         """A new pause is told; refusals within one are not."""

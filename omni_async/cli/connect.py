@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 
 from ..client import OmniClient
+from ..dialects import GATEWAYS
+from ..disk import reason
 from ..emulator import Emulator, Scenario
 from ..exchange import OnEvent
 from ..journal import SqliteJournal
@@ -58,16 +60,18 @@ class Target:
 
     def resuming(self, output: str | None) -> str | None:
         """The options with which `wait` reaches the same gateway again; None where it ends with this command."""
-        if self.emulator:
-            return None
-        given = {"--base-url": self.base_url, "-o": output}
-        words = [word for name, value in given.items() if value is not None for word in (name, value)]
-        return shlex.join(["--gateway", self.gateway, *words])
+        stored = [] if output is None else ["-o", output]
+        return None if self.emulator else shlex.join([*self.words(), *stored])
 
     def words(self) -> list[str]:
         """The options with which another command reaches the same gateway."""
-        given = {"--gateway": self.gateway, "--base-url": self.base_url}
-        return [word for name, value in given.items() if value is not None for word in (name, value)]
+        return ["--gateway", self.gateway, *([] if self.base_url is None else ["--base-url", self.base_url])]
+
+
+def words_for(gateway: str, address: str | None) -> list[str]:
+    """The options with which a command reaches a gateway where it was; its own address needs no word."""
+    own = dialect_of(gateway).base_url if gateway in GATEWAYS else None
+    return ["--gateway", gateway, *([] if address in (None, own) else ["--base-url", address])]
 
 
 def load_scenario(path: Path | None) -> Scenario:
@@ -76,10 +80,8 @@ def load_scenario(path: Path | None) -> Scenario:
         return Scenario()
     try:
         return Scenario.from_json(path.read_bytes())
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
-    except ValueError as error:
-        problem = str(error)
+    except (OSError, ValueError) as error:
+        problem = reason(error)
     raise UsageError(f"scenario {path}: {problem}")
 
 

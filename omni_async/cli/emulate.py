@@ -16,8 +16,8 @@ from .connect import load_scenario
 from .exits import DONE, UsageError
 from .options import Json
 from .output import as_json
-from .running import run
-from .screen import Screen, Show
+from .running import run_plain
+from .screen import Screen
 
 PORT = 8787
 _TASKS, _LIMITS = "Tasks", "Hidden limits"
@@ -90,10 +90,7 @@ def emulator(
     }
     fields = {name: value for name, value in given.items() if value is not None}
     behaviour = changed(load_scenario(scenario), {**fields, **_fields(change or [])})
-    run(
-        lambda screen: _serve(screen, _emulator(behaviour, host, port, replay)),
-        Screen(Show(progress="none", json=json)),
-    )
+    run_plain(lambda screen: _serve(screen, _emulator(behaviour, host, port, replay)), json=json)
 
 
 def _fields(given: list[str]) -> dict[str, Any]:

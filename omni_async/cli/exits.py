@@ -16,6 +16,7 @@ from ..errors import (
     SubmissionUncertainError,
     WaitTimeoutError,
 )
+from ..report.rows import counted
 
 DONE, FAILED, USAGE, UNCERTAIN, STOPPED = 0, 1, 2, 3, 4
 WORST_FIRST = (UNCERTAIN, STOPPED, FAILED, USAGE, DONE)
@@ -107,17 +108,13 @@ def _sheet_lines(faults: Sequence[Fault], *, aligned: bool) -> Iterator[str]:
     rows = [(_LINE.match(str(fault)), fault) for fault in faults]
     lines = len({found[1] for found, _ in rows if found})
     count = sum(found is not None for found, _ in rows)
-    yield f"error: nothing was sent: {_count(count, 'fault')} on {_count(lines, 'line')} of the sheet"
+    yield f"error: nothing was sent: {counted(count, 'fault')} on {counted(lines, 'line')} of the sheet"
     for place, group in itertools.groupby(rows, key=lambda row: row[0][1] if row[0] else ""):
         for number, (found, fault) in enumerate(group):
             told = str(fault)[found.end() :].removeprefix("line: ") if found else str(fault).removeprefix("file: ")
             shown = place if number == 0 or not aligned else ""
             gutter = f"{f'line {shown}' if shown else '':<12}" if aligned and found else f"line {place}: " * bool(found)
             yield f"  {gutter}{told}"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _fault_line(fault: object) -> str:

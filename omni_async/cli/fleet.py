@@ -15,13 +15,14 @@ from ..batch.results import Results
 from ..journal import State
 from ..journal.store import resolve
 from .exits import DONE, FAILED, UNCERTAIN, UsageError
-from .fleetdsn import Dsn, looking, needs_pg, run_plain, settle_line, shared_journal
+from .fleetdsn import Dsn, looking, needs_pg, settle_line, shared_journal
 from .fleetenter import enqueue
 from .fleetview import document, picture, told, watched
 from .fleetwork import worker
 from .journal import Key, States, as_list, show_row, show_rows, states_of
 from .options import Gateway, GatewayName, Json
 from .output import as_json, note, out, write_all
+from .running import run_plain
 from .screen import Leaving, Screen
 from .settling import TaskId, answer_of
 

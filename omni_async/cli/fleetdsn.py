@@ -2,17 +2,15 @@
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
 import typer
 
 from .exits import UsageError
-from .running import run
-from .screen import Screen, Show
 from .settling import ANSWERS
 
 if TYPE_CHECKING:
@@ -95,11 +93,6 @@ async def shared_journal(dsn: str, gateway: str) -> AsyncIterator["SharedJournal
 def _see(dsn: str, gateway: str) -> None:
     with looking(dsn, gateway):
         pass
-
-
-def run_plain(work: Callable[[Screen], Coroutine[Any, Any, int]], *, json: bool = False, quiet: bool = False) -> None:
-    """Run a command that shows no progress of its own."""
-    run(work, Screen(Show(progress="none", json=json, quiet=quiet)))
 
 
 def settle_line(gateway: str, key: str = "ID") -> str:

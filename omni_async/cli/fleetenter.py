@@ -24,11 +24,12 @@ from .asking import asks, at_terminal, confirmed
 from .batch import DryRun, Encoding, PriceFile, SkipBad
 from .batchjob import PATIENCE, check_begun
 from .exits import CONFIRM_ABOVE, DONE, STOPPED, UsageError
-from .fleetdsn import Dsn, needs_pg, run_plain, shared_journal
+from .fleetdsn import Dsn, needs_pg, shared_journal
 from .fleetview import document, seen
 from .options import Gateway, GatewayName, Json, Quiet
 from .output import as_json
-from .results import failure_document
+from .results import failing
+from .running import run_plain
 from .screen import Leaving, Screen, kind_of
 from .tallyview import ReadingLine
 
@@ -161,16 +162,11 @@ class Entry:
         """Check, show the plan, ask, and enter them."""
         screen.leaves_with(CHECKING)
         try:
-            async with screen, shared_journal(self.dsn, self.gateway) as shared:
-                if self.source is None:
-                    return await self._again(screen, shared)
-                return await self._enter(screen, shared)
+            with failing(json=screen.show.json):
+                async with screen, shared_journal(self.dsn, self.gateway) as shared:
+                    return await (self._again if self.source is None else self._enter)(screen, shared)
         except asyncio.CancelledError:
             screen.note(REST if screen.leaving is ENTERING else NOTHING)
-            raise
-        except OmniError as error:
-            if screen.show.json:
-                screen.result(as_json({"error": failure_document(error)}))
             raise
 
     async def _enter(self, screen: Screen, shared: "SharedJournal") -> int:

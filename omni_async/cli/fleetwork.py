@@ -9,8 +9,9 @@ import typer
 from ..policies import PollPolicy
 from .connect import Target
 from .exits import DONE, UsageError
-from .fleetdsn import Dsn, check_dsn, own_folder, run_plain
+from .fleetdsn import Dsn, check_dsn, own_folder
 from .options import BaseUrl, Gateway, GatewayName, Poll, Quiet
+from .running import run_plain
 from .screen import Leaving, Screen
 
 if TYPE_CHECKING:

@@ -84,10 +84,10 @@ DryRun = Annotated[
 ]
 
 
-def extra_fields(given: list[str]) -> dict[str, Any]:
+def extra_fields(given: list[str] | None) -> dict[str, Any]:
     """`KEY=JSON` options as one mapping."""
     extra: dict[str, Any] = {}
-    for item in given:
+    for item in given or ():
         key, equals, value = item.partition("=")
         try:
             extra[key] = jsonlib.loads(value)
@@ -156,7 +156,7 @@ def generate(
         video_urls=video,
         generation_type=generation_type,
         mode=mode,
-        extra=extra_fields(extra or []),
+        extra=extra_fields(extra),
         custom_id=custom_id,
         metadata={ROW: "1", BASE: base_url_of(dialect_of(gateway), base_url)}
         | ({OUTPUT: _absolute(output)} if output else {}),
@@ -257,15 +257,11 @@ class Job:
         screen.note(f"task {known.task_id} was submitted before: nothing is paid again")
         task = await client.wait(known, timeout=self.timeout)
         if self.output is not None:
-            target = self._target(self.output)
+            target = file_in(self.output, file_name(self.request.custom_id or ""))  # as a first run names it
             there = not self.overwrite and await _is_stored(client, self.request.custom_id or "", target)
             file = target if there else await client.download(task, target, overwrite=self.overwrite)
             row.file = str(file)
         return task
-
-    def _target(self, output: str) -> Path:
-        """The file, as a first run names it."""
-        return file_in(output, file_name(self.request.custom_id or ""))
 
     def _tell(self, screen: Screen, failure: OmniError, *, kept: bool) -> None:
         screen.error(failure)

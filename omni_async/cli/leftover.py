@@ -9,11 +9,10 @@ import attrs
 
 from ..client import OmniClient
 from ..delivery import file_in
-from ..dialects import GATEWAYS
 from ..journal import Entry, Ledger, State
 from ..safety import file_name
-from ..settings import base_url_of, dialect_of
-from .connect import Target
+from ..settings import base_url_of
+from .connect import Target, words_for
 from .generate import BASE, OUTPUT
 from .ledgers import own_path
 from .settling import settle_line
@@ -56,16 +55,10 @@ async def unfinished(client: OmniClient, target: Target) -> Leftover:
     return Leftover(
         tasks={entry.task_id: _file(entry) for entry in here if entry.task_id and entry.state is not State.UNCERTAIN},
         uncertain=tuple(entry.key for entry in here if entry.state is State.UNCERTAIN),
-        elsewhere=Counter(_options(entry) for entry in rows if entry.key not in keys),
+        elsewhere=Counter(
+            shlex.join(words_for(entry.gateway, entry.data.get(BASE))) for entry in rows if entry.key not in keys
+        ),
     )
-
-
-def _options(entry: Entry) -> str:
-    """The options that reach a row's gateway."""
-    base = entry.data.get(BASE)
-    own = dialect_of(entry.gateway).base_url if entry.gateway in GATEWAYS else None
-    words = ["--gateway", entry.gateway, *(["--base-url", str(base)] if base not in (None, own) else [])]
-    return shlex.join(words)
 
 
 def _open(ledger: Ledger) -> list[Entry]:

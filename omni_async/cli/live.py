@@ -126,14 +126,15 @@ def _cells(row: Row, board: Board, width: int) -> list[RenderableType]:
         cells.append(Text(printable(where), style="dim"))
     if width >= MEDIUM:
         cells.append(Text(row.state, style=style))
-        cells.append(_bar(row, style))
+        cells.append(bar(row.progress or 0, 100, style))
     percent = "" if row.progress is None else f"{row.progress}%"
     return [*cells, Text(percent, style=style), Text(clock_text(row.seconds(board.clock())), style="dim")]
 
 
-def _bar(row: Row, style: str) -> ProgressBar:
+def bar(count: int, total: int, style: str) -> ProgressBar:
+    """How much of a whole there is."""
     return ProgressBar(
-        total=100, completed=row.progress or 0, complete_style=style, finished_style=style, style="bright_black"
+        total=max(total, 1), completed=count, complete_style=style, finished_style=style, style="bright_black"
     )
 
 
@@ -147,13 +148,7 @@ def _counts(board: Board, width: int) -> Table:
     count = board.count()
     for state in State:
         if count[state]:
-            share = ProgressBar(
-                total=len(board.rows),
-                completed=count[state],
-                complete_style=STYLE[state],
-                finished_style=STYLE[state],
-                style="bright_black",
-            )
+            share = bar(count[state], len(board.rows), STYLE[state])
             table.add_row(Text(SIGN[state], style=STYLE[state]), state, f"{count[state]:,}", share)
     return table
 

@@ -1,5 +1,6 @@
 """Progress without a terminal: one plain line per change for a few tasks, a summary now and then, each pause."""
 
+import abc
 import asyncio
 
 from .board import Board, Row, State, summary
@@ -31,7 +32,37 @@ class SilentView:
         return False
 
 
-class PlainView(SilentView):
+class LookingView(SilentView, abc.ABC):
+    """Looks now and then at what it tells of.
+
+    Args:
+        pause: Seconds between two looks.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._tick)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self.look()
+        self.start()
+
+    @abc.abstractmethod
+    def look(self) -> None:
+        """Look once, and tell."""
+
+
+class PlainView(LookingView):
     """Writes lines to stderr.
 
     Args:
@@ -40,21 +71,10 @@ class PlainView(SilentView):
     """
 
     def __init__(self, board: Board, *, every: float = EVERY) -> None:
+        super().__init__(every)
         self._board = board
-        self._every = every
-        self._timer: asyncio.TimerHandle | None = None
         board.on_change = self._changed
         board.on_pause = self.note
-
-    def start(self) -> None:
-        """Begin the summaries."""
-        self._timer = asyncio.get_running_loop().call_later(self._every, self._tick)
-
-    def stop(self) -> None:
-        """End them."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _changed(self, row: Row) -> None:
         refused = row.state is State.FAILED and row.task_id is None  # its error is told by itself
@@ -64,7 +84,7 @@ class PlainView(SilentView):
             names = dict.fromkeys(filter(None, (row.task_id, row.label)))
             note(f"{' '.join(names) or 'create'}: {row.state}{took}")
 
-    def _tick(self) -> None:
+    def look(self) -> None:
+        """A summary, while anything changes."""
         if not self._board.all_ended:
             note(summary(self._board))
-        self.start()

@@ -1,11 +1,14 @@
 """Tasks and failures as plain JSON data, the same in every command."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from ..errors import InvalidRequestError, NotFoundError, OmniError, SubmissionUncertainError
 from ..models import VideoTask
 from .board import Row, State
+from .output import as_json, out
 
 _SHOWN = ("gateway", "model", "mode", "progress", "created_at", "completed_at", "expires_at", "video_url", "custom_id")
 
@@ -36,6 +39,17 @@ def failure_document(error: OmniError) -> dict[str, Any]:
         evidence = {name: value for name, value in error.evidence.items() if name != "body"}
         document["evidence"] = evidence
     return document
+
+
+@contextmanager
+def failing(*, json: bool) -> Iterator[None]:
+    """An error that ends the command inside is its result, too, where that is to be JSON."""
+    try:
+        yield
+    except OmniError as error:
+        if json:
+            out(as_json({"error": failure_document(error)}))
+        raise
 
 
 def _status(row: Row, failure: OmniError | None) -> str:

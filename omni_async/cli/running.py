@@ -15,7 +15,7 @@ import typer
 from .board import State
 from .exits import DONE, FAILED, UNCERTAIN, code_of
 from .output import note
-from .screen import Screen
+from .screen import Screen, Show
 
 Work = Callable[[Screen], Coroutine[Any, Any, int]]
 
@@ -112,6 +112,11 @@ def run(work: Work, screen: Screen) -> NoReturn:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(_guarded(work, screen))
     raise typer.Exit(code)
+
+
+def run_plain(work: Work, *, json: bool = False, quiet: bool = False) -> NoReturn:
+    """Run a command that shows no progress of its own."""
+    run(work, Screen(Show(progress="none", json=json, quiet=quiet)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

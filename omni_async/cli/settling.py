@@ -22,8 +22,8 @@ from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
 from .options import Json
 from .output import as_json
-from .running import run
-from .screen import Screen, Show
+from .running import run_plain
+from .screen import Screen
 
 ANSWERS = "--task-id T | --not-charged | --pay-again"
 TaskId = Annotated[
@@ -74,7 +74,7 @@ def settle(
     """
     answer = answer_of(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
     settling = Settling(path=found(place), key=key, answer=answer)
-    run(settling.run, Screen(Show(progress="none", json=json)))
+    run_plain(settling.run, json=json)
 
 
 @attrs.frozen(kw_only=True)

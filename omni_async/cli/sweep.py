@@ -13,9 +13,10 @@ import typer
 from ..batch import Bounds, Plan, Prices, dry_plan
 from ..batch.cells import field_value
 from ..disk import or_nothing
-from ..errors import Fault, InvalidRequestError, OmniError
+from ..errors import Fault, InvalidRequestError
 from ..models import VideoRequest, invalid
 from ..references import check_references
+from ..report.rows import counted
 from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..uploads import is_local
@@ -37,7 +38,7 @@ from .options import (
     UseEmulator,
 )
 from .output import as_json, note, out, write_all
-from .results import failure_document
+from .results import failing
 from .screen import Show
 
 _VARIED, _RUN = "What varies, one value or several", "Making them"
@@ -125,12 +126,12 @@ def sweep(
     given = dict(
         zip(VARIED, (model, duration, resolution, aspect_ratio, orientation, mode, generation_type), strict=True)
     )
-    try:
+    with failing(json=json):
         common = VideoRequest(
             prompt=prompt,
             image_urls=_absolute(image),
             video_urls=_absolute(video),
-            extra=extra_fields(extra or []),
+            extra=extra_fields(extra),
             custom_id=custom_id,
         )
         found = _swept(common, given, gateway)
@@ -138,10 +139,6 @@ def sweep(
             bounds = Bounds(limit=limit, prices=Prices.load(prices) if prices else None, max_cost=max_cost)
             _show(found, _plan(found, output, out_dir, gateway, bounds, emulator=emulator), show)
             return
-    except OmniError as error:
-        if json:
-            out(as_json({"error": failure_document(error)}))
-        raise
     for line in _warnings(found) if quiet else lines(found):
         note(line)
     if run:  # what it cannot be run with is told before anything is written
@@ -197,8 +194,7 @@ def _swept(common: VideoRequest, given: dict[str, list[str] | None], gateway: st
 
 def lines(found: Sweep) -> Iterator[str]:
     """The sweep for a person: how many videos it is, and what was left out."""
-    count, videos = found.combinations, len(found.requests)
-    parts = [f"{count:,} combination{'' if count == 1 else 's'}", f"{videos:,} video{'' if videos == 1 else 's'}"]
+    parts = [counted(found.combinations, "combination"), counted(len(found.requests), "video")]
     yield " · ".join([*parts, f"{len(found.refused):,} left out"] if found.refused else parts)
     for refused in found.refused[:_SHOWN]:
         yield f"  {_label(found, refused)}: {'; '.join(map(str, refused.faults))}"

@@ -1,21 +1,19 @@
 """Progress of a batch as it is shown: drawn on a terminal, or in plain lines."""
 
-import asyncio
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ..report.rows import doubtful
 from .board import clock_text
-from .live import LiveView
+from .live import LiveView, bar
 from .output import note, printable
-from .plain import EVERY, SilentView
+from .plain import EVERY, LookingView, SilentView
 from .screen import Show, View, kind_of, terminal
 from .tally import OPEN, Look, Stand, Tally, span_text
 
@@ -78,25 +76,19 @@ def picture(tally: Tally, width: int) -> RenderableType:
 
 def _bars(look: Look, width: int) -> Table:
     """A line for each state that has rows."""
-    bar = min(LONGEST_BAR, width - NAME - COUNT - 5)
+    longest = min(LONGEST_BAR, width - NAME - COUNT - 5)
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
     table.add_column(width=NAME, no_wrap=True)
     table.add_column(min_width=min(COUNT, 5), justify="right", no_wrap=True)
-    if bar >= LEAST_BAR:
-        table.add_column(width=bar)
+    if longest >= LEAST_BAR:
+        table.add_column(width=longest)
     for stand, count in look.rows.items():
         if count or stand in ALWAYS:
             style = STYLE[stand]
             cells: list[RenderableType] = [Text(SIGN[stand], style=style), Text(stand, style=style), f"{count:,}"]
-            table.add_row(*cells, *([_bar(count, look.total, style)] if bar >= LEAST_BAR else []))
+            table.add_row(*cells, *([bar(count, look.total, style)] if longest >= LEAST_BAR else []))
     return table
-
-
-def _bar(count: int, total: int, style: str) -> ProgressBar:
-    return ProgressBar(
-        total=max(total, 1), completed=count, complete_style=style, finished_style=style, style="bright_black"
-    )
 
 
 def _footer(look: Look, width: int) -> Iterator[tuple[str, str]]:
@@ -159,7 +151,7 @@ def line(look: Look) -> str:
     return " · ".join((clock_text(look.elapsed), *states, *_speeds(look)))
 
 
-class PlainTally(SilentView):
+class PlainTally(LookingView):
     """Writes a line to stderr now and then, and one for each new pause.
 
     Args:
@@ -169,24 +161,10 @@ class PlainTally(SilentView):
     """
 
     def __init__(self, tally: Tally, *, every: float = EVERY, glance: float = GLANCE) -> None:
-        self._tally, self._every, self._glance = tally, every, glance
+        super().__init__(glance)
+        self._tally, self._every = tally, every
         self._last = tally.clock()
         self._told: dict[str, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._timer = asyncio.get_running_loop().call_later(self._glance, self._tick)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _tick(self) -> None:
-        self.look()
-        self.start()
 
     def look(self) -> None:
         """Look once: what is new is told, and now and then how it stands."""

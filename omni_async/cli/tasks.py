@@ -32,7 +32,7 @@ from .options import (
 )
 from .output import as_json
 from .results import failure_document, outcome, task_document
-from .running import run
+from .running import run, run_plain
 from .screen import Screen, Show
 
 _HELP = "Task ids, as the gateway gave them"
@@ -64,7 +64,7 @@ def status(
       omni-async status task_0123456789 task_9876543210 -g toapis --json
     """
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario)
-    run(lambda screen: _status(screen, target, list(ids)), Screen(Show(progress="none", json=json)))
+    run_plain(lambda screen: _status(screen, target, ids), json=json)
 
 
 async def _status(screen: Screen, target: Target, ids: list[str]) -> int:

@@ -48,12 +48,13 @@ from .wire import (
     code_text,
     dig,
     excerpt,
-    found_link,
     instant,
     percent,
     segment,
     structure,
     text,
+    uploaded_link,
+    video_link,
 )
 
 ROUTE = "/v1/videos/generations"
@@ -193,11 +194,7 @@ class _OmniDialect(Dialect):
 
     def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING
-        url = found_link(reply, body, _URLS) if status is TaskStatus.SUCCEEDED else None
-        if status is TaskStatus.SUCCEEDED and url is None:
-            raise DecodeError(
-                "finished, but without a URL", path="$.result.data[0].url", excerpt=excerpt(body), terminal=True
-            )
+        done = status is TaskStatus.SUCCEEDED
         told = (("error", "message"), ("error_message",), ("error",))
         return VideoTask(
             task_id=self.find_task_id(reply.document) or "",
@@ -209,7 +206,7 @@ class _OmniDialect(Dialect):
             created_at=instant(dig(body, "created_at")),
             completed_at=instant(dig(body, "completed_at")),
             expires_at=instant(dig(body, "expires_at")),
-            video_url=url,
+            video_url=video_link(reply, body, _URLS, path="$.result.data[0].url") if done else None,
             error_message=next((words for place in told if (words := text(dig(body, *place)))), None),
             error_code=code_text(dig(body, "error", "code")),
             gateway=self.name,
@@ -221,7 +218,7 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         _refuse_failure(document, "the gateway did not take the file")
-        return structure(dig(document, "data"), _Uploaded, path="$.data").url
+        return uploaded_link(dig(document, "data"))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET /v1/balance` (docs); the gateway knows one balance, whatever the scope."""
@@ -360,11 +357,6 @@ def _refuse_failure(document: Any, what: str) -> None:
 
 def _told(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
-
-
-@attrs.frozen
-class _Uploaded:
-    url: str
 
 
 _URLS = (("result", "data", 0, "url"), ("result", "video_url"), ("url",), ("video_url",), ("result", "url"))

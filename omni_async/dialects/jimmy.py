@@ -31,7 +31,6 @@ from .wire import (
     amount,
     dig,
     excerpt,
-    found_link,
     ident,
     instant,
     number_code,
@@ -39,6 +38,8 @@ from .wire import (
     segment,
     structure,
     text,
+    uploaded_link,
+    video_link,
 )
 
 SUCCESS = "20000"
@@ -200,12 +201,7 @@ class Jimmy(Dialect):
 
     def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
         status = self.status(word) or TaskStatus.RUNNING
-        url = found_link(reply, data, _URLS) if status is TaskStatus.SUCCEEDED else None
-        if status is TaskStatus.SUCCEEDED and url is None:
-            raise DecodeError(
-                "finished, but without a URL", path="$.data.result.video_url", excerpt=excerpt(data), terminal=True
-            )
-        told = data.get
+        done, told = status is TaskStatus.SUCCEEDED, data.get
         return VideoTask(
             task_id=task_id,
             status=status,
@@ -215,7 +211,7 @@ class Jimmy(Dialect):
             created_at=instant(told("created_at")),
             completed_at=instant(told("completed_at")),
             expires_at=instant(told("expires_at")),
-            video_url=url,
+            video_url=video_link(reply, data, _URLS, path="$.data.result.video_url") if done else None,
             error_message=text(told("error_message")),
             gateway=self.name,
             request_id=reply.request_id,
@@ -231,7 +227,7 @@ class Jimmy(Dialect):
 
     def read_upload(self, reply: Reply) -> str:
         """`data.url` (docs)."""
-        return structure(_payload(reply), _Uploaded, path="$.data").url
+        return uploaded_link(_payload(reply))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET …/user/balance`, or `…/key/balance` for `scope="key"` (docs)."""
@@ -255,11 +251,6 @@ class Jimmy(Dialect):
             gateway=self.name,
             raw=reply.document,
         )
-
-
-@attrs.frozen
-class _Uploaded:
-    url: str
 
 
 _URLS = (("result", "video_url"), ("video_url",), ("result", "url"), ("url",))

@@ -176,9 +176,16 @@ def link(base: str, value: Any) -> str | None:
         return None
 
 
-def found_link(reply: Reply, document: Any, places: Iterable[tuple[str | int, ...]]) -> str | None:
-    """The first usable URL at any of these places."""
-    return next((url for place in places if (url := link(reply.url, dig(document, *place)))), None)
+def video_link(reply: Reply, document: Any, places: Iterable[tuple[str | int, ...]], *, path: str) -> str:
+    """The first usable URL at any of these places, for a task that has succeeded; `path` is where it should be.
+
+    Raises:
+        DecodeError: There is none.
+    """
+    url = next((url for place in places if (url := link(reply.url, dig(document, *place)))), None)
+    if url is None:
+        raise DecodeError("finished, but without a URL", path=path, excerpt=excerpt(document), terminal=True)
+    return url
 
 
 def number_code(value: Any) -> str | None:
@@ -281,6 +288,16 @@ def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
     raise DecodeError(
         f"the answer is not in the expected shape: {problem} at {place}", path=place or path, excerpt=excerpt(value)
     )
+
+
+@attrs.frozen
+class _Uploaded:
+    url: str
+
+
+def uploaded_link(data: Any) -> str:
+    """The URL in the `data` of an upload's answer."""
+    return structure(data, _Uploaded, path="$.data").url
 
 
 def excerpt(value: Any) -> str:

@@ -78,10 +78,11 @@ class Replay:
 
     Arguments:
         samples: what was recorded.
-        ledger: where accepted creates are charged, a video at `price`.
+        ledger: where accepted creates are charged.
+        price: of a video.
     """
 
-    def __init__(self, samples: list[Sample], ledger: Ledger, *, price: float = 1.0) -> None:
+    def __init__(self, samples: list[Sample], ledger: Ledger, price: float) -> None:
         self._ledger, self._price = ledger, price
         self._creates = [sample for sample in samples if sample.kind == "create"]
         self._others: dict[str, list[Sample]] = defaultdict(list)

@@ -74,7 +74,7 @@ class Emulator:
         self._clock = Clock()
         self.ledger = Ledger(self._clock.now)
         self._desk = Desk(scenario, self._clock, self.ledger)
-        played = None if replay is None else Replay(load(Path(replay)), self.ledger, price=scenario.price)
+        played = None if replay is None else Replay(load(Path(replay)), self.ledger, scenario.price)
         self._serve = self._desk.serve if played is None else played.serve
         self._limits = Limits()
         self._webhooks = Webhooks(self._clock, self.ledger, self._desk.tasks)
@@ -87,7 +87,6 @@ class Emulator:
             "create": self._read_create,
             "query": self._read_query,
             "upload": self._read_upload,
-            "balance": self._read_nothing,
         }
 
     def __repr__(self) -> str:
@@ -202,7 +201,8 @@ class Emulator:
     async def _read(self, kind: str, gateway: Gateway, detail: str, request: web.Request) -> Call:
         now = self._clock.now()
         call = Call(request, kind, gateway, now, Site(self._clock, self._base(request)), detail=detail)
-        await self._readers[kind](call)
+        if kind in self._readers:
+            await self._readers[kind](call)
         seen = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
         self.ledger.last_requests.append(SeenRequest(request.method, request.raw_path, seen, call.body))
         call.now = self._clock.now()
@@ -226,9 +226,6 @@ class Emulator:
     async def _read_upload(self, call: Call) -> None:
         limit = self.scenario.upload_bytes
         call.upload = await read_upload(call.request, call.gateway.upload_bytes if limit is None else limit)
-
-    async def _read_nothing(self, call: Call) -> None:
-        pass
 
     def _arrived(self, kind: str) -> None:
         self.ledger.requests[kind] += 1

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..disk import private
 from ..errors import OmniError
 from .ledger import Ledger
 from .seam import Answer, Intent
@@ -68,8 +69,7 @@ def elsewhere(journal: Path) -> Path:
 
 
 def _append(path: Path, line: str) -> None:
-    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-    file = os.open(path, flags, 0o600)
+    file = private(path, append=True)
     try:
         # A line that a full disk cut off before has no end.
         left = memoryview(b"\n" + line.encode("utf-8", "surrogatepass") + b"\n")

@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from .rows import counted
+
 WIDTH, HEIGHT = 400, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 30
 BREAK = 600.0
@@ -51,11 +53,6 @@ def length(seconds: float) -> str:
         if seconds >= unit:
             return f"{round(seconds / unit, 1):g} {name}"
     return f"{round(seconds, 1):g} s"
-
-
-def counted(count: int, noun: str, ending: str = "s") -> str:
-    """So many of something."""
-    return f"{count:,} {noun}{'' if count == 1 else ending}"
 
 
 @attrs.frozen

@@ -153,6 +153,11 @@ def place_of(journal: Path) -> Path:
     return journal.parent if journal.name == JOURNAL else journal
 
 
+def counted(count: int, noun: str, ending: str = "s") -> str:
+    """So many of something."""
+    return f"{count:,} {noun}{'' if count == 1 else ending}"
+
+
 def doubtful(count: int) -> str:
     """What uncertain rows are, in a few words."""
     one = "1 row may have been paid and has no task id"

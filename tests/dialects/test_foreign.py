@@ -4,11 +4,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from foreign import CREATE, QUERY, Foreign
 
 from omni_async.dialects import Dialect, Meaning, RefusalKind, Reply, judge_create
 from omni_async.errors import DecodeError, InvalidRequestError
 from omni_async.models import TaskStatus, VideoRequest
+from tests.foreign import CREATE, QUERY, Foreign
 
 DIALECT = Foreign()
 

@@ -275,9 +275,6 @@ def test_an_id_seen_in_a_broken_body_is_only_a_candidate(body, candidate):
         assert candidate_id(reply(200, body=body)) == candidate
 
 
-WRONG_ROUTE = {"error": {"code": "x", "message": "invalid apitype: -1"}, "code": 7, "msg": "invalid apitype: -1"}
-
-
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

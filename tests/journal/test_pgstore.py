@@ -17,11 +17,7 @@ from tests.fault_server import ACCEPT, HANG, KEY, FaultServer, running
 from tests.postgres import ask
 from tests.warp import WarpLoop
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @pytest.fixture(scope="module")

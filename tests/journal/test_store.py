@@ -12,13 +12,9 @@ from children import child, kill
 from omni_async.errors import Fault, InvalidRequestError, JournalError, OmniError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, SqliteJournal, State, fallback, store
 from omni_async.models import TaskStatus
-from tests.warp import WarpLoop
+from tests.warp import WarpLoop, now
 
-
-@pytest.fixture
-def anyio_backend():
-    """An event loop whose time jumps."""
-    return "asyncio", {"loop_factory": WarpLoop}
+LOOP = WarpLoop
 
 
 @pytest.fixture
@@ -33,11 +29,6 @@ async def make(tmp_path):
     yield journal
     for one in made:
         await one.aclose()
-
-
-def now():
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 # --- opening and closing -----------------------------------------------------------------------------------------
