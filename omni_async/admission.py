@@ -15,7 +15,7 @@ from .pauses import BLINK, LONGEST_PAUSE, Stragglers, blink, outage_pause
 from .policies import Limits
 from .retry import backoff
 from .slots import Slots
-from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket, Trial
+from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Line, Ticket, Trial
 from .window import Window
 
 __all__ = ["POLL", "Admission", "Decision", "Kind", "Ticket"]
@@ -54,7 +54,7 @@ class Admission:
         self._turn = 0
         self._pause_step, self._in_vain_since = 0, -math.inf
         self._one_at_a_time = False
-        self._stragglers = Stragglers()
+        self._stragglers, self._line = Stragglers(), Line()
         self._cut_at = self._create_cut_at = -math.inf
         self._in_doubt_until = -math.inf
         self._failures, self._out_since = 0, -math.inf
@@ -125,7 +125,7 @@ class Admission:
     def _create_may_go(self, now: float) -> bool:
         if not self._poll_may_go(now) or (self.trial is not None and self.trial.ticket is not None):
             return False
-        return self.ready_at(CREATE, now) <= now
+        return self.ready_at(CREATE, now) <= now and not self._line.full
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
@@ -149,6 +149,7 @@ class Admission:
             self.create_pace.take(now)
             ticket.key = f"create-{next(self._keys)}"
             self.slots.hold(ticket.key, now)
+            self._line.goes()
             if self.trial is not None:
                 self.trial.ticket = ticket
         return ticket
@@ -160,7 +161,7 @@ class Admission:
         room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else now
         polls = self.ready_at(POLL, now) if self.polls else math.inf
         creates = self.ready_at(CREATE, now) if self.creates else math.inf
-        if creates <= now:  # an experiment is under way
+        if creates <= now:  # an experiment is under way, or enough are in flight
             creates = math.inf
         time = max(min(polls, creates), room_at)
         return time if now < time < math.inf else None
@@ -178,6 +179,8 @@ class Admission:
             return None
         self.in_flight -= 1
         self._stragglers.ended(ticket.sent_at)
+        if ticket.kind is CREATE:
+            self._line.ended()
         trial = self.trial
         if trial is None or trial.ticket is not ticket:
             return None
@@ -209,6 +212,7 @@ class Admission:
     def accepted(self, ticket: Ticket, task_id: str, now: float) -> None:
         """A create was accepted: its slot goes to the task, and what was on trial is decided."""
         self.slots.rename(ticket.key, task_id)
+        self._line.answered(ticket.sent_at, now)
         trial = self.trial if self.trial is not None and self.trial.ticket is ticket else None
         self.passed(ticket, now)
         if trial is not None:
@@ -264,8 +268,7 @@ class Admission:
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
         step, self._pause_step = self._pause_step, self._pause_step + 1
-        if not step:
-            self._in_vain_since = now
+        self._in_vain_since = self._in_vain_since if step else now
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
         own = blink(cause, step, now - self._in_vain_since, self._rng, trust=trust)
@@ -315,8 +318,7 @@ class Admission:
         self.creates_pause_until = max(self.creates_pause_until, now + pause)
         self._create_cut_at = now
         trial.named = cause is Controller.PACE
-        goes_on = cause is Controller.TRIAL or (trial.named and self.create_pace.in_vain)
-        self.trial = trial if goes_on else None
+        self.trial = trial if cause is Controller.TRIAL or (trial.named and self.create_pace.in_vain) else None
         self._refused_with = trial.count = min(trial.count, running)
         trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
         if cause is Controller.SLOTS:
@@ -346,6 +348,8 @@ class Admission:
             return
         if timeout:
             self.window.timed_out(now)
+            if ticket.kind is CREATE:
+                self._line.answered(ticket.sent_at, now)
         pace = self.create_pace if ticket.kind is CREATE else self.pace
         if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return

@@ -1,6 +1,7 @@
 """What waits and goes: tickets, the experiment that a refused create begins, and what a refusal led to. Pure."""
 
 import enum
+import math
 import random
 from typing import Any
 
@@ -11,6 +12,7 @@ from .pace import Pace
 from .pauses import LONGEST_PAUSE, longest_pause
 from .retry import backoff
 from .slots import Slots
+from .window import START
 
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
@@ -18,6 +20,10 @@ found so far: a second would be too dear. A fixed window, which refuses towards 
 FEW_RUN, ALIKE = 20, 3
 """Where creates are counted by the minute, up to so many running may by chance be as many as at the refusal before; and
 for how many refusals in a row they may not."""
+
+
+SLOW, SLOWER = 40.0, 3.0
+"""Seconds from which a create's answer is slow, or so many times as long as the fastest took."""
 
 
 class Kind(enum.StrEnum):
@@ -57,6 +63,42 @@ class Ticket:
     def granted(self) -> bool:
         """Whether it may be sent."""
         return self.in_flight > 0
+
+
+class Line:
+    """Creates in flight. A gateway that refuses none may let them wait in line instead; one too many in it outlasts its
+    timeout, is paid for, and nobody learns its id. So fewer go where answers take ever longer.
+    """
+
+    __slots__ = ("_count", "_cut_at", "_fastest", "_most")
+
+    def __init__(self) -> None:
+        self._count, self._most = 0, float(START)
+        self._fastest, self._cut_at = math.inf, -math.inf
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one waits for an answer."""
+        return self._count >= self._most
+
+    def goes(self) -> None:
+        """A create goes."""
+        self._count += 1
+
+    def ended(self) -> None:
+        """It is over, whatever came of it."""
+        self._count -= 1
+
+    def answered(self, sent: float, now: float) -> None:
+        """One that was sent then was accepted now, or given up."""
+        took = now - sent
+        self._fastest = min(self._fastest, took)
+        slow = max(SLOW, SLOWER * self._fastest)
+        if took > slow:
+            if sent >= self._cut_at:  # else of the same flight
+                self._most, self._cut_at = max(self._most * max(slow / took, 0.5), 1.0), now
+        elif 2.0 * took < slow and 2 * self._count >= self._most:
+            self._most += 1.0
 
 
 @attrs.define
