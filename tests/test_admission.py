@@ -125,6 +125,8 @@ class Machine(RuleBasedStateMachine):
         state = self.state
         in_flight = [ticket for ticket in self.open if ticket.kind is not Kind.TRANSFER]
         assert state.in_flight == len(in_flight) >= 0
+        assert state._line._count == sum(ticket.kind is Kind.CREATE for ticket in in_flight)
+        assert 0 <= state._stragglers._count <= state.in_flight
         assert state._transfers == len(self.open) - len(in_flight) <= self.most
         assert self.asked == self.ended + len(self.open) + sum(map(len, state.queues.values()))
         assert 1 <= state.window.size <= state.window.ceiling
