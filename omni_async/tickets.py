@@ -12,7 +12,6 @@ from .pace import Pace
 from .pauses import LONGEST_PAUSE, longest_pause
 from .retry import backoff
 from .slots import Slots
-from .window import START
 
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
@@ -22,8 +21,11 @@ FEW_RUN, ALIKE = 20, 3
 for how many refusals in a row they may not."""
 
 
-SLOW, SLOWER = 40.0, 3.0
-"""Seconds from which a create's answer is slow, or so many times as long as the fastest took."""
+QUICK, SLOW = 40.0, 60.0
+"""Seconds that creates take to be answered, lately, up to which one more goes, and from which fewer do: half of their
+timeout."""
+IN_LINE, LEAST = 12.0, 4.0
+"""Creates in flight at first, and those that always may be."""
 
 
 class Kind(enum.StrEnum):
@@ -70,11 +72,11 @@ class Line:
     timeout, is paid for, and nobody learns its id. So fewer go where answers take ever longer.
     """
 
-    __slots__ = ("_count", "_cut_at", "_fastest", "_most")
+    __slots__ = ("_count", "_cut_at", "_most", "_takes")
 
     def __init__(self) -> None:
-        self._count, self._most = 0, float(START)
-        self._fastest, self._cut_at = math.inf, -math.inf
+        self._count, self._most = 0, IN_LINE
+        self._takes, self._cut_at = 0.0, -math.inf
 
     @property
     def full(self) -> bool:
@@ -91,13 +93,11 @@ class Line:
 
     def answered(self, sent: float, now: float) -> None:
         """One that was sent then was accepted now, or given up."""
-        took = now - sent
-        self._fastest = min(self._fastest, took)
-        slow = max(SLOW, SLOWER * self._fastest)
-        if took > slow:
+        self._takes += (now - sent - self._takes) / (3.0 if self._takes else 1.0)
+        if self._takes > SLOW:
             if sent >= self._cut_at:  # else of the same flight
-                self._most, self._cut_at = max(self._most * max(slow / took, 0.5), 1.0), now
-        elif 2.0 * took < slow and 2 * self._count >= self._most:
+                self._most, self._cut_at = max(self._most * max((SLOW / self._takes) ** 2, 0.5), LEAST), now
+        elif self._takes < QUICK and 2 * self._count >= self._most:
             self._most += 1.0
 
 

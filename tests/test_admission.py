@@ -380,6 +380,19 @@ def test_creates_that_a_gateway_lines_up_are_all_answered(each):
     assert now <= 200 * each + 25
 
 
+def test_creates_that_just_take_long_are_not_made_few():
+    """Half a minute each, some twice that, however many are in flight: all places come to be used."""
+    state, now, flight, rng = admission(), 0.0, [], random.Random(3)
+    ask(state, Kind.CREATE, 2000)
+    while now < 600:
+        flight += [(now + 30.0 * math.exp(0.3 * rng.gauss(0.0, 1.0)), ticket) for ticket in state.admit(now)]
+        for end, ticket in [one for one in flight if one[0] <= now]:
+            flight.remove((end, ticket))
+            state.accepted(ticket, ticket.key, now)
+        now += 0.25
+    assert len(flight) >= 60
+
+
 def test_a_create_that_hangs_does_not_make_the_others_few():
     """One answered late is an accident: at the worst it halves what goes at once, and quick answers give it back."""
     state, now = admission(), 0.0
