@@ -11,7 +11,7 @@ from collections import deque
 
 from .controllers import LADDER, Controller, Evidence, attribute
 from .pace import Pace
-from .pauses import BLINK, LONGEST_PAUSE, Stragglers, blink, outage_pause
+from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
 from .policies import Limits
 from .retry import backoff
 from .slots import Slots
@@ -272,7 +272,7 @@ class Admission:
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
         own = blink(cause, step, now - self._in_vain_since, self._rng, trust=trust)
-        pause = own if wait is None else wait if step < LADDER else max(wait, own)
+        pause = own if wait is None else wait if step < TOLD_IN_VAIN else max(wait, own)
         if cause is Controller.PACE:
             self._cut_pace(ticket, now, now + pause)
         else:
