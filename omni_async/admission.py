@@ -8,9 +8,9 @@ import math
 import random
 from collections import deque
 
-from .controllers import LADDER, Controller, Evidence, attribute
+from .controllers import Controller, Evidence, attribute
 from .pace import Pace
-from .pauses import BLINK, LONGEST_PAUSE, Stragglers, blink, outage_pause
+from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
 from .policies import Limits
 from .retry import backoff
 from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket
@@ -116,7 +116,7 @@ class Admission:
         )
 
     def _create_may_go(self, now: float) -> bool:
-        return self._poll_may_go(now) and not self.trials.under_way and self.ready_at(CREATE, now) <= now
+        return self._poll_may_go(now) and not self.trials.held_up and self.ready_at(CREATE, now) <= now
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
@@ -147,7 +147,7 @@ class Admission:
         room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else now
         polls = self.ready_at(POLL, now) if self.polls else math.inf
         creates = self.ready_at(CREATE, now) if self.creates else math.inf
-        if creates <= now:  # an experiment is under way
+        if creates <= now:  # an experiment is under way, or enough are in flight
             creates = math.inf
         time = max(min(polls, creates), room_at)
         return time if now < time < math.inf else None
@@ -229,12 +229,11 @@ class Admission:
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
         step, self._pause_step = self._pause_step, self._pause_step + 1
-        if not step:
-            self._in_vain_since = now
+        self._in_vain_since = self._in_vain_since if step else now
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
         own = blink(cause, step, now - self._in_vain_since, self._rng, trust=trust)
-        pause = own if wait is None else wait if step < LADDER else max(wait, own)
+        pause = own if wait is None else wait if step < TOLD_IN_VAIN else max(wait, own)
         if cause is Controller.PACE:
             self._cut_pace(ticket, now, now + pause)
         else:
@@ -277,6 +276,8 @@ class Admission:
             return
         if timeout:
             self.window.timed_out(now)
+            if ticket.kind is CREATE:
+                self.trials.line.answered(ticket.sent_at, now)
         pace = self.trials.pace if ticket.kind is CREATE else self.pace
         if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return

@@ -57,7 +57,8 @@ SAYINGS: tuple[tuple[str, Both], ...] = (
     ),
     (r"内容违规|违规内容|内容敏感|(?:包含|含有)敏感(?:词|内容)", Both("the content is not allowed", "内容违规或敏感")),
     (
-        r"(?:请求|操作)?过于频繁|操作频繁|请求过多|被?限流|too.?frequent|rate_limit_(?:exceeded|error)",
+        r"(?:请求|操作)?过于频繁|操作频繁|请求过多|(?:访问|请求|调用|操作|提交)?频率(?:过高|过快)|被?限流"
+        r"|too.?frequent|rate_limit_(?:exceeded|error)",
         Both("requests come too often", "请求过于频繁"),
     ),
     (r"每秒请求数(?:超限|(?:已)?达到?上限)", Both("too many requests a second", "每秒请求数超限")),

@@ -18,6 +18,10 @@ LONG = 600.0
 LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
 """The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
 so few requests were sent before that an outage of LONG seconds would cost more than PART of them."""
+TOLD_IN_VAIN = 12
+"""Polls refused in a row, each after the wait that was asked for, from which our own pauses count, too: with one of 5 s
+it takes a minute, as where requests are counted by that.
+"""
 STRAGGLING = 2.0
 """Seconds after a pause from which the one request that tries again waits no more for those sent before it."""
 

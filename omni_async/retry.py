@@ -32,19 +32,26 @@ def retry_after(headers: Mapping[str, str], *, now: datetime, max_wait: float) -
 
     Args:
         headers: Lower-case response headers.
-        now: Wall time, for the HTTP-date form.
+        now: Wall time, for the HTTP-date form where the answer has no Date.
         max_wait: The longest wait that is obeyed, in seconds.
     """
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), max_wait)
+    when = _date(value)
+    if when is None:
+        return None
+    told = _date(headers.get("date", "")) or now  # by the gateway's own clock, which may be off, or ours
+    return min(max((when - told).total_seconds(), 0.0), max_wait)
+
+
+def _date(value: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     # RFC 9110 §5.6.7: the asctime form has no zone and means UTC.
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(max((when - now).total_seconds(), 0.0), max_wait)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def pause_told(document: Any, *, max_wait: float) -> float | None:

@@ -11,12 +11,13 @@ import random
 import attrs
 
 from .controllers import LADDER, Controller, Evidence, attribute
+from .line import Line
 from .pace import Pace
 from .pauses import LONGEST_PAUSE, longest_pause
 from .policies import Limits
 from .retry import backoff
 from .slots import Slots
-from .tickets import Decision, Ticket
+from .tickets import CREATE, Decision, Ticket
 
 START = 10.0
 """Untested creates per second: accounts allow few, and each in flight beyond that is a refusal."""
@@ -118,7 +119,7 @@ class Trials:
 
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self._most, self._rng = limits.requests_per_second, rng
-        self.pace, self.slots = self._untested(), Slots(limits.max_running_tasks)
+        self.pace, self.slots, self.line = self._untested(), Slots(limits.max_running_tasks), Line()
         self.trial: Trial | None = None
         self.pause_until = self._cut_at = -math.inf
         self._refused_with = -1
@@ -130,9 +131,9 @@ class Trials:
         return Pace(self._most, start=START, dear=DEAR)
 
     @property
-    def under_way(self) -> bool:
-        """Whether an experiment's create is in flight: no other goes."""
-        return self.trial is not None and self.trial.ticket is not None
+    def held_up(self) -> bool:
+        """Whether the next waits for one in flight: that of an experiment, or one of too many that wait in line."""
+        return self.line.full or (self.trial is not None and self.trial.ticket is not None)
 
     @property
     def wait_for_finish(self) -> bool:
@@ -145,6 +146,7 @@ class Trials:
 
     def go(self, ticket: Ticket, now: float) -> None:
         """A create goes."""
+        self.line.goes()
         self.pace.take(now)
         ticket.key = f"create-{next(self._keys)}"
         self.slots.hold(ticket.key, now)
@@ -157,6 +159,8 @@ class Trials:
 
     def end(self, ticket: Ticket) -> Trial | None:
         """The answer to a request is here; gives its experiment."""
+        if ticket.kind is CREATE:
+            self.line.ended()
         trial = self.of(ticket)
         if trial is not None:
             trial.ticket = None
@@ -164,6 +168,7 @@ class Trials:
 
     def accepted(self, ticket: Ticket, trial: Trial | None, now: float) -> None:
         """It was accepted, and its slot has the task's id: what was on trial is decided."""
+        self.line.answered(ticket.sent_at, now)
         if trial is not None:
             self._decided(trial, ticket, now)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):

@@ -128,6 +128,15 @@ def test_no_body_breaks_it(body, max_wait):
     assert seconds is None or 0 <= seconds <= max_wait
 
 
+@pytest.mark.parametrize(("date", "seconds"), [(-600.0, 30.0), (600.0, 30.0), (None, 60.0)])
+def test_a_date_is_read_by_the_gateways_own_clock(date, seconds):
+    """It asks for 30 s, ten minutes behind or ahead; only without a Date, or with nonsense there, ours must do."""
+    now = NOW + timedelta(seconds=date or 30.0)
+    told = "yesterday" if date is None else format_datetime(now, usegmt=True)
+    headers = {"retry-after": format_datetime(now + timedelta(seconds=30), usegmt=True), "date": told}
+    assert retry_after(headers, now=NOW, max_wait=120.0) == pytest.approx(seconds)
+
+
 @given(st.text() | st.from_regex(r"[A-Za-z, ]{0,12}[0-9 :/+-]{0,30}( GMT)?"), st.floats(0, 1e6))
 def test_no_value_breaks_it(value, max_wait):
     """Whatever stands there: None, or seconds within [0, max_wait]."""

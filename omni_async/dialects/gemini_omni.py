@@ -99,6 +99,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.QUOTA, codes=_NO_QUOTA),
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
+    RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, statuses=frozenset({403})),
     RefusalRule(kind=RefusalKind.AUTH, statuses=frozenset({401, 403})),
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),

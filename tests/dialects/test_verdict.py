@@ -121,6 +121,11 @@ JIMMY_CODES = [
     ("-1", "请求过于频繁，请稍后再试", K.RATE, K.RATE, K.RATE, K.TRANSIENT),
     ("-1", "PROVIDER_MODERATION_ERROR", K.MODERATION, K.MODERATION, K.MODERATION, K.TRANSIENT),
     ("50001", "Too Many Requests", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "访问频率过高", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "触发接口速率限制", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "每分钟请求次数超过限制", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "音频采样频率过高", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "比特速率过高", U, K.BAD_REQUEST, K.RATE, U),
     ("50001", "too many images", U, K.BAD_REQUEST, K.RATE, U),
     ("50001", "余额不足", K.QUOTA, K.QUOTA, K.QUOTA, U),
     ("50001", "Insufficient balance", K.QUOTA, K.QUOTA, K.QUOTA, U),
@@ -181,13 +186,14 @@ def test_the_guides_names(dialect, error, at200, at400, at429, at500, at503):
         (500, "internal_error", K.TRANSIENT),
         (402, "insufficient_quota", K.QUOTA),
         (403, "permission_denied", K.AUTH),
+        (403, "rate_limit_exceeded", K.RATE),
         (404, "task_not_found", K.NOT_FOUND),
         (413, "payload_too_large", K.BAD_REQUEST),
         (422, "content_policy_violation", K.MODERATION),
     ],
 )
 def test_the_seeds_error_table(status, name, kind):
-    """Each line of the seed's error table, and of the reference pages', is its kind."""
+    """Each line of the seed's error table, and of the reference pages', is its kind; 403 for the rate is no bad key."""
     for dialect in (GUIDE, FLAT):
         assert meaning(dialect, status, {"error": {"code": name, "message": "m", "type": "t"}}) == kind
 
