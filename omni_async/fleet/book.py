@@ -174,9 +174,16 @@ class FleetBook:
     # --- beyond the five -------------------------------------------------------------------------------------
 
     async def finished(self, task: VideoTask) -> Entry | None:
-        """A task's end, in both; the shared row's download is queued in the same transaction."""
-        entry = await self.local.finished(task)
-        if entry is None:  # another worker's create: this machine has no row of it
+        """A task's end, in both; the shared row's download is queued in the same transaction.
+
+        If it is this machine's disk that fails, the database has it, and the seat is free.
+        """
+        try:
+            entry = await self.local.finished(task)
+        except JournalError as error:
+            logger.warning("task %s: %s", task.task_id, error.args[0])
+            entry = None
+        if entry is None:  # or another worker's create: this machine has no row of it
             return await self.shared.fleet(lambda ledger: _ended(ledger, task))
         self.behind.add(entry.key)
         await self.heal([entry.key])

@@ -34,7 +34,7 @@ from ..storage import Storage
 from .book import FleetBook, SharedJournal, own_file
 from .budget import Budget, FleetLimiter
 from .looking import check_set_up
-from .queue import FleetDriver, FleetQueries, connect
+from .queue import AWAY, FleetDriver, FleetQueries, connect
 from .steps import Later, Steps
 from .tables import download_job, video_job
 
@@ -312,7 +312,7 @@ def _is_away(error: BaseException) -> bool:
     """Whether it is the database that went away: then waiting helps."""
     if isinstance(error, JournalError):
         return error.kind in ("failed", "locked", "full")
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | FailingListenerError | OSError)
+    return isinstance(error, (*AWAY, FailingListenerError, OSError))
 
 
 def _name(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """A worker: what ends it, what it waits for, and what it makes of a row and of a job that are not as they should be."""
 
 import asyncio
+import contextlib
 
 import needed  # noqa: F401 - skips
 import pytest
@@ -95,6 +96,29 @@ async def test_a_database_with_settings_of_its_own_is_worked_with_as_any_other(p
             await here.until("DONE")
         assert len(here.charged()) == len(ROWS)
         assert "went away" not in caplog.text
+
+
+async def test_a_database_that_takes_no_writes_for_a_while_is_waited_for(postgres, tmp_path, caplog):
+    """As a provider makes it when its disk is nearly full: its connections stay, and every statement is refused."""
+    async with fleet(postgres, tmp_path, task_seconds=0.5) as here:
+        await here.add(*ROWS)
+        async with here.at_work(here.worker()):
+            await until(lambda: _true(here.charged()))
+            with _only_reading(postgres):
+                await until(lambda: told("it can only be read", caplog))
+            await here.until("DONE")
+        assert len(here.charged()) == len(ROWS)
+
+
+@contextlib.contextmanager
+def _only_reading(postgres):
+    told = "SELECT pg_reload_conf()"
+    admin = f"{postgres.dsn('postgres')}?options=-cdefault_transaction_read_only%3Doff"
+    ask(admin, "ALTER SYSTEM SET default_transaction_read_only = on", told)
+    try:
+        yield
+    finally:
+        ask(admin, "ALTER SYSTEM RESET default_transaction_read_only", told)
 
 
 async def told(words, caplog):
