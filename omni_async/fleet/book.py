@@ -48,11 +48,17 @@ class SharedJournal(PostgresJournal):
 
     def __init__(self, dsn: str, *, gateway: str, name: str | None = None) -> None:
         super().__init__(dsn, gateway=gateway, name=f"{FLEET}{name}" if name else None, follow_others=False)
+        self._ledger: FleetLedger | None = None
 
     def ledger(self, session: Session) -> FleetLedger:
         """See `PostgresJournal.ledger`."""
         super().ledger(session)
-        return FleetLedger(session, self.gateway)
+        self._ledger = FleetLedger(session, self.gateway)
+        return self._ledger
+
+    def now(self) -> float:
+        """The database's clock, by which rows are timed; see `PostgresLedger.now`."""
+        return self._ledger.now() if self._ledger is not None else time.time()
 
     async def alive(self, name: str) -> bool:
         """Whether the worker whose rows carry this name has a connection."""

@@ -89,8 +89,10 @@ class Worker:
         self._dsn, self._storage, self._heartbeat, self._concurrency = dsn, storage, heartbeat, concurrency
         self._downloads = asyncio.Semaphore(downloads)
         name = self.dialect.name
-        self.local = SqliteJournal(own_file(state, name), gateway=name, notify=True, follow_others=False)
         self.shared = SharedJournal(dsn, gateway=name, name=self.name)
+        self.local = SqliteJournal(
+            own_file(state, name), clock=self.shared.now, gateway=name, notify=True, follow_others=False
+        )
         self.budget = Budget(name, self._ask)
         limits = limits or Limits()
         limiter = FleetLimiter(self.budget, limits)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -280,11 +281,13 @@ class SqliteJournal(LedgerJournal):
 
     Args:
         path: Its file.
+        clock: Wall time, in seconds since 1970.
         more: As for `LedgerJournal`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], **more: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time, **more: Any) -> None:
         super().__init__(**more)
+        self._clock = clock
         self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
 
     def opened(self) -> tuple[Ledger, Owner]:
@@ -295,7 +298,7 @@ class SqliteJournal(LedgerJournal):
         owner = Ownership(path, exclusive=self.exclusive)
         try:
             connection = open_journal(path)
-            ledger = Ledger(connection, present=presence(path))
+            ledger = Ledger(connection, clock=self._clock, present=presence(path))
             merge(path, ledger)
         except BaseException:
             owner.release()

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import time
 
 import needed  # noqa: F401 - skips
 import pytest
-from fleets import fleet, until
+from fleets import PATIENCE, fleet, until
 from postgres import ask
 
 from omni_async.emulator import Fault
@@ -245,6 +246,31 @@ async def test_a_video_that_nobody_can_fetch_any_more_is_expired(postgres, tmp_p
             await here.until("EXPIRED")
             await until(lambda: _empty(here))
         assert len(here.charged()) == 1
+
+
+async def test_a_host_whose_clock_is_wrong_keeps_the_seat_of_an_uncertain_row_and_writes_the_databases_time(
+    postgres, tmp_path, monkeypatch
+):
+    """Else what another host sent a moment ago would have run for an hour, and its seat would be given away."""
+    monkeypatch.setattr(steps_, "GLANCE", 0.01)
+    async with fleet(postgres, tmp_path, running=2) as here:
+        await here.add("r0", "r1")
+        ask(here.dsn, "UPDATE omni_item SET state = 'UNCERTAIN', sent_at = date_part('epoch', now()) WHERE key = 'r0'")
+        right = time.time()
+        monkeypatch.setattr(time, "time", lambda: right + 3600)
+        worker, looked = here.worker(), []
+        entry = worker.steps._entry
+
+        async def counted(key):
+            looked.append(key)
+            return await entry(key)
+
+        worker.steps._entry = counted
+        async with here.at_work(worker):
+            await until(lambda: _true(looked.count("r0") > 5))
+            await until(lambda: _stands(here, "r1", "DONE"))
+        (times,) = ask(here.dsn, "SELECT sent_at, finished_at FROM omni_item WHERE key = 'r1'")
+        assert all(right - 1 < at < right + 2 * PATIENCE for at in times)
 
 
 async def test_a_job_whose_row_is_gone_goes_too(postgres, tmp_path):
