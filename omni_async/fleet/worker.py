@@ -25,7 +25,7 @@ from pgqueuer.types import QueueEntrypoint
 from ..breaker import Breaker
 from ..client import OmniClient
 from ..dialects import Dialect
-from ..errors import JournalError, OmniError
+from ..errors import DownloadError, InvalidRequestError, JournalError, OmniError
 from ..journal import SqliteJournal
 from ..journal.postgres import postgres_error
 from ..policies import Limits
@@ -114,7 +114,7 @@ class Worker:
         Raises:
             OmniError: The key is refused, videos cannot be stored there, or the tables are not set up or not its own.
         """
-        await self._storage.check()
+        await self._check_storage()
         pause = FIRST
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
@@ -135,6 +135,13 @@ class Worker:
                         await asyncio.wait_for(self._stopped.wait(), pause)
         if self.failure is not None:
             raise self.failure
+
+    async def _check_storage(self) -> None:
+        """See that videos can be stored. What cannot be used now may be in a minute: no slip of the caller's."""
+        try:
+            await self._storage.check()
+        except InvalidRequestError as error:
+            raise DownloadError("; ".join(fault.problem for fault in error.faults)) from None
 
     async def stop(self, failure: OmniError | None = None) -> None:
         """Take no more, let creates in flight come to their recorded end, and give back what is only waited for."""

@@ -9,8 +9,9 @@ import pytest
 from fleets import PATIENCE, fleet, until
 from postgres import ask
 
+from omni_async.cli.exits import FAILED, code_of
 from omni_async.emulator import Fault
-from omni_async.errors import AuthenticationError, JournalError, QuotaError
+from omni_async.errors import AuthenticationError, DownloadError, JournalError, QuotaError
 from omni_async.fleet import steps as steps_
 from omni_async.fleet import worker as workers_
 from omni_async.fleet.tables import video_job
@@ -42,6 +43,15 @@ async def test_a_refused_key_or_account_stops_the_worker_with_that_error_and_its
         async with here.at_work(here.worker()):
             await here.until("DONE")
         assert len(here.charged()) == len(ROWS)
+
+
+async def test_storage_that_cannot_be_used_is_no_slip_for_which_a_supervisor_gives_up(postgres, tmp_path):
+    """It may be there in a minute; the README's unit starts what ended with 1 again, and not what ended with 2."""
+    async with fleet(postgres, tmp_path) as here:
+        (tmp_path / "videos").write_text("a file")
+        with pytest.raises(DownloadError, match=r"'.*videos' cannot be written: ") as told:
+            await asyncio.wait_for(here.worker().run(), 20)
+        assert code_of(told.value) == FAILED
 
 
 async def test_a_fleet_that_is_not_set_up_is_told_so_with_the_command(postgres, tmp_path):
