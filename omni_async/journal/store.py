@@ -20,7 +20,7 @@ from .entries import Entry
 from .ledger import Ledger
 from .owners import Ownership
 from .schema import journal_error, open_journal, presence
-from .seam import Answer, Intent
+from .seam import UNWRITTEN, Answer, Intent
 from .states import FINAL, UNPAID, State
 from .writer import Writer
 
@@ -215,9 +215,14 @@ class LedgerJournal:
 
     # --- what a client does beyond -----------------------------------------------------------------------------
 
-    async def known(self, key: str, fingerprint: str) -> VideoTask | None:
-        """See `Ledger.known`."""
-        return await self.run(lambda ledger: ledger.known(key, fingerprint))
+    async def known(self, key: str, fingerprint: str, *, sent: bool = True) -> VideoTask | None:
+        """See `Ledger.known`; `sent` is whether somebody may have sent it, whatever the journal can tell."""
+        try:
+            return await self.run(lambda ledger: ledger.known(key, fingerprint))
+        except JournalError as error:
+            if error.kind in UNWRITTEN:
+                error.may_have_charged = sent
+            raise
 
     async def finished(self, task: VideoTask) -> Entry | None:
         """Record a task's end; gives its row, or None if it has none here."""
