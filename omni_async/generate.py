@@ -174,10 +174,10 @@ class Studio:
             create = self._unsent(asked, planned, hashes)
             # A create that goes at once asks the journal itself.
             own_id = self.journal is not None and asked.custom_id is not None and planned is None
-            look = own_id and (local or self.exchange.limiter.busy)
+            look, held = own_id and (local or self.exchange.limiter.busy), False
             while True:
                 try:
-                    if look and (known := await self._known(asked, create.intent.fingerprint)) is not None:
+                    if look and (known := await self._known(asked, create.intent.fingerprint, sent=held)) is not None:
                         return known
                     if local:
                         create = await self._published(create)
@@ -185,7 +185,7 @@ class Studio:
                     return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
                 except NotNow as hold:
                     await self._sent_elsewhere(asked, hold, ends)
-                    look = True
+                    look = held = True
         finally:
             self.callers.discard(caller)
 
@@ -202,11 +202,11 @@ class Studio:
         ready = await self.references.published(create.request)
         return Create(ready, create.intent, self.exchange.dialect.create(ready))
 
-    async def _known(self, asked: VideoRequest, print_: str) -> VideoTask | None:
+    async def _known(self, asked: VideoRequest, print_: str, *, sent: bool) -> VideoTask | None:
         """The task that the journal knows by this custom id."""
         if self.journal is None or asked.custom_id is None:
             return None
-        return await self.journal.known(asked.custom_id, print_)
+        return await self.journal.known(asked.custom_id, print_, sent=sent)
 
     async def _sent_elsewhere(self, asked: VideoRequest, hold: NotNow, ends: float) -> None:
         """Somebody else is just sending this id: wait a little for what comes of it. It may be paid already."""

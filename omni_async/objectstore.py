@@ -8,6 +8,7 @@ No word of what fsspec raises is passed on: its errors quote signed requests and
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -172,6 +173,7 @@ def upload_to(system: FileSystem, path: str, *, sha256: str) -> Upload:
 @attrs.define(eq=False)
 class _Multipart:
     """As S3 does it: parts nobody sees, until one request makes an object of them unless there is one (RFC 9110 §13).
+    A storage that knows no such condition is looked into just before.
 
     If this process dies they stay, unseen, and cost storage until the bucket's rule for incomplete uploads ends them.
     """
@@ -201,7 +203,13 @@ class _Multipart:
 
     def finish(self) -> None:
         self.flush()
-        self.file.commit()
+        try:
+            self.file.commit()
+        except OSError as error:
+            if error.errno != errno.ENOSYS or found(self.system, self.path) is not None:
+                raise
+            self.file.mode = "wb"  # Backblaze B2 and others answer 501 to the condition
+            self.file.commit()
 
     def abandon(self) -> None:
         file, self.file = self.file, None

@@ -358,6 +358,12 @@ def on_s3(bucket, scratch, *, server=None, prefix="videos/é", **options):
     return storage
 
 
+UNKNOWN = (
+    b"HTTP/1.1 501 X\r\nContent-Type: application/xml\r\nContent-Length: 50\r\nConnection: close\r\n\r\n"
+    b"<Error><Code>NotImplemented</Code></Error>        "
+)
+
+
 class Proxy:
     """Stands before the server, and spoils the requests in which `word` stands.
 
@@ -365,7 +371,7 @@ class Proxy:
         server: What is behind it.
         word: Of the request's head.
         deed: `cut` closes the connection, `swallow` passes the request on and closes in place of the answer, `hold`
-            keeps it.
+            keeps it, `refuse` answers that the storage knows no such thing.
         times: For so many.
     """
 
@@ -398,6 +404,9 @@ class Proxy:
                     self.times -= 1
                     self.reached.set()
                     if self.deed == "cut":
+                        return
+                    if self.deed == "refuse":
+                        writer.write(UNKNOWN)
                         return
                     if self.deed == "hold":
                         await self.released.wait()
@@ -599,6 +608,26 @@ async def test_another_object_is_not_replaced(bucket, tmp_path):
         assert bucket.object(f"videos/é/{name}")[::2] == (200, b"mine"), name
         assert files(tmp_path) == []
     assert bucket.unfinished == []
+
+
+@pytest.mark.parametrize("size", [len(VIDEO), 2 * PART])
+async def test_a_storage_without_conditional_requests_keeps_videos_too(size, bucket, tmp_path):
+    """As Backblaze B2 does, it refuses the header; what has the name is looked for just before, and not replaced."""
+    video = VIDEO + bytes(size - len(VIDEO))
+
+    async def race(_):
+        bucket.object("videos/é/b.mp4", method="PUT", body=b"mine")
+
+    async with Proxy(bucket.server, b"If-None-Match", "refuse") as proxy:
+        storage = on_s3(bucket, tmp_path, server=proxy.url)
+        assert (await storage.store(Shop(video), TASK, NAME)).size == size
+        assert proxy.reached.is_set()
+        with pytest.raises(TargetExistsError, match="another video"):
+            await storage.store(Shop(video), TASK, "b.mp4", on_whole=race)
+    assert bucket.object("videos/é/b.mp4")[2] == b"mine"
+    assert (hashlib.sha256(bucket.object(f"videos/é/{NAME}")[2]).digest(), bucket.unfinished) == (
+        hashlib.sha256(video).digest(), []
+    )  # fmt: skip
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ from .running import run_plain
 from .screen import Leaving, Screen
 from .settling import TaskId, answer_of
 
+MOST = 1_000_000
+"""Of any limit; the database counts no further than some billions."""
+
 app = typer.Typer(
     help="Many machines under one account's limits, on PostgreSQL (extra \\[pg]).",
     no_args_is_help=True,
@@ -38,15 +41,21 @@ def init(
     dsn: Dsn,
     running: Annotated[
         int | None,
-        typer.Option("--running", metavar="N", min=1, help="Tasks at the gateway at once, in all; 40 at first."),
+        typer.Option(
+            "--running", metavar="N", min=1, max=MOST, help="Tasks at the gateway at once, in all; 40 at first."
+        ),
     ] = None,
     submits: Annotated[
         float | None,
-        typer.Option("--submits-per-second", metavar="N", min=0, help="Creates, over the fleet; 0 for no limit."),
+        typer.Option(
+            "--submits-per-second", metavar="N", min=0, max=MOST, help="Creates, over the fleet; 0 for no limit."
+        ),
     ] = None,
     polls: Annotated[
         float | None,
-        typer.Option("--polls-per-second", metavar="N", min=0, help="Looks at tasks, over the fleet; 0 for no limit."),
+        typer.Option(
+            "--polls-per-second", metavar="N", min=0, max=MOST, help="Looks at tasks, over the fleet; 0 for no limit."
+        ),
     ] = None,
     gateway: Gateway = GatewayName.JIMMY,
     json: Json = False,

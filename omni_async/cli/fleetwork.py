@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN = 30.0
 """Seconds between two lines of a worker."""
+DAY = 86_400.0
 LEAVING = Leaving(
     waits="creates in flight are waited for, the rest is handed over",
     lost=("left at once: creates in flight are uncertain unless their answer was written down",),
@@ -41,7 +42,7 @@ def worker(
     ] = None,
     heartbeat: Annotated[
         float,
-        typer.Option("--heartbeat", metavar="SECONDS", min=1, help="Silent so long, its rows are taken over."),
+        typer.Option("--heartbeat", metavar="SECONDS", min=1, max=DAY, help="Silent so long, its rows are taken over."),
     ] = 30.0,
     gateway: Gateway = GatewayName.JIMMY,
     base_url: BaseUrl = None,

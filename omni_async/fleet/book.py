@@ -48,11 +48,17 @@ class SharedJournal(PostgresJournal):
 
     def __init__(self, dsn: str, *, gateway: str, name: str | None = None) -> None:
         super().__init__(dsn, gateway=gateway, name=f"{FLEET}{name}" if name else None, follow_others=False)
+        self._ledger: FleetLedger | None = None
 
     def ledger(self, session: Session) -> FleetLedger:
         """See `PostgresJournal.ledger`."""
         super().ledger(session)
-        return FleetLedger(session, self.gateway)
+        self._ledger = FleetLedger(session, self.gateway)
+        return self._ledger
+
+    def now(self) -> float:
+        """The database's clock, by which rows are timed; see `PostgresLedger.now`."""
+        return self._ledger.now() if self._ledger is not None else time.time()
 
     async def alive(self, name: str) -> bool:
         """Whether the worker whose rows carry this name has a connection."""
@@ -174,9 +180,16 @@ class FleetBook:
     # --- beyond the five -------------------------------------------------------------------------------------
 
     async def finished(self, task: VideoTask) -> Entry | None:
-        """A task's end, in both; the shared row's download is queued in the same transaction."""
-        entry = await self.local.finished(task)
-        if entry is None:  # another worker's create: this machine has no row of it
+        """A task's end, in both; the shared row's download is queued in the same transaction.
+
+        If it is this machine's disk that fails, the database has it, and the seat is free.
+        """
+        try:
+            entry = await self.local.finished(task)
+        except JournalError as error:
+            logger.warning("task %s: %s", task.task_id, error.args[0])
+            entry = None
+        if entry is None:  # or another worker's create: this machine has no row of it
             return await self.shared.fleet(lambda ledger: _ended(ledger, task))
         self.behind.add(entry.key)
         await self.heal([entry.key])

@@ -11,7 +11,7 @@ from ..batch.targets import target_key
 from ..errors import Fault
 from ..journal import Entry, State
 from ..journal.entries import COLUMNS, entry_of
-from ..journal.postgres import FLEET
+from ..journal.postgres import FLEET, LONGEST, has_place
 from ..journal.session import plain
 from ..journal.staging import FAILED
 from ..journal.states import OPEN, UNPAID
@@ -110,7 +110,8 @@ def looked_at(
         told += _group(State(state), kind or "", here, same=bool(same), whole=whole, count=count)
     if refused is not None:
         told += counted(failed(ledger, some, refused))
-    return told, _faults(ledger)
+    long = Fault("id", f"is longer than {LONGEST} bytes")
+    return told, [*(_at(row.position, long) for row in some if not has_place(row.key)), *_faults(ledger)]
 
 
 def _group(state: State, kind: str, here: str | None, *, same: bool, whole: bool, count: int) -> Enqueued:

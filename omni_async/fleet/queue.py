@@ -18,6 +18,9 @@ from ..journal.session import KEEP, address
 
 T = TypeVar("T")
 
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""What waiting helps against; the last is a server that takes no writes for a while, as for want of space."""
+
 
 class FleetDriver(PsycopgDriver):
     """A driver that tells when the database is lost, and does nothing any more from then on.
@@ -53,7 +56,7 @@ class FleetDriver(PsycopgDriver):
             raise psycopg.OperationalError("the connection was given up")
         try:
             return await run(query, *args)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except AWAY:
             self.lose()
             raise
 
@@ -96,7 +99,7 @@ class FleetQueries(Queries):
     def _unless_gone(self) -> Iterator[None]:
         try:
             yield
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except AWAY:
             if not (isinstance(self.driver, FleetDriver) and self.driver.gone):
                 raise
 

@@ -3,7 +3,6 @@
 import asyncio
 import enum
 import logging
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -153,7 +152,7 @@ class Steps:
     async def _sent_by_another(self, entry: Entry) -> "Later | _GoOn":
         """Somebody is at it, or was: never sent again. Wait for what comes of it, as long as it can come."""
         ends = (entry.sent_at or 0.0) + SENDING
-        while time.time() < ends and await self._lives(entry):
+        while self._book.shared.now() < ends and await self._lives(entry):
             await asyncio.sleep(GLANCE)
             now = await self._entry(entry.key)
             if now is None or now.state is not State.SUBMITTING:
@@ -168,12 +167,13 @@ class Steps:
     async def _uncertain(self, entry: Entry) -> "Later | _GoOn":
         """Look it up where that can be done; else it keeps its seat for as long as its task would run."""
         ends = (entry.sent_at or 0.0) + max(self._studio.exchange.limiter.run_time, SENDING)
-        if time.time() < ends and await self._found(entry):
+        now = self._book.shared.now
+        if now() < ends and await self._found(entry):
             return _GoOn.GO_ON
-        while time.time() < ends:
+        while now() < ends:
             await asyncio.sleep(GLANCE)
-            now = await self._entry(entry.key)
-            if now is None or now.state is not State.UNCERTAIN:
+            row = await self._entry(entry.key)
+            if row is None or row.state is not State.UNCERTAIN:
                 return _GoOn.GO_ON
         return None
 
@@ -193,7 +193,8 @@ class Steps:
 
     async def _follow(self, entry: Entry) -> float | None:
         """To the end of its task; one that runs longer than any should gives its seat back and is looked at later."""
-        left = (entry.sent_at or time.time()) + LEASE - time.time()
+        now = self._book.shared.now()
+        left = (entry.sent_at or now) + LEASE - now
         try:
             ended = await self._studio.wait(entry.video_task or str(entry.task_id), max(left, SENDING))
         except TaskFailedError as error:

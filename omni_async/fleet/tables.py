@@ -122,7 +122,7 @@ class FleetLedger(PostgresLedger):
         Args:
             every: Seconds within which one of the fleet does so, by the database's clock.
         """
-        name, now = f"restored {self.gateway}", self._now()
+        name, now = f"restored {self.gateway}", self.now()
         if now - float(self.note(name) or 0.0) < every:
             return 0
         self.write_note(name, str(now))
@@ -138,10 +138,6 @@ class FleetLedger(PostgresLedger):
         left = [entry_of(row) for row in rows]
         self.give_jobs(left)
         return len(left)
-
-    def _now(self) -> float:
-        row = self.connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
-        return float(row[0]) if row is not None else 0.0
 
     # --- what another journal knows --------------------------------------------------------------------------
 

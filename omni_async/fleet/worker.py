@@ -25,7 +25,7 @@ from pgqueuer.types import QueueEntrypoint
 from ..breaker import Breaker
 from ..client import OmniClient
 from ..dialects import Dialect
-from ..errors import JournalError, OmniError
+from ..errors import DownloadError, InvalidRequestError, JournalError, OmniError
 from ..journal import SqliteJournal
 from ..journal.postgres import postgres_error
 from ..policies import Limits
@@ -34,7 +34,7 @@ from ..storage import Storage
 from .book import FleetBook, SharedJournal, own_file
 from .budget import Budget, FleetLimiter
 from .looking import check_set_up
-from .queue import FleetDriver, FleetQueries, connect
+from .queue import AWAY, FleetDriver, FleetQueries, connect
 from .steps import Later, Steps
 from .tables import download_job, video_job
 
@@ -89,8 +89,10 @@ class Worker:
         self._dsn, self._storage, self._heartbeat, self._concurrency = dsn, storage, heartbeat, concurrency
         self._downloads = asyncio.Semaphore(downloads)
         name = self.dialect.name
-        self.local = SqliteJournal(own_file(state, name), gateway=name, notify=True, follow_others=False)
         self.shared = SharedJournal(dsn, gateway=name, name=self.name)
+        self.local = SqliteJournal(
+            own_file(state, name), clock=self.shared.now, gateway=name, notify=True, follow_others=False
+        )
         self.budget = Budget(name, self._ask)
         limits = limits or Limits()
         limiter = FleetLimiter(self.budget, limits)
@@ -112,7 +114,7 @@ class Worker:
         Raises:
             OmniError: The key is refused, videos cannot be stored there, or the tables are not set up or not its own.
         """
-        await self._storage.check()
+        await self._check_storage()
         pause = FIRST
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
@@ -133,6 +135,13 @@ class Worker:
                         await asyncio.wait_for(self._stopped.wait(), pause)
         if self.failure is not None:
             raise self.failure
+
+    async def _check_storage(self) -> None:
+        """See that videos can be stored. What cannot be used now may be in a minute: no slip of the caller's."""
+        try:
+            await self._storage.check()
+        except InvalidRequestError as error:
+            raise DownloadError("; ".join(fault.problem for fault in error.faults)) from None
 
     async def stop(self, failure: OmniError | None = None) -> None:
         """Take no more, let creates in flight come to their recorded end, and give back what is only waited for."""
@@ -312,7 +321,7 @@ def _is_away(error: BaseException) -> bool:
     """Whether it is the database that went away: then waiting helps."""
     if isinstance(error, JournalError):
         return error.kind in ("failed", "locked", "full")
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | FailingListenerError | OSError)
+    return isinstance(error, (*AWAY, FailingListenerError, OSError))
 
 
 def _name(error: BaseException) -> str:

@@ -38,7 +38,8 @@ OWNERS, WRITING = 0x6F6D6E, 0x6F6D6E69
 """Keys of our advisory locks: one an owner (beside a hash of his name), and the one of whoever writes."""
 BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-    f" SELECT pg_advisory_xact_lock({WRITING}); SELECT pg_current_xact_id()::text"
+    f" SELECT pg_advisory_xact_lock({WRITING});"
+    " SELECT pg_current_xact_id()::text, date_part('epoch', clock_timestamp())"
 )
 """Whatever the database's defaults: what is read after the lock is what the one before has written."""
 CAME_TRUE = "SELECT CASE WHEN %s::xid8 < pg_current_xact_id() THEN pg_xact_status(%s::xid8) = 'committed' END"
@@ -143,14 +144,14 @@ class PostgresLedger(Ledger):
 
     Args:
         session: To its database.
-        clock: Wall time, in seconds since 1970.
     """
 
     connection: Session  # type: ignore[assignment]
     _own = f" AND coalesce(left(owner, {len(FLEET)}), '') <> '{FLEET}'"
 
-    def __init__(self, session: Session, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(session, clock=clock)  # type: ignore[arg-type]
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, clock=self.now)  # type: ignore[arg-type]
+        self._zero = time.time() - time.monotonic()
         self._written = Written("")
         self._doubts: list[Written] = []
         self._true: dict[tuple[Any, ...], Any] = {}
@@ -167,8 +168,13 @@ class PostgresLedger(Ledger):
             self._begin()
 
     def _begin(self) -> None:
-        (xid,) = self.connection.begin(BEGIN)
+        xid, now = self.connection.begin(BEGIN)
+        self._zero = now - time.monotonic()
         self._written = Written(xid)
+
+    def now(self) -> float:
+        """The database's clock, in seconds since 1970, as the last transaction saw it: those of hosts differ."""
+        return self._zero + time.monotonic()
 
     def commit(self) -> None:
         """Make it durable."""

@@ -25,13 +25,15 @@ FROZEN = 5
 """Seconds after which the server ends the transaction of a process that has stopped in the middle of it."""
 SESSION = (
     f"-c lock_timeout={BUSY}s -c idle_in_transaction_session_timeout={FROZEN}s -c synchronous_commit=on"
+    " -c statement_timeout=0"
     r" -c default_transaction_isolation=read\ committed -c datestyle=ISO"
     " -c standard_conforming_strings=on -c client_min_messages=warning"
     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 )
 """They stand after the user's own options, and count. A database may be set to acknowledge commits that a crash undoes,
-to refuse what is written at the same time, or to read and write values in ways of its own; a host that is gone must not
-seem alive for hours by a connection that nobody has closed."""
+to refuse what is written at the same time, to cut what takes long over many rows each time it is tried, or to read and
+write values in ways of its own; a host that is gone must not seem alive for hours by a connection that nobody has
+closed."""
 UNLESS_TOLD = {
     "connect_timeout": ("PGCONNECT_TIMEOUT", str(CONNECT)),
     "application_name": ("PGAPPNAME", "omni_async"),

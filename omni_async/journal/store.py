@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,7 +20,7 @@ from .entries import Entry
 from .ledger import Ledger
 from .owners import Ownership
 from .schema import journal_error, open_journal, presence
-from .seam import Answer, Intent
+from .seam import UNWRITTEN, Answer, Intent
 from .states import FINAL, UNPAID, State
 from .writer import Writer
 
@@ -214,9 +215,14 @@ class LedgerJournal:
 
     # --- what a client does beyond -----------------------------------------------------------------------------
 
-    async def known(self, key: str, fingerprint: str) -> VideoTask | None:
-        """See `Ledger.known`."""
-        return await self.run(lambda ledger: ledger.known(key, fingerprint))
+    async def known(self, key: str, fingerprint: str, *, sent: bool = True) -> VideoTask | None:
+        """See `Ledger.known`; `sent` is whether somebody may have sent it, whatever the journal can tell."""
+        try:
+            return await self.run(lambda ledger: ledger.known(key, fingerprint))
+        except JournalError as error:
+            if error.kind in UNWRITTEN:
+                error.may_have_charged = sent
+            raise
 
     async def finished(self, task: VideoTask) -> Entry | None:
         """Record a task's end; gives its row, or None if it has none here."""
@@ -280,11 +286,13 @@ class SqliteJournal(LedgerJournal):
 
     Args:
         path: Its file.
+        clock: Wall time, in seconds since 1970.
         more: As for `LedgerJournal`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], **more: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time, **more: Any) -> None:
         super().__init__(**more)
+        self._clock = clock
         self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
 
     def opened(self) -> tuple[Ledger, Owner]:
@@ -295,7 +303,7 @@ class SqliteJournal(LedgerJournal):
         owner = Ownership(path, exclusive=self.exclusive)
         try:
             connection = open_journal(path)
-            ledger = Ledger(connection, present=presence(path))
+            ledger = Ledger(connection, clock=self._clock, present=presence(path))
             merge(path, ledger)
         except BaseException:
             owner.release()

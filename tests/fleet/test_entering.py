@@ -2,6 +2,7 @@
 
 import csv
 import json
+from secrets import token_hex
 
 import pytest
 from accounts import a_fleet, outcome, row
@@ -61,6 +62,14 @@ async def test_faults_are_told_with_their_lines_as_in_a_batch(fleet):
     assert "line 2: duration" in told.err
     assert fleet.states() == {}
     assert "1 new · 2 with faults: left out" in (await fleet.fleet("enqueue", sheet, "--skip-bad")).out
+
+
+async def test_an_id_that_the_database_cannot_index_is_told_with_its_line(fleet):
+    """Not as a server that is away, in the middle of entering."""
+    told = await fleet.fleet("enqueue", fleet.sheet([row(1), row(2, id=token_hex(1500), file="two.mp4")]))
+    assert told.code == 2
+    assert "line 2: id: is longer than 2000 bytes" in told.err
+    assert fleet.rows() == {}
 
 
 async def test_files_of_one_machine_are_refused_with_their_lines(fleet):

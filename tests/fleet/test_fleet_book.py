@@ -179,6 +179,21 @@ async def test_a_refusal_that_could_not_be_written_there_leaves_the_row_to_be_se
     assert (await one.there()).state is State.PLANNED
 
 
+async def test_an_end_that_this_machines_disk_does_not_take_goes_to_the_database(one, monkeypatch):
+    """Else its task would keep a seat of the fleet's until somebody makes room there."""
+    await one.paid()
+    with monkeypatch.context() as patch:
+
+        async def full(*_):
+            raise JournalError("no space", kind="full")
+
+        patch.setattr(one.local, "finished", full)
+        await one.book.finished(ended())
+    assert (await one.there()).state is State.SUCCEEDED
+    await one.book.heal()
+    assert ((await one.there()).state, (await one.here()).state) == (State.SUCCEEDED, State.SUBMITTED)
+
+
 async def test_an_answer_that_this_machines_disk_does_not_take_goes_to_the_database(one, monkeypatch):
     """Either of them is enough."""
     await one.book.intend(wish())

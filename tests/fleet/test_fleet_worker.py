@@ -1,14 +1,17 @@
 """A worker: what ends it, what it waits for, and what it makes of a row and of a job that are not as they should be."""
 
 import asyncio
+import contextlib
+import time
 
 import needed  # noqa: F401 - skips
 import pytest
-from fleets import fleet, until
+from fleets import PATIENCE, fleet, until
 from postgres import ask
 
+from omni_async.cli.exits import FAILED, code_of
 from omni_async.emulator import Fault
-from omni_async.errors import AuthenticationError, JournalError, QuotaError
+from omni_async.errors import AuthenticationError, DownloadError, JournalError, QuotaError
 from omni_async.fleet import steps as steps_
 from omni_async.fleet import worker as workers_
 from omni_async.fleet.tables import video_job
@@ -40,6 +43,15 @@ async def test_a_refused_key_or_account_stops_the_worker_with_that_error_and_its
         async with here.at_work(here.worker()):
             await here.until("DONE")
         assert len(here.charged()) == len(ROWS)
+
+
+async def test_storage_that_cannot_be_used_is_no_slip_for_which_a_supervisor_gives_up(postgres, tmp_path):
+    """It may be there in a minute; the README's unit starts what ended with 1 again, and not what ended with 2."""
+    async with fleet(postgres, tmp_path) as here:
+        (tmp_path / "videos").write_text("a file")
+        with pytest.raises(DownloadError, match=r"'.*videos' cannot be written: ") as told:
+            await asyncio.wait_for(here.worker().run(), 20)
+        assert code_of(told.value) == FAILED
 
 
 async def test_a_fleet_that_is_not_set_up_is_told_so_with_the_command(postgres, tmp_path):
@@ -95,6 +107,29 @@ async def test_a_database_with_settings_of_its_own_is_worked_with_as_any_other(p
             await here.until("DONE")
         assert len(here.charged()) == len(ROWS)
         assert "went away" not in caplog.text
+
+
+async def test_a_database_that_takes_no_writes_for_a_while_is_waited_for(postgres, tmp_path, caplog):
+    """As a provider makes it when its disk is nearly full: its connections stay, and every statement is refused."""
+    async with fleet(postgres, tmp_path, task_seconds=0.5) as here:
+        await here.add(*ROWS)
+        async with here.at_work(here.worker()):
+            await until(lambda: _true(here.charged()))
+            with _only_reading(postgres):
+                await until(lambda: told("it can only be read", caplog))
+            await here.until("DONE")
+        assert len(here.charged()) == len(ROWS)
+
+
+@contextlib.contextmanager
+def _only_reading(postgres):
+    told = "SELECT pg_reload_conf()"
+    admin = f"{postgres.dsn('postgres')}?options=-cdefault_transaction_read_only%3Doff"
+    ask(admin, "ALTER SYSTEM SET default_transaction_read_only = on", told)
+    try:
+        yield
+    finally:
+        ask(admin, "ALTER SYSTEM RESET default_transaction_read_only", told)
 
 
 async def told(words, caplog):
@@ -221,6 +256,31 @@ async def test_a_video_that_nobody_can_fetch_any_more_is_expired(postgres, tmp_p
             await here.until("EXPIRED")
             await until(lambda: _empty(here))
         assert len(here.charged()) == 1
+
+
+async def test_a_host_whose_clock_is_wrong_keeps_the_seat_of_an_uncertain_row_and_writes_the_databases_time(
+    postgres, tmp_path, monkeypatch
+):
+    """Else what another host sent a moment ago would have run for an hour, and its seat would be given away."""
+    monkeypatch.setattr(steps_, "GLANCE", 0.01)
+    async with fleet(postgres, tmp_path, running=2) as here:
+        await here.add("r0", "r1")
+        ask(here.dsn, "UPDATE omni_item SET state = 'UNCERTAIN', sent_at = date_part('epoch', now()) WHERE key = 'r0'")
+        right = time.time()
+        monkeypatch.setattr(time, "time", lambda: right + 3600)
+        worker, looked = here.worker(), []
+        entry = worker.steps._entry
+
+        async def counted(key):
+            looked.append(key)
+            return await entry(key)
+
+        worker.steps._entry = counted
+        async with here.at_work(worker):
+            await until(lambda: _true(looked.count("r0") > 5))
+            await until(lambda: _stands(here, "r1", "DONE"))
+        (times,) = ask(here.dsn, "SELECT sent_at, finished_at FROM omni_item WHERE key = 'r1'")
+        assert all(right - 1 < at < right + 2 * PATIENCE for at in times)
 
 
 async def test_a_job_whose_row_is_gone_goes_too(postgres, tmp_path):

@@ -165,6 +165,9 @@ async def test_tasks_of_the_fleet_take_no_room_of_a_client_and_are_not_pending_f
         (["results", "x", "--gateway", "toapis"], 1, "in this database: omni-async fleet init --gateway toapis"),
         (["settle", "r1", "--pay-again", "--not-charged"], 2, "say one of --task-id T"),
         (["journal", "--state", "gone"], 2, "allowed: planned"),
+        (["init", "--running", "99999999999"], 2, "less than or equal to 1000000"),
+        (["init", "--submits-per-second", "inf"], 2, "less than or equal to 1000000"),
+        (["worker", "--out", "v", "--heartbeat", "inf"], 2, "less than or equal to 86400"),
     ],
 )  # fmt: skip
 async def test_a_slip_is_told_in_a_line(fleet, words, code, said):

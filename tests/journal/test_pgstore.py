@@ -283,6 +283,19 @@ async def test_row_34_a_server_that_is_not_there_before_the_post(monkeypatch, tm
         assert server.started == []
 
 
+async def test_row_34_a_server_that_goes_away_while_creates_have_to_wait(dsn, postgres, monkeypatch):
+    """Row 34: an order is looked for before it waits for leave, and that failing says as well that nothing was sent."""
+    async with FaultServer() as server, client_of(dsn, server) as client:
+        await client.submit("a cat", custom_id="one")
+        monkeypatch.setattr(type(client.limiter), "busy", True)
+        postgres.crash()
+        with pytest.raises(JournalError) as caught:
+            await client.submit("a cat", custom_id="two")
+        postgres.start()
+        assert not caught.value.may_have_charged
+        assert len(server.posts) == 1
+
+
 async def test_row_38_an_order_is_paid_once_whichever_host_it_reaches(dsn):
     """Row 38: also when it reaches them at the same time."""
     async with FaultServer() as server, client_of(dsn, server) as one, client_of(dsn, server) as other:

@@ -36,7 +36,9 @@ def shown(session, name):
 
 
 def test_it_insists_on_what_its_promises_need(postgres):
-    """Whatever the database's defaults, and whatever the address says: commits are durable, idling is no death."""
+    """Whatever the database's defaults, and whatever the address says: commits are durable, idling is no death, and
+    what takes long over many rows is not cut short each time.
+    """
     dsn = postgres.database()
     name = dsn.rpartition("/")[2]
     for setting in (
@@ -44,6 +46,7 @@ def test_it_insists_on_what_its_promises_need(postgres):
         "default_transaction_isolation = 'serializable'",
         "idle_session_timeout = '1min'",
         "idle_in_transaction_session_timeout = 0",
+        "statement_timeout = '100ms'",
         "client_encoding = 'LATIN1'",
     ):
         ask(dsn, f"ALTER DATABASE {name} SET {setting}")
@@ -51,6 +54,7 @@ def test_it_insists_on_what_its_promises_need(postgres):
     assert shown(session, "synchronous_commit") == "on"
     assert shown(session, "idle_session_timeout") == "0"
     assert shown(session, "idle_in_transaction_session_timeout") == "5s"
+    assert shown(session, "statement_timeout") == "0"
     assert shown(session, "client_encoding") == "UTF8"
     assert shown(session, "search_path") == "mine"
     assert shown(session, "application_name") == "shop"
