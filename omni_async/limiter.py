@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import math
 import random
+import weakref
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -57,7 +58,7 @@ class Limiter:
         self._timer_at = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
-        self._on_starved: list[Callable[[], None]] = []
+        self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
@@ -251,9 +252,13 @@ class Limiter:
         return self._state.slots.run_time
 
     def on_starved(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` whenever a create waits for a task to finish; gives back how to stop that."""
-        self._on_starved.append(listener)
-        return lambda: self._on_starved.remove(listener)
+        """Call `listener`, a method, whenever a create waits for a task to finish; gives back how to stop that.
+
+        It is held weakly: clients that share this limiter come and go, and one that was never used is not ended either.
+        """
+        heard = weakref.WeakMethod(listener, lambda gone: self._on_starved.pop(gone, None))
+        self._on_starved[heard] = None
+        return lambda: self._on_starved.pop(heard, None)
 
     def _pump(self) -> None:
         """Let go whom `admit` names, and wake up again when time alone lets others go."""
@@ -267,8 +272,9 @@ class Limiter:
         starving, before = state.starving(), self._starving
         self._starving = starving
         if starving and not before:
-            for listener in self._on_starved:
-                listener()
+            for heard in tuple(self._on_starved):
+                if (listener := heard()) is not None:
+                    listener()
 
     def _wake_at(self, when: float | None) -> None:
         """Pump again then, or before: a timer that is due earlier is left alone, since it will look again."""

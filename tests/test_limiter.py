@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections import Counter
 
 import anyio
@@ -349,6 +351,19 @@ async def test_a_closed_client_leaves_a_shared_limiter_alone():
             assert idle(one.limiter)
 
 
+async def test_a_client_that_was_never_used_leaves_nothing_at_a_shared_limiter():
+    """Made for each request, say, and closed or just dropped: none of them stays in memory."""
+    limiter, made = Limiter(), []
+    for close in (True, False):
+        client = OmniClient(api_key="key", limiter=limiter)
+        made.append(weakref.ref(client._poller))
+        if close:
+            await client.aclose()
+    del client
+    gc.collect()
+    assert [poller() for poller in made] == [None, None]
+
+
 def test_another_loop_is_a_clear_error():
     """A limiter belongs to the loop that first used it, while that lives."""
     limiter = Limiter()
@@ -396,17 +411,24 @@ async def test_unknown_limits_are_none():
 
 async def test_starvation_is_told_and_can_be_left():
     """Listeners are called while a create waits for a finish, until they leave."""
-    limiter, calls = Limiter(Limits(max_running_tasks=1)), []
-    stop = limiter.on_starved(lambda: calls.append(1))
+
+    class Ear:
+        calls = 0
+
+        def hear(self):
+            self.calls += 1
+
+    limiter, ear = Limiter(Limits(max_running_tasks=1)), Ear()
+    stop = limiter.on_starved(ear.hear)
     limiter.accepted(await limiter.acquire(Kind.CREATE), "task_1")
-    assert calls == []
+    assert ear.calls == 0
     waiting = asyncio.ensure_future(limiter.acquire(Kind.CREATE))
     await anyio.sleep(1)
-    assert calls
+    assert ear.calls
     stop()
-    count = len(calls)
+    count = ear.calls
     limiter.unused(await limiter.acquire(Kind.POLL))
-    assert len(calls) == count
+    assert ear.calls == count
     waiting.cancel()
     await asyncio.wait([waiting])
 
