@@ -110,6 +110,11 @@ class Followed:
         self.watchers -= waiter.every
         return not self.waiters
 
+    def dismissed(self) -> list[Waiter]:
+        """Who waited: nobody does any more. An idle worker keeps the id it looked at last, and must not keep them."""
+        waiters, self.waiters, self.watchers = self.waiters, [], 0
+        return waiters
+
     def notice(self, now: float) -> bool:
         """Somebody says that it has ended; True if it is to be put on the agenda for now.
 

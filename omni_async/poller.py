@@ -310,7 +310,7 @@ class Poller:
         if self._exchange.report.wanted:
             known = followed.told(self.gateway, task)
             self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
-        for waiter in tuple(followed.waiters):
+        for waiter in followed.dismissed():
             waiter.changed(task)
 
     def _note_word(self, word: str) -> None:
@@ -365,7 +365,7 @@ class Poller:
         followed.due = math.inf
         if isinstance(error, NotFoundError | DecodeError):
             self._exchange.limiter.finished(followed.task_id, seen=False)
-        for waiter in tuple(followed.waiters):
+        for waiter in followed.dismissed():
             waiter.failed(followed.task_id, followed.error(error))
 
     # --- the end -----------------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ class Poller:
         self._agenda.clear()
         followed, self._followed, self._parked = self._followed, {}, {}
         for task_id, one in followed.items():
-            waiters, one.waiters, one.watchers, one.busy, one.due = one.waiters, [], 0, False, math.inf
+            waiters, one.busy, one.due = one.dismissed(), False, math.inf
             if self._exchange.limiter.holds(task_id):
                 self._followed[task_id] = self._parked[task_id] = one
             for waiter in waiters:

@@ -5,7 +5,9 @@ import contextlib
 import copy
 import itertools
 import logging
+import math
 import random
+import weakref
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -37,7 +39,7 @@ from omni_async.limiter import Limiter
 from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
 from omni_async.schedule import Schedule
-from omni_async.waiting import wait_for
+from omni_async.waiting import FinishedInbox, wait_for
 
 
 @pytest.fixture
@@ -415,6 +417,17 @@ async def test_cancelling_one_waiter_leaves_the_others():
         assert (await second).status is TaskStatus.SUCCEEDED
         assert first.cancelled()
         assert client.stats().following == 0
+
+
+async def test_who_waited_is_forgotten_when_the_task_has_ended():
+    """A worker that is idle keeps the id it looked at last; what waited for it may be a run with all its rows."""
+    async with poller(lambda task_id: task(task_id)) as (_, follower):
+        ended = FinishedInbox(math.inf)
+        follower.follow("task_1", ended)
+        await ended.next()
+        gone = weakref.ref(ended)
+        del ended
+        assert gone() is None
 
 
 # --- creates that wait -------------------------------------------------------------------------------------------
