@@ -184,18 +184,17 @@ class Poller:
         last = followed.started if followed.looked is None else followed.looked
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         course, at_once = followed.course, followed.noticed and followed.trouble is None
-        interval = (
-            0.0 if at_once else course.interval(last - followed.started, followed.mark, self._rng, awaited=awaited)
-        )
+        age = last - followed.started
+        interval = 0.0 if at_once else course.interval(age, followed.mark, self._rng, awaited=awaited)
         due = max(min(last + interval, followed.due if keep else math.inf), now)
         self._due(followed, due, now, slack=course.slack * interval)
 
     def _due(self, followed: Followed, due: float, now: float, *, slack: float = 0.0) -> None:
         """Put it on the heap; the last look before a deadline starts in time for its answer."""
-        for waiter in followed.waiters:
-            if due + slack > (last := waiter.deadline - LEAD * self._round_trip) > now + self._round_trip:
-                due, slack = min(due, last), 0.0  # once: its own round trip moves this moment a little
-        self._put(followed, due, slack=slack)
+        soonest = max(now + self._round_trip, self._schedule.soonest(followed.looked))
+        due, left = followed.in_time(due, slack, lead=LEAD * self._round_trip, soonest=soonest)
+        if not (due == followed.due > now and left == slack):  # else it stands on the heap already
+            self._put(followed, due, slack=left)
 
     def _put(self, followed: Followed, due: float, *, slack: float = 0.0) -> None:
         if not self._closed:

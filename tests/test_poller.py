@@ -407,6 +407,23 @@ async def test_a_later_waiter_brings_the_next_look_forward():
         long.cancel()
 
 
+async def test_short_waits_look_no_more_often_than_the_caller_allows():
+    """A handler that waits for a second again and again: no last look comes before `min_interval` is over.
+
+    Nor does each of them leave something on the heap until then.
+    """
+    schedule = Schedule(first=10.0, shortest=10.0, strict=True)
+    async with poller(lambda task_id: task(task_id, TaskStatus.RUNNING), schedule) as (exchange, follower):
+        long = asyncio.ensure_future(wait_for(follower, "task_1", None))
+        for seconds in [1.0] * 100 + [0.05] * 1000:
+            with pytest.raises(WaitTimeoutError):
+                await wait_for(follower, "task_1", seconds)
+        times = [at for at, _ in exchange.looks]
+        assert min(later - sooner for sooner, later in itertools.pairwise(times)) >= 10
+        assert len(follower._agenda._heap) <= 20
+        long.cancel()
+
+
 async def test_cancelling_one_waiter_leaves_the_others():
     """A cancelled wait takes only its own interest away."""
     async with pair() as (_, client):
