@@ -29,8 +29,9 @@ from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
 
-LEAD = 1.5
-"""Typical round trips before a deadline at which the last look starts."""
+LEAD, MOST_TRIP = 1.5, 30.0
+"""Typical round trips before a deadline at which the last look starts; the most seconds that one counts: as long as the
+loop stands still, or the machine sleeps, none ends."""
 MOST_WORDS = 50
 """Unknown status words that are told, each once: one with a number in it would be new with each look."""
 
@@ -251,7 +252,7 @@ class Poller:
             finally:
                 followed.busy = False
             now = self._now()
-            self._round_trip += 0.1 * (now - began - self._round_trip)
+            self._round_trip += 0.1 * (min(now - began, MOST_TRIP) - self._round_trip)
             followed.trouble = None
             if not isinstance(seen, VideoTask):
                 self._runs(followed, seen, began, now)

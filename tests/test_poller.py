@@ -407,6 +407,22 @@ async def test_a_later_waiter_brings_the_next_look_forward():
         long.cancel()
 
 
+async def test_after_a_sleep_in_the_middle_of_a_look_there_are_last_looks_again():
+    """A laptop that slept for a night: what that look took says nothing of when the last one must start."""
+    loop, schedule = asyncio.get_running_loop(), Schedule(fixed=100.0)
+
+    def script(task_id):
+        if len(exchange.looks) == 1:
+            loop._warp.now += 8 * 3600.0
+        return task(task_id, TaskStatus.RUNNING)
+
+    async with poller(script, schedule) as (exchange, follower):
+        for timeout in (9 * 3600.0, 90.0):
+            with pytest.raises(WaitTimeoutError):
+                await wait_for(follower, "task_1", timeout)
+        assert loop.time() - exchange.looks[-1][0] <= 6
+
+
 async def test_short_waits_look_no_more_often_than_the_caller_allows():
     """A handler that waits for a second again and again: no last look comes before `min_interval` is over.
 
