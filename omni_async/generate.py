@@ -24,7 +24,7 @@ from .exchange import Exchange
 from .files import Downloader, OnWhole
 from .followed import Waiter, traits_of
 from .identity import by_content, fingerprint, fingerprint_of
-from .journal import NotNow
+from .journal import Intent, NotNow, written
 from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
 from .many import Many, Source, Steps
@@ -171,7 +171,7 @@ class Studio:
             breaker: See `Submitter.submit`.
             planned: The fingerprint of a row that is in the journal already, to be sent.
         """
-        caller, ends = asyncio.current_task(), deadline_after(max_wait)
+        caller, ends, held = asyncio.current_task(), deadline_after(max_wait), False
         self.callers.add(caller)
         try:
             local = any(local_references(asked))
@@ -182,7 +182,7 @@ class Studio:
             look = own_id and (local or self.exchange.limiter.busy)
             while True:
                 try:
-                    if look and (known := await self._known(asked, create.intent.fingerprint)) is not None:
+                    if look and (known := await self._known(asked, create.intent, held=held)) is not None:
                         return known
                     if local:
                         create = await self._published(create)
@@ -190,7 +190,7 @@ class Studio:
                     return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
                 except NotNow as hold:
                     await self._sent_elsewhere(asked, hold, ends)
-                    look = True
+                    look = held = True
         finally:
             self.callers.discard(caller)
 
@@ -199,19 +199,19 @@ class Studio:
         dialect = self.exchange.dialect
         call = dialect.create(by_content(asked, hashes))
         print_ = planned or (fingerprint(dialect.name, call) if self.submitter.tells_apart else "")
-        keep = self.keep and self.journal is not None
-        return Create(asked, intent_of(dialect, asked, print_, keep=keep), call)
+        return Create(asked, intent_of(dialect, asked, print_, keep=self.keep and self.journal is not None), call)
 
     async def _published(self, create: Create) -> Create:
         """A create with a public URL in place of each local reference."""
         ready = await self.references.published(create.request)
         return Create(ready, create.intent, self.exchange.dialect.create(ready))
 
-    async def _known(self, asked: VideoRequest, print_: str) -> VideoTask | None:
-        """The task that the journal knows by this custom id."""
+    async def _known(self, asked: VideoRequest, intent: Intent, *, held: bool) -> VideoTask | None:
+        """The task that the journal knows by this custom id; nothing was sent if it fails, unless another sends it."""
         if self.journal is None or asked.custom_id is None:
             return None
-        return await self.journal.known(asked.custom_id, print_)
+        asking = self.journal.known(asked.custom_id, intent.fingerprint)
+        return await (asking if held else written(asking, sent=False))
 
     async def _sent_elsewhere(self, asked: VideoRequest, hold: NotNow, ends: float) -> None:
         """Somebody else is just sending this id: wait a little for what comes of it. It may be paid already."""

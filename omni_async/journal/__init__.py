@@ -7,7 +7,7 @@ thread that writes, `owners` who may; `store` puts them together.
 from typing import TYPE_CHECKING
 
 from ..lazy import lazily
-from .seam import Answer, Book, Intent, Journal, NoJournal, NotNow
+from .seam import Answer, Book, Intent, Journal, NoJournal, NotNow, written
 from .states import State
 
 if TYPE_CHECKING:
@@ -47,4 +47,5 @@ __all__ = [
     "State",
     "open_journal",
     "resolve",
+    "written",
 ]

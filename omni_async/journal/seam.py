@@ -194,22 +194,23 @@ class Book:
 
     def intend(self, intent: Intent) -> Coroutine[Any, Any, VideoTask | None]:
         """As the journal; nothing was sent if it fails."""
-        return _written(self._journal.intend(intent), sent=False)
+        return written(self._journal.intend(intent), sent=False)
 
     def answered(self, intent: Intent, answer: Answer) -> Coroutine[Any, Any, str]:
         """As the journal."""
         task_id, paid = answer.task_id or answer.candidate, answer.state not in UNPAID
-        return _written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
+        return written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
 
     def settle(
         self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None
     ) -> Coroutine[Any, Any, None]:
         """As the journal; `task_id` is what would be lost."""
         settling = self._journal.settle(intent, state, detail, task_id=task_id)
-        return _written(settling, task_id=task_id, paid=state not in UNPAID)
+        return written(settling, task_id=task_id, paid=state not in UNPAID)
 
 
-async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True, paid: bool = True) -> T:
+async def written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True, paid: bool = True) -> T:
+    """What a journal gives that is asked about a create; what it raises says whether that was `sent` and `paid`."""
     failure: OmniError
     try:
         return await writing
