@@ -91,6 +91,12 @@ class Admission:
             granted.append(ticket)
         return granted
 
+    def forsaken(self) -> None:
+        """The loop that all this was for has ended: nothing in flight is given back, and nobody waits any more."""
+        for queue in self.queues.values():
+            queue.clear()
+        self.in_flight, self._transfers, self.trial = 0, 0, None
+
     @property
     def idle(self) -> bool:
         """Whether nobody waits."""

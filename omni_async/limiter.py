@@ -57,6 +57,7 @@ class Limiter:
         self._rests_until = -math.inf
         self._timer_at = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._bound_at = -math.inf  # what was sent before is of a loop that is gone
         self._now: Callable[[], float] = lambda: 0.0
         self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
@@ -114,13 +115,16 @@ class Limiter:
             return
         if self._loop is not None and not self._loop.is_closed():
             raise OmniError("this limiter belongs to another event loop; make one per loop", may_have_charged=False)
+        if self._loop is not None:
+            self._state.forsaken()
+            self._bound_at = loop.time()
         self._loop, self._now, self._timer = loop, loop.time, None  # the timer was of a loop that is gone
 
     def _give_back(self, ticket: Ticket) -> None:
         """Its owner is gone: out of the queue, or unused if leave had just been given."""
         if ticket.granted:
             self.unused(ticket)
-        else:
+        elif ticket in self._state.queues[ticket.kind]:
             self._state.queues[ticket.kind].remove(ticket)
             self._starving = self._state.starving()
 
@@ -185,6 +189,8 @@ class Limiter:
 
         With `busy` the gateway said that it is too busy, and asked to wait for so many seconds, if it did.
         """
+        if ticket.sent_at < self._bound_at:
+            return
         now = self._now()
         if sent:
             self._state.slots.shorten(ticket.key, now)
@@ -204,8 +210,9 @@ class Limiter:
 
     def unused(self, ticket: Ticket) -> None:
         """Nothing was sent after all."""
-        self._state.unused(ticket, self._now())
-        self._pump()
+        if ticket.sent_at >= self._bound_at:
+            self._state.unused(ticket, self._now())
+            self._pump()
 
     def finished(self, task_id: str, *, seen: bool = True) -> None:
         """A task was seen finished, or (`seen=False`) the gateway does not know it: a slot it held is free."""

@@ -380,6 +380,32 @@ def test_another_loop_is_a_clear_error():
     run(use())  # its loop is gone: whoever comes next has it
 
 
+def test_a_loop_that_was_closed_over_requests_in_flight_takes_no_place_with_it():
+    """As where each job has a loop of its own that is just closed: whoever comes next has all places, and no more."""
+    limiter, tickets, left = Limiter(Limits(max_connections=2)), [], []
+
+    async def use():
+        async with asyncio.timeout(60):
+            tickets.extend([await limiter.acquire(Kind.POLL), await limiter.acquire(Kind.POLL)])
+        left.append(asyncio.ensure_future(limiter.acquire(Kind.POLL)))
+        await asyncio.sleep(0)
+
+    first, second = WarpLoop(), WarpLoop()
+    second._warp.now += 1000  # they have one clock
+    first.run_until_complete(use())
+    first.close()
+    second.run_until_complete(use())
+    assert (limiter.load().in_flight, limiter.load().waiting_polls) == (2, 1)
+    limiter.unused(tickets[0])  # what is collected of the first loop's comes late
+    limiter.failed(tickets[1])
+    left[0].get_coro().close()
+    assert (limiter.load().in_flight, limiter.load().waiting_polls) == (2, 1)
+    limiter.unused(tickets[2])
+    limiter.unused(tickets[3])
+    second.run_until_complete(left[1])
+    second.close()
+
+
 # --- looking in --------------------------------------------------------------------------------------------------
 
 
