@@ -79,6 +79,13 @@ class Admission:
             granted.append(ticket)
         return granted
 
+    def forsaken(self) -> None:
+        """The loop that all this was for has ended: nothing in flight is given back, and nobody waits any more."""
+        for queue in self.queues.values():
+            queue.clear()
+        self.in_flight, self._transfers, self._stragglers = 0, 0, Stragglers()
+        self.trials.forsaken()
+
     @property
     def idle(self) -> bool:
         """Whether nobody waits."""

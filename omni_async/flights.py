@@ -6,6 +6,8 @@ so does a timer of its own for each (`benchmarks/polling.py`).
 
 import asyncio
 import math
+import time
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,6 +20,8 @@ blocking call of the caller's; and for which what came meanwhile is read before 
 
 UNASKED = 8
 """Connections given up for one call because their server has spoken unasked."""
+NAP = 5.0
+"""Seconds of sleep that a kept connection outlives; servers keep one for some more."""
 
 
 class Flight:
@@ -123,10 +127,16 @@ class Flights:
 
 
 class WaryConnector(aiohttp.TCPConnector):
-    """Gives away no kept connection on which the server has spoken unasked.
+    """Gives away no kept connection on which the server has spoken unasked, or that the machine has slept with.
 
-    Its words would be taken for the answer of the next call, that answer for the one after it, and so on.
+    Its words would be taken for the answer of the next call, that answer for the one after it, and so on. And of a
+    connection that was closed meanwhile, unheard, aiohttp knows nothing: the clock by which it would be too old stood
+    still. A create on it would be lost.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._made: weakref.WeakKeyDictionary[aiohttp.client_proto.ResponseHandler, float] = weakref.WeakKeyDictionary()
 
     async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
         """As aiohttp's own.
@@ -134,12 +144,30 @@ class WaryConnector(aiohttp.TCPConnector):
         Raises:
             aiohttp.ServerDisconnectedError: The server always speaks first.
         """
-        for _ in range(UNASKED):
+        unasked = 0
+        while unasked < UNASKED:
             connection = await super().connect(*arguments, **options)
-            if not _has_spoken(connection):
+            spoken = _has_spoken(connection)
+            if not (self._slept_with(connection) or spoken):
                 return connection
             connection.close()
+            unasked += spoken
         raise aiohttp.ServerDisconnectedError
+
+    def _slept_with(self, connection: aiohttp.connector.Connection) -> bool:
+        """Whether the machine slept since the connection was first given away."""
+        now, protocol = asleep(), connection.protocol
+        if protocol is None:
+            return False
+        before = self._made.get(protocol)
+        if before is None:
+            self._made[protocol] = before = now
+        return abs(now - before) > NAP
+
+
+def asleep() -> float:
+    """Seconds that only grow while the machine sleeps (or wall time is set: then a connection is made too many)."""
+    return time.time() - time.monotonic()
 
 
 def _has_spoken(connection: aiohttp.connector.Connection) -> bool:

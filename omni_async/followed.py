@@ -110,6 +110,18 @@ class Followed:
         self.watchers -= waiter.every
         return not self.waiters
 
+    def in_time(self, due: float, slack: float, *, lead: float, soonest: float) -> tuple[float, float]:
+        """When it is due, and its slack, if the last look before a deadline is to start so many seconds before that."""
+        for waiter in self.waiters:
+            if due + slack > (last := waiter.deadline - lead) > soonest:
+                due, slack = min(due, last), 0.0  # once: its own round trip moves this moment a little
+        return due, slack
+
+    def dismissed(self) -> list[Waiter]:
+        """Who waited: nobody does any more. An idle worker keeps the id it looked at last, and must not keep them."""
+        waiters, self.waiters, self.watchers = self.waiters, [], 0
+        return waiters
+
     def notice(self, now: float) -> bool:
         """Somebody says that it has ended; True if it is to be put on the agenda for now.
 

@@ -75,7 +75,7 @@ class Follower:
         self._taking = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()
-        self._left: dict[str, Entry] = {}
+        self._left: dict[str, None] = {}  # keys alone: nobody may ever ask for them
         self._failures: dict[str, int] = {}
         self._closed = self._searched = False
 
@@ -94,6 +94,7 @@ class Follower:
         while True:
             try:
                 await self.take_over()
+                complained = False
             except OmniError as error:
                 if not complained:
                     logger.warning("the journal cannot be searched for unfinished tasks: %s", error)
@@ -132,7 +133,7 @@ class Follower:
                     self._taken(entry)
 
     def _taken(self, entry: Entry) -> None:
-        self._left[entry.key] = entry
+        self._left[entry.key] = None
         try:
             if self.journal.follow_others:
                 self._adopt(entry)

@@ -194,8 +194,7 @@ class Studio:
         dialect = self.exchange.dialect
         call = dialect.create(by_content(asked, hashes))
         print_ = planned or (fingerprint(dialect.name, call) if self.submitter.tells_apart else "")
-        keep = self.keep and self.journal is not None
-        return Create(asked, intent_of(dialect, asked, print_, keep=keep), call)
+        return Create(asked, intent_of(dialect, asked, print_, keep=self.keep and self.journal is not None), call)
 
     async def _published(self, create: Create) -> Create:
         """A create with a public URL in place of each local reference."""

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import math
 import random
+import weakref
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -56,8 +57,9 @@ class Limiter:
         self._rests_until = -math.inf
         self._timer_at = math.inf  # not `when()`: what uvloop gives for a moment that is near has none
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._bound_at = -math.inf  # what was sent before is of a loop that is gone
         self._now: Callable[[], float] = lambda: 0.0
-        self._on_starved: list[Callable[[], None]] = []
+        self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
@@ -113,13 +115,16 @@ class Limiter:
             return
         if self._loop is not None and not self._loop.is_closed():
             raise OmniError("this limiter belongs to another event loop; make one per loop", may_have_charged=False)
+        if self._loop is not None:
+            self._state.forsaken()
+            self._bound_at = loop.time()
         self._loop, self._now, self._timer = loop, loop.time, None  # the timer was of a loop that is gone
 
     def _give_back(self, ticket: Ticket) -> None:
         """Its owner is gone: out of the queue, or unused if leave had just been given."""
         if ticket.granted:
             self.unused(ticket)
-        else:
+        elif ticket in self._state.queues[ticket.kind]:
             self._state.queues[ticket.kind].remove(ticket)
             self._starving = self._state.starving()
 
@@ -184,6 +189,8 @@ class Limiter:
 
         With `busy` the gateway said that it is too busy, and asked to wait for so many seconds, if it did.
         """
+        if ticket.sent_at < self._bound_at:
+            return
         now = self._now()
         if sent:
             self._state.slots.shorten(ticket.key, now)
@@ -203,8 +210,9 @@ class Limiter:
 
     def unused(self, ticket: Ticket) -> None:
         """Nothing was sent after all."""
-        self._state.unused(ticket, self._now())
-        self._pump()
+        if ticket.sent_at >= self._bound_at:
+            self._state.unused(ticket, self._now())
+            self._pump()
 
     def finished(self, task_id: str, *, seen: bool = True) -> None:
         """A task was seen finished, or (`seen=False`) the gateway does not know it: a slot it held is free."""
@@ -251,9 +259,13 @@ class Limiter:
         return self._state.slots.run_time
 
     def on_starved(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` whenever a create waits for a task to finish; gives back how to stop that."""
-        self._on_starved.append(listener)
-        return lambda: self._on_starved.remove(listener)
+        """Call `listener`, a method, whenever a create waits for a task to finish; gives back how to stop that.
+
+        It is held weakly: clients that share this limiter come and go, and one that was never used is not ended either.
+        """
+        heard = weakref.WeakMethod(listener, lambda gone: self._on_starved.pop(gone, None))
+        self._on_starved[heard] = None
+        return lambda: self._on_starved.pop(heard, None)
 
     def _pump(self) -> None:
         """Let go whom `admit` names, and wake up again when time alone lets others go."""
@@ -267,8 +279,9 @@ class Limiter:
         starving, before = state.starving(), self._starving
         self._starving = starving
         if starving and not before:
-            for listener in self._on_starved:
-                listener()
+            for heard in tuple(self._on_starved):
+                if (listener := heard()) is not None:
+                    listener()
 
     def _wake_at(self, when: float | None) -> None:
         """Pump again then, or before: a timer that is due earlier is left alone, since it will look again."""

@@ -12,8 +12,8 @@ from .bracket import Refusal
 from .estimate import Estimate
 from .minutes import Minutes
 
-DOUBLING = 0.6
-"""Seconds of use in which an untested pace doubles."""
+DOUBLING, MOST_DOUBLED = 0.6, 20.0
+"""Seconds of use in which an untested pace doubles; and how often in one step, which may be an hour of a slow one."""
 GENTLE, CLIMB = 0.01, 9.0
 """A climb's first growth per second, so that a refusal comes close to the limit; seconds in which it doubles."""
 SLOWER = 0.6
@@ -155,7 +155,7 @@ class Pace:
 
     def _grown(self, elapsed: float) -> float:
         if self._level is None:
-            return self.rate * math.pow(2.0, elapsed / DOUBLING)
+            return self.rate * math.pow(2.0, min(elapsed / DOUBLING, MOST_DOUBLED))
         # A young estimate is no good one; and where few requests go, a second tells little.
         haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
         climbed = max(self._used - self._hold, 0.0) * min(self._slower, self._level) / haste

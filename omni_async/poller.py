@@ -28,8 +28,9 @@ from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
 
-LEAD = 1.5
-"""Typical round trips before a deadline at which the last look starts."""
+LEAD, MOST_TRIP = 1.5, 30.0
+"""Typical round trips before a deadline at which the last look starts; the most seconds that one counts: as long as the
+loop stands still, or the machine sleeps, none ends."""
 MOST_WORDS = 50
 """Unknown status words that are told, each once: one with a number in it would be new with each look."""
 
@@ -183,18 +184,17 @@ class Poller:
         last = followed.started if followed.looked is None else followed.looked
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         course, at_once = followed.course, followed.noticed and followed.trouble is None
-        interval = (
-            0.0 if at_once else course.interval(last - followed.started, followed.mark, self._rng, awaited=awaited)
-        )
+        age = last - followed.started
+        interval = 0.0 if at_once else course.interval(age, followed.mark, self._rng, awaited=awaited)
         due = max(min(last + interval, followed.due if keep else math.inf), now)
         self._due(followed, due, now, slack=course.slack * interval)
 
     def _due(self, followed: Followed, due: float, now: float, *, slack: float = 0.0) -> None:
         """Put it on the heap; the last look before a deadline starts in time for its answer."""
-        for waiter in followed.waiters:
-            if due + slack > (last := waiter.deadline - LEAD * self._round_trip) > now + self._round_trip:
-                due, slack = min(due, last), 0.0  # once: its own round trip moves this moment a little
-        self._put(followed, due, slack=slack)
+        soonest = max(now + self._round_trip, self._schedule.soonest(followed.looked))
+        due, left = followed.in_time(due, slack, lead=LEAD * self._round_trip, soonest=soonest)
+        if not (due == followed.due > now and left == slack):  # else it stands on the heap already
+            self._put(followed, due, slack=left)
 
     def _put(self, followed: Followed, due: float, *, slack: float = 0.0) -> None:
         if not self._closed:
@@ -250,7 +250,7 @@ class Poller:
             finally:
                 followed.busy = False
             now = self._now()
-            self._round_trip += 0.1 * (now - began - self._round_trip)
+            self._round_trip += 0.1 * (min(now - began, MOST_TRIP) - self._round_trip)
             followed.trouble = None
             if not isinstance(seen, VideoTask):
                 self._runs(followed, seen, began, now)
@@ -308,7 +308,7 @@ class Poller:
         if self._exchange.report.wanted:
             known = followed.told(self.gateway, task)
             self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
-        for waiter in tuple(followed.waiters):
+        for waiter in followed.dismissed():
             waiter.changed(task)
 
     def _note_word(self, word: str) -> None:
@@ -363,7 +363,7 @@ class Poller:
         followed.due = math.inf
         if isinstance(error, NotFoundError | DecodeError):
             self._exchange.limiter.finished(followed.task_id, seen=False)
-        for waiter in tuple(followed.waiters):
+        for waiter in followed.dismissed():
             waiter.failed(followed.task_id, followed.error(error))
 
     # --- the end -----------------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ class Poller:
         self._agenda.clear()
         followed, self._followed, self._parked = self._followed, {}, {}
         for task_id, one in followed.items():
-            waiters, one.waiters, one.watchers, one.busy, one.due = one.waiters, [], 0, False, math.inf
+            waiters, one.busy, one.due = one.dismissed(), False, math.inf
             if self._exchange.limiter.holds(task_id):
                 self._followed[task_id] = self._parked[task_id] = one
             for waiter in waiters:

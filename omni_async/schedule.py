@@ -305,6 +305,10 @@ class Schedule:
         """The caller's own longest interval, in seconds: no jitter exceeds it."""
         return self.longest if self.bounded else math.inf
 
+    def soonest(self, looked: float | None) -> float:
+        """When an id may be looked at again that was looked at then: waits of a second must not look each second."""
+        return looked + self.shortest if self.strict and looked is not None else -math.inf
+
     def least(self, usual: float) -> float:
         """The shortest interval, in seconds, for tasks that usually take `usual`."""
         return self.shortest if self.strict else min(self.shortest / 2.0, max(FINEST * usual, BRIEF_EAGER))

@@ -153,6 +153,10 @@ class Trials:
         if self.trial is not None:
             self.trial.ticket = ticket
 
+    def forsaken(self) -> None:
+        """What is in flight is never given back."""
+        self.trial, self.line = None, Line()
+
     def of(self, ticket: Ticket) -> Trial | None:
         """The experiment that a request was sent for, if that is still open."""
         return self.trial if self.trial is not None and self.trial.ticket is ticket else None

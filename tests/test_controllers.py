@@ -461,3 +461,4 @@ def test_a_pace_slower_than_any_guess_is_kept():
     pace = Pace(0.001)
     pace.take(0.0)
     assert pace.next_at == pytest.approx(1000, abs=1)
+    assert len(drive(pace, 100_000)) == pytest.approx(100, abs=2)

@@ -396,6 +396,18 @@ async def test_row_5_a_server_that_always_speaks_unasked_is_sent_no_create(monke
         assert here.server.started == []
 
 
+async def test_row_5_a_connection_that_the_machine_slept_with_carries_no_create(monkeypatch):
+    """Row 5, made rare: a laptop was shut for a night, the server has closed all connections, and nobody heard it."""
+    monkeypatch.setattr(flights, "UNASKED", 1)  # however many there are
+    async with scene(running=3) as here:
+        await here.submit(custom_id="first")
+        monkeypatch.setattr(flights, "asleep", lambda: 8 * 3600.0)
+        await here.submit(custom_id="second")
+        assert here.server.connections == 2
+        await here.submit()
+        assert here.server.connections == 2
+
+
 async def test_row_5_idle_connections_are_given_up_before_servers_do():
     """Row 5, made rare: our own connections live for ten idle seconds."""
     async with scene(running=1) as here:

@@ -25,7 +25,7 @@ from omni_async import (
     VideoTask,
 )
 from omni_async.emulator import Emulator
-from omni_async.journal import SqliteJournal
+from omni_async.journal import Entry, SqliteJournal
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
@@ -369,14 +369,18 @@ async def test_a_client_that_tells_nobody_keeps_nothing_from_being_told(tmp_path
 
 
 async def test_a_journal_that_cannot_be_searched_is_complained_of_once(tmp_path, disk, caplog):
-    """And searched again, when it can be."""
+    """And searched again, when it can be; the next time it is told again."""
     async with booked(tmp_path) as here:
         await here.client.studio.journal.claim()
         disk.fail("full")
         await asyncio.sleep(100)
         disk.mend()
         await asyncio.sleep(10)
-    assert [record.getMessage()[:40] for record in caplog.records] == ["the journal cannot be searched for unfin"]
+        assert [record.getMessage()[:40] for record in caplog.records] == ["the journal cannot be searched for unfin"]
+        disk.fail("full")
+        await asyncio.sleep(100)
+        disk.mend()
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.usefixtures("let_go")
@@ -485,6 +489,21 @@ def test_resuming_at_once_misses_nothing(tmp_path, rounds):
         return outcomes
 
     assert len(on_warp(second)) == 3
+
+
+@pytest.mark.usefixtures("let_go")
+def test_rows_that_were_taken_over_and_have_ended_are_not_kept_in_memory(tmp_path):
+    """Of those that nobody resumes only the ids are: a server may take over rows for months."""
+    server = left(tmp_path)
+
+    async def second():
+        async with server, client_of(tmp_path, server) as client:
+            await asyncio.sleep(300)
+            gc.collect()
+            assert [row.key for row in gc.get_objects() if isinstance(row, Entry)] == []
+            assert len([outcome async for outcome in client.resume()]) == 3
+
+    on_warp(second)
 
 
 @pytest.mark.usefixtures("let_go")

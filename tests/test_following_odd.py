@@ -186,13 +186,33 @@ async def test_a_journal_that_is_removed_in_use_sends_nothing_more(what, tmp_pat
         aside = {name: (tmp_path / name).rename(tmp_path / f"aside-{name}") for name in names}
         if what == "replaced":
             (tmp_path / "j").write_bytes(b"another")
-        with pytest.raises(JournalError, match="removed or replaced"):
-            await client.submit(PROMPT, custom_id="after")
+        for pause in (0, 10):  # in which the limiter lets no create go, and then one
+            with pytest.raises(JournalError, match="removed or replaced") as caught:
+                await client.submit(PROMPT, custom_id="after")
+            assert not caught.value.may_have_charged
+            await asyncio.sleep(pause)
         assert len(server.posts) == 1
         for name, path in aside.items():
             path.replace(tmp_path / name)
         await client.submit(PROMPT, custom_id="after")
     assert states(tmp_path) == {"before": "SUBMITTED", "after": "SUBMITTED"}
+
+
+async def test_a_journal_that_is_removed_while_another_sends_the_same_may_have_cost(tmp_path):
+    """Who waits for what comes of another's create is not told that nothing was charged."""
+    async with (
+        FaultServer(creates=[Act(raw=ACCEPT.raw, delay=5.0)]) as server,
+        client_of(tmp_path, server) as one,
+        client_of(tmp_path, server) as other,
+    ):
+        first, second = (asyncio.ensure_future(who.submit(PROMPT, custom_id="mine")) for who in (one, other))
+        await asyncio.sleep(2)
+        for name in ("j", "j-wal", "j-shm"):
+            (tmp_path / name).unlink()
+        for create in (second, first):
+            with pytest.raises(JournalError, match="removed or replaced") as caught:
+                await create
+            assert caught.value.may_have_charged
 
 
 async def test_an_answer_finds_its_journal_removed(tmp_path):

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections import Counter
 
 import anyio
@@ -345,6 +347,19 @@ async def test_a_closed_client_leaves_a_shared_limiter_alone():
             assert idle(one.limiter)
 
 
+async def test_a_client_that_was_never_used_leaves_nothing_at_a_shared_limiter():
+    """Made for each request, say, and closed or just dropped: none of them stays in memory."""
+    limiter, made = Limiter(), []
+    for close in (True, False):
+        client = OmniClient(api_key="key", limiter=limiter)
+        made.append(weakref.ref(client._poller))
+        if close:
+            await client.aclose()
+    del client
+    gc.collect()
+    assert [poller() for poller in made] == [None, None]
+
+
 def test_another_loop_is_a_clear_error():
     """A limiter belongs to the loop that first used it, while that lives."""
     limiter = Limiter()
@@ -359,6 +374,32 @@ def test_another_loop_is_a_clear_error():
     assert not caught.value.may_have_charged
     first.close()
     run(use())  # its loop is gone: whoever comes next has it
+
+
+def test_a_loop_that_was_closed_over_requests_in_flight_takes_no_place_with_it():
+    """As where each job has a loop of its own that is just closed: whoever comes next has all places, and no more."""
+    limiter, tickets, left = Limiter(Limits(max_connections=2)), [], []
+
+    async def use():
+        async with asyncio.timeout(60):
+            tickets.extend([await limiter.acquire(Kind.POLL), await limiter.acquire(Kind.POLL)])
+        left.append(asyncio.ensure_future(limiter.acquire(Kind.POLL)))
+        await asyncio.sleep(0)
+
+    first, second = WarpLoop(), WarpLoop()
+    second._warp.now += 1000  # they have one clock
+    first.run_until_complete(use())
+    first.close()
+    second.run_until_complete(use())
+    assert (limiter.load().in_flight, limiter.load().waiting_polls) == (2, 1)
+    limiter.unused(tickets[0])  # what is collected of the first loop's comes late
+    limiter.failed(tickets[1])
+    left[0].get_coro().close()
+    assert (limiter.load().in_flight, limiter.load().waiting_polls) == (2, 1)
+    limiter.unused(tickets[2])
+    limiter.unused(tickets[3])
+    second.run_until_complete(left[1])
+    second.close()
 
 
 # --- looking in --------------------------------------------------------------------------------------------------
@@ -392,17 +433,24 @@ async def test_unknown_limits_are_none():
 
 async def test_starvation_is_told_and_can_be_left():
     """Listeners are called while a create waits for a finish, until they leave."""
-    limiter, calls = Limiter(Limits(max_running_tasks=1)), []
-    stop = limiter.on_starved(lambda: calls.append(1))
+
+    class Ear:
+        calls = 0
+
+        def hear(self):
+            self.calls += 1
+
+    limiter, ear = Limiter(Limits(max_running_tasks=1)), Ear()
+    stop = limiter.on_starved(ear.hear)
     limiter.accepted(await limiter.acquire(Kind.CREATE), "task_1")
-    assert calls == []
+    assert ear.calls == 0
     waiting = asyncio.ensure_future(limiter.acquire(Kind.CREATE))
     await anyio.sleep(1)
-    assert calls
+    assert ear.calls
     stop()
-    count = len(calls)
+    count = ear.calls
     limiter.unused(await limiter.acquire(Kind.POLL))
-    assert len(calls) == count
+    assert ear.calls == count
     waiting.cancel()
     await asyncio.wait([waiting])
 

@@ -5,7 +5,9 @@ import contextlib
 import copy
 import itertools
 import logging
+import math
 import random
+import weakref
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -35,7 +37,7 @@ from omni_async.limiter import Limiter
 from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
 from omni_async.schedule import Schedule
-from omni_async.waiting import wait_for
+from omni_async.waiting import FinishedInbox, wait_for
 from tests.pairs import pair
 from tests.warp import WarpLoop
 
@@ -401,6 +403,39 @@ async def test_a_later_waiter_brings_the_next_look_forward():
         long.cancel()
 
 
+async def test_after_a_sleep_in_the_middle_of_a_look_there_are_last_looks_again():
+    """A laptop that slept for a night: what that look took says nothing of when the last one must start."""
+    loop, schedule = asyncio.get_running_loop(), Schedule(fixed=100.0)
+
+    def script(task_id):
+        if len(exchange.looks) == 1:
+            loop._warp.now += 8 * 3600.0
+        return task(task_id, TaskStatus.RUNNING)
+
+    async with poller(script, schedule) as (exchange, follower):
+        for timeout in (9 * 3600.0, 90.0):
+            with pytest.raises(WaitTimeoutError):
+                await wait_for(follower, "task_1", timeout)
+        assert loop.time() - exchange.looks[-1][0] <= 6
+
+
+async def test_short_waits_look_no_more_often_than_the_caller_allows():
+    """A handler that waits for a second again and again: no last look comes before `min_interval` is over.
+
+    Nor does each of them leave something on the heap until then.
+    """
+    schedule = Schedule(first=10.0, shortest=10.0, strict=True)
+    async with poller(lambda task_id: task(task_id, TaskStatus.RUNNING), schedule) as (exchange, follower):
+        long = asyncio.ensure_future(wait_for(follower, "task_1", None))
+        for seconds in [1.0] * 100 + [0.05] * 1000:
+            with pytest.raises(WaitTimeoutError):
+                await wait_for(follower, "task_1", seconds)
+        times = [at for at, _ in exchange.looks]
+        assert min(later - sooner for sooner, later in itertools.pairwise(times)) >= 10
+        assert len(follower._agenda._heap) <= 20
+        long.cancel()
+
+
 async def test_cancelling_one_waiter_leaves_the_others():
     """A cancelled wait takes only its own interest away."""
     async with pair() as (_, client):
@@ -411,6 +446,17 @@ async def test_cancelling_one_waiter_leaves_the_others():
         assert (await second).status is TaskStatus.SUCCEEDED
         assert first.cancelled()
         assert client.stats().following == 0
+
+
+async def test_who_waited_is_forgotten_when_the_task_has_ended():
+    """A worker that is idle keeps the id it looked at last; what waited for it may be a run with all its rows."""
+    async with poller(lambda task_id: task(task_id)) as (_, follower):
+        ended = FinishedInbox(math.inf)
+        follower.follow("task_1", ended)
+        await ended.next()
+        gone = weakref.ref(ended)
+        del ended
+        assert gone() is None
 
 
 # --- creates that wait -------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from ..errors import JournalError
 
 TRIES, PAUSE = 20, 0.01
 """A look at whether a lock is held takes it for a moment; so one that is surely free is asked for more than once."""
+NAME = "[0-9a-f]" * 16
+"""Pattern of a client instance's name."""
 
 
 class FileLock:
@@ -58,14 +60,19 @@ class FileLock:
             return False
 
     def release(self, *, remove: bool = False) -> None:
-        """Give it back."""
+        """Give it back. What is removed is removed under the lock: who comes for it then makes a new file."""
         file, self._file = self._file, None
+        if remove and sys.platform != "win32":
+            self._unlink()
         if file is not None:
             _unlock(file)
             os.close(file)
-        if remove:
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+        if remove and sys.platform == "win32":  # an open file cannot be removed there, by nobody else either
+            self._unlink()
+
+    def _unlink(self) -> None:
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     def forget(self) -> None:
         """In a child after a fork: the lock is the parent's, and must not outlive it here."""
@@ -143,12 +150,10 @@ class Ownership:
     def _keep_out(self, *, exclusive: bool) -> None:
         """Take the batch's lock, for as long as this lives or just to see that nobody has it."""
         free = _insist(self._batch)
+        files = self._journal.parent.glob(_literal(self._file("").name) + NAME)
+        names = {path.name.rpartition("-")[2] for path in files} - {self.name}
         if free and exclusive:
-            others = self._journal.parent.glob(f"{_literal(self._journal.name)}.owner-*")
-            names = {path.name.rpartition("-")[2] for path in others}
-            free = not any(self.alive(name) for name in names - {self.name})
-            for name in names - {self.name} if free else ():
-                self.bury(name)  # a name without a file is a dead one's, too
+            free = not any(self.alive(name) for name in names)
         elif free:
             self._batch.release()
         if not free:
@@ -158,6 +163,8 @@ class Ownership:
                 kind="locked",
                 may_have_charged=False,
             )
+        for name in names:
+            self.bury(name)
 
     def alive(self, name: str) -> bool:
         """Whether the client instance of that name still lives."""
@@ -169,9 +176,11 @@ class Ownership:
         return not free
 
     def bury(self, name: str) -> None:
-        """Remove what a dead instance left."""
+        """Remove what a dead instance left; a name without a file is a dead one's, too. The living stay."""
+        lock = FileLock(self._file(name))
         with contextlib.suppress(OSError):
-            self._file(name).unlink()
+            if lock.acquire(make=False):
+                lock.release(remove=True)
 
     def release(self) -> None:
         """Give the place up: what is unfinished may be taken over."""

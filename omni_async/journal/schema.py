@@ -26,6 +26,8 @@ CHECKED = 32 * 1024 * 1024
 """Bytes up to which a file is checked as a whole when it is opened."""
 CHECKPOINT = 4000
 """Pages in the write-ahead log before they are copied into the file: the same few are written again and again."""
+LOG = 32 * 1024 * 1024
+"""Bytes of the log that are kept for writing over: a large transaction, such as a prune, makes it longer than usual."""
 NETWORK = frozenset(
     "nfs nfs4 cifs smb3 smbfs afs afpfs ncpfs webdav davfs 9p ceph lustre glusterfs fuse.sshfs fuse.glusterfs".split()
 )
@@ -274,6 +276,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+    connection.execute(f"PRAGMA journal_size_limit = {LOG}")
     connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone leaves it in the disk's cache
     while (version := _number(connection, "user_version")) < len(MIGRATIONS):
         _migrate(connection, version)

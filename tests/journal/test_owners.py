@@ -321,11 +321,29 @@ def test_on_windows_no_posix_module_is_needed(tmp_path, monkeypatch):
     assert names(tmp_path / "l") == []
 
 
-def test_a_batch_sweeps_away_what_dead_ones_left(journal):
-    """Killed before any row carried its name, an owner's file is nobody's any more."""
-    left = journal.with_name(f"{journal.name}.owner-0123456789abcdef")
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_who_comes_next_sweeps_away_what_dead_ones_left(journal, exclusive):
+    """Killed while no row carried its name, an owner's file is nobody's any more; no other file is touched."""
+    left, other = (journal.with_name(f"{journal.name}.owner-{name}") for name in ("0123456789abcdef", "s-manual.txt"))
     left.touch()
-    Ownership(journal, exclusive=False).release()
-    assert left.exists(), "a client cannot tell it from one that is about to be locked"
-    Ownership(journal, exclusive=True).release()
+    other.touch()
+    Ownership(journal, exclusive=exclusive).release()
     assert not left.exists()
+    assert other.exists()
+
+
+def test_an_owner_whose_file_is_swept_away_before_it_is_locked_makes_another(journal, monkeypatch):
+    """Open and not yet locked it looks like a dead one's."""
+    lock, swept = owners._locked, []
+
+    def locked(file):
+        monkeypatch.setattr(owners, "_locked", lock)
+        swept.append(Ownership(journal, exclusive=False))
+        return lock(file)
+
+    monkeypatch.setattr(owners, "_locked", locked)
+    mine = Ownership(journal, exclusive=False)
+    assert swept[0].alive(mine.name)
+    assert f"j.owner-{mine.name}" in names(journal)
+    mine.release()
+    swept[0].release()

@@ -63,6 +63,20 @@ def killed_writer(path, *statements):
         process.wait()
 
 
+def test_the_log_does_not_stay_as_long_as_its_largest_transaction(tmp_path, monkeypatch):
+    """A prune writes everything anew; what a client that is open goes on with takes the room of usual days."""
+    monkeypatch.setattr(schema, "CHECKPOINT", 10)
+    monkeypatch.setattr(schema, "LOG", 50_000)
+    log = tmp_path / "j-wal"
+    open_long = Book(tmp_path / "j")
+    full(tmp_path / "j")
+    longest = log.stat().st_size
+    open_long.intend("one more")
+    open_long.intend("and another")
+    assert log.stat().st_size <= 50_000 < longest
+    open_long.close()
+
+
 # --- a new journal -----------------------------------------------------------------------------------------------
 
 
