@@ -67,7 +67,7 @@ rates = st.floats(0.05, 2000.0)
     )
 )
 def test_an_estimate_is_never_above_what_was_refused(history):
-    """Whatever happens: no more than was sent at, and never far below what was held before."""
+    """Whatever happens: no more than was sent at, and never far below what was held, or the part of time it was."""
     estimate, level = Estimate(), None
     for pace, climbing, dear, used, paused, part in history:
         pace = max(pace, level or 0.0) if climbing else (level or pace)
@@ -75,7 +75,8 @@ def test_an_estimate_is_never_above_what_was_refused(history):
         seen = seen._replace(whole=used + paused, through=max(1.0, part * pace * used), passed=level or 0.0)
         before, level = level, estimate.level(seen)
         assert math.isfinite(level)
-        assert min(pace, before or pace) / 8.0 < level <= pace * (1 + 1e-9)
+        least = 0.4 * min(1.0 / 8.0, used / (used + paused))
+        assert least * min(pace, before or pace) < level <= pace * (1 + 1e-9)
 
 
 def held(limit, seconds, *, pause):

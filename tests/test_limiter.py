@@ -352,7 +352,7 @@ async def test_a_client_that_was_never_used_leaves_nothing_at_a_shared_limiter()
     limiter, made = Limiter(), []
     for close in (True, False):
         client = OmniClient(api_key="key", limiter=limiter)
-        made.append(weakref.ref(client._poller))
+        made.append(weakref.ref(client.studio.poller))
         if close:
             await client.aclose()
     del client
