@@ -220,12 +220,12 @@ class Admission:
             wait = None
         if ticket.kind is CREATE:
             self.slots.free(ticket.key, now)
-            if named is None and trial is None and self.window.tested and ticket.in_flight > self.window.safe:
-                return self._poll_refused(ticket, now, wait, Controller.WINDOW)
-            return self.trials.refused(ticket, trial, now, wait=wait, named=named)
-        return self._poll_refused(ticket, now, wait, named)
+            too_many = self.window.tested and ticket.in_flight > self.window.safe
+            if named is not None or not too_many or not self.trials.is_news(ticket):
+                return self.trials.refused(ticket, trial, now, wait=wait, named=named)
+        return self._request_refused(ticket, now, wait, named)
 
-    def _poll_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
+    def _request_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
         if self.trials.trial is not None:
             self.trials.trial.polls_refused = True
         if ticket.sent_at < self._cut_at:  # of the same flight as the last: that was dealt with
@@ -313,7 +313,7 @@ class Admission:
         if ticket.kind is CREATE:
             return self.trials.slowed(ticket, now, wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE))
         new = ticket.sent_at >= self._cut_at
-        self._poll_refused(ticket, now, wait, None)
+        self._request_refused(ticket, now, wait, None)
         return new
 
     def unused(self, ticket: Ticket, now: float) -> None:

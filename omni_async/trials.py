@@ -213,11 +213,15 @@ class Trials:
             self.pace = self._untested()
             self.slots.suspect(trial.count, now)
 
+    def is_news(self, ticket: Ticket) -> bool:
+        """Whether its refusal is the first of its flight, and nothing is on trial."""
+        return self.trial is None and ticket.sent_at >= self._cut_at
+
     def refused(
         self, ticket: Ticket, trial: Trial | None, now: float, *, wait: float | None, named: Controller | None
     ) -> Decision:
         """It was refused for now, and its slot is free again; see `Admission.refused`."""
-        if trial is None and (self.trial is not None or ticket.sent_at < self._cut_at):  # of the same flight
+        if trial is None and not self.is_news(ticket):
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         running = self.slots.running

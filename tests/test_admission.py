@@ -431,6 +431,35 @@ def test_a_named_rate_cuts_the_creates_pace_alone():
     assert state.trials.trial is None
 
 
+def beyond_the_window(state, now):
+    """A create goes with more in flight than got through until now, where too many were met before."""
+    state.window.refused(9, now)
+    _, now = send(state, Kind.POLL, now)
+    return send(state, Kind.CREATE, now)
+
+
+def test_a_create_beyond_what_lately_got_through_at_once_adjusts_the_window_alone():
+    """Where a number of requests in flight was met before: its next try needs no pause and no experiment."""
+    state = admission()
+    ticket, now = beyond_the_window(state, running(state, 2))
+    before = picture(state)
+    decision = state.refused(ticket, now)
+    assert (decision.cause, decision.pause) == (Controller.WINDOW, 0.0)
+    assert changed(state, before) == {Controller.WINDOW}
+    assert state.trials.trial is None
+
+
+def test_a_create_of_the_flight_of_a_refused_one_is_none_of_the_windows():
+    """It was refused for what the first was refused for, and counts as that."""
+    state = admission()
+    first, _ = send(state, Kind.CREATE, running(state, 2))
+    ticket, now = beyond_the_window(state, first.sent_at)
+    state.refused(first, now + 0.1, named=Controller.SLOTS)
+    before = state.window.size
+    assert state.refused(ticket, now + 0.1).cause is Controller.TRIAL
+    assert state.window.size == before
+
+
 def test_a_named_number_of_tasks_sets_the_slots_alone():
     """A create's refusal that names the running tasks: so many run, and the next waits for a finish."""
     state = admission()
@@ -473,16 +502,20 @@ def test_an_unnamed_refusal_is_settled_by_experiment():
     assert (state.slots.cap, state.slots.known) == (5, True)
 
 
+def let_in_after(state, seconds, met):
+    """A create is refused for so many seconds, and then gets through; when."""
+    ticket, now = send(state, Kind.CREATE, met)
+    while now < met + seconds:
+        assert state.refused(ticket, now).cause is Controller.TRIAL
+        ticket, now = send(state, Kind.CREATE, now)
+    state.accepted(ticket, "task_9", now)
+    return now
+
+
 def test_one_create_in_ten_seconds_is_a_pace():
     """An account that lets in a create each ten seconds while five run is not taken for one that runs five."""
     state = admission()
-    met = now = running(state, 5)
-    while True:
-        ticket, now = send(state, Kind.CREATE, now)
-        if now >= met + 10.0:
-            break
-        assert state.refused(ticket, now).cause is Controller.TRIAL
-    state.accepted(ticket, "task_9", now)
+    let_in_after(state, 10.0, running(state, 5))
     assert state.trials.pace.known
     assert state.slots.cap is None
 
@@ -546,13 +579,7 @@ def test_admitted_although_none_finished_was_pace():
 def test_a_first_finish_seen_just_after_a_create_got_through_is_what_let_it_in(seen_after, number):
     """After most of a minute of refusals it was their number, not the time that passed; a finish long after is none."""
     state = admission()
-    met = now = running(state, 2)
-    while True:
-        ticket, now = send(state, Kind.CREATE, now)
-        if now >= met + 50.0:
-            break
-        assert state.refused(ticket, now).cause is Controller.TRIAL
-    state.accepted(ticket, "task_9", now)
+    now = let_in_after(state, 50.0, running(state, 2))
     assert state.trials.pace.known
     state.finished("task_0", now + seen_after)
     assert state.trials.pace.known is not number
