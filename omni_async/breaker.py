@@ -4,6 +4,7 @@ For runs over many rows; a single `submit()` is never blocked. Polling and downl
 """
 
 import math
+from typing import ClassVar
 
 import anyio
 
@@ -19,6 +20,9 @@ class Breaker:
     """Counts what creates come to, and holds them back after too many uncertain ones."""
 
     __slots__ = ("_in_a_row", "_until")
+
+    appoints: ClassVar[bool] = False
+    """Whether its run says which row tries again while the gateway cannot be reached."""
 
     def __init__(self) -> None:
         self._in_a_row = 0

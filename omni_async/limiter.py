@@ -243,6 +243,11 @@ class Limiter:
         return self._state.slots.holds(task_id)
 
     @property
+    def out(self) -> bool:
+        """Whether the gateway gives no usable answers at all."""
+        return self._state.out
+
+    @property
     def busy(self) -> bool:
         """Whether a create would have to wait for leave."""
         state = self._state

@@ -137,11 +137,18 @@ class Submitter:
                 renewed = True
                 continue
             failures += 1
-            if not attempt.again or is_unauthorized(error) or failures >= exchange.retry.attempts:
-                raise error
-            if not exchange.budget.spend():
+            if not attempt.again or not self._may_go_on(error, failures, breaker):
                 raise error
             await self._back_off(error, failures, create)
+
+    def _may_go_on(self, error: OmniError, failures: int, breaker: Breaker | None) -> bool:
+        """Whether one more try of a create that failed is left, and is this row's to make."""
+        exchange = self._exchange
+        if is_unauthorized(error) or failures >= exchange.retry.attempts:
+            return False
+        if breaker is not None and breaker.appoints and exchange.limiter.out and isinstance(error, NotSentError):
+            return False
+        return exchange.budget.spend()
 
     async def _held(self, hold: NotNow, create: Create, left: float | None) -> Create:
         """Somebody else is sending it, as many tasks run as may, or the row is to be paid anew.

@@ -82,6 +82,8 @@ class Leave(Breaker):
 
     __slots__ = ("_despite", "_gate")
 
+    appoints = True
+
     def __init__(self, gate: Gate, *, despite: str) -> None:
         super().__init__()
         self._gate, self._despite = gate, despite
