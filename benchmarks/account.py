@@ -56,6 +56,7 @@ class Scenario:
         window: Seconds for which it counts.
         concurrency: Requests it serves at once.
         running: Tasks it runs at once.
+        chance: Part of the requests that it refuses whatever goes.
         retry_after: What its refusals ask to wait; None if they do not say.
         outage: From when to when it answers with failures.
         latency: Median time of an answer, its spread (sigma of the logarithm), and the part spent on the way.
@@ -78,6 +79,7 @@ class Scenario:
     window: float = 1.0
     concurrency: Changing = ()
     running: Changing = ()
+    chance: float = 0.0
     retry_after: float | None = None
     outage: tuple[float, float] = (math.inf, math.inf)
     latency: tuple[float, float, float] = (0.05, 0.2, 0.2)
@@ -281,6 +283,8 @@ class Simulation:
 
     def _lets_in(self, kind: Kind) -> bool:
         now, scenario = self.now, self.scenario
+        if scenario.chance and self._rng.random() < scenario.chance:
+            return False
         if scenario.concurrency and self._serving >= at(scenario.concurrency, now):
             return False
         if kind is CREATE and scenario.running and self._running >= at(scenario.running, now):

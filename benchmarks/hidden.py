@@ -11,6 +11,8 @@ WARM = 30
 """Seconds until a rate must have been found."""
 RESERVE = 10
 """Requests of an outage that are not counted: what repeats may draw on at any time."""
+SLOWER = 10.0
+"""How many times as long it may take where some are refused by chance: nobody can tell those from a limit at once."""
 SOON = 20
 """Seconds in which a changed rate must have been found."""
 
@@ -27,6 +29,7 @@ class Verdict:
         adapted: Seconds (rate) or task times (running) until a changed limit was used to nine tenths.
         fair: The smallest client's part of what its fair share is.
         requests: Requests, but for RESERVE, against the same run without an outage.
+        slower: Time until all is done, against the same run in which nothing is refused by chance.
         unfinished: Tasks that did not finish in time.
         good: Whether all that was asked holds.
     """
@@ -38,6 +41,7 @@ class Verdict:
     adapted: float | None = None
     fair: float | None = None
     requests: float | None = None
+    slower: float | None = None
     unfinished: int = 0
     good: bool = False
 
@@ -185,6 +189,20 @@ def outage(rng: random.Random) -> Scenario:
     )
 
 
+def by_chance(rng: random.Random, *, retry_after: float | None = None) -> Scenario:
+    """No limit at all, but some requests are refused, whatever goes."""
+    chance, median = between(rng, 0.01, 0.3), between(rng, 20, 120)
+    return Scenario(
+        name=f"{chance:.1%} by chance, tasks of {median:.0f} s",
+        chance=chance,
+        retry_after=retry_after,
+        latency=(between(rng, 0.05, 0.3), 0.2, 0.2),
+        tasks=(200, median, 0.35),
+        until=20_000.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
 def several(rng: random.Random) -> Scenario:
     """Two to four processes that know nothing of each other, the later ones joining later."""
     clients = rng.randint(2, 4)
@@ -219,6 +237,8 @@ FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "creates a minute, Retry-After 5 s": lambda rng: by_the_minute(rng, retry_after=5.0),
     "outage of 10 min": outage,
     "several processes": several,
+    "refused by chance": by_chance,
+    "refused by chance, Retry-After 1 s": lambda rng: by_chance(rng, retry_after=1.0),
 }
 
 
@@ -248,9 +268,12 @@ def judge(scenario: Scenario, seen: Seen, *, plain: Seen | None = None) -> Verdi
     Args:
         scenario: What was run.
         seen: What the account saw.
-        plain: The same without its outage.
+        plain: The same without its outage, and with nothing refused by chance.
     """
     left = scenario.tasks[0] + scenario.followed - seen.finished
+    if plain is not None and scenario.chance:
+        slower = seen.ended / plain.ended
+        return Verdict(slower=slower, unfinished=left, good=slower <= SLOWER and not left)
     if plain is not None:
         ratio = (seen.sent - RESERVE) / plain.sent
         return Verdict(requests=ratio, unfinished=left, good=ratio <= 1.1 and not left)

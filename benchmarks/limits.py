@@ -28,7 +28,7 @@ POLICIES: dict[str, Callable[[random.Random], Policy] | None] = {
     "AIMD on requests in flight, backoff": lambda _: Aimd(),
 }
 COLOURS = dict(zip(POLICIES, (OURS, PEER, FLOOR), strict=True))
-FIGURES = ("share", "refused", "running", "refused_creates", "adapted", "fair", "requests")
+FIGURES = ("share", "refused", "running", "refused_creates", "adapted", "fair", "requests", "slower")
 NEVER = 1e9
 """Stands for an infinite time in JSON."""
 
@@ -41,8 +41,8 @@ def run(scenario: Scenario, policy: str) -> Seen:
 def verdict(scenario: Scenario, policy: str) -> dict[str, Any]:
     """The figures of one scenario."""
     began, seen, plain = time.perf_counter(), run(scenario, policy), None
-    if math.isfinite(scenario.outage[0]):
-        plain = run(attrs.evolve(scenario, outage=(math.inf, math.inf)), policy)
+    if math.isfinite(scenario.outage[0]) or scenario.chance:
+        plain = run(attrs.evolve(scenario, outage=(math.inf, math.inf), chance=0.0), policy)
     told = attrs.asdict(judge(scenario, seen, plain=plain))
     if told["adapted"] is not None:
         told["adapted"] = min(told["adapted"], NEVER)
@@ -82,13 +82,14 @@ COLUMNS = (
     ("adapted after", cell("adapted", ".1f")),
     ("least share", cell("fair", ".2f")),
     ("requests", cell("requests", ".2f")),
+    ("slower", cell("slower", ".1f")),
 )
 LEGEND = """share: let in, of what was allowed, in the worst window of 30 s from 30 s on (after a change: 20 s after it)
 requests or creates a minute: of all that was allowed from the third minute on
 refused: part of the requests from 30 s on · running: of what was allowed, from two task times on
 refused creates: per task time, or per fiftieth of the creates where that is more · adapted: s, or task times (running)
 least share: of its fair part · requests: against the same run without the outage,
-the reserve of 10 not counted"""
+the reserve of 10 not counted · slower: time until all is done, against the same run with nothing refused by chance"""
 
 
 def picture(path: Path, seed: int) -> None:

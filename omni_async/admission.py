@@ -39,7 +39,7 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.trials = Trials(limits, rng)
+        self.trials = Trials(limits, rng, self.pace.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
         self.polls, self.creates, self.transfers = deque[Ticket](), deque[Ticket](), deque[Ticket]()
@@ -235,6 +235,8 @@ class Admission:
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
+        if cause is Controller.PACE and not self._one_at_a_time and self._is_chance(ticket, now):
+            return self._passed_over(now, wait or 0.0)
         step, self._pause_step = self._pause_step, self._pause_step + 1
         self._in_vain_since = self._in_vain_since if step else now
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
@@ -253,6 +255,17 @@ class Admission:
         self._cut_at = now
         self._pause(pause, now, trust=trust)
         return Decision(cause, pause)
+
+    def _is_chance(self, ticket: Ticket, now: float) -> bool:
+        return self.pace.by_chance(now, self.pace.going(now, ticket.sent_at))
+
+    def _passed_over(self, now: float, wait: float) -> Decision:
+        """It is nobody's fault: nothing but the pause that it asks for."""
+        if wait:
+            self._cut_at = now
+            self.pace.rest(now + wait)
+            self._pause(wait, now, trust=True)
+        return Decision(Controller.TRIAL, wait)
 
     def _cut_pace(self, ticket: Ticket, now: float, resumes: float) -> None:
         if self._one_at_a_time:

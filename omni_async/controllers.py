@@ -36,6 +36,7 @@ class Evidence:
         finished: Tasks of ours seen finished since it began.
         polls_refused: Whether polls were refused since it began.
         running: Our tasks running.
+        by_chance: Whether so many refusals may be those that come whatever goes.
     """
 
     create: bool
@@ -49,6 +50,7 @@ class Evidence:
     finished: int = 0
     polls_refused: bool = False
     running: int = 0
+    by_chance: bool = False
 
 
 LADDER = 4
@@ -73,7 +75,7 @@ def attribute(evidence: Evidence) -> Controller:
         return Controller.WINDOW if evidence.in_flight > evidence.safe_in_flight else Controller.PACE
     if evidence.named is Controller.PACE:
         return Controller.PACE
-    if not evidence.running:
+    if not evidence.running or evidence.by_chance:
         return Controller.TRIAL
     if evidence.at_cap or evidence.named in (Controller.SLOTS, Controller.WINDOW):
         return Controller.SLOTS

@@ -9,6 +9,7 @@ import math
 from collections import deque
 
 from .bracket import Refusal
+from .chance import Chance
 from .estimate import Estimate
 from .minutes import Minutes
 
@@ -40,6 +41,8 @@ SLOWEST = 0.02
 STRAIN, FORGOTTEN = 2.5, 0.9
 """Failures of a busy gateway, lately, from which the pace is to blame; what is left of one after one more request got
 through. One in twenty comes whatever the pace is."""
+ONE_SECOND = 1.1
+"""Seconds after a pause until what went in the last one tells how fast it goes."""
 STEP, STEPS = 0.1, 26
 """Seconds between two looks at how much of the pace is used, and how many are remembered."""
 
@@ -51,6 +54,7 @@ class Pace:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
         dear: Seconds of pause from which a refusal is dear, and the limit is shut in by tests.
+        chance: What is known of refusals that come whatever the pace is.
     """
 
     __slots__ = (
@@ -75,12 +79,15 @@ class Pace:
         "_trail",
         "_used",
         "ceiling",
+        "chance",
         "got_through",
         "next_at",
         "rate",
     )
 
-    def __init__(self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR) -> None:
+    def __init__(
+        self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR, chance: Chance | None = None
+    ) -> None:
         self.ceiling, self._dear = ceiling, dear
         self.next_at = -math.inf
         """When the next request may go."""
@@ -94,7 +101,7 @@ class Pace:
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
-        self._estimate, self._minutes = Estimate(), Minutes()
+        self._estimate, self._minutes, self.chance = Estimate(), Minutes(), chance or Chance()
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
         self._trail: deque[tuple[float, int, float]] = deque(maxlen=STEPS)
         self.set(ceiling or start)
@@ -198,6 +205,21 @@ class Pace:
         self._stepped_at, self._taken, self._step_at = resumes, 0, resumes + max(STEP, 2.0 / level)
         self.set(level)
         return self._estimate.again > 0
+
+    def going(self, now: float, sent: float) -> float:
+        """How many went per second before a request that was refused now."""
+        through = self.per_second(now)
+        return through if sent - self._resumed_at > ONE_SECOND else max(through, self.rate)
+
+    def by_chance(self, now: float, going: float, *, refused: int = 1) -> bool:
+        """Whether a refusal is one of those that come whatever the pace is.
+
+        Args:
+            now: Time of the refusal.
+            going: How many went per second before.
+            refused: Refusals in a row that it stands for.
+        """
+        return self.chance.explains(now, self.got_through, going, refused=refused, steady=not self.rare)
 
     def strained(self) -> bool:
         """The gateway was too busy for one: whether that is so often that the pace is to blame."""

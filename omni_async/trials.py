@@ -10,6 +10,7 @@ import random
 
 import attrs
 
+from .chance import Chance
 from .controllers import LADDER, Controller, Evidence, attribute
 from .line import Line
 from .pace import Pace
@@ -25,6 +26,8 @@ DEAR = 0.2
 """Seconds of pause from which a refused create is dear: any of those here."""
 SEEN_LATE = 0.15
 """Part of an experiment's time, after its end, in which a finish that is seen may have been before."""
+SPAN = 70.0
+"""Seconds over which creates that are let in are counted: longer than a minute, for which they may be."""
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
@@ -42,6 +45,8 @@ class Trial:
     began: float
     count_before: int
     """The same at the experiment before."""
+    going: float
+    """Creates per second before it."""
     alike_before: int = 0
     """Experiments in a row before it with about as many running as at the one before each."""
     refusals: int = 0
@@ -90,12 +95,12 @@ class Trial:
             vain = self.refusals - LADDER
             return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=most))
         many = pace.known and not number and pace.rate >= MANY
-        own = backoff(self.refusals - 1, rng, first=SHORT_TRIAL if many else 1.0, cap=most)
+        own = backoff(max(self.refusals - pace.chance.in_a_row, 0), rng, first=SHORT_TRIAL if many else 1.0, cap=most)
         # Before a pace is known, a second refusal would prove nothing.
         return max(own, min(1.1 / pace.rate, LONGEST_PAUSE)) if pace.known else own
 
-    def evidence(self, slots: Slots, now: float, named: Controller | None) -> Evidence:
-        """What its last refusal tells, with the limit that its words named."""
+    def evidence(self, slots: Slots, now: float, named: Controller | None, *, by_chance: bool) -> Evidence:
+        """What its last refusal tells, with the limit that its words named, and whether it may have come by chance."""
         return Evidence(
             create=True,
             named=named,
@@ -106,6 +111,7 @@ class Trial:
             finished=self.finished,
             polls_refused=self.polls_refused,
             running=slots.running,
+            by_chance=by_chance,
         )
 
 
@@ -115,10 +121,11 @@ class Trials:
     Args:
         limits: What the caller knows.
         rng: Source of jitter.
+        chance: What is known of polls that are refused whatever their pace is.
     """
 
-    def __init__(self, limits: Limits, rng: random.Random) -> None:
-        self._most, self._rng = limits.requests_per_second, rng
+    def __init__(self, limits: Limits, rng: random.Random, chance: Chance | None = None) -> None:
+        self._most, self._rng, self._chance = limits.requests_per_second, rng, chance
         self.pace, self.slots, self.line = self._untested(), Slots(limits.max_running_tasks), Line()
         self.trial: Trial | None = None
         self.pause_until = self._cut_at = -math.inf
@@ -128,7 +135,7 @@ class Trials:
         self._keys = itertools.count()
 
     def _untested(self) -> Pace:
-        return Pace(self._most, start=START, dear=DEAR)
+        return Pace(self._most, start=START, dear=DEAR, chance=Chance(span=SPAN, of=self._chance))
 
     @property
     def held_up(self) -> bool:
@@ -186,14 +193,17 @@ class Trials:
             pace.resumed(now)
             pace.spaced(ticket.sent_at)
             return
-        timed = not trial.finished or (trial.no_number and not known)
+        timed = not trial.finished or (trial.no_number and not known) or trial.refusals < pace.chance.in_a_row
         if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
             self.slots.suspect(trial.count, now)
+            return
+        if timed and trial.refusals <= max(pace.chance.in_a_row, 2) and self._by_chance(trial, now, trial.refusals):
+            pace.spaced(ticket.sent_at)
             return
         if trial.count and not (trial.finished or trial.in_vain or known or pace.known):
             self._timed = trial, now
         pace.cut(trial.began, trial.began if pace.rare else now)
-        if timed and trial.refusals > 1 and not known:
+        if timed and trial.refusals > max(pace.chance.in_a_row, 1) and not known:
             pace.reopened(now - trial.began, now - self._cut_at, now)
         pace.spaced(ticket.sent_at)
 
@@ -225,9 +235,9 @@ class Trials:
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         running = self.slots.running
-        trial = trial or Trial(running, now, self._refused_with, self._alike)
+        trial = trial or Trial(running, now, self._refused_with, self.pace.going(now, ticket.sent_at), self._alike)
         trial.refusals += 1
-        cause = attribute(trial.evidence(self.slots, now, named))
+        cause = attribute(trial.evidence(self.slots, now, named, by_chance=trial.refusals < self.pace.chance.in_a_row))
         finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
         pause = 0.0 if finish else trial.pause(self.pace, now, self._rng, wait=wait, number=self.slots.known)
         self._pause(now, pause)
@@ -238,10 +248,13 @@ class Trials:
         trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
-        elif cause is Controller.PACE:
+        elif cause is Controller.PACE and not self._by_chance(trial, now, 1):
             self.pace.cut(now, now + pause)
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
         return Decision(cause, pause, hopeless)
+
+    def _by_chance(self, trial: Trial, now: float, refused: int) -> bool:
+        return self.pace.by_chance(now, trial.going, refused=refused)
 
     def _pause(self, now: float, seconds: float) -> None:
         self.pause_until, self._cut_at = max(self.pause_until, now + seconds), now

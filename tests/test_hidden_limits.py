@@ -26,7 +26,13 @@ SEED, DRAWS = 3, 5
 
 def verdicts(family):
     """What came of some draws."""
-    return [judge(scenario, Simulation(scenario).run()) for scenario in draw(family, SEED, DRAWS)]
+    return [verdict_of(scenario) for scenario in draw(family, SEED, DRAWS)]
+
+
+def verdict_of(scenario):
+    """Beside the same with nothing refused by chance, where some is."""
+    plain = Simulation(attrs.evolve(scenario, chance=0.0)).run() if scenario.chance else None
+    return judge(scenario, Simulation(scenario).run(), plain=plain)
 
 
 # --- the account itself ------------------------------------------------------------------------------------------
@@ -162,6 +168,14 @@ def test_several_processes_share_an_account():
     assert min(one.share for one in found) >= 0.9
     assert min(one.fair for one in found) >= 0.2
     assert statistics.median(one.fair for one in found) >= 0.5
+
+
+@pytest.mark.parametrize(("family", "usual"), [("refused by chance", 5), ("refused by chance, Retry-After 1 s", 20)])
+def test_refusals_by_chance_do_not_slow_it_for_good(family, usual):
+    """Up to a third of the requests, whatever goes: all is done, and mostly soon; it waits where it is asked to."""
+    found = verdicts(family)
+    assert not any(one.unfinished for one in found)
+    assert statistics.median(one.slower for one in found) <= usual
 
 
 def test_an_outage_is_survived():

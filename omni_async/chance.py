@@ -1,0 +1,96 @@
+"""Refusals that come by chance: one request in so many, however few go. Plain arithmetic.
+
+Going slower for those is no help, and never ends: the pace would sink until nothing goes. They show where few go of
+what was let in before. Where they are many, what is more than their share is the pace's fault still.
+"""
+
+import math
+
+FEW = 0.15
+"""Part of what was let in per second before at which no limit refuses, not even one that several share by now."""
+REMEMBERED, FADING = 300.0, 1200.0
+"""Seconds in which what was let in is forgotten by half, and the share: the gateway may be well again."""
+LATELY, DOUBTFUL, SURE = 300.0, 10.0, 1.5
+"""Requests over which the share is taken, and how many that were let in are added to them; how many standard deviations
+to stay below it, since the first refusals prove little."""
+LEAST, MOST = 0.05, 0.25
+"""Shares that are believed: others at the same limit cost less, and whom more are refused is simply too fast."""
+NONE, WHERE_FEW_GO = 0.001, 0.3
+"""Share where none is believed: one refusal tells that the pace is to blame. And where few go: there it takes many."""
+TOO_MANY, CERTAIN = 0.3, 5.5
+"""Share of the requests that a pace clearly too high has refused, and logarithm of how much likelier that must be."""
+ONCE_IN = 50.0
+"""Refusals in a row that are rarer come not by chance."""
+
+
+class Chance:
+    """What is known of them: their share, and a sequential test (CUSUM) of whether there are more.
+
+    Args:
+        span: Seconds over which what is let in is counted: longer than any window of the limit.
+        of: What is known of other requests at the same gateway: that holds for these too.
+    """
+
+    __slots__ = ("_best", "_doubt", "_mark", "_of", "_refused", "_seen_at", "_sent", "_span", "_through")
+
+    def __init__(self, *, span: float = 2.0, of: "Chance | None" = None) -> None:
+        self._span, self._of = span, of
+        self._sent = self._refused = 0.0  # lately, while few went
+        self._best = 0.0  # the most that was let in per second
+        self._mark: tuple[float, int] | None = None  # when counting that began, and how many had got through
+        self._doubt = 0.0  # what speaks for the pace
+        self._through, self._seen_at = 0, -math.inf  # at the last refusal
+
+    @property
+    def share(self) -> float:
+        """Part of the requests that is refused by chance."""
+        surely = max(self._refused - SURE * math.sqrt(self._refused), 0.0) / (self._sent + DOUBTFUL)
+        own = surely if LEAST <= surely <= MOST else 0.0
+        return own if self._of is None else max(own, self._of.share)
+
+    @property
+    def in_a_row(self) -> int:
+        """Refusals of one request, one after the other, that are too many for chance."""
+        return math.ceil(-math.log(ONCE_IN) / math.log(max(self.share, NONE)))
+
+    def explains(self, now: float, through: int, going: float, *, refused: int = 1, steady: bool = True) -> bool:
+        """Whether a refusal is one of them, and tells nothing of the pace.
+
+        Args:
+            now: When.
+            through: Requests that ever got through.
+            going: How many went per second just before.
+            refused: Refusals in a row that it stands for.
+            steady: Whether the limit counts for some seconds at most: else few going prove nothing.
+        """
+        passed, self._through = through - self._through, through
+        self._fade(now)
+        few = steady and self._best > 0.0 and going <= FEW * self._best
+        if few:
+            self._count(passed + refused, refused)
+        self._measure(now, through)
+        usual = max(self.share, WHERE_FEW_GO if few else NONE)
+        more = max(TOO_MANY, 2.0 * usual)
+        for_pace = self._doubt + passed * math.log((1.0 - more) / (1.0 - usual))
+        self._doubt = max(for_pace, 0.0) + refused * math.log(more / usual)
+        if self._doubt < CERTAIN:
+            return True
+        self._doubt = 0.0
+        return False
+
+    def _fade(self, now: float) -> None:
+        passed, self._seen_at = now - self._seen_at, now
+        self._best *= math.pow(0.5, passed / REMEMBERED)
+        self._refused *= math.pow(0.5, passed / FADING)
+
+    def _count(self, sent: int, refused: int) -> None:
+        left = math.exp(-sent / LATELY)
+        self._sent, self._refused = left * self._sent + sent, left * self._refused + refused
+
+    def _measure(self, now: float, through: int) -> None:
+        """What was let in per second, from refusal to refusal: at both, whatever a limit saves up was spent."""
+        since, before = self._mark or (now, through)
+        if now - since >= self._span:
+            self._best = max(self._best, (through - before) / (now - since))
+        if self._mark is None or now - since >= self._span:
+            self._mark = now, through
