@@ -235,7 +235,7 @@ class Admission:
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
-        if cause is Controller.PACE and not self._one_at_a_time and self._is_chance(ticket, now):
+        if cause is Controller.PACE and not self._one_at_a_time and self.pace.by_chance(now, ticket.sent_at):
             return self._passed_over(now, wait or 0.0)
         step, self._pause_step = self._pause_step, self._pause_step + 1
         self._in_vain_since = self._in_vain_since if step else now
@@ -255,9 +255,6 @@ class Admission:
         self._cut_at = now
         self._pause(pause, now, trust=trust)
         return Decision(cause, pause)
-
-    def _is_chance(self, ticket: Ticket, now: float) -> bool:
-        return self.pace.by_chance(now, self.pace.going(now, ticket.sent_at))
 
     def _passed_over(self, now: float, wait: float) -> Decision:
         """It is nobody's fault: nothing but the pause that it asks for."""

@@ -8,6 +8,8 @@ import math
 
 FEW = 0.15
 """Part of what was let in per second before at which no limit refuses, not even one that several share by now."""
+SPAN = 2.0
+"""Seconds over which at least what is let in is counted."""
 REMEMBERED, FADING = 300.0, 1200.0
 """Seconds in which what was let in is forgotten by half, and the share: the gateway may be well again."""
 LATELY, DOUBTFUL, SURE = 300.0, 10.0, 1.5
@@ -27,14 +29,13 @@ class Chance:
     """What is known of them: their share, and a sequential test (CUSUM) of whether there are more.
 
     Args:
-        span: Seconds over which what is let in is counted: longer than any window of the limit.
         of: What is known of other requests at the same gateway: that holds for these too.
     """
 
-    __slots__ = ("_best", "_doubt", "_mark", "_of", "_refused", "_seen_at", "_sent", "_span", "_through")
+    __slots__ = ("_best", "_doubt", "_mark", "_of", "_refused", "_seen_at", "_sent", "_through")
 
-    def __init__(self, *, span: float = 2.0, of: "Chance | None" = None) -> None:
-        self._span, self._of = span, of
+    def __init__(self, *, of: "Chance | None" = None) -> None:
+        self._of = of
         self._sent = self._refused = 0.0  # lately, while few went
         self._best = 0.0  # the most that was let in per second
         self._mark: tuple[float, int] | None = None  # when counting that began, and how many had got through
@@ -53,19 +54,19 @@ class Chance:
         """Refusals of one request, one after the other, that are too many for chance."""
         return math.ceil(-math.log(ONCE_IN) / math.log(max(self.share, NONE)))
 
-    def explains(self, now: float, through: int, going: float, *, refused: int = 1, steady: bool = True) -> bool:
+    def explains(self, now: float, through: int, going: float, *, refused: int = 1) -> bool:
         """Whether a refusal is one of them, and tells nothing of the pace.
 
         Args:
             now: When.
             through: Requests that ever got through.
-            going: How many went per second just before.
+            going: How many went per second just before; infinite where that proves nothing, since the limit counts for
+                more than a second or two.
             refused: Refusals in a row that it stands for.
-            steady: Whether the limit counts for some seconds at most: else few going prove nothing.
         """
         passed, self._through = through - self._through, through
         self._fade(now)
-        few = steady and self._best > 0.0 and going <= FEW * self._best
+        few = self._best > 0.0 and going <= FEW * self._best
         if few:
             self._count(passed + refused, refused)
         self._measure(now, through)
@@ -90,7 +91,7 @@ class Chance:
     def _measure(self, now: float, through: int) -> None:
         """What was let in per second, from refusal to refusal: at both, whatever a limit saves up was spent."""
         since, before = self._mark or (now, through)
-        if now - since >= self._span:
+        if now - since >= SPAN:
             self._best = max(self._best, (through - before) / (now - since))
-        if self._mark is None or now - since >= self._span:
+        if self._mark is None or now - since >= SPAN:
             self._mark = now, through

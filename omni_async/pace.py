@@ -206,20 +206,12 @@ class Pace:
         self.set(level)
         return self._estimate.again > 0
 
-    def going(self, now: float, sent: float) -> float:
-        """How many went per second before a request that was refused now."""
-        through = self.per_second(now)
-        return through if sent - self._resumed_at > ONE_SECOND else max(through, self.rate)
-
-    def by_chance(self, now: float, going: float, *, refused: int = 1) -> bool:
-        """Whether a refusal is one of those that come whatever the pace is.
-
-        Args:
-            now: Time of the refusal.
-            going: How many went per second before.
-            refused: Refusals in a row that it stands for.
-        """
-        return self.chance.explains(now, self.got_through, going, refused=refused, steady=not self.rare)
+    def by_chance(self, now: float, sent: float) -> bool:
+        """Whether the refusal of a request that was sent then is one of those that come whatever the pace is."""
+        going = self.per_second(now)
+        if sent - self._resumed_at <= ONE_SECOND:
+            going = max(going, self.rate)
+        return self.chance.explains(now, self.got_through, math.inf if self.rare else going)
 
     def strained(self) -> bool:
         """The gateway was too busy for one: whether that is so often that the pace is to blame."""

@@ -26,8 +26,6 @@ DEAR = 0.2
 """Seconds of pause from which a refused create is dear: any of those here."""
 SEEN_LATE = 0.15
 """Part of an experiment's time, after its end, in which a finish that is seen may have been before."""
-SPAN = 70.0
-"""Seconds over which creates that are let in are counted: longer than a minute, for which they may be."""
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
@@ -45,8 +43,6 @@ class Trial:
     began: float
     count_before: int
     """The same at the experiment before."""
-    going: float
-    """Creates per second before it."""
     alike_before: int = 0
     """Experiments in a row before it with about as many running as at the one before each."""
     refusals: int = 0
@@ -135,7 +131,7 @@ class Trials:
         self._keys = itertools.count()
 
     def _untested(self) -> Pace:
-        return Pace(self._most, start=START, dear=DEAR, chance=Chance(span=SPAN, of=self._chance))
+        return Pace(self._most, start=START, dear=DEAR, chance=Chance(of=self._chance))
 
     @property
     def held_up(self) -> bool:
@@ -197,7 +193,7 @@ class Trials:
         if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
             self.slots.suspect(trial.count, now)
             return
-        if timed and trial.refusals <= max(pace.chance.in_a_row, 2) and self._by_chance(trial, now, trial.refusals):
+        if timed and trial.refusals <= max(pace.chance.in_a_row, 2) and self._by_chance(now, trial.refusals):
             pace.spaced(ticket.sent_at)
             return
         if trial.count and not (trial.finished or trial.in_vain or known or pace.known):
@@ -235,7 +231,7 @@ class Trials:
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         running = self.slots.running
-        trial = trial or Trial(running, now, self._refused_with, self.pace.going(now, ticket.sent_at), self._alike)
+        trial = trial or Trial(running, now, self._refused_with, self._alike)
         trial.refusals += 1
         cause = attribute(trial.evidence(self.slots, now, named, by_chance=trial.refusals < self.pace.chance.in_a_row))
         finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
@@ -248,13 +244,14 @@ class Trials:
         trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
-        elif cause is Controller.PACE and not self._by_chance(trial, now, 1):
+        elif cause is Controller.PACE and not self._by_chance(now, 1):
             self.pace.cut(now, now + pause)
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
         return Decision(cause, pause, hopeless)
 
-    def _by_chance(self, trial: Trial, now: float, refused: int) -> bool:
-        return self.pace.by_chance(now, trial.going, refused=refused)
+    def _by_chance(self, now: float, refused: int) -> bool:
+        """Whether so many refusals in a row came by chance, by what polls have shown: few going prove nothing here."""
+        return self.pace.chance.explains(now, self.pace.got_through, math.inf, refused=refused)
 
     def _pause(self, now: float, seconds: float) -> None:
         self.pause_until, self._cut_at = max(self.pause_until, now + seconds), now

@@ -553,7 +553,7 @@ def test_creates_that_an_account_counts_by_the_minute_are_spread_over_it():
 
 def test_as_many_running_at_each_refusal_are_a_number_all_the_same():
     """Also where creates once seemed to be counted by the minute: few may be as many by chance, thrice they are not."""
-    trial = Trial(count=5, began=0.0, count_before=5, going=0.0, alike_before=1, finished=1)
+    trial = Trial(count=5, began=0.0, count_before=5, alike_before=1, finished=1)
     assert not trial.counts(known=False, rare=True)
     assert trial.counts(known=False, rare=False)
     assert attrs.evolve(trial, alike_before=2).counts(known=False, rare=True)

@@ -1,5 +1,6 @@
 """Which refusals are told from those that a pace is to blame for."""
 
+import math
 import random
 
 import pytest
@@ -84,27 +85,29 @@ def test_what_is_long_past_is_forgotten():
 def test_where_the_limit_counts_by_the_minute_few_going_prove_nothing():
     """What was let in at once in one minute may be all of it."""
     chance, now, through = fast_before()
-    assert not chance.explains(now + 10.0, through + 40, 4.0, steady=False)
+    assert not chance.explains(now + 10.0, through + 40, math.inf)
 
 
 def test_creates_believe_what_polls_have_shown():
     """They are few, and would learn it late."""
     polls, now, through = fast_before()
-    creates = Chance(span=70.0, of=polls)
+    creates = Chance(of=polls)
     assert creates.in_a_row == 1
     refused_by_chance(polls, now, through, share=0.16, going=4.0)
     assert creates.share == polls.share > 0.0
-    assert creates.explains(0.0, 0, 0.0)
+    assert creates.explains(0.0, 0, math.inf)
 
 
 @given(
-    st.lists(st.tuples(st.floats(0.01, 30.0), st.integers(0, 200), st.floats(0.0, 50.0), st.booleans()), max_size=60),
+    st.lists(
+        st.tuples(st.floats(0.01, 30.0), st.integers(0, 200), st.floats(0.0, 50.0) | st.just(math.inf)), max_size=60
+    ),
     st.floats(0.0, 50.0),
 )
 def test_a_storm_is_never_chance(history, going):
     """Whatever was seen before: of ten refusals in a row with nothing let in, one at least is the pace's fault."""
     chance, now, through = Chance(), 0.0, 0
-    for wait, passed, rate, steady in history:
+    for wait, passed, rate in history:
         now, through = now + wait, through + passed
-        chance.explains(now, through, rate, steady=steady)
+        chance.explains(now, through, rate)
     assert not all(chance.explains(now + tries, through, going) for tries in range(1, 11))
