@@ -8,6 +8,7 @@ import math
 import random
 from collections import deque
 
+from .chance import Chance
 from .controllers import Controller, Evidence, attribute
 from .pace import Pace
 from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
@@ -39,7 +40,8 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.trials = Trials(limits, rng, self.pace.chance)
+        self.chance = Chance()
+        self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
         self.polls, self.creates, self.transfers = deque[Ticket](), deque[Ticket](), deque[Ticket]()
@@ -235,7 +237,7 @@ class Admission:
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
         cause = attribute(evidence)
-        if cause is Controller.PACE and not self._one_at_a_time and self.pace.by_chance(now, ticket.sent_at):
+        if cause is Controller.PACE and not self._one_at_a_time and self._by_chance(ticket, now):
             return self._passed_over(now, wait or 0.0)
         step, self._pause_step = self._pause_step, self._pause_step + 1
         self._in_vain_since = self._in_vain_since if step else now
@@ -255,6 +257,9 @@ class Admission:
         self._cut_at = now
         self._pause(pause, now, trust=trust)
         return Decision(cause, pause)
+
+    def _by_chance(self, ticket: Ticket, now: float) -> bool:
+        return self.chance.explains(now, self.pace.got_through, self.pace.going(now, ticket.sent_at))
 
     def _passed_over(self, now: float, wait: float) -> Decision:
         """It is nobody's fault: nothing but the pause that it asks for."""

@@ -25,73 +25,86 @@ ONCE_IN = 50.0
 """Refusals in a row that are rarer come not by chance."""
 
 
+class Excess:
+    """Whether more are refused than by chance: a sequential test (CUSUM)."""
+
+    __slots__ = ("_doubt", "_through")
+
+    def __init__(self) -> None:
+        self._doubt, self._through = 0.0, 0  # what speaks for the pace; how many had got through at the last refusal
+
+    def found(self, through: int, usual: float, *, refused: int = 1) -> bool:
+        """Whether it takes a pace that is too high to explain a refusal.
+
+        Args:
+            through: Requests that ever got through.
+            usual: Part of them that is refused by chance.
+            refused: Refusals in a row that it stands for.
+        """
+        passed, self._through = through - self._through, through
+        usual = max(usual, NONE)
+        more = max(TOO_MANY, 2.0 * usual)
+        for_pace = self._doubt + passed * math.log((1.0 - more) / (1.0 - usual))
+        self._doubt = max(for_pace, 0.0) + refused * math.log(more / usual)
+        if self._doubt < CERTAIN:
+            return False
+        self._doubt = 0.0
+        return True
+
+
 class Chance:
-    """What is known of them: their share, and a sequential test (CUSUM) of whether there are more.
+    """What is known of them."""
 
-    Args:
-        of: What is known of other requests at the same gateway: that holds for these too.
-    """
+    __slots__ = ("_best", "_excess", "_mark", "_refused", "_seen_at", "_sent", "_through")
 
-    __slots__ = ("_best", "_doubt", "_mark", "_of", "_refused", "_seen_at", "_sent", "_through")
-
-    def __init__(self, *, of: "Chance | None" = None) -> None:
-        self._of = of
+    def __init__(self) -> None:
         self._sent = self._refused = 0.0  # lately, while few went
         self._best = 0.0  # the most that was let in per second
         self._mark: tuple[float, int] | None = None  # when counting that began, and how many had got through
-        self._doubt = 0.0  # what speaks for the pace
+        self._excess = Excess()
         self._through, self._seen_at = 0, -math.inf  # at the last refusal
 
     @property
     def share(self) -> float:
         """Part of the requests that is refused by chance."""
         surely = max(self._refused - SURE * math.sqrt(self._refused), 0.0) / (self._sent + DOUBTFUL)
-        own = surely if LEAST <= surely <= MOST else 0.0
-        return own if self._of is None else max(own, self._of.share)
+        return surely if LEAST <= surely <= MOST else 0.0
 
     @property
     def in_a_row(self) -> int:
         """Refusals of one request, one after the other, that are too many for chance."""
         return math.ceil(-math.log(ONCE_IN) / math.log(max(self.share, NONE)))
 
-    def explains(self, now: float, through: int, going: float, *, refused: int = 1) -> bool:
+    def explains(self, now: float, through: int, going: float) -> bool:
         """Whether a refusal is one of them, and tells nothing of the pace.
 
         Args:
             now: When.
             through: Requests that ever got through.
-            going: How many went per second just before; infinite where that proves nothing, since the limit counts for
-                more than a second or two.
-            refused: Refusals in a row that it stands for.
+            going: How many went per second just before; infinite where that proves nothing.
         """
         passed, self._through = through - self._through, through
         self._fade(now)
         few = self._best > 0.0 and going <= FEW * self._best
         if few:
-            self._count(passed + refused, refused)
+            self._count(passed + 1)
         self._measure(now, through)
-        usual = max(self.share, WHERE_FEW_GO if few else NONE)
-        more = max(TOO_MANY, 2.0 * usual)
-        for_pace = self._doubt + passed * math.log((1.0 - more) / (1.0 - usual))
-        self._doubt = max(for_pace, 0.0) + refused * math.log(more / usual)
-        if self._doubt < CERTAIN:
-            return True
-        self._doubt = 0.0
-        return False
+        return not self._excess.found(through, max(self.share, WHERE_FEW_GO if few else 0.0))
 
     def _fade(self, now: float) -> None:
         passed, self._seen_at = now - self._seen_at, now
         self._best *= math.pow(0.5, passed / REMEMBERED)
         self._refused *= math.pow(0.5, passed / FADING)
 
-    def _count(self, sent: int, refused: int) -> None:
+    def _count(self, sent: int) -> None:
         left = math.exp(-sent / LATELY)
-        self._sent, self._refused = left * self._sent + sent, left * self._refused + refused
+        self._sent, self._refused = left * self._sent + sent, left * self._refused + 1
 
     def _measure(self, now: float, through: int) -> None:
         """What was let in per second, from refusal to refusal: at both, whatever a limit saves up was spent."""
-        since, before = self._mark or (now, through)
+        if self._mark is None:
+            self._mark = now, through
+        since, before = self._mark
         if now - since >= SPAN:
             self._best = max(self._best, (through - before) / (now - since))
-        if self._mark is None or now - since >= SPAN:
             self._mark = now, through

@@ -9,7 +9,6 @@ import math
 from collections import deque
 
 from .bracket import Refusal
-from .chance import Chance
 from .estimate import Estimate
 from .minutes import Minutes
 
@@ -54,7 +53,6 @@ class Pace:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
         dear: Seconds of pause from which a refusal is dear, and the limit is shut in by tests.
-        chance: What is known of refusals that come whatever the pace is.
     """
 
     __slots__ = (
@@ -79,15 +77,12 @@ class Pace:
         "_trail",
         "_used",
         "ceiling",
-        "chance",
         "got_through",
         "next_at",
         "rate",
     )
 
-    def __init__(
-        self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR, chance: Chance | None = None
-    ) -> None:
+    def __init__(self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR) -> None:
         self.ceiling, self._dear = ceiling, dear
         self.next_at = -math.inf
         """When the next request may go."""
@@ -101,7 +96,7 @@ class Pace:
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
-        self._estimate, self._minutes, self.chance = Estimate(), Minutes(), chance or Chance()
+        self._estimate, self._minutes = Estimate(), Minutes()
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
         self._trail: deque[tuple[float, int, float]] = deque(maxlen=STEPS)
         self.set(ceiling or start)
@@ -206,12 +201,12 @@ class Pace:
         self.set(level)
         return self._estimate.again > 0
 
-    def by_chance(self, now: float, sent: float) -> bool:
-        """Whether the refusal of a request that was sent then is one of those that come whatever the pace is."""
-        going = self.per_second(now)
-        if sent - self._resumed_at <= ONE_SECOND:
-            going = max(going, self.rate)
-        return self.chance.explains(now, self.got_through, math.inf if self.rare else going)
+    def going(self, now: float, sent: float) -> float:
+        """Requests per second before one that was sent then is refused now; infinite where a second tells nothing."""
+        if self.rare:
+            return math.inf
+        through = self.per_second(now)
+        return through if sent - self._resumed_at > ONE_SECOND else max(through, self.rate)
 
     def strained(self) -> bool:
         """The gateway was too busy for one: whether that is so often that the pace is to blame."""

@@ -10,7 +10,7 @@ import random
 
 import attrs
 
-from .chance import Chance
+from .chance import Chance, Excess
 from .controllers import LADDER, Controller, Evidence, attribute
 from .line import Line
 from .pace import Pace
@@ -76,7 +76,9 @@ class Trial:
         enough = ALIKE if rare and self.count <= FEW_RUN else 1
         return self.alike >= enough and (self.refusals > 1 or not known)
 
-    def pause(self, pace: Pace, now: float, rng: random.Random, *, wait: float | None, number: bool) -> float:
+    def pause(
+        self, pace: Pace, now: float, rng: random.Random, *, wait: float | None, number: bool, by_chance: int
+    ) -> float:
         """Seconds until its create tries again.
 
         Args:
@@ -85,13 +87,14 @@ class Trial:
             rng: Source of jitter.
             wait: What the refusal asked for, if it did.
             number: Whether the number of running tasks is known.
+            by_chance: So many refusals in a row are too many for chance.
         """
         most = longest_pause(now - self.began)
         if wait is not None:  # told too soon again and again, it grows
             vain = self.refusals - LADDER
             return wait if vain <= 0 else max(wait, backoff(vain, rng, cap=most))
         many = pace.known and not number and pace.rate >= MANY
-        own = backoff(max(self.refusals - pace.chance.in_a_row, 0), rng, first=SHORT_TRIAL if many else 1.0, cap=most)
+        own = backoff(max(self.refusals - by_chance, 0), rng, first=SHORT_TRIAL if many else 1.0, cap=most)
         # Before a pace is known, a second refusal would prove nothing.
         return max(own, min(1.1 / pace.rate, LONGEST_PAUSE)) if pace.known else own
 
@@ -117,11 +120,13 @@ class Trials:
     Args:
         limits: What the caller knows.
         rng: Source of jitter.
-        chance: What is known of polls that are refused whatever their pace is.
+        chance: What polls have shown of refusals by chance. Few creates going prove nothing: they may count by the
+            minute.
     """
 
-    def __init__(self, limits: Limits, rng: random.Random, chance: Chance | None = None) -> None:
-        self._most, self._rng, self._chance = limits.requests_per_second, rng, chance
+    def __init__(self, limits: Limits, rng: random.Random, chance: Chance) -> None:
+        self._most, self._rng = limits.requests_per_second, rng
+        self._chance, self._excess = chance, Excess()
         self.pace, self.slots, self.line = self._untested(), Slots(limits.max_running_tasks), Line()
         self.trial: Trial | None = None
         self.pause_until = self._cut_at = -math.inf
@@ -131,7 +136,7 @@ class Trials:
         self._keys = itertools.count()
 
     def _untested(self) -> Pace:
-        return Pace(self._most, start=START, dear=DEAR, chance=Chance(of=self._chance))
+        return Pace(self._most, start=START, dear=DEAR)
 
     @property
     def held_up(self) -> bool:
@@ -185,21 +190,22 @@ class Trials:
     def _decided(self, trial: Trial, ticket: Ticket, now: float) -> None:
         """The experiment's create got through: since a task has finished, or with the time that passed."""
         self.trial, self._alike, pace, known = None, trial.alike, self.pace, self.slots.known
+        too_many = self._chance.in_a_row
         if trial.named:
             pace.resumed(now)
             pace.spaced(ticket.sent_at)
             return
-        timed = not trial.finished or (trial.no_number and not known) or trial.refusals < pace.chance.in_a_row
+        timed = not trial.finished or (trial.no_number and not known) or trial.refusals < too_many
         if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
             self.slots.suspect(trial.count, now)
             return
-        if timed and trial.refusals <= max(pace.chance.in_a_row, 2) and self._by_chance(now, trial.refusals):
+        if timed and trial.refusals <= max(too_many, 2) and not self._blames_pace(trial.refusals):
             pace.spaced(ticket.sent_at)
             return
         if trial.count and not (trial.finished or trial.in_vain or known or pace.known):
             self._timed = trial, now
         pace.cut(trial.began, trial.began if pace.rare else now)
-        if timed and trial.refusals > max(pace.chance.in_a_row, 1) and not known:
+        if timed and trial.refusals > max(too_many, 1) and not known:
             pace.reopened(now - trial.began, now - self._cut_at, now)
         pace.spaced(ticket.sent_at)
 
@@ -216,7 +222,7 @@ class Trials:
         """The first finish that is seen, just after a create got through, is what let it in, and not time."""
         self._timed = None
         if self.trial is None and now - decided <= SEEN_LATE * (decided - trial.began):
-            self.pace = self._untested()
+            self.pace, self._excess = self._untested(), Excess()
             self.slots.suspect(trial.count, now)
 
     def is_news(self, ticket: Ticket) -> bool:
@@ -233,9 +239,12 @@ class Trials:
         running = self.slots.running
         trial = trial or Trial(running, now, self._refused_with, self._alike)
         trial.refusals += 1
-        cause = attribute(trial.evidence(self.slots, now, named, by_chance=trial.refusals < self.pace.chance.in_a_row))
+        too_many, number = self._chance.in_a_row, self.slots.known
+        cause = attribute(trial.evidence(self.slots, now, named, by_chance=trial.refusals < too_many))
         finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
-        pause = 0.0 if finish else trial.pause(self.pace, now, self._rng, wait=wait, number=self.slots.known)
+        pause = 0.0
+        if not finish:
+            pause = trial.pause(self.pace, now, self._rng, wait=wait, number=number, by_chance=too_many)
         self._pause(now, pause)
         trial.named = cause is Controller.PACE
         goes_on = cause is Controller.TRIAL or (trial.named and self.pace.in_vain)
@@ -244,14 +253,14 @@ class Trials:
         trial.in_vain, trial.finished = trial.in_vain + trial.finished, 0
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
-        elif cause is Controller.PACE and not self._by_chance(now, 1):
+        elif cause is Controller.PACE and self._blames_pace(1):
             self.pace.cut(now, now + pause)
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
         return Decision(cause, pause, hopeless)
 
-    def _by_chance(self, now: float, refused: int) -> bool:
-        """Whether so many refusals in a row came by chance, by what polls have shown: few going prove nothing here."""
-        return self.pace.chance.explains(now, self.pace.got_through, math.inf, refused=refused)
+    def _blames_pace(self, refused: int) -> bool:
+        """Whether so many refusals in a row are more than come by chance."""
+        return self._excess.found(self.pace.got_through, self._chance.share, refused=refused)
 
     def _pause(self, now: float, seconds: float) -> None:
         self.pause_until, self._cut_at = max(self.pause_until, now + seconds), now

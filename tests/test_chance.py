@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.chance import Chance
+from omni_async.chance import Chance, Excess
 
 
 def fast_before(seconds=100, per_second=40):
@@ -88,14 +88,12 @@ def test_where_the_limit_counts_by_the_minute_few_going_prove_nothing():
     assert not chance.explains(now + 10.0, through + 40, math.inf)
 
 
-def test_creates_believe_what_polls_have_shown():
-    """They are few, and would learn it late."""
-    polls, now, through = fast_before()
-    creates = Chance(of=polls)
-    assert creates.in_a_row == 1
-    refused_by_chance(polls, now, through, share=0.16, going=4.0)
-    assert creates.share == polls.share > 0.0
-    assert creates.explains(0.0, 0, math.inf)
+def test_more_than_usual_is_found():
+    """One refusal where none is usual; where one in ten is, several close together, and each in ten never."""
+    assert Excess().found(1000, 0.0)
+    usual, storm = Excess(), Excess()
+    assert not any(usual.found(10 * count, 0.1) for count in range(1, 200))
+    assert [storm.found(count, 0.1) for count in range(1, 9)].count(True) == 1
 
 
 @given(
