@@ -39,7 +39,7 @@ T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 OnEvent = Callable[[Event], None]
-OnFinished = Callable[[VideoTask], Awaitable[None]]
+OnFinished = Callable[[VideoTask], Awaitable[None] | None]
 
 
 class Reporter:

@@ -4,6 +4,7 @@ What another client instance left when it died is taken over: its rows carry the
 """
 
 import asyncio
+import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
@@ -52,7 +53,7 @@ class Follower:
         poller: Looks at them.
         exchange: What look-ups of lost creates go through.
         memory: Of what the poller has learned of the gateway.
-        on_finished: Awaited with each finished task until it returns.
+        on_finished: Called with each finished task, and awaited if it is async, until it returns.
     """
 
     deadline = math.inf
@@ -234,7 +235,10 @@ class Follower:
         failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
         pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
         logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
-        self._spawn(self._again(VideoTask(task_id=task_id, custom_id=error.custom_id), pause))
+        known = VideoTask(
+            task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata or {}
+        )
+        self._spawn(self._again(known, pause))
 
     async def _again(self, task: VideoTask, pause: float) -> None:
         await anyio.sleep(pause)
@@ -269,7 +273,9 @@ class Follower:
             self._telling += 1
             try:
                 if self._on_finished is not None:
-                    await self._on_finished(task)
+                    told = self._on_finished(task)
+                    if inspect.isawaitable(told):
+                        await told
             finally:
                 self._telling -= 1
 

@@ -34,6 +34,7 @@ from .safety import file_name
 from .submit import Submitter
 from .uploads import Progress, content_hash
 from .waiting import (
+    MANY,
     Completed,
     Handle,
     Watch,
@@ -348,9 +349,10 @@ class Studio:
         Raises:
             InvalidRequestError: `timeout` is no number, or `requests` a single one.
         """
-        if faults := [*check_iterable("requests", requests), *check_seconds(timeout=timeout)]:
+        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(timeout=timeout)]:
             raise invalid(faults, gateway=self.exchange.dialect.name)
         steps = Steps(
+            request=self._row,
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
             follow=lambda task, row: self.poller.follow(task.task_id, row, origin=task) or task,
             let_go=self.poller.let_go,
@@ -360,15 +362,17 @@ class Studio:
         )
         return Many(requests, steps, outstanding=outstanding, timeout=timeout)
 
-    async def _submit_row(
-        self, item: Any, *, folder: Path | None, overwrite: bool, breaker: Breaker
-    ) -> tuple[VideoRequest, VideoTask]:
+    def _row(self, item: Any) -> VideoRequest:
         self.life.enter()
-        asked = VideoRequest.of(item, {})
+        return VideoRequest.of(item, {})
+
+    async def _submit_row(
+        self, asked: VideoRequest, *, folder: Path | None, overwrite: bool, breaker: Breaker
+    ) -> VideoTask:
         self.check(asked)
         if folder is not None:
             await self._refuse_existing(folder / file_name(asked.custom_id or token_hex(8)), asked, overwrite=overwrite)
-        return asked, await self.submit(asked, patience=PATIENCE, breaker=breaker)
+        return await self.submit(asked, patience=PATIENCE, breaker=breaker)
 
     async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
         return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)

@@ -52,7 +52,8 @@ class Limiter:
     """
 
     def __init__(self, limits: Limits | None = None, *, rng: random.Random | None = None) -> None:
-        self._state = Admission(limits or Limits(), rng or random.Random())
+        self.limits = limits or Limits()
+        self._state = Admission(self.limits, rng or random.Random())
         self._timer: asyncio.Handle | None = None
         self._rests_until = -math.inf
         self._timer_at = math.inf  # not `when()`: what uvloop gives for a moment that is near has none

@@ -26,7 +26,7 @@ from .poller import Poller
 from .references import References
 from .safety import origins
 from .schedule import Schedule
-from .settings import base_url_of, check_kinds, dialect_of, journal_of, key_of, schedule_of
+from .settings import base_url_of, check_callbacks, check_kinds, dialect_of, journal_of, key_of, schedule_of, shared
 from .submit import Submitter
 from .transport import Transport
 
@@ -62,8 +62,13 @@ def make(
         retry=(retry, RetryPolicy),
         http_timeout=(http_timeout, Timeouts),
         session=(session, aiohttp.ClientSession),
+        limiter=(limiter, Limiter),
+        headers=(headers, Mapping),
+        allow_hosts=(allow_hosts, Iterable),
     )
+    check_callbacks(on_event=on_event, on_finished=on_finished)
     dialect, limits = dialect_of(gateway), limits or Limits()
+    limiter = shared(limiter, limits)
     retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
     transport = _transport(
         record,
@@ -75,11 +80,9 @@ def make(
         proxy=proxy,
         headers=headers,
     )
-    exchange = Exchange(
-        dialect=dialect, transport=transport, limiter=limiter or Limiter(limits), retry=retry, report=report
-    )
+    exchange = Exchange(dialect=dialect, transport=transport, limiter=limiter, retry=retry, report=report)
     schedule = schedule_of(dialect, poll or PollPolicy())
-    poller = Poller(exchange, schedule, workers=limits.max_connections)
+    poller = Poller(exchange, schedule, workers=limiter.limits.max_connections)
     room, tells = limits.max_running_tasks, on_finished is not None
     book = journal_of(journal, gateway=dialect.name, on_finished=tells, room=room)
     follower = _follower(book, poller, exchange, schedule, on_finished)

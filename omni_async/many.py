@@ -35,7 +35,8 @@ class Steps:
     """What a run needs of the client.
 
     Args:
-        submit: Submits one request.
+        request: Makes a request of an item.
+        submit: Submits one.
         follow: Registers a waiter for a task; gives what is kept of it.
         let_go: Withdraws it.
         finished: Gives back a finished task with a video, or raises TaskFailedError.
@@ -43,7 +44,8 @@ class Steps:
         download: Stores a task's video; None if none is wanted.
     """
 
-    submit: Callable[[Any], Awaitable[tuple[VideoRequest, VideoTask]]]
+    request: Callable[[Any], VideoRequest]
+    submit: Callable[[VideoRequest], Awaitable[VideoTask]]
     follow: Callable[[VideoTask, Any], VideoTask]
     let_go: Callable[[str, Any], VideoTask | None]
     finished: Callable[[VideoTask], VideoTask]
@@ -152,9 +154,10 @@ class _Run:
         return False, None
 
     async def _run(self, item: Any) -> None:
-        request = item if isinstance(item, VideoRequest) else None
+        request: VideoRequest | None = None
         try:
-            request, task = await self.steps.submit(item)
+            request = self.steps.request(item)
+            task = await self.steps.submit(request)
         except OmniError as error:
             self._put(Outcome(request=request, error=error))
             return

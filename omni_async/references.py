@@ -13,7 +13,7 @@ from .dialects.rules import check_fields
 from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
-from .lifetime import background
+from .lifetime import background, is_cancelled
 from .models import VideoRequest, relinked
 from .uploads import Progress, check_upload, content_hash, is_local, upload_form
 
@@ -86,7 +86,7 @@ class References:
         try:
             return await asyncio.shield(upload)
         except asyncio.CancelledError:
-            if upload.cancelled():
+            if upload.cancelled() and not is_cancelled():
                 closed = "the client was closed while a reference was uploaded; nothing was paid"
                 raise OmniError(closed, may_have_charged=False) from None
             upload.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it

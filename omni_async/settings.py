@@ -1,15 +1,16 @@
 """What a client is made of, from what its constructor is given."""
 
+import inspect
 import os
 import re
 from typing import Any
 
 from . import journal as books
 from .dialects import GATEWAYS, Dialect, dialect_named
-from .errors import AuthenticationError, Fault
+from .errors import AuthenticationError, Fault, unusable
 from .keys import KeySource, sound_key
-from .models import invalid
-from .policies import PollPolicy
+from .limiter import Limiter
+from .policies import Limits, PollPolicy
 from .schedule import PRICE, Schedule
 
 POSTGRES = ("postgresql://", "postgres://")
@@ -20,7 +21,10 @@ CALLS = ("intend", "answered", "settle", "claim", "pending")
 
 
 def check_kinds(**given: tuple[Any, type]) -> None:
-    """Refuse settings of a wrong kind, by name the setting and its kind: one would trip when a paid call goes wrong.
+    """Refuse settings of a wrong kind, by name: later one would fail in the middle of a paid call.
+
+    Args:
+        given: Value and kind of each.
 
     Raises:
         InvalidRequestError: With every fault.
@@ -31,7 +35,43 @@ def check_kinds(**given: tuple[Any, type]) -> None:
         if value is not None and not isinstance(value, kind)
     ]
     if faults:
-        raise invalid(faults)
+        raise unusable(*faults)
+
+
+def check_callbacks(*, on_event: Any, on_finished: Any) -> None:
+    """Refuse what cannot be called, and an async `on_event`: nobody would await it, and every event would be lost.
+
+    Raises:
+        InvalidRequestError: With every fault.
+    """
+    given = {"on_event": on_event, "on_finished": on_finished}
+    faults = [
+        Fault(name, f"is no function, but of type {type(value).__name__}")
+        for name, value in given.items()
+        if value is not None and not callable(value)
+    ]
+    if inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(getattr(on_event, "__call__", None)):  # noqa: B004
+        faults.append(Fault("on_event", "is async, and is called, not awaited: make it a plain function"))
+    if faults:
+        raise unusable(*faults)
+
+
+def shared(limiter: Limiter | None, limits: Limits) -> Limiter:
+    """The limiter that was given, or one of these limits.
+
+    Raises:
+        InvalidRequestError: It was given with another rate or other connections than the limits say.
+    """
+    if limiter is None:
+        return Limiter(limits)
+    faults = []
+    for name in ("requests_per_second", "max_connections"):
+        asked, own = getattr(limits, name), getattr(limiter.limits, name)
+        if asked not in (own, getattr(Limits(), name)):
+            faults.append(Fault("limits", f"{name} is {asked}, and {own} in the limiter that was given: leave it out"))
+    if faults:
+        raise unusable(*faults)
+    return limiter
 
 
 def dialect_of(gateway: str | Dialect) -> Dialect:
@@ -44,7 +84,7 @@ def dialect_of(gateway: str | Dialect) -> Dialect:
         return gateway
     if isinstance(gateway, str) and gateway in GATEWAYS:
         return dialect_named(gateway)
-    raise invalid([Fault("gateway", f"{gateway!r} is not known", tuple(GATEWAYS))])
+    raise unusable(Fault("gateway", f"{gateway!r} is not known", tuple(GATEWAYS)))
 
 
 def base_url_of(dialect: Dialect, base_url: str | None) -> str:
@@ -98,14 +138,14 @@ def journal_of(
     """
     if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
         if not journal.startswith(POSTGRES):
-            raise invalid([Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES)])
+            raise unusable(Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES))
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)
     if isinstance(journal, str | os.PathLike):
         return books.SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
     missing = [name for name in CALLS if journal is not None and not callable(getattr(journal, name, None))]
     if missing:
         told = f"a path, an address of PostgreSQL, or a journal of your own, which needs {', '.join(missing)} too"
-        raise invalid([Fault("journal", told)])
+        raise unusable(Fault("journal", told))
     if on_finished and not isinstance(journal, books.LedgerJournal):
-        raise invalid([Fault("on_finished", "it is called for the tasks of a journal file, and there is none")])
+        raise unusable(Fault("on_finished", "it is called for the tasks of a journal file, and there is none"))
     return journal if journal is not None else books.NoJournal()

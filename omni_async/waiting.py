@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, Self
 
@@ -68,10 +68,14 @@ def check_seconds(**given: Any) -> Iterator[Fault]:
             yield Fault(name, f"{seconds!r} is no number of seconds")
 
 
-def check_iterable(name: str, given: Any) -> Iterator[Fault]:
+def check_iterable(name: str, given: Any, *, kinds: Any = Iterable) -> Iterator[Fault]:
     """A fault if it is one of what there should be many of: a text would be taken letter by letter, and each paid."""
-    if isinstance(given, str | bytes | Mapping):
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, kinds):
         yield Fault(name, f"a single {type(given).__name__}: put it into a list")
+
+
+MANY = (Iterable, AsyncIterable)
+"""Kinds of what gives many."""
 
 
 def refuse_waiting(faults: Iterable[Fault]) -> None:

@@ -155,6 +155,9 @@ async def test_a_task_that_cannot_be_followed_is_looked_at_again_much_later(tmp_
         gets = len(here.server.gets)
         await asyncio.sleep(3600)
         assert len(here.server.gets) - gets < 100
+        here.server.always["GET"] = running("task-0000001", progress=50)
+        await asyncio.sleep(7500)
+        assert (here.events[-1].custom_id, dict(here.events[-1].metadata)) == ("mine", {"order": 7})
         here.server.always["GET"] = None
         await asyncio.sleep(7500)
         assert told.ids == ["mine"]
@@ -177,6 +180,17 @@ async def test_on_finished_is_called_until_it_returns(tmp_path, caplog):
     said = [record for record in caplog.records if "on_finished raised" in record.getMessage()]
     assert len(said) == 9
     assert here.server.charges[0] in said[0].getMessage()
+
+
+async def test_a_plain_function_is_told_once(tmp_path, caplog):
+    """It is done when it returns: there is nothing to await."""
+    told = []
+    async with booked(tmp_path, on_finished=told.append) as here:
+        await here.submit()
+        await asyncio.sleep(500)
+        assert [task.custom_id for task in told] == ["mine"]
+    assert not rows(tmp_path)["mine"].notify
+    assert not caplog.records
 
 
 async def test_one_that_fails_keeps_no_other_from_being_told(tmp_path):

@@ -157,7 +157,9 @@ async def test_a_wait_that_is_no_number_of_seconds_is_refused_before_paying(seco
         assert emulator.ledger.requests.total() == 0
 
 
-@pytest.mark.parametrize("single", ["a cat", b"a cat", {"prompt": "a cat", "duration": 6}])
+@pytest.mark.parametrize(
+    "single", ["a cat", b"a cat", {"prompt": "a cat", "duration": 6}, VideoRequest(prompt="a cat")]
+)
 async def test_a_single_request_is_not_taken_for_many(single, tmp_path):
     """Letter by letter, or name by name, each would be a video to pay."""
     async with pair() as (emulator, client):

@@ -66,7 +66,7 @@ TABLE = {
     "scrubbing": Place(3, pure=True),
     "keys": Place(3, ["lifetime"]),
     "flights": Place(3),
-    "journal": Place(3, ["disk"]),
+    "journal": Place(3, ["disk", "lifetime"]),
     "limiter": Place(3, ["admission", "controllers"]),
     "admission": Place(3, ["chance", "controllers", "pace", "pauses", "tickets", "trials", "window"], pure=True),
     "controllers": Place(3, pure=True),

@@ -9,7 +9,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from omni_async import OmniError, RejectedError, TaskFailedError, TaskStatus, VideoRequest, VideoTask, WaitTimeoutError
+from omni_async import (
+    InvalidRequestError,
+    OmniError,
+    RejectedError,
+    TaskFailedError,
+    TaskStatus,
+    VideoRequest,
+    VideoTask,
+    WaitTimeoutError,
+)
 from omni_async import many as many_module
 from omni_async.many import DOWNLOADERS, SUBMITTERS, Many, Steps
 from tests.pairs import collect, outcomes
@@ -23,7 +32,8 @@ class Works:
 
     def __init__(self, *, submit_seconds=1.0, task_seconds=10.0):
         self.submit_seconds, self.task_seconds = submit_seconds, task_seconds
-        self.submitted, self.following, self.stored = 0, {}, []
+        self.requested = self.submitted = 0
+        self.following, self.stored = {}, []
         self.most_storing = self.storing = 0
         self.closed = False
         self.timers = []
@@ -31,6 +41,7 @@ class Works:
     def steps(self, *, download=False):
         """For `Many`."""
         return Steps(
+            request=self.request,
             submit=self.submit,
             follow=self.follow,
             let_go=self.let_go,
@@ -39,18 +50,24 @@ class Works:
             download=self.download if download else None,
         )
 
-    async def submit(self, item):
+    def request(self, item):
+        """As the client does, with an id for each."""
+        if item == "odd":
+            raise InvalidRequestError("no request can be made of it")
+        self.requested += 1
+        return VideoRequest(prompt=str(item), custom_id=f"row-{self.requested}")
+
+    async def submit(self, request):
         """Accept, or do as the prompt says."""
         self.submitted += 1
-        number = self.submitted
+        number, item = self.submitted, request.prompt
         await anyio.sleep(self.submit_seconds)
         if item == "reject":
             raise RejectedError("no", may_have_charged=False)
         if item == "crash":
             raise RuntimeError("a defect")
         task_id = "task_same" if item == "same" else f"task_{number}"
-        request = VideoRequest(prompt=str(item), custom_id=f"row-{number}")
-        return request, VideoTask(task_id=task_id, custom_id=request.custom_id, metadata={"prompt": request.prompt})
+        return VideoTask(task_id=task_id, custom_id=request.custom_id, metadata={"prompt": request.prompt})
 
     def follow(self, task, waiter):
         """Finish it later, unless the prompt says otherwise."""
@@ -149,9 +166,10 @@ async def test_submitting_is_bounded():
 
 async def test_no_rows_error_ends_it():
     """A refused row, a failed task, one that cannot be followed: outcomes beside the others."""
-    done = await outcomes(many(Works(), ["good", "reject", "fail", "lost", "good"]))
-    by_prompt = {(one.request.prompt if one.request else "reject"): one for one in done}
-    assert len(done) == 5
+    done = await outcomes(many(Works(), ["good", "reject", "odd", "fail", "lost", "good"]))
+    by_prompt = {(one.request.prompt if one.request else "odd"): one for one in done}
+    assert len(done) == 6
+    assert isinstance(by_prompt["odd"].error, InvalidRequestError)
     assert isinstance(by_prompt["reject"].error, RejectedError)
     assert by_prompt["reject"].task is None
     assert isinstance(by_prompt["fail"].error, TaskFailedError)

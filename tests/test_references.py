@@ -152,6 +152,18 @@ async def test_closing_ends_uploads_with_a_clear_error(picture):
         assert emulator.ledger.charges == []
 
 
+async def test_a_caller_who_is_cancelled_while_the_client_closes_is_cancelled(picture):
+    """An upload that ends in the same moment makes no error of it."""
+    async with pair(latency=30.0) as (_, client):
+        waiting = asyncio.ensure_future(client.submit(asked(str(picture))))
+        await anyio.sleep(5)
+        closing = asyncio.ensure_future(client.studio.references.aclose())
+        waiting.cancel()
+        await closing
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+
+
 @pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
 async def test_upload_gives_a_public_url(gateway, picture):
     """A URL to use in a request, progress told; where a gateway takes none, that is said."""

@@ -1,11 +1,15 @@
 """What a client is made of."""
 
+import functools
+
 import pytest
 
 from omni_async import (
     AuthenticationError,
     InvalidRequestError,
     Jimmy,
+    Limiter,
+    Limits,
     OmniClient,
     PollPolicy,
 )
@@ -21,6 +25,46 @@ def test_settings_of_a_wrong_kind_are_refused_at_once():
         OmniClient("jimmy", api_key="k", limits={"max_connections": 3}, poll=5, retry=3, http_timeout=30, session="s")
     assert [fault.field for fault in caught.value.faults] == ["limits", "poll", "retry", "http_timeout", "session"]
     assert "retry: is no RetryPolicy(…), but of type int" in str(caught.value)
+    with pytest.raises(InvalidRequestError) as caught:
+        OmniClient("jimmy", api_key="k", limiter=Limits(), headers=5, allow_hosts=5)
+    assert [fault.field for fault in caught.value.faults] == ["limiter", "headers", "allow_hosts"]
+
+
+async def told(event):
+    """An `on_event` that nobody would await."""
+
+
+class Told:
+    """The same as an object."""
+
+    async def __call__(self, event):
+        """Never awaited."""
+
+
+@pytest.mark.parametrize("on_event", [told, Told(), functools.partial(told)])
+def test_an_async_on_event_is_refused(on_event):
+    """It is called and not awaited: every event would be lost."""
+    with pytest.raises(InvalidRequestError, match="on_event: is async, and is called, not awaited"):
+        OmniClient("jimmy", api_key="k", on_event=on_event)
+
+
+def test_what_cannot_be_called_is_refused():
+    """Both of them, by name."""
+    with pytest.raises(InvalidRequestError) as caught:
+        OmniClient("jimmy", api_key="k", on_event=5, on_finished="mail")
+    assert [fault.field for fault in caught.value.faults] == ["on_event", "on_finished"]
+
+
+def test_a_limiter_keeps_its_own_rate_and_connections():
+    """Others beside it would be passed over without a word; `max_running_tasks` is the journal's, too."""
+    limiter = Limiter(Limits(max_connections=500, requests_per_second=5))
+    with pytest.raises(InvalidRequestError) as caught:
+        OmniClient("jimmy", api_key="k", limiter=limiter, limits=Limits(max_connections=8, requests_per_second=1))
+    assert "requests_per_second is 1, and 5 in the limiter that was given" in str(caught.value)
+    assert "max_connections is 8, and 500" in str(caught.value)
+    client = OmniClient("jimmy", api_key="k", limiter=limiter, limits=Limits(max_running_tasks=3))
+    assert client.limiter is limiter
+    assert client.limiter.limits.max_connections == 500
 
 
 @pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])

@@ -147,11 +147,12 @@ async def test_seconds_that_are_no_number_are_refused(seconds):
         assert emulator.ledger.requests.total() == 0
 
 
-async def test_a_single_id_is_not_taken_letter_by_letter():
+@pytest.mark.parametrize("single", ["task_1", VideoTask(task_id="task_1"), 7])
+async def test_a_single_task_is_not_taken_for_many(single):
     """As many ids as it has letters would be followed."""
     async with pair() as (emulator, client):
-        with pytest.raises(InvalidRequestError, match="put it into a list"):
-            client.as_completed("task_1")
+        with pytest.raises(InvalidRequestError, match=f"a single {type(single).__name__}: put it into a list"):
+            client.as_completed(single)
         assert emulator.ledger.requests.total() == 0
 
 

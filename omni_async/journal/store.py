@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from ..dialects.wire import ident
 from ..errors import Fault, JournalError
+from ..lifetime import background, is_cancelled
 from ..models import VideoTask, invalid
 from . import fallback
 from .entries import Entry
@@ -80,7 +81,8 @@ class LedgerJournal:
         self.gateway, self.exclusive, self.room, self.notify = gateway, exclusive, room, notify
         self.follow_others = follow_others
         self._owner: Owner | None = None
-        self._writer: Writer | None = None
+        self._begun: Writer | None = None
+        self._writer: Writer | None = None  # the same, once it is open
         self._opening: asyncio.Task[Writer] | None = None
         self._closed = False
 
@@ -107,12 +109,20 @@ class LedgerJournal:
             return self._writer
         if self._closed:
             raise JournalError("the journal is closed", may_have_charged=False)
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.get_running_loop().create_task(self._open())
-        return await asyncio.shield(self._opening)
+        if self._opening is None or (self._opening.done() and _failed(self._opening)):
+            self._opening = background(self._open())
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if is_cancelled() or not opening.cancelled():
+                raise
+        return await self._ready()  # by somebody who ends every task that he finds
 
     async def _open(self) -> Writer:
-        writer = Writer(self._opened)
+        if self._begun is not None:  # cut short: its place is given up first
+            await self._begun.aclose()
+        self._begun = writer = Writer(self._opened)
         await writer.open()
         self._writer = writer
         return writer
@@ -132,8 +142,8 @@ class LedgerJournal:
         self._closed = True
         if self._opening is not None and not self._opening.done():
             await asyncio.wait({self._opening})
-        if self._writer is not None:
-            await self._writer.aclose()
+        if self._begun is not None:
+            await self._begun.aclose()
 
     @property
     def owner(self) -> str:
@@ -309,6 +319,10 @@ class SqliteJournal(LedgerJournal):
             owner.release()
             raise
         return ledger, owner
+
+
+def _failed(opening: "asyncio.Task[Writer]") -> bool:
+    return opening.cancelled() or opening.exception() is not None
 
 
 def resolve(

@@ -73,6 +73,37 @@ async def test_closed_while_it_is_being_opened(make, tmp_path):
     assert list(tmp_path.glob("j.owner-*")) == []
 
 
+async def test_an_opening_that_a_framework_cancels_is_begun_again(make, tmp_path):
+    """One that ends every task it finds cancels no caller but those; the thread and its place are given up."""
+    journal, before, others = make(exclusive=True), threading.active_count(), asyncio.all_tasks()
+    opening = asyncio.ensure_future(journal.open())
+    await asyncio.sleep(0)
+    found = asyncio.all_tasks() - others - {opening}
+    for one in found:
+        one.cancel()
+    await opening
+    assert found
+    assert threading.active_count() == before + 1
+    await journal.intend(intent("k"))
+    await journal.aclose()
+    assert threading.active_count() == before
+    assert list(tmp_path.glob("j.owner-*")) == []
+
+
+async def test_an_opening_that_is_cancelled_leaves_nothing_behind(make, tmp_path):
+    """Closed after that, nothing is held."""
+    journal, before, others = make(), threading.active_count(), asyncio.all_tasks()
+    opening = asyncio.ensure_future(journal.open())
+    await asyncio.sleep(0)
+    for one in asyncio.all_tasks() - others:
+        one.cancel()
+    await asyncio.wait([opening])
+    await journal.aclose()
+    assert opening.cancelled()
+    assert threading.active_count() == before
+    assert list(tmp_path.glob("j.owner-*")) == []
+
+
 async def test_whoever_goes_while_it_is_opened_spoils_it_for_nobody(make):
     """The opening is everybody's."""
     journal = make()
