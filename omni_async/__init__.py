@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .client import OmniClient
     from .dialects import Dialect, GeminiOmni, Jimmy, ModelSpec, ToApis
     from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
+    from .fields import RequestFields
     from .limiter import Limiter
     from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
     from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
@@ -78,6 +79,7 @@ __all__ = [
     "RateLimitError",
     "Recording",
     "RejectedError",
+    "RequestFields",
     "ResultExpiredError",
     "Retried",
     "RetryPolicy",
@@ -112,6 +114,7 @@ _HOMES = {
     ".dialects": "Dialect GeminiOmni Jimmy ModelSpec ToApis",
     ".events": "Downloaded Event Finished Polled Retried Submitted Throttled Uncertain",
     ".limiter": "Limiter",
+    ".fields": "RequestFields",
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy Recording RetryPolicy Timeouts",
     ".sweep": "Sweep sweep_requests",

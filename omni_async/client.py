@@ -4,13 +4,14 @@ import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import aiohttp
 
 from .delivery import Link
 from .dialects import Checked, Dialect
 from .exchange import OnEvent, OnFinished
+from .fields import RequestFields
 from .journal import Journal
 from .keys import KeySource
 from .limiter import Limiter
@@ -111,7 +112,9 @@ class OmniClient:
 
     # --- one video ---------------------------------------------------------------------------------------------
 
-    async def submit(self, request: Asked, *, max_wait: float | None = None, **fields: Any) -> VideoTask:
+    async def submit(
+        self, request: Asked, *, max_wait: float | None = None, **fields: Unpack[RequestFields]
+    ) -> VideoTask:
         """Ask for one video. This pays.
 
         The POST is sent at most once, in a task of the client's: cancelled meanwhile, it goes on to a recorded end,
@@ -130,11 +133,11 @@ class OmniClient:
         """
         self._life.enter()
         request = asked = VideoRequest.of(request, fields)
-        fields.clear()  # no prompt may stay in a frame that a traceback shows
+        del fields  # no prompt may stay in a frame that a traceback shows
         self.studio.check(asked, max_wait=max_wait)
         return await self.studio.submit(asked, max_wait=max_wait)
 
-    def check(self, request: Asked, **fields: Any) -> Checked:
+    def check(self, request: Asked, **fields: Unpack[RequestFields]) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing.
 
         Returns:
@@ -205,7 +208,7 @@ class OmniClient:
         output: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         max_wait: float | None = None,
-        **fields: Any,
+        **fields: Unpack[RequestFields],
     ) -> VideoTask:
         """Submit, wait, and download if `output` is given. This pays.
 
@@ -222,7 +225,7 @@ class OmniClient:
         """
         self._life.enter()
         request = asked = VideoRequest.of(request, fields)
-        fields.clear()
+        del fields
         target = None if output is None else os.fspath(output)
         return await self.studio.one(asked, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
 

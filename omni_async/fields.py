@@ -3,16 +3,36 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, TypedDict
 
 from .errors import Fault
 
 TEXTS = ("model", "resolution", "aspect_ratio", "orientation", "generation_type", "mode", "custom_id")
 LINKS = ("image_urls", "images", "video_urls")
+Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
+"""References as they are given: URLs or local paths, or one alone."""
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
 _OTHER_WORDS = {"id": "custom_id", "seconds": "duration", "text": "prompt"}
 """What others call a field, where the letters are too different to tell."""
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields of a `VideoRequest` beside its prompt, as keywords of the calls that take it; see there for each."""
+
+    model: str | None
+    duration: int | None
+    resolution: str | None
+    aspect_ratio: str | None
+    orientation: str | None
+    image_urls: Links
+    images: Links
+    video_urls: Links
+    generation_type: str | None
+    mode: str | None
+    extra: Mapping[str, Any]
+    custom_id: str | None
+    metadata: Mapping[str, Any]
 
 
 def encodable(value: str) -> bool:

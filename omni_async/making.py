@@ -6,7 +6,7 @@ journal's file is loaded with the first client that has one.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import aiohttp
 
@@ -32,6 +32,30 @@ from .transport import Transport
 
 if TYPE_CHECKING:
     from .following import Follower
+
+
+class ClientOptions(TypedDict, total=False):
+    """Keywords of `OmniClient` that a batch and a fleet's worker pass on; see there for each."""
+
+    api_key: KeySource | None
+    base_url: str | None
+    session: aiohttp.ClientSession | None
+    poll: PollPolicy | None
+    retry: RetryPolicy | None
+    http_timeout: Timeouts | None
+    proxy: str | None
+    allow_hosts: Iterable[str]
+    headers: Mapping[str, str] | None
+    keep_requests: bool
+    on_event: OnEvent | None
+    on_finished: OnFinished | None
+    record: Recording | str | os.PathLike[str] | None
+
+
+class BatchOptions(ClientOptions, total=False):
+    """The same for a batch, whose account may be shared with others of the process."""
+
+    limiter: Limiter | None
 
 
 def make(

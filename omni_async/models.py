@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from .errors import DecodeError, Fault, InvalidRequestError, OmniError
-from .fields import LINKS, check_values, no_list, unknown
+from .fields import LINKS, Links, check_values, no_list, unknown
 
 HANDLE_VERSION = 1
 
@@ -52,7 +52,7 @@ def without_query(url: str | None) -> str:
     return f"{shown}?…" if parts.query else shown
 
 
-def _texts(value: Any) -> Any:
+def _texts(value: Links) -> tuple[str, ...]:
     """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
     if value is None or (type(value) is tuple and not value):
         return ()

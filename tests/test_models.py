@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from omni_async.dialects.rules import check_fields
 from omni_async.errors import DecodeError, Fault, InvalidRequestError, OmniError
+from omni_async.fields import RequestFields
 from omni_async.models import (
     FIELDS,
     Balance,
@@ -157,6 +158,7 @@ def test_a_request_is_frozen_and_hashable():
         request.prompt = "dog"
     assert hash(request) == hash(VideoRequest(prompt="cat", extra={"a": 1}))
     assert FIELDS[0] == "prompt"
+    assert tuple(RequestFields.__annotations__) == FIELDS[1:]
 
 
 # -- requests as plain data

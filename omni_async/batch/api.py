@@ -4,9 +4,11 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from ..dialects import Dialect
+from ..making import BatchOptions
+from ..policies import Limits
 from .entering import Source
 from .plan import Plan, Prices
 from .planning import Wishes
@@ -33,7 +35,8 @@ async def run_batch(
     stop_after_failures: int | None = None,
     timeout: float | None = None,
     confirm: Confirm | None = None,
-    **options: Any,
+    limits: Limits | None = None,
+    **options: Unpack[BatchOptions],
 ) -> Summary:
     """Make every video of a sheet. This pays. Run again with the same folder, it resumes: nothing is paid twice.
 
@@ -54,6 +57,7 @@ async def run_batch(
         stop_after_failures: Rows that may fail before no more is sent.
         timeout: Seconds to wait for one task at most; the next run goes on with it.
         confirm: Called with the plan before anything is paid, plain or async; False ends it there.
+        limits: Of the account; `concurrency` wins over its `max_running_tasks`.
         options: Further keywords of `OmniClient`, such as `api_key` and `base_url`.
 
     Returns:
@@ -75,7 +79,8 @@ async def run_batch(
         stop_after=stop_after_failures,
         timeout=timeout,
     )
-    async with Batch(source, out=out, gateway=gateway, wishes=wishes, bounds=bounds, **options) as batch:
+    work = Batch(source, out=out, gateway=gateway, wishes=wishes, bounds=bounds, limits=limits, **options)
+    async with work as batch:
         plan = await batch.plan(balance=confirm is not None)
         if confirm is not None:
             agreed = confirm(plan)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 import anyio
 import attrs
@@ -19,6 +19,7 @@ from ..errors import Fault, OmniError
 from ..journal import SqliteJournal
 from ..journal.states import State
 from ..lifetime import to_the_end
+from ..making import BatchOptions
 from ..models import Balance, invalid
 from ..policies import Limits
 from ..settings import dialect_of
@@ -137,7 +138,7 @@ class Batch:
         wishes: Wishes | None = None,
         bounds: Bounds | None = None,
         limits: Limits | None = None,
-        **options: Any,
+        **options: Unpack[BatchOptions],
     ) -> None:
         if options.get("keep_requests") is False:
             raise invalid([Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")])
@@ -154,13 +155,13 @@ class Batch:
         limits = limits or Limits()
         if self.bounds.concurrency is not None:
             limits = attrs.evolve(limits, max_running_tasks=self.bounds.concurrency)
-        self._reporting = Reporting(self.folder, options.pop("on_event", None))
+        self._reporting = Reporting(self.folder, options.get("on_event"))
+        options["on_event"] = self._reporting.on_event
         self.client = OmniClient(
             self.dialect,
             journal=self.journal,
             limits=limits,
             strict=self.wishes.strict,
-            on_event=self._reporting.on_event,
             **options,
         )
         self._results = Results(self.folder)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import psycopg
 from pgqueuer.errors import FailingListenerError, RetryRequested
@@ -28,6 +28,7 @@ from ..dialects import Dialect
 from ..errors import DownloadError, InvalidRequestError, JournalError, OmniError
 from ..journal import SqliteJournal
 from ..journal.postgres import postgres_error
+from ..making import ClientOptions
 from ..policies import Limits
 from ..settings import dialect_of
 from ..storage import Storage
@@ -68,6 +69,7 @@ class Worker:
         heartbeat: Seconds without a sign of life after which another worker takes over.
         concurrency: Rows this worker has in hand at most, 2 or more; None for as many as the account has seats.
         downloads: Videos fetched at the same time.
+        limits: Of the account, as far as they are known and not set for the whole fleet.
         options: Further keywords of `OmniClient`.
     """
 
@@ -82,7 +84,7 @@ class Worker:
         concurrency: int | None = None,
         downloads: int = 8,
         limits: Limits | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self.dialect = dialect_of(gateway)
         self.name = f"{socket.gethostname()}-{secrets.token_hex(3)}"

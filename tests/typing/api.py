@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Unpack, assert_type
 
 import aiohttp
 from aiohttp import web
@@ -41,6 +41,7 @@ from omni_async import (
     RateLimitError,
     Recording,
     RejectedError,
+    RequestFields,
     ResultExpiredError,
     Retried,
     RetryPolicy,
@@ -300,6 +301,19 @@ async def sweeps(request: VideoRequest) -> None:
     assert_type([fault.field for refused in found.refused for fault in refused.faults], list[str])
     await run_batch(sweep_requests(request, resolution=("720p", "1080p")).rows(), out="cats")
     await run_batch(found.requests, out="cats")
+
+
+async def misspelt(client: OmniClient) -> None:
+    """What a type checker finds before anything is paid; an ignore that is not needed is an error itself."""
+    await client.submit("a cat", duratoin=6)  # type: ignore[call-arg]
+    await client.generate("a cat", duration="6")  # type: ignore[arg-type]
+    client.check("a cat", aspect_ration="16:9")  # type: ignore[call-arg]
+    await run_batch("shots.csv", api_kye="key")  # type: ignore[call-arg]
+
+
+async def wrapped(client: OmniClient, prompt: str, **fields: Unpack[RequestFields]) -> VideoTask:
+    """A caller's own function that passes fields on."""
+    return await client.generate(f"{prompt}, in one take", **fields)
 
 
 def plain_data(fields: Mapping[str, object]) -> dict[str, Any]:
