@@ -29,7 +29,7 @@ T = TypeVar("T", bound=Item)
 GRAIN = 0.01
 """Seconds between two ticks at least: what falls due in between goes out together, for fewer turns of the loop.
 
-As long as a pace catches up (`pace.SLACK`), so that all of it may go at once.
+As long as a pace catches up (`limiter.pace.SLACK`), so that all of it may go at once.
 """
 TOGETHER = 16
 """Items that are worth waiting for: where more fall due within the slack, less of it is taken."""

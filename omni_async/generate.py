@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
-from .admission import Kind
 from .breaker import Breaker
 from .creates import Create, intent_of
 from .delivery import Delivery, file_in
@@ -26,6 +25,7 @@ from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
+from .limiter import Kind
 from .many import Many, Source, Steps
 from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller

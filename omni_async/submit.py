@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import attrs
 
-from .admission import Kind, Ticket
 from .breaker import Breaker
 from .creates import Attempt, Create, Issued, answer_of, keyed, still_refused
 from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
@@ -30,6 +29,7 @@ from .events import Retried, Submitted, Uncertain
 from .exchange import Exchange, is_unauthorized, unread
 from .journal import Book, Journal, NotNow
 from .lifetime import Waits, loop_time
+from .limiter import Kind, Ticket
 from .lookup import find_lost
 from .models import VideoRequest, VideoTask
 from .posts import Posts, Told

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.bracket import FIRST, JITTER, QUICK, WHOLE, Bracket, Refusal
-from omni_async.pace import Pace
+from omni_async.limiter.bracket import FIRST, JITTER, QUICK, WHOLE, Bracket, Refusal
+from omni_async.limiter.pace import Pace
 
 
 def refusal(level, pace, **known):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from omni_async import Limits
-from omni_async.admission import OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
-from omni_async.controllers import LADDER, Controller
-from omni_async.pauses import LONGEST_PAUSE, STRAGGLING
-from omni_async.trials import Trial
+from omni_async.limiter.admission import OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
+from omni_async.limiter.controllers import LADDER, Controller
+from omni_async.limiter.pauses import LONGEST_PAUSE, STRAGGLING
+from omni_async.limiter.trials import Trial
 
 
 def admission(**limits):

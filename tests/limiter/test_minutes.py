@@ -2,7 +2,7 @@
 
 import pytest
 
-from omni_async.minutes import BARREN, Minutes
+from omni_async.limiter.minutes import BARREN, Minutes
 
 
 def tried_in_vain(minutes, seconds):

@@ -10,13 +10,13 @@ import random
 
 import attrs
 
+from ..policies import Limits
+from ..retry import backoff
 from .chance import Chance, Excess
 from .controllers import LADDER, Controller, Evidence, attribute
 from .line import Line
 from .pace import Pace
 from .pauses import LONGEST_PAUSE, longest_pause
-from .policies import Limits
-from .retry import backoff
 from .slots import Slots
 from .tickets import CREATE, Decision, Ticket
 

@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 from omni_async import Limiter, Limits, OmniClient, OmniError, RateLimitError
-from omni_async.admission import Kind
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
-from omni_async.limiter import GRAIN
-from omni_async.pace import SLACK
+from omni_async.limiter import Kind
+from omni_async.limiter.limiter import GRAIN
+from omni_async.limiter.pace import SLACK
 from tests.warp import WarpLoop, run
 
 LOOP = WarpLoop

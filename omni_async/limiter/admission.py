@@ -8,12 +8,12 @@ import math
 import random
 from collections import deque
 
+from ..policies import Limits
+from ..retry import backoff
 from .chance import Chance
 from .controllers import Controller, Evidence, attribute
 from .pace import Pace
 from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
-from .policies import Limits
-from .retry import backoff
 from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket
 from .trials import Trial, Trials
 from .window import Window

@@ -13,10 +13,10 @@ from typing import Any
 
 import attrs
 
+from ..errors import OmniError, RateLimitError
+from ..policies import Limits
 from .admission import Admission, Decision, Kind, Ticket
 from .controllers import Controller
-from .errors import OmniError, RateLimitError
-from .policies import Limits
 
 GRAIN = 0.005
 """Seconds between two wakings by the clock at least: what the pace lets go in between goes in one turn of the loop.

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.controllers import LADDER, LONG_LADDER, SHORT_LADDER, Controller, Evidence, attribute
-from omni_async.pace import SLACK, Pace
-from omni_async.slots import GIVE_UP, PROBE, Slots
-from omni_async.window import REST, STEP, Window
+from omni_async.limiter.controllers import LADDER, LONG_LADDER, SHORT_LADDER, Controller, Evidence, attribute
+from omni_async.limiter.pace import SLACK, Pace
+from omni_async.limiter.slots import GIVE_UP, PROBE, Slots
+from omni_async.limiter.window import REST, STEP, Window
 
 PACE, WINDOW, SLOTS, TRIAL = Controller.PACE, Controller.WINDOW, Controller.SLOTS, Controller.TRIAL
 

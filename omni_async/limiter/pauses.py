@@ -3,8 +3,8 @@
 import math
 import random
 
+from ..retry import backoff
 from .controllers import Controller
-from .retry import backoff
 
 WINK, BLINK = 0.03, 0.1
 """First pause after a refused poll, in seconds: the short one where the refusal tells nothing new. It doubles while the

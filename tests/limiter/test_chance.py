@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.chance import Chance, Excess
+from omni_async.limiter.chance import Chance, Excess
 
 
 def fast_before(seconds=100, per_second=40):

@@ -6,9 +6,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.bracket import Refusal
-from omni_async.estimate import HASTY, Estimate
-from omni_async.pace import BRISK, NEAR, Pace
+from omni_async.limiter.bracket import Refusal
+from omni_async.limiter.estimate import HASTY, Estimate
+from omni_async.limiter.pace import BRISK, NEAR, Pace
 
 
 def refusal(level, pace, **known):
