@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.durations import BINS, EDGES, Counts, Durations, guess, reach
+from omni_async.schedule.durations import BINS, EDGES, Counts, Durations, guess, reach
 
 AGES = st.one_of(st.floats(0, 1e6), st.floats(allow_nan=False), st.just(0.0))
 GUESS = guess(100.0)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_async import PollPolicy
-from omni_async.schedule import BRIEF_EAGER, JITTER, LONGEST_EVER, MOST_KINDS, SHORTEST_EAGER, Schedule
+from omni_async.schedule.schedule import BRIEF_EAGER, JITTER, LONGEST_EVER, MOST_KINDS, SHORTEST_EAGER, Schedule
 
 RNG = random.Random(1)
 KIND = ("gateway", "model", "mode", "6", "720p")

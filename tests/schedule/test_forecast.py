@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.forecast import MOVED_OTHERWISE, Forecast, foretold, marked
+from omni_async.schedule.forecast import MOVED_OTHERWISE, Forecast, foretold, marked
 
 
 def followed(forecast, report, *, tasks=40, seed=1):
