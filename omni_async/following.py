@@ -13,7 +13,6 @@ import anyio
 
 from .errors import JournalError, OmniError
 from .exchange import Exchange, OnFinished
-from .followed import traits_of
 from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State
 from .journal.entries import request_of
@@ -21,8 +20,7 @@ from .learned import Memory
 from .lifetime import background, is_cancelled
 from .lookup import find_lost
 from .models import VideoTask
-from .poller import Poller
-from .resumed import Resumed
+from .poller import Poller, Resumed, traits_of
 from .submit import FOUND
 
 logger = logging.getLogger("omni_async")

@@ -20,7 +20,6 @@ from .disk import in_thread
 from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
 from .files import Downloader, OnWhole
-from .followed import traits_of
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
@@ -28,12 +27,8 @@ from .lifetime import Lifetime, loop_time
 from .limiter import Kind
 from .many import Many, Source, Steps
 from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
-from .poller import Poller
-from .references import References, check_request, local_references
-from .safety import file_name
-from .submit import Submitter
-from .uploads import Progress, content_hash
-from .waiting import (
+from .poller import Poller, traits_of
+from .poller.waiting import (
     Completed,
     Handle,
     Watch,
@@ -46,6 +41,10 @@ from .waiting import (
     refuse_waiting,
     wait_for,
 )
+from .references import References, check_request, local_references
+from .safety import file_name
+from .submit import Submitter
+from .uploads import Progress, content_hash
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower

@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, Self
 
-from .errors import JournalError, OmniError
-from .journal.entries import Entry, request_of, uncertain_error
-from .models import Outcome, VideoTask
+from ..errors import JournalError, OmniError
+from ..journal.entries import Entry, request_of, uncertain_error
+from ..models import Outcome, VideoTask
 from .poller import Poller
 from .waiting import FinishedInbox
 

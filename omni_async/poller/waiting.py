@@ -15,12 +15,12 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 
+from ..dialects import explain, scrubbed
+from ..dialects.wire import ident
+from ..errors import Fault, OmniError, TaskFailedError, WaitTimeoutError, unusable
+from ..explanations import glossed
+from ..models import VideoTask
 from .agenda import AT_ONCE
-from .dialects import explain, scrubbed
-from .dialects.wire import ident
-from .errors import Fault, OmniError, TaskFailedError, WaitTimeoutError, unusable
-from .explanations import glossed
-from .models import VideoTask
 from .poller import Poller
 
 Handle = VideoTask | str

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from .dialects import Glance
-from .errors import ApiError, DecodeError, NotFoundError, OmniError, RejectedError
-from .exchange import is_unauthorized
-from .models import VideoRequest, VideoTask
-from .schedule import Course, Mark
+from ..dialects import Glance
+from ..errors import ApiError, DecodeError, NotFoundError, OmniError, RejectedError
+from ..exchange import is_unauthorized
+from ..models import VideoRequest, VideoTask
+from ..schedule import Course, Mark
 
 GRACE = 60.0
 """Seconds in which a gateway may not know a task yet that it has just accepted."""

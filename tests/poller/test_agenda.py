@@ -6,7 +6,7 @@ import random
 import attrs
 import pytest
 
-from omni_async.agenda import GRAIN, TOGETHER, Agenda
+from omni_async.poller.agenda import GRAIN, TOGETHER, Agenda
 from tests.warp import WarpLoop
 
 LOOP = WarpLoop

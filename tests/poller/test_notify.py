@@ -16,8 +16,8 @@ from omni_async import (
     VideoTask,
     WebhookEvent,
 )
+from omni_async.poller.waiting import wait_for
 from omni_async.schedule import Schedule
-from omni_async.waiting import wait_for
 from tests.pairs import pair
 from tests.warp import WarpLoop
 

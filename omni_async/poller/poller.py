@@ -14,17 +14,17 @@ from collections.abc import Callable, Sequence
 import anyio
 import attrs
 
+from ..dialects import Glance
+from ..errors import DecodeError, GatewayError, NotFoundError, OmniError, TransportError
+from ..events import Finished, Polled, Retried
+from ..exchange import Exchange, is_too_busy
+from ..lifetime import background, loop_time
+from ..limiter import POLL, Ticket
+from ..models import VideoTask
+from ..retry import backoff
+from ..schedule import Schedule
 from .agenda import Agenda
-from .dialects import Glance
-from .errors import DecodeError, GatewayError, NotFoundError, OmniError, TransportError
-from .events import Finished, Polled, Retried
-from .exchange import Exchange, is_too_busy
 from .followed import Followed, Trouble, Waiter, run_time_of
-from .lifetime import background, loop_time
-from .limiter import POLL, Ticket
-from .models import VideoTask
-from .retry import backoff
-from .schedule import Schedule
 
 logger = logging.getLogger("omni_async")
 

@@ -21,7 +21,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator.scenario import Fault
-from omni_async.waiting import failure_of, id_of, own, timed_out
+from omni_async.poller.waiting import failure_of, id_of, own, timed_out
 from tests.pairs import collect, pair
 from tests.warp import WarpLoop, run
 
