@@ -18,10 +18,9 @@ from .journal import Entry, LedgerJournal, State
 from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import background, is_cancelled
-from .lookup import find_lost
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
-from .submit import FOUND
+from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")
 

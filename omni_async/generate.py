@@ -13,7 +13,6 @@ import anyio
 import attrs
 
 from .breaker import Breaker
-from .creates import Create, intent_of
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
@@ -43,7 +42,7 @@ from .poller.waiting import (
 )
 from .references import References, check_request, local_references
 from .safety import file_name
-from .submit import Submitter
+from .submit import Create, Submitter, intent_of
 from .uploads import Progress, content_hash
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from omni_async import OmniError, VideoRequest, VideoTask
-from omni_async.creates import Attempt
-from omni_async.posts import Posts
+from omni_async.submit.creates import Attempt
+from omni_async.submit.posts import Posts
 
 REQUEST = VideoRequest(prompt="a cat")
 PAID = Attempt(task=VideoTask(task_id="t-1"))
@@ -34,7 +34,7 @@ async def begun(posts, gate, what):
 
 async def test_unclaimed_outcomes_do_not_pile_up_for_ever(monkeypatch):
     """The last ones are kept; in months there would be a process full of them."""
-    monkeypatch.setattr("omni_async.posts.KEPT", 3)
+    monkeypatch.setattr("omni_async.submit.posts.KEPT", 3)
     posts = Posts()
     for number in range(5):
         posts.keep(Attempt(task=VideoTask(task_id=f"t-{number}")), REQUEST)

@@ -9,14 +9,14 @@ from typing import Any
 
 import attrs
 
-from .dialects import Call, Dialect, Reply, Verdict
-from .dialects.verdict import SHORTEST
-from .errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
-from .identity import idempotency_key_of
-from .journal import Answer, Intent, NotNow
-from .journal.seam import write_request
-from .limiter import UNSENT
-from .models import VideoRequest, VideoTask
+from ..dialects import Call, Dialect, Reply, Verdict
+from ..dialects.verdict import SHORTEST
+from ..errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
+from ..identity import idempotency_key_of
+from ..journal import Answer, Intent, NotNow
+from ..journal.seam import write_request
+from ..limiter import UNSENT
+from ..models import VideoRequest, VideoTask
 
 REMEMBERED = 100_000
 """Task ids remembered, in an `OrderedDict`: to find its oldest key a plain one walks over all it has forgotten."""

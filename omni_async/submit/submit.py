@@ -11,11 +11,10 @@ from typing import Any
 import anyio
 import attrs
 
-from .breaker import Breaker
-from .creates import Attempt, Create, Issued, answer_of, keyed, still_refused
-from .dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
-from .dialects.verdict import candidate_id
-from .errors import (
+from ..breaker import Breaker
+from ..dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
+from ..dialects.verdict import candidate_id
+from ..errors import (
     AnswerLostError,
     DecodeError,
     GatewayError,
@@ -25,15 +24,16 @@ from .errors import (
     RateLimitError,
     SubmissionUncertainError,
 )
-from .events import Retried, Submitted, Uncertain
-from .exchange import Exchange, is_unauthorized, unread
-from .journal import Book, Journal, NotNow
-from .lifetime import Waits, loop_time
-from .limiter import Kind, Ticket
+from ..events import Retried, Submitted, Uncertain
+from ..exchange import Exchange, is_unauthorized, unread
+from ..journal import Book, Journal, NotNow
+from ..lifetime import Waits, loop_time
+from ..limiter import Kind, Ticket
+from ..models import VideoRequest, VideoTask
+from ..retry import backoff
+from .creates import Attempt, Create, Issued, answer_of, keyed, still_refused
 from .lookup import find_lost
-from .models import VideoRequest, VideoTask
 from .posts import Posts, Told
-from .retry import backoff
 
 logger = logging.getLogger("omni_async")
 

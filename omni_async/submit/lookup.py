@@ -4,8 +4,8 @@ import logging
 
 import anyio
 
-from .errors import NotFoundError, OmniError
-from .exchange import Exchange
+from ..errors import NotFoundError, OmniError
+from ..exchange import Exchange
 
 logger = logging.getLogger("omni_async")
 

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..errors import OmniError
+from ..lifetime import to_the_end
+from ..models import Outcome, VideoRequest
 from .creates import Attempt
-from .errors import OmniError
-from .lifetime import to_the_end
-from .models import Outcome, VideoRequest
 
 logger = logging.getLogger("omni_async")
 

@@ -24,7 +24,7 @@ from omni_async import (
 from omni_async.dialects import Jimmy, ToApis
 from omni_async.identity import fingerprint, idempotency_key_of
 from omni_async.lifetime import to_the_end
-from omni_async.posts import _as_omni
+from omni_async.submit.posts import _as_omni
 from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, cut, envelope, finished, http, scene
 from tests.warp import WarpLoop, run
 
