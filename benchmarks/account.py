@@ -14,8 +14,8 @@ from typing import Protocol
 
 import attrs
 
-from omni_async.admission import Admission, Decision, Kind, Ticket
 from omni_async.emulator.limits import METERS
+from omni_async.limiter import Admission, Decision, Kind, Ticket
 from omni_async.policies import Limits
 from omni_async.retry import backoff
 

@@ -4,8 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-from omni_async.admission import Decision, Kind, Ticket
-from omni_async.controllers import Controller
+from omni_async.limiter import Controller, Decision, Kind, Ticket
 
 AFTER_A_CUT = 1.0
 """Seconds in which further refusals are of the same event."""

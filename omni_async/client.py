@@ -19,9 +19,8 @@ from .making import make
 from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
-from .resumed import Resumed
+from .poller import Completed, Handle, Resumed, Watch, id_of
 from .uploads import Progress
-from .waiting import Completed, Handle, Watch, id_of
 from .webhooks import WebhookEvent
 
 Asked = VideoRequest | str | Mapping[str, Any]

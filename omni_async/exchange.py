@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
-from .admission import Decision, Kind, Ticket
-from .controllers import Controller
 from .dialects import Call, Cause, Dialect, Glance, Refusal, RefusalKind, Reply, error_of, refusal_of, unreadable
 from .errors import (
     AnswerLostError,
@@ -25,7 +23,7 @@ from .errors import (
     TransportError,
 )
 from .events import Event, Retried, Throttled
-from .limiter import Limiter
+from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
 from .retry import Budget, backoff, pause_told, retry_after

@@ -14,17 +14,14 @@ import anyio
 
 from .errors import JournalError, OmniError
 from .exchange import Exchange, OnFinished
-from .followed import traits_of
 from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State
 from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import background, is_cancelled
-from .lookup import find_lost
 from .models import VideoTask
-from .poller import Poller
-from .resumed import Resumed
-from .submit import FOUND
+from .poller import Poller, Resumed, traits_of
+from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")
 

@@ -12,28 +12,22 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
-from .admission import Kind
 from .breaker import Breaker
-from .creates import Create, intent_of
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
 from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
 from .exchange import Exchange
 from .files import Downloader, OnWhole
-from .followed import traits_of
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
+from .limiter import Kind
 from .many import Many, Source, Steps
 from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
-from .poller import Poller
-from .references import References, check_request, local_references
-from .safety import file_name
-from .submit import Submitter
-from .uploads import Progress, content_hash
-from .waiting import (
+from .poller import Poller, traits_of
+from .poller.waiting import (
     MANY,
     Completed,
     Handle,
@@ -47,6 +41,10 @@ from .waiting import (
     refuse_waiting,
     wait_for,
 )
+from .references import References, check_request, local_references
+from .safety import file_name
+from .submit import Create, Submitter, intent_of
+from .uploads import Progress, content_hash
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower

@@ -17,7 +17,7 @@ import attrs
 from .errors import OmniError
 from .lifetime import is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
-from .waiting import timed_out
+from .poller.waiting import timed_out
 
 OUTSTANDING = 10_000
 """Tasks submitted and not yet at their end for the caller, at most, where he sets no lower number."""

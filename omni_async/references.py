@@ -7,13 +7,13 @@ from pathlib import Path
 
 import anyio
 
-from .admission import Kind
 from .dialects import Checked, Dialect
 from .dialects.rules import check_fields
 from .errors import Fault, OmniError, unusable
 from .exchange import Exchange
 from .fields import LINKS
 from .lifetime import background, is_cancelled
+from .limiter import Kind
 from .models import VideoRequest, relinked
 from .uploads import Progress, check_upload, content_hash, is_local, upload_form
 

@@ -28,8 +28,8 @@ from omni_async.events import Downloaded, Event
 from omni_async.files import Downloader
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.partfile import refuse_existing
+from omni_async.poller.waiting import failure_of
 from omni_async.safety import origins
-from omni_async.waiting import failure_of
 
 BASE = "https://gateway.example/api"
 NOW = datetime(2026, 8, 1, tzinfo=UTC)

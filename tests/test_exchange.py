@@ -20,10 +20,10 @@ from omni_async import (
     RetryPolicy,
     Throttled,
 )
-from omni_async.admission import Kind
 from omni_async.dialects import Jimmy, ToApis
 from omni_async.exchange import Exchange, Reporter
 from omni_async.keys import Key
+from omni_async.limiter import Kind
 from omni_async.retry import Budget
 from omni_async.transport import Transport
 from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http

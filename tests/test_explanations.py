@@ -16,7 +16,7 @@ from omni_async.emulator.jimmy import Jimmy as Emulated
 from omni_async.errors import OmniError, QuotaError, RejectedError, SubmissionUncertainError
 from omni_async.explanations import SAYINGS, STEPS, glossed, meaning
 from omni_async.models import TaskStatus, VideoTask
-from omni_async.waiting import failure_of
+from omni_async.poller.waiting import failure_of
 
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 VARIABLES = ("OMNI_LANG", "LC_ALL", "LC_MESSAGES", "LANG")

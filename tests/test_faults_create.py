@@ -822,7 +822,7 @@ async def test_row_26_two_items_with_one_id_are_noticed(gateway):
 
 async def test_row_26_ids_of_long_ago_are_forgotten(monkeypatch):
     """Row 26: what is remembered is bounded."""
-    monkeypatch.setattr("omni_async.creates.REMEMBERED", 2)
+    monkeypatch.setattr("omni_async.submit.creates.REMEMBERED", 2)
     async with scene(running=5) as here:
         for number in range(5):
             await here.submit(custom_id=str(number))

@@ -1,4 +1,7 @@
-"""Imports run downward only. A new module gets its line in the table, or this fails."""
+"""Imports run downward only. A new module gets its line in the table, or this fails.
+
+A package has one line, or one for each of its modules (`limiter.pace`) and one for what its `__init__` imports.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -15,7 +18,10 @@ ADVICE = "add it to the table in tests/test_layers.py, on the lowest layer that 
 
 @attrs.frozen
 class Place:
-    """Where a module stands: its layer, whom of the same layer it may import, and whether it is pure."""
+    """Where a module stands: its layer, whom of the same layer it may import, and whether it is pure.
+
+    Beside, a name that begins with a dot is a module of the same package.
+    """
 
     layer: int
     beside: frozenset[str] = attrs.field(default=(), converter=frozenset)
@@ -34,20 +40,22 @@ TABLE = {
     "client": Place(6),
     "making": Place(5, ["delivery", "following", "generate", "learned", "poller"]),
     "storage": Place(5, ["generate"]),
-    "generate": Place(5, ["delivery", "followed", "following", "many", "poller", "waiting"]),
-    "following": Place(5, ["followed", "learned", "poller", "resumed"]),
-    "resumed": Place(5, ["poller", "waiting"]),
+    "generate": Place(5, ["delivery", "following", "many", "poller", "poller.waiting"]),
+    "following": Place(5, ["learned", "poller"]),
     "learned": Place(5),
-    "many": Place(5, ["waiting"]),
-    "waiting": Place(5, ["agenda", "poller"]),
-    "poller": Place(5, ["agenda", "followed"]),
-    "followed": Place(5),
-    "agenda": Place(5),
+    "many": Place(5, ["poller.waiting"]),
+    "poller": Place(5, [".followed", ".poller", ".resumed", ".waiting"]),
+    "poller.resumed": Place(5, [".poller", ".waiting"]),
+    "poller.waiting": Place(5, [".agenda", ".poller"]),
+    "poller.poller": Place(5, [".agenda", ".followed"]),
+    "poller.followed": Place(5),
+    "poller.agenda": Place(5),
     "delivery": Place(5),
-    "lookup": Place(4, ["exchange"]),
-    "submit": Place(4, ["creates", "lookup", "exchange", "posts"]),
-    "posts": Place(4, ["creates"]),
-    "creates": Place(4),
+    "submit": Place(4, [".creates", ".lookup", ".submit"]),
+    "submit.submit": Place(4, [".creates", ".lookup", ".posts", "exchange"]),
+    "submit.lookup": Place(4, ["exchange"]),
+    "submit.posts": Place(4, [".creates"]),
+    "submit.creates": Place(4),
     "settings": Place(4),
     "references": Place(4, ["exchange"]),
     "exchange": Place(4),
@@ -67,26 +75,32 @@ TABLE = {
     "keys": Place(3, ["lifetime"]),
     "flights": Place(3),
     "journal": Place(3, ["disk", "lifetime"]),
-    "limiter": Place(3, ["admission", "controllers"]),
-    "admission": Place(3, ["chance", "controllers", "pace", "pauses", "tickets", "trials", "window"], pure=True),
-    "controllers": Place(3, pure=True),
-    "bracket": Place(3, pure=True),
-    "estimate": Place(3, ["bracket"], pure=True),
-    "minutes": Place(3, pure=True),
-    "chance": Place(3, pure=True),
-    "line": Place(3, pure=True),
-    "pauses": Place(3, ["controllers"], pure=True),
-    "pace": Place(3, ["bracket", "estimate", "minutes"], pure=True),
-    "slots": Place(3, pure=True),
-    "tickets": Place(3, ["controllers"], pure=True),
-    "trials": Place(3, ["chance", "controllers", "line", "pace", "pauses", "slots", "tickets"], pure=True),
-    "window": Place(3, pure=True),
+    "limiter": Place(3, [".admission", ".controllers", ".limiter", ".tickets"]),
+    "limiter.limiter": Place(3, [".admission", ".controllers"]),
+    "limiter.admission": Place(
+        3, [".chance", ".controllers", ".pace", ".pauses", ".tickets", ".trials", ".window"], pure=True
+    ),
+    "limiter.controllers": Place(3, pure=True),
+    "limiter.bracket": Place(3, pure=True),
+    "limiter.estimate": Place(3, [".bracket"], pure=True),
+    "limiter.minutes": Place(3, pure=True),
+    "limiter.chance": Place(3, pure=True),
+    "limiter.line": Place(3, pure=True),
+    "limiter.pauses": Place(3, [".controllers"], pure=True),
+    "limiter.pace": Place(3, [".bracket", ".estimate", ".minutes"], pure=True),
+    "limiter.slots": Place(3, pure=True),
+    "limiter.tickets": Place(3, [".controllers"], pure=True),
+    "limiter.trials": Place(
+        3, [".chance", ".controllers", ".line", ".pace", ".pauses", ".slots", ".tickets"], pure=True
+    ),
+    "limiter.window": Place(3, pure=True),
     "safety": Place(3, pure=True),
     "dialects": Place(2, pure=True),
     "retry": Place(2, pure=True),
-    "schedule": Place(2, ["durations", "forecast"], pure=True),
-    "forecast": Place(2, ["durations"], pure=True),
-    "durations": Place(2, pure=True),
+    "schedule": Place(2, [".schedule"], pure=True),
+    "schedule.schedule": Place(2, [".durations", ".forecast"], pure=True),
+    "schedule.forecast": Place(2, [".durations"], pure=True),
+    "schedule.durations": Place(2, pure=True),
     "webhooks": Place(2, ["dialects"], pure=True),
     "otel": Place(2, pure=True),
     "models": Place(1, ["card", "fields"], pure=True),
@@ -106,10 +120,29 @@ IO = {"aiohttp", "anyio", "asyncio", "sqlite3", "trio", "uvloop", "threading"}
 MAY_IMPORT_THE_EMULATOR = {"cli", "testing", "emulator"}
 
 
-def unit_of(file: Path) -> str:
-    """The line of the table a file belongs to: a module, or a whole package."""
-    first = file.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+def name_of(file: Path) -> tuple[str, ...]:
+    """A file's dotted name within `omni_async`, a package's being that of its `__init__`."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {name_of(file) for file in FILES}
+BY_MODULE = {unit.partition(".")[0] for unit in TABLE if "." in unit}
+
+
+def unit_of(name: tuple[str, ...]) -> str:
+    """The line of the table for a name within `omni_async`; that of the package's top is `__init__`."""
+    name = name[: 2 if BY_MODULE.intersection(name[:1]) else 1]
+    while name not in MODULES:  # what stands in a module
+        name = name[:-1]
+    return ".".join(name) or "__init__"
+
+
+def beside(unit: str) -> set[str]:
+    """The lines of the same layer that a unit may import."""
+    package = unit.partition(".")[0]
+    return {package + name if name.startswith(".") else name for name in TABLE[unit].beside}
 
 
 def imports(source: str, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -124,14 +157,8 @@ def imports(source: str, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def units_imported(source: str, package: tuple[str, ...]) -> set[str]:
-    """The lines of the table that a source imports; the package's top is `__init__`."""
-    found = set()
-    for name in imports(source, package):
-        if name[0] == "omni_async":
-            second = name[1] if len(name) > 1 else "__init__"
-            placeless = second not in TABLE and (PACKAGE / f"{second}.py").exists()  # its own case fails, with advice
-            found |= set() if placeless else {second if second in TABLE else "__init__"}
-    return found
+    """The lines of the table that a source imports. A module without one fails in its own case, with advice."""
+    return {unit_of(name[1:]) for name in imports(source, package) if name[0] == "omni_async"} & TABLE.keys()
 
 
 def wrong(unit: str, source: str, package: tuple[str, ...] = ("omni_async",)) -> list[str]:
@@ -140,7 +167,7 @@ def wrong(unit: str, source: str, package: tuple[str, ...] = ("omni_async",)) ->
     for other in sorted(units_imported(source, package) - {unit}):
         below = APART < TABLE[other].layer < place.layer
         emulator = other == "emulator" and unit in MAY_IMPORT_THE_EMULATOR
-        if not (below or other in place.beside or emulator):
+        if not (below or other in beside(unit) or emulator):
             found.append(f"{unit} may not import {other}")
         if place.pure and not TABLE[other].pure:
             found.append(f"{unit} is pure and may not import {other}")
@@ -151,32 +178,30 @@ def wrong(unit: str, source: str, package: tuple[str, ...] = ("omni_async",)) ->
     return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_run_downward_only(file):
     """Each module imports only what stands below it, or what the table allows beside it; pure ones never wait."""
-    unit = unit_of(file)
+    unit = unit_of(name_of(file))
     assert unit in TABLE, f"{unit} has no layer: {ADVICE}"
     package = ("omni_async", *file.relative_to(PACKAGE).parts[:-1])
     assert wrong(unit, file.read_text(encoding="utf-8"), package) == []
 
 
 def test_rows_0_to_2_are_pure():
-    """Everything up to layer 2 is pure, and so is the limiter's arithmetic."""
+    """Everything up to layer 2 is pure, and so is all of the limiter behind its door."""
     assert all(place.pure for place in TABLE.values() if 0 <= place.layer <= 2)
-    assert TABLE["controllers"].pure
+    impure = {unit for unit, place in TABLE.items() if not place.pure}
+    assert {unit for unit in impure if unit.startswith("limiter.")} == {"limiter.limiter"}
 
 
 def test_beside_is_no_circle():
     """Within a layer, too, imports go one way."""
     for unit, place in TABLE.items():
-        seen, open_ = set(), set(place.beside)
+        seen, open_ = set(), beside(unit)
         while open_:
             seen.add(other := open_.pop())
             assert TABLE[other].layer == place.layer, f"{unit} beside {other}"
-            open_ |= TABLE[other].beside - seen
+            open_ |= beside(other) - seen
         assert unit not in seen
 
 
@@ -203,7 +228,7 @@ def test_beside_is_no_circle():
         ),
         ("retry", "import asyncio", ["retry is pure and may not import asyncio"]),
         ("retry", "async def f(): await g()", ["retry is pure and may not wait"] * 2),
-        ("poller", "from .delivery import Delivery", ["poller may not import delivery"]),
+        ("poller.poller", "from ..delivery import Delivery", ["poller.poller may not import delivery"]),
         ("client", "from .emulator import Emulator", ["client may not import emulator"]),
         ("cli", "from ..emulator import Emulator", []),
         ("emulator", "from ..errors import OmniError", ["emulator may not import errors"]),
@@ -214,9 +239,20 @@ def test_beside_is_no_circle():
             "from .transport import Transport",
             ["safety may not import transport", "safety is pure and may not import transport"],
         ),
+        ("exchange", "from .limiter.slots import Slots", []),
+        ("limiter.pace", "from .bracket import Refusal\nfrom ..retry import backoff", []),
+        ("limiter.bracket", "from .pace import Pace", ["limiter.bracket may not import limiter.pace"]),
+        ("limiter.bracket", "from ..limiter.pace import Pace", ["limiter.bracket may not import limiter.pace"]),
+        (
+            "limiter.pace",
+            "from . import Limiter",
+            ["limiter.pace may not import limiter", "limiter.pace is pure and may not import limiter"],
+        ),
+        ("limiter.slots", "import asyncio", ["limiter.slots is pure and may not import asyncio"]),
     ],
 )
 def test_the_rule_finds_what_breaks_it(unit, source, problems):
-    """The check itself: upward, sideways, hidden in functions, and by the absolute name."""
-    package = ("omni_async", unit) if unit in ("cli", "emulator", "dialects") else ("omni_async",)
+    """The check itself: upward, sideways, inside a package, hidden in functions, and by the absolute name."""
+    first = unit.partition(".")[0]
+    package = ("omni_async", first) if (PACKAGE / first).is_dir() else ("omni_async",)
     assert wrong(unit, source, package) == problems

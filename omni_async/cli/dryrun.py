@@ -9,12 +9,12 @@ import anyio
 import attrs
 
 from ..client import OmniClient
-from ..creates import row_key
 from ..dialects import Call
 from ..identity import idempotency_key_of
 from ..models import VideoRequest, relinked
 from ..references import local_references
 from ..settings import base_url_of
+from ..submit import row_key
 from ..transport import USER_AGENT, checked_base_url
 from .output import as_json
 

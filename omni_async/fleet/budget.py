@@ -13,11 +13,9 @@ from typing import Any
 
 import attrs
 
-from ..controllers import Controller
 from ..lifetime import loop_time
-from ..limiter import Limiter
+from ..limiter import Controller, Decision, Kind, Limiter, Ticket
 from ..policies import Limits
-from ..tickets import Decision, Kind, Ticket
 
 logger = logging.getLogger("omni_async")
 

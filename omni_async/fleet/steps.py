@@ -28,9 +28,8 @@ from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of
 from ..journal.ledger import LEASE
 from ..journal.staging import sent_again
-from ..lookup import find_lost
 from ..storage import Storage, Stored
-from ..submit import FOUND
+from ..submit import FOUND, find_lost
 from .book import FleetBook
 
 logger = logging.getLogger("omni_async")

@@ -11,8 +11,8 @@ from omni_async.fleet.admin import set_up
 from omni_async.fleet.budget import Budget, FleetLimiter
 from omni_async.fleet.queue import connect
 from omni_async.lifetime import loop_time
+from omni_async.limiter import Kind
 from omni_async.policies import Limits
-from omni_async.tickets import Kind
 
 
 class Door:

@@ -1,0 +1,102 @@
+"""What an earlier run left unfinished, as it finishes: what `OmniClient.resume` gives."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol, Self
+
+from ..errors import JournalError, OmniError
+from ..journal.entries import Entry, request_of, uncertain_error
+from ..models import Outcome, VideoTask
+from .poller import Poller
+from .waiting import FinishedInbox
+
+
+class Leftovers(Protocol):
+    """Rows of a journal that an earlier run left, its dead owners' taken over first."""
+
+    async def uncertain(self) -> list[Entry]:
+        """Creates that may have been charged and have no id."""
+
+    async def left_over(self) -> list[Entry]:
+        """The rest, each row once."""
+
+
+class Resumed:
+    """Async iterator over what earlier runs left unfinished: uncertain rows first, then tasks as they finish.
+
+    Args:
+        leftovers: The journal's rows.
+        poller: Follows.
+        finished: Gives back a finished task with a video, or raises TaskFailedError.
+    """
+
+    def __init__(self, leftovers: Leftovers, poller: Poller, finished: Callable[[VideoTask], VideoTask]) -> None:
+        self._leftovers, self._poller, self._finished = leftovers, poller, finished
+        self._inbox: FinishedInbox | None = None
+        self._open: dict[str, Entry] = {}
+        self._ready: deque[Outcome] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """The next outcome; one task's error does not end it.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        inbox = self._inbox or await self._begin()
+        if not self._ready and self._open:
+            item = await inbox.next()
+            if item is not None:  # there is no deadline
+                self._ready.append(self._ended(item))
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.popleft()
+
+    async def _begin(self) -> FinishedInbox:
+        uncertain = await self._leftovers.uncertain()
+        entries = await self._leftovers.left_over()
+        self._inbox = inbox = FinishedInbox(math.inf)
+        self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, uncertain_error(entry))))
+        self._each(entries, self._take)
+        return inbox
+
+    def _each(self, entries: Iterable[Entry], take: Callable[[Entry], None]) -> None:
+        for entry in entries:
+            try:
+                take(entry)
+            except JournalError as error:  # a damaged row is told of as one, and hides no other
+                self._ready.append(Outcome(request=None, task=None, error=error))
+
+    def _take(self, entry: Entry) -> None:
+        task = entry.video_task
+        if task is not None and task.status.finished:
+            self._ready.append(self._judged(entry, task))
+        elif task is not None and self._inbox is not None:
+            request_of(entry)  # a damaged one is told of now, and not when its task has ended
+            self._open[task.task_id] = entry
+            self._poller.follow(task.task_id, self._inbox, origin=task)
+
+    def _ended(self, item: VideoTask | tuple[str, OmniError]) -> Outcome:
+        if isinstance(item, VideoTask):
+            return self._judged(self._open.pop(item.task_id), item)
+        return _outcome(self._open.pop(item[0]), None, item[1])
+
+    def _judged(self, entry: Entry, task: VideoTask) -> Outcome:
+        try:
+            return _outcome(entry, self._finished(task), None)
+        except OmniError as error:
+            return _outcome(entry, task, error)
+
+    async def aclose(self) -> None:
+        """Let go; the tasks are followed on all the same."""
+        if self._inbox is not None:
+            for task_id in self._open:
+                self._poller.let_go(task_id, self._inbox)
+        self._open = {}
+
+
+def _outcome(entry: Entry, task: VideoTask | None, error: OmniError | None) -> Outcome:
+    return Outcome(request=request_of(entry), task=task or entry.video_task, error=error)

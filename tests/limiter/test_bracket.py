@@ -1,0 +1,187 @@
+"""Where each refusal costs a pause: a limit is shut in by tests, held, and gone back to."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni_async.limiter.bracket import FIRST, JITTER, QUICK, WHOLE, Bracket, Refusal
+from omni_async.limiter.pace import Pace
+
+
+def refusal(level, pace, **known):
+    """A refusal that costs a second, after ten seconds at about this pace."""
+    usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
+    used = known.get("used", 10.0)
+    times = {"ahead": 0, "used": used, "whole": used + 1.0, "dear": True, "held": used}
+    return Refusal(**{"pace": pace, "level": level, **usual, **times, **known})
+
+
+def begun(counted=30.0, pace=80.0):
+    """After the first refusal, with the level that is tested first."""
+    bracket = Bracket()
+    return bracket, bracket.refused(refusal(None, pace, counted=counted, through=counted))
+
+
+def shut_in(limit, counted):
+    """What came of the tests against a window: the level that is held, and how many were refused."""
+    bracket, level = begun(counted, 4.0 * limit)
+    refused = 0
+    for _ in range(30):
+        if not bracket.testing:
+            return level, refused
+        if level > limit:
+            level, refused = bracket.refused(refusal(level, level, used=1.0, held=1.0)), refused + 1
+        else:
+            level = bracket.passed(level)
+    return math.nan, refused
+
+
+def settled(limit, counted):
+    """A bracket around a window, at rest."""
+    bracket, level = begun(counted, 4.0 * limit)
+    while bracket.testing:
+        too_much = level > limit
+        level = bracket.refused(refusal(level, level, used=1.0, held=1.0)) if too_much else bracket.passed(level)
+    return bracket, level
+
+
+def test_first_a_little_less_than_what_got_through_is_tested():
+    bracket, level = begun(counted=30.0)
+    assert level == pytest.approx(FIRST * 30.0)
+    assert bracket.testing
+
+
+@pytest.mark.parametrize("limit", [5, 12, 48, 91, 387])
+@pytest.mark.parametrize("counted", [1.0, 1.5, 1.9])
+def test_a_window_is_shut_in_within_a_dozen_tests(limit, counted):
+    """Whether it counts sliding or fixed: what got through before the first refusal is up to twice the limit."""
+    level, refused = shut_in(limit, counted * limit)
+    assert 0.97 * limit < level < limit
+    assert refused <= 7
+
+
+def test_a_level_just_below_a_whole_number_is_held():
+    """Limits of windows are whole numbers: 48.2 would be refused once in five seconds."""
+    _, level = settled(48, 60.0)
+    assert level == pytest.approx(WHOLE * 48)
+
+
+def test_a_test_takes_until_a_fixed_window_has_refused():
+    """What is a third of a request too much is refused in every third second."""
+    bracket = Bracket()
+    assert bracket.seconds(48.34) > 3.0
+    assert 2.0 < bracket.seconds(47.9) < 2.5
+
+
+def test_a_climb_that_is_refused_goes_back_to_what_was_held():
+    bracket, level = settled(48, 60.0)
+    again = bracket.refused(refusal(level, 48.9, climbing=True, passed=48.3, used=63.0, held=63.0))
+    assert again == level
+    assert not bracket.testing
+
+
+def test_a_climb_far_above_the_level_opens_a_new_bracket():
+    bracket, level = settled(48, 60.0)
+    assert bracket.refused(refusal(level, 110.0, climbing=True, passed=85.0)) == 85.0
+    assert (bracket.low, bracket.high, bracket.testing) == (level, 110.0, True)
+
+
+def test_a_window_that_refuses_late_is_met_by_a_small_cut():
+    """Just above it was refused within a second, as no bucket does: it was a matter of milliseconds."""
+    bracket, level = settled(48, 60.0)
+    assert bracket.refused(refusal(level, level, used=5.0, held=5.0)) == pytest.approx(JITTER * level)
+
+
+def test_a_bucket_is_cut_by_more_each_time_it_refuses_late():
+    """What a pause has filled is spent the sooner, the further the level is above the limit."""
+    bracket, levels = Bracket(), [500.0]
+    for _ in range(3):
+        levels.append(bracket.refused(refusal(levels[-1], levels[-1], used=5.0, whole=6.0, held=5.0)))
+    parts = [after / before for before, after in itertools.pairwise(levels)]
+    assert parts == sorted(parts, reverse=True)
+    assert parts[-1] < 0.9
+
+
+def test_behind_a_long_pause_a_coarser_limit_is_enough():
+    """A test more costs the pause, and is worth no more."""
+    bracket, level = begun(counted=100.0)
+    bracket.passed(level)
+    level = bracket.refused(refusal(100.0, 1.12 * level, used=1.0, whole=21.0, held=1.0))
+    assert not bracket.testing
+
+
+def test_tests_that_are_refused_late_in_a_row_are_a_buckets_and_end():
+    """The further the level comes down, the longer what was saved up lasts: a window refuses in two seconds."""
+    bracket, level = begun(counted=100.0, pace=200.0)
+    for _ in range(2):
+        level = bracket.refused(refusal(level, level, used=3.0, whole=4.0, held=3.0))
+    assert not bracket.testing
+    assert level < bracket.high
+
+
+def test_what_was_held_for_a_minute_is_hardly_cut():
+    """No bucket of a second's worth lasts a minute at more than a sixtieth too much."""
+    bracket = Bracket()
+    bracket.refused(refusal(47.2, 48.9, climbing=True, passed=47.3, used=63.0, held=63.0))
+    assert bracket.refused(refusal(47.2, 47.2, used=5.0, whole=6.0, held=5.0)) > 0.98 * 47.2
+
+
+def test_a_request_on_its_way_when_a_test_ended_changes_nothing():
+    bracket, level = settled(48, 60.0)
+    assert bracket.refused(refusal(level, level, used=QUICK + 2.0, held=0.1)) == level
+
+
+def test_a_level_that_is_refused_at_once_again_is_left():
+    """The limit fell: below it another is shut in, however soon each refusal comes."""
+    bracket, level = settled(48, 60.0)
+    levels = [level := bracket.refused(refusal(level, level, used=0.2, held=0.0, through=1.0)) for _ in range(8)]
+    assert levels[0] == settled(48, 60.0)[1]
+    assert levels[-1] < 24.0
+
+
+paces = st.floats(0.05, 2000.0)
+
+
+@given(paces, st.lists(st.tuples(st.booleans(), st.floats(0.01, 90.0), st.floats(1.0, 3.0)), max_size=40))
+def test_whatever_happens_the_level_is_below_what_was_refused(start, history):
+    """And tests come to an end."""
+    bracket, level = begun(start / 2.0, start)
+    for passes, used, climbed in history:
+        if passes and bracket.testing:
+            level = bracket.passed(level)
+            continue
+        climbing = not bracket.testing and climbed > 2.0
+        pace = level * climbed if climbing else level
+        level = bracket.refused(refusal(level, pace, climbing=climbing, passed=level, used=used, held=used))
+        assert 0.0 < level <= pace
+    for _ in range(60):
+        if bracket.testing:
+            level = bracket.passed(level)
+    assert not bracket.testing
+
+
+def kept(limit, seconds, pause):
+    """A pace behind a fixed window: the level, and when it was refused."""
+    pace, now, window, count, refused = Pace(start=40.0), 0.0, -1, 0, []
+    while now < seconds:
+        now = max(pace.next_at, now + 1e-4)
+        pace.take(now)
+        window, count = (window, count) if window == int(now) else (int(now), 0)
+        if count < limit:
+            count += 1
+            pace.got_through += 1
+        else:
+            pace.cut(now, now + pause, sent=now)
+            refused.append(now)
+    return pace.rate, refused
+
+
+@pytest.mark.parametrize("limit", [8, 15, 48, 91])
+def test_behind_a_fixed_window_a_pause_a_minute_is_all_it_costs(limit):
+    """From the first half minute on: the level within two per cent, tried once a minute."""
+    level, refused = kept(limit, 80.0, 1.0)
+    assert 0.98 * limit < level < 1.03 * limit
+    assert sum(at > 30.0 for at in refused) <= 1

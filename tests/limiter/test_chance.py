@@ -1,0 +1,111 @@
+"""Which refusals are told from those that a pace is to blame for."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni_async.limiter.chance import Chance, Excess
+
+
+def fast_before(seconds=100, per_second=40):
+    """So much was let in per second, from one refusal to the next; gives when, and how many."""
+    chance = Chance()
+    for at in range(0, seconds + 1, 10):
+        assert not chance.explains(float(at), at * per_second, per_second)
+    return chance, float(seconds), seconds * per_second
+
+
+def refused_by_chance(chance, now, through, *, share, going, requests=600, seed=1):
+    """Requests at a steady rate of which a share is refused; gives which refusals were explained."""
+    rng, told = random.Random(seed), []
+    for _ in range(requests):
+        now += 1.0 / going
+        if rng.random() < share:
+            told.append(chance.explains(now, through, going))
+        else:
+            through += 1
+    return told, now, through
+
+
+def test_where_nothing_is_known_one_refusal_is_the_pace_s_fault():
+    """Also the first of all, and any while as much goes as ever was let in."""
+    chance, now, through = fast_before()
+    assert chance.share == 0.0
+    assert not chance.explains(now + 10.0, through + 400, 40.0)
+    assert not chance.explains(now + 20.0, through + 600, 20.0)
+
+
+def test_where_few_go_a_refusal_tells_nothing_of_the_pace():
+    """At a tenth of what was let in no limit refuses; many in a row there are one, which fell."""
+    chance, now, through = fast_before()
+    assert chance.explains(now + 10.0, through + 40, 4.0)
+    told = [chance.explains(now + 10.0 + tries, through + 40, 4.0) for tries in range(1, 9)]
+    assert told[0]
+    assert False in told
+
+
+def test_a_share_is_believed_when_it_is_sure():
+    """One in six at a tenth of the pace: then as many are explained at any pace, and far more are not."""
+    chance, now, through = fast_before()
+    _, now, through = refused_by_chance(chance, now, through, share=0.16, going=4.0)
+    assert chance.share == pytest.approx(0.12, abs=0.04)
+    assert chance.in_a_row == 2
+    told, now, through = refused_by_chance(chance, now, through, share=0.16, going=40.0)
+    assert sum(told) > 0.8 * len(told)
+    told, *_ = refused_by_chance(chance, now, through, share=0.4, going=60.0)
+    assert told.count(False) > 10
+
+
+def test_a_rare_refusal_is_no_share():
+    """One in a hundred is what limits themselves refuse."""
+    chance, now, through = fast_before()
+    refused_by_chance(chance, now, through, share=0.01, going=4.0, requests=3000)
+    assert chance.share == 0.0
+
+
+def test_what_most_are_refused_for_is_not_chance():
+    """Half of the requests: whoever is refused so much is too fast, however few go."""
+    chance, now, through = fast_before()
+    refused_by_chance(chance, now, through, share=0.5, going=4.0)
+    assert chance.share == 0.0
+
+
+def test_what_is_long_past_is_forgotten():
+    """An hour later the gateway may refuse none, and what it allowed may be less."""
+    chance, now, through = fast_before()
+    _, now, through = refused_by_chance(chance, now, through, share=0.16, going=4.0)
+    assert chance.share > 0.0
+    assert not chance.explains(now + 7200.0, through + 10, 4.0)
+    assert chance.share == 0.0
+
+
+def test_where_the_limit_counts_by_the_minute_few_going_prove_nothing():
+    """What was let in at once in one minute may be all of it."""
+    chance, now, through = fast_before()
+    assert not chance.explains(now + 10.0, through + 40, math.inf)
+
+
+def test_more_than_usual_is_found():
+    """One refusal where none is usual; where one in ten is, several close together, and each in ten never."""
+    assert Excess().found(1000, 0.0)
+    usual, storm = Excess(), Excess()
+    assert not any(usual.found(10 * count, 0.1) for count in range(1, 200))
+    assert [storm.found(count, 0.1) for count in range(1, 9)].count(True) == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.01, 30.0), st.integers(0, 200), st.floats(0.0, 50.0) | st.just(math.inf)), max_size=60
+    ),
+    st.floats(0.0, 50.0),
+)
+def test_a_storm_is_never_chance(history, going):
+    """Whatever was seen before: of ten refusals in a row with nothing let in, one at least is the pace's fault."""
+    chance, now, through = Chance(), 0.0, 0
+    for wait, passed, rate in history:
+        now, through = now + wait, through + passed
+        chance.explains(now, through, rate)
+    assert not all(chance.explains(now + tries, through, going) for tries in range(1, 11))
