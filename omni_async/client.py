@@ -238,7 +238,8 @@ class OmniClient:
     ) -> Many:
         """Many videos: an async iterator over an `Outcome` per request, in order of finishing. This pays.
 
-        Requests are pulled only as fast as they can be run; one row's error never ends it.
+        Requests are pulled only as fast as they can be run; one row's error never ends it. A refused key or an empty
+        account does: no more is pulled, and that is raised after the other outcomes.
 
         Args:
             requests: Any iterable or async iterable of what `submit` takes.

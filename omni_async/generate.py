@@ -25,7 +25,7 @@ from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
 from .limiter import Kind
 from .many import Many, Source, Steps
-from .models import Balance, Stats, TaskStatus, VideoRequest, VideoTask, invalid
+from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller, traits_of
 from .poller.waiting import (
     MANY,
@@ -334,9 +334,14 @@ class Studio:
             target = await in_thread(file_in, output, name)
             output = str(target) if asked.custom_id else output  # named as in `many`
             await self._refuse_existing(target, asked, overwrite=overwrite)
-        task = await self.wait(await self.submit(asked, max_wait=max_wait), timeout)
-        if output is not None:
-            await self.download(task, output, overwrite=overwrite)
+        task = await self.submit(asked, max_wait=max_wait)
+        try:
+            task = await self.wait(task, timeout)
+            if output is not None:
+                await self.download(task, output, overwrite=overwrite)
+        except asyncio.CancelledError:  # an error would tell its id
+            self.submitter.posts.left([Outcome(request=asked, task=task)])
+            raise
         return task
 
     def many(
@@ -356,6 +361,7 @@ class Studio:
             let_go=self.poller.let_go,
             finished=self.finished,
             closed=lambda: self.life.closed,
+            left=self.submitter.posts.left,
             download=None if folder is None else partial(self._store_row, folder=folder, overwrite=overwrite),
         )
         return Many(requests, steps, outstanding=outstanding, timeout=timeout)

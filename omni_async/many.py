@@ -6,6 +6,7 @@ costs a few hundred bytes and no coroutine.
 
 import asyncio
 import contextvars
+import copy
 import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 import attrs
 
-from .errors import OmniError
+from .errors import AuthenticationError, OmniError, QuotaError
 from .lifetime import is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
@@ -41,6 +42,7 @@ class Steps:
         let_go: Withdraws it.
         finished: Gives back a finished task with a video, or raises TaskFailedError.
         closed: Whether the client was closed.
+        left: Told of outcomes that nobody will be given.
         download: Stores a task's video; None if none is wanted.
     """
 
@@ -50,6 +52,7 @@ class Steps:
     let_go: Callable[[str, Any], VideoTask | None]
     finished: Callable[[VideoTask], VideoTask]
     closed: Callable[[], bool]
+    left: Callable[[Iterable[Outcome]], None]
     download: Callable[[VideoTask, VideoRequest], Awaitable[Path]] | None = None
 
 
@@ -95,7 +98,9 @@ class _Run:
         self._exhausted = False
         self._active = 0
         self._failure: BaseException | None = None
-        self._files: asyncio.Queue[tuple[VideoTask, VideoRequest]] = asyncio.Queue()
+        self._refusal: OmniError | None = None  # of the key or the account: the next would meet it, too
+        self._unstored: dict[_Row, None] = {}  # finished, and not yet given out
+        self._files: asyncio.Queue[_Row] = asyncio.Queue()
         context = contextvars.copy_context()
         self.loop = loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
@@ -157,8 +162,13 @@ class _Run:
         request: VideoRequest | None = None
         try:
             request = self.steps.request(item)
+            if self._refusal is not None:
+                self._exhausted, self._failure = True, self._refusal
+                raise _of(request, self._refusal)
             task = await self.steps.submit(request)
         except OmniError as error:
+            if isinstance(error, AuthenticationError | QuotaError):
+                self._refusal = error
             self._put(Outcome(request=request, error=error))
             return
         except Exception as error:
@@ -180,13 +190,15 @@ class _Run:
             self.ended(row, failure)
         except Exception as error:  # a caller's own dialect tripped
             self.open.pop(row, None)
+            self._unstored[row] = None
             self._break(error)
         else:
             if self.steps.download is None:
                 self.ended(row, None)
             else:
                 self.open.pop(row, None)
-                self._files.put_nowait((task, row.request))
+                self._unstored[row] = None
+                self._files.put_nowait(row)
 
     def ended(self, row: _Row, error: OmniError | None) -> None:
         """A row is through."""
@@ -207,15 +219,17 @@ class _Run:
     async def _store(self) -> None:
         """Download what has finished."""
         while self.steps.download is not None:
-            task, request = await self._files.get()
+            row = await self._files.get()
+            path, error = None, None
             try:
-                path = await self.steps.download(task, request)
-            except OmniError as error:
-                self._put(Outcome(request=request, task=task, error=error))
-            except Exception as error:
-                self._break(error)
-            else:
-                self._put(Outcome(request=request, task=task, path=path))
+                path = await self.steps.download(row.last, row.request)
+            except OmniError as failure:
+                error = failure
+            except Exception as failure:
+                self._break(failure)
+                continue
+            del self._unstored[row]
+            self._put(Outcome(request=row.request, task=row.last, error=error, path=path))
 
     def _break(self, error: Exception) -> None:
         """What should not happen did: no more is pulled, and it is raised at the end."""
@@ -232,7 +246,10 @@ class _Run:
         """End the work: POSTs in flight go on in the client, tasks go on at the gateway."""
         for row in self.open:
             self.steps.let_go(row.last.task_id, row)
-        self.open.clear()
+        rows = (*self._unstored, *self.open)
+        self.steps.left([*self.outcomes, *(Outcome(request=row.request, task=row.last) for row in rows)])
+        for left in (self.outcomes, self._unstored, self.open):
+            left.clear()
         if self._timer is not None:
             self._timer.cancel()
         running = [task for task in self._tasks if not task.done()]
@@ -242,6 +259,13 @@ class _Run:
             else:
                 task.cancel()
         return running
+
+
+def _of(request: VideoRequest, refusal: OmniError) -> OmniError:
+    """Another row's refusal as that of a row that was not sent."""
+    error = copy.copy(refusal)
+    error.custom_id, error.metadata = request.custom_id, request.metadata or None
+    return error
 
 
 class Many:
@@ -256,7 +280,11 @@ class Many:
         return self
 
     async def __anext__(self) -> Outcome:
-        """The next outcome. One row's error never ends it; what the caller's own iterable raises comes last."""
+        """The next outcome. One row's error never ends it; what the caller's own iterable raises comes last.
+
+        Raises:
+            OmniError: After the others, where the key is refused or the account has nothing left, and not all was sent.
+        """
         if self._over:
             raise StopAsyncIteration
         self._run = self._run or self._begin()

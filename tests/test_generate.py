@@ -157,6 +157,31 @@ async def test_a_wait_that_is_no_number_of_seconds_is_refused_before_paying(seco
         assert emulator.ledger.requests.total() == 0
 
 
+@pytest.mark.parametrize("after", [20.0, 50.0])
+async def test_a_caller_who_leaves_while_he_waits_or_downloads_leaves_the_id(after, tmp_path, caplog):
+    """A web app's visitor who goes is paid for: `unclaimed()` has his task, and the log its id."""
+    async with pair(latency=15.0) as (emulator, client):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(after):
+                await client.generate("a cat", custom_id="order-7", output=tmp_path)
+        (charge,) = emulator.ledger.charges
+        (left,) = client.unclaimed()
+        assert (left.request.custom_id, left.task.task_id) == ("order-7", charge.task_id)
+        assert f"whoever waited for a paid video has gone: {charge.task_id}" in caplog.text
+
+
+async def test_leaving_many_leaves_their_ids(caplog):
+    """Those that run and those that were not taken; of many the log names some, and `unclaimed()` has all."""
+    async with pair() as (emulator, client):
+        iterator = client.generate_many(f"cat {n}" for n in range(60))
+        taken = await anext(iterator)
+        await iterator.aclose()
+        known = {taken.task.task_id, *(one.task.task_id for one in client.unclaimed())}
+        assert known == {charge.task_id for charge in emulator.ledger.charges}
+        assert len(known) > 30
+        assert f"whoever waited for {len(known) - 1} paid videos has gone" in caplog.text
+
+
 @pytest.mark.parametrize(
     "single", ["a cat", b"a cat", {"prompt": "a cat", "duration": 6}, VideoRequest(prompt="a cat")]
 )

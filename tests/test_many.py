@@ -10,8 +10,10 @@ import anyio
 import pytest
 
 from omni_async import (
+    AuthenticationError,
     InvalidRequestError,
     OmniError,
+    QuotaError,
     RejectedError,
     TaskFailedError,
     TaskStatus,
@@ -27,13 +29,16 @@ from tests.warp import WarpLoop
 LOOP = WarpLoop
 
 
+REFUSALS = {"key": AuthenticationError, "quota": QuotaError}
+
+
 class Works:
     """The steps of a run without a client: a submit takes a second, a task ten; prompts say what goes wrong."""
 
     def __init__(self, *, submit_seconds=1.0, task_seconds=10.0):
         self.submit_seconds, self.task_seconds = submit_seconds, task_seconds
         self.requested = self.submitted = 0
-        self.following, self.stored = {}, []
+        self.following, self.stored, self.left = {}, [], []
         self.most_storing = self.storing = 0
         self.closed = False
         self.timers = []
@@ -47,6 +52,7 @@ class Works:
             let_go=self.let_go,
             finished=self.finished,
             closed=lambda: self.closed,
+            left=self.left.extend,
             download=self.download if download else None,
         )
 
@@ -64,6 +70,8 @@ class Works:
         await anyio.sleep(self.submit_seconds)
         if item == "reject":
             raise RejectedError("no", may_have_charged=False)
+        if item in REFUSALS:
+            raise REFUSALS[item]("no", may_have_charged=False)
         if item == "crash":
             raise RuntimeError("a defect")
         task_id = "task_same" if item == "same" else f"task_{number}"
@@ -276,6 +284,53 @@ async def test_leaving_ends_the_work():
         assert not any(works.following.values())
         await anyio.sleep(500)
         assert works.submitted == count
+
+
+@pytest.mark.parametrize("download", [False, True])
+async def test_what_was_paid_for_whoever_leaves_is_told(download):
+    """Running, finished and not taken, waiting for its download: each row once, with its request and task."""
+    works = Works(task_seconds=3)
+    iterator = many(works, [*map(str, range(20)), "reject", *["endless"] * 10], download=download)
+    taken = [await anext(iterator) for _ in range(3)]
+    await anyio.sleep(2)
+    await iterator.aclose()
+    paid = [f"task_{number}" for number in range(1, 32) if number != 21]
+    assert sorted(one.task.task_id for one in (*taken, *works.left) if one.task) == sorted(paid)
+    assert all(one.request.custom_id for one in works.left)
+    await iterator.aclose()
+    assert len(works.left) == 28
+
+
+@pytest.mark.parametrize("word", ["key", "quota"])
+async def test_a_refused_key_or_an_empty_account_ends_it(word):
+    """An endless source would be asked for one refusal after the other; what runs is given out first."""
+    works, given = Works(), []
+    iterator = many(works, itertools.chain(["good"], itertools.repeat(word)))
+    with pytest.raises(REFUSALS[word]):
+        await collect(iterator, given)
+    assert works.submitted <= SUBMITTERS + 1
+    assert [one.request.prompt for one in given if one.ok] == ["good"]
+    unsent = [one for one in given if one.error and one.error.custom_id]  # those of the works have none
+    assert unsent
+    assert all(one.error.custom_id == one.request.custom_id for one in unsent)
+    assert all(type(one.error) is REFUSALS[word] and not one.error.may_have_charged for one in unsent)
+    assert len(given) == works.submitted + len(unsent)
+
+
+async def test_a_refusal_of_the_last_row_is_that_rows_alone():
+    """Everything was sent: nothing is left to be raised."""
+    done = await outcomes(many(Works(), ["good", "quota"]))
+    assert [type(one.error) for one in done if one.error] == [QuotaError]
+
+
+async def test_what_was_given_out_is_not_told_again():
+    """A run to its end leaves nothing; nor does one that raises at the end leave more than what it lost."""
+    works = Works()
+    await outcomes(many(works, ["a", "b", "lost"]))
+    assert works.left == []
+    with pytest.raises(RuntimeError, match="tripped"):
+        await outcomes(many(works, ["good", "trip"]))
+    assert [one.request.prompt for one in works.left] == ["trip"]
 
 
 async def test_dropped_in_a_cycle_its_workers_end_as_well():

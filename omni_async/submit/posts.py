@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from ..errors import OmniError
@@ -20,6 +20,10 @@ Told = asyncio.Future[Attempt]
 
 KEPT = 10_000
 """Unclaimed outcomes kept: a web app whose visitors leave while it pays has more of them every day."""
+
+
+NAMED = 20
+"""Task ids that one line of the log names at most."""
 
 
 class Posts:
@@ -81,6 +85,17 @@ class Posts:
         self.unclaimed.append(Outcome(request=request, task=attempt.task, error=attempt.error))
         what = f"task {attempt.task.task_id} runs" if attempt.task else "it may have been charged"
         logger.warning("a create finished after its caller had gone: %s; see client.unclaimed()", what)
+
+    def left(self, outcomes: Iterable[Outcome]) -> None:
+        """Whoever waited for these has gone: what may have been charged is kept in the same way."""
+        found = [one for one in outcomes if one.task is not None or (one.error and one.error.may_have_charged)]
+        if not found:
+            return
+        self.unclaimed.extend(found)
+        ids = [one.task.task_id for one in found if one.task is not None]
+        named = ", ".join(ids[:NAMED]) + (", …" if len(ids) > NAMED else "")
+        what = "a paid video" if len(found) == 1 else f"{len(found)} paid videos"
+        logger.warning("whoever waited for %s has gone: %s; see client.unclaimed()", what, named or "no task id")
 
     async def drain(self) -> None:
         """Wait until each has its recorded end. Cancelled meanwhile, it goes on, and raises then."""
