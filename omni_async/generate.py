@@ -27,11 +27,10 @@ from .limiter import Kind
 from .many import Many, Source, Steps
 from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller, traits_of
+from .poller.iterators import Completed, Watch
 from .poller.waiting import (
     MANY,
-    Completed,
     Handle,
-    Watch,
     check_iterable,
     check_seconds,
     deadline_after,

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import anyio
 import pytest
 
 from omni_async import (
@@ -503,6 +504,26 @@ def test_resuming_at_once_misses_nothing(tmp_path, rounds):
         return outcomes
 
     assert len(on_warp(second)) == 3
+
+
+@pytest.mark.usefixtures("let_go")
+def test_a_resume_that_is_dropped_lets_go(tmp_path):
+    """Nothing is collected for nobody; the tasks are followed on all the same."""
+    server = left(tmp_path)
+
+    async def second():
+        server.always["GET"] = running("x")
+        async with server, client_of(tmp_path, server) as client:
+            resumed = client.resume()
+            with anyio.move_on_after(10):
+                await anext(resumed)
+            del resumed
+            gc.collect()
+            followed = client.studio.poller._followed.values()
+            waiters = {type(one).__name__ for known in followed for one in known.waiters}
+            assert waiters == {"Follower"}
+
+    on_warp(second)
 
 
 @pytest.mark.usefixtures("let_go")

@@ -1,12 +1,13 @@
 """The poller: one schedule of many ids, each looked at while somebody waits for it.
 
-`poller` looks at what `agenda` says is due; `followed` is what is known of one id. `waiting` is how callers wait, for
-one id or many; `resumed` gives them what an earlier run left.
+`poller` looks at what `agenda` says is due; `followed` is what is known of one id. `waiting` is how callers wait for
+one id, `iterators` how for the changes of one and the ends of many; `resumed` gives them what an earlier run left.
 """
 
 from .followed import traits_of
+from .iterators import Completed, Watch
 from .poller import Poller
 from .resumed import Resumed
-from .waiting import Completed, Handle, Watch, id_of
+from .waiting import Handle, id_of
 
 __all__ = ["Completed", "Handle", "Poller", "Resumed", "Watch", "id_of", "traits_of"]

@@ -3,13 +3,13 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol, Self
+from typing import Protocol
 
 from ..errors import JournalError, OmniError
 from ..journal.entries import Entry, request_of, uncertain_error
 from ..models import Outcome, VideoTask
+from .iterators import FinishedInbox, Following, Inbox
 from .poller import Poller
-from .waiting import FinishedInbox
 
 
 class Leftovers(Protocol):
@@ -22,7 +22,7 @@ class Leftovers(Protocol):
         """The rest, each row once."""
 
 
-class Resumed:
+class Resumed(Following):
     """Async iterator over what earlier runs left unfinished: uncertain rows first, then tasks as they finish.
 
     Args:
@@ -32,13 +32,9 @@ class Resumed:
     """
 
     def __init__(self, leftovers: Leftovers, poller: Poller, finished: Callable[[VideoTask], VideoTask]) -> None:
-        self._leftovers, self._poller, self._finished = leftovers, poller, finished
-        self._inbox: FinishedInbox | None = None
-        self._open: dict[str, Entry] = {}
+        super().__init__(poller)
+        self._leftovers, self._finished = leftovers, finished
         self._ready: deque[Outcome] = deque()
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Outcome:
         """The next outcome; one task's error does not end it.
@@ -55,10 +51,10 @@ class Resumed:
             raise StopAsyncIteration
         return self._ready.popleft()
 
-    async def _begin(self) -> FinishedInbox:
+    async def _begin(self) -> Inbox:
         uncertain = await self._leftovers.uncertain()
         entries = await self._leftovers.left_over()
-        self._inbox = inbox = FinishedInbox(math.inf)
+        inbox = self._begun(FinishedInbox(math.inf))
         self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, uncertain_error(entry))))
         self._each(entries, self._take)
         return inbox
@@ -89,13 +85,6 @@ class Resumed:
             return _outcome(entry, self._finished(task), None)
         except OmniError as error:
             return _outcome(entry, task, error)
-
-    async def aclose(self) -> None:
-        """Let go; the tasks are followed on all the same."""
-        if self._inbox is not None:
-            for task_id in self._open:
-                self._poller.let_go(task_id, self._inbox)
-        self._open = {}
 
 
 def _outcome(entry: Entry, task: VideoTask | None, error: OmniError | None) -> Outcome:

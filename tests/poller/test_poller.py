@@ -36,7 +36,8 @@ from omni_async.exchange import Exchange, Reporter
 from omni_async.limiter import Limiter
 from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
-from omni_async.poller.waiting import FinishedInbox, wait_for
+from omni_async.poller.iterators import FinishedInbox
+from omni_async.poller.waiting import wait_for
 from omni_async.schedule import Schedule
 from tests.pairs import pair
 from tests.warp import WarpLoop
