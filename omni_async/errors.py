@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:  # read only where somebody asks what an error means
     from .explanations import Both
+    from .models import VideoTask
 
 
 class Fault(NamedTuple):
@@ -251,6 +252,9 @@ class TaskFailedError(OmniError):
     (a new payment) has a chance.
     """
 
+    if TYPE_CHECKING:
+        task: VideoTask
+
     def __init__(
         self, message: str, *, task: Any = None, moderated: bool = False, retryable: bool = True, **about: Any
     ) -> None:
@@ -260,16 +264,19 @@ class TaskFailedError(OmniError):
         self.retryable = retryable
 
     def _said(self) -> str:
-        return f"{getattr(self.task, 'error_code', None) or ''} {getattr(self.task, 'error_message', None) or ''}"
+        return f"{self.task.error_code or ''} {self.task.error_message or ''}" if self.task is not None else ""
 
     def _step(self) -> "Both":
         from .explanations import WRONG_ROUTE, chat_was_called
 
-        return WRONG_ROUTE if chat_was_called("", getattr(self.task, "raw", None)) else super()._step()
+        return WRONG_ROUTE if chat_was_called("", self.task.raw if self.task is not None else None) else super()._step()
 
 
 class WaitTimeoutError(OmniError, TimeoutError):
     """Still running when the wait ended: not a failure. `task` is its last known state, `waited` is in seconds."""
+
+    if TYPE_CHECKING:
+        task: VideoTask | None
 
     def __init__(self, message: str, *, task: Any = None, waited: float = 0.0, **about: Any) -> None:
         super().__init__(message, **about)

@@ -20,12 +20,14 @@ ADVICE = "add it to the table in tests/test_layers.py, on the lowest layer that 
 class Place:
     """Where a module stands: its layer, whom of the same layer it may import, and whether it is pure.
 
-    Beside, a name that begins with a dot is a module of the same package.
+    Beside, a name that begins with a dot is a module of the same package. What is `named` stands above, and is imported
+    for type checkers alone.
     """
 
     layer: int
     beside: frozenset[str] = attrs.field(default=(), converter=frozenset)
     pure: bool = False
+    named: frozenset[str] = attrs.field(default=(), converter=frozenset)
 
 
 TOP, APART = 9, -1
@@ -109,7 +111,7 @@ TABLE = {
     "fields": Place(1, pure=True),
     "policies": Place(1, pure=True),
     "events": Place(1, ["models"], pure=True),
-    "errors": Place(0, ["explanations"], pure=True),
+    "errors": Place(0, ["explanations"], pure=True, named=["models"]),
     "explanations": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
@@ -162,10 +164,18 @@ def units_imported(source: str, package: tuple[str, ...]) -> set[str]:
     return {unit_of(name[1:]) for name in imports(source, package) if name[0] == "omni_async"} & TABLE.keys()
 
 
+def that_runs(source: str) -> str:
+    """A source without its blocks for type checkers."""
+    tree = ast.parse(source)
+    tree.body = [one for one in tree.body if not (isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING")]
+    return ast.unparse(tree)
+
+
 def wrong(unit: str, source: str, package: tuple[str, ...] = ("omni_async",)) -> list[str]:
     """What is wrong with the imports of a source in this unit."""
     place, found = TABLE[unit], []
-    for other in sorted(units_imported(source, package) - {unit}):
+    named = place.named - units_imported(that_runs(source), package)
+    for other in sorted(units_imported(source, package) - named - {unit}):
         below = APART < TABLE[other].layer < place.layer
         emulator = other == "emulator" and unit in MAY_IMPORT_THE_EMULATOR
         if not (below or other in beside(unit) or emulator):
@@ -211,6 +221,8 @@ def test_beside_is_no_circle():
     [
         ("errors", "import enum", []),
         ("errors", "from .models import VideoTask", ["errors may not import models"]),
+        ("errors", "if TYPE_CHECKING:\n    from .models import VideoTask", []),
+        ("errors", "if TYPE_CHECKING:\n    from .events import Event", ["errors may not import events"]),
         (
             "models",
             "def f():\n    from . import client",

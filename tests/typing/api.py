@@ -376,7 +376,9 @@ async def ends(job: Awaitable[VideoTask]) -> str | None:
         await job
     except TaskFailedError as error:
         assert_type(error.retryable, bool)
+        assert_type(error.task, VideoTask)
     except WaitTimeoutError as error:
+        assert_type(error.task, VideoTask | None)
         late: TimeoutError = error
         assert_type(error.waited, float)
         return str(late)
