@@ -56,7 +56,7 @@ class Scenario:
         window: Seconds for which it counts.
         concurrency: Requests it serves at once.
         running: Tasks it runs at once.
-        chance: Part of the requests that it refuses whatever goes.
+        chance: Part of the requests that it refuses whatever goes; and of which: all, or creates alone.
         retry_after: What its refusals ask to wait; None if they do not say.
         outage: From when to when it answers with failures.
         latency: Median time of an answer, its spread (sigma of the logarithm), and the part spent on the way.
@@ -80,6 +80,7 @@ class Scenario:
     concurrency: Changing = ()
     running: Changing = ()
     chance: float = 0.0
+    chance_of: str = "all"
     retry_after: float | None = None
     outage: tuple[float, float] = (math.inf, math.inf)
     latency: tuple[float, float, float] = (0.05, 0.2, 0.2)
@@ -283,7 +284,8 @@ class Simulation:
 
     def _lets_in(self, kind: Kind) -> bool:
         now, scenario = self.now, self.scenario
-        if scenario.chance and self._rng.random() < scenario.chance:
+        meant = kind is CREATE or scenario.chance_of == "all"
+        if scenario.chance and meant and self._rng.random() < scenario.chance:
             return False
         if scenario.concurrency and self._serving >= at(scenario.concurrency, now):
             return False

@@ -189,12 +189,13 @@ def outage(rng: random.Random) -> Scenario:
     )
 
 
-def by_chance(rng: random.Random, *, retry_after: float | None = None) -> Scenario:
-    """No limit at all, but some requests are refused, whatever goes."""
+def by_chance(rng: random.Random, *, retry_after: float | None = None, of: str = "all") -> Scenario:
+    """No limit at all, but some requests are refused, whatever goes; or some creates, for want of room."""
     chance, median = between(rng, 0.01, 0.3), between(rng, 20, 120)
     return Scenario(
         name=f"{chance:.1%} by chance, tasks of {median:.0f} s",
         chance=chance,
+        chance_of=of,
         retry_after=retry_after,
         latency=(between(rng, 0.05, 0.3), 0.2, 0.2),
         tasks=(200, median, 0.35),
@@ -239,6 +240,8 @@ FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "several processes": several,
     "refused by chance": by_chance,
     "refused by chance, Retry-After 1 s": lambda rng: by_chance(rng, retry_after=1.0),
+    "creates refused by chance": lambda rng: by_chance(rng, of="creates"),
+    "creates refused by chance, Retry-After 1 s": lambda rng: by_chance(rng, of="creates", retry_after=1.0),
 }
 
 

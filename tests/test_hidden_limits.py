@@ -170,7 +170,15 @@ def test_several_processes_share_an_account():
     assert statistics.median(one.fair for one in found) >= 0.5
 
 
-@pytest.mark.parametrize(("family", "usual"), [("refused by chance", 5), ("refused by chance, Retry-After 1 s", 20)])
+@pytest.mark.parametrize(
+    ("family", "usual"),
+    [
+        ("refused by chance", 5),
+        ("refused by chance, Retry-After 1 s", 20),
+        ("creates refused by chance", 5),
+        ("creates refused by chance, Retry-After 1 s", 5),
+    ],
+)
 def test_refusals_by_chance_do_not_slow_it_for_good(family, usual):
     """Up to a third of the requests, whatever goes: all is done, and mostly soon; it waits where it is asked to."""
     found = verdicts(family)

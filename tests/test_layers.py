@@ -94,8 +94,9 @@ TABLE = {
     "limiter.slots": Place(3, pure=True),
     "limiter.tickets": Place(3, [".controllers"], pure=True),
     "limiter.trials": Place(
-        3, [".chance", ".controllers", ".line", ".pace", ".pauses", ".slots", ".tickets"], pure=True
+        3, [".chance", ".controllers", ".line", ".pace", ".pauses", ".slots", ".stretches", ".tickets"], pure=True
     ),
+    "limiter.stretches": Place(3, pure=True),
     "limiter.window": Place(3, pure=True),
     "safety": Place(3, pure=True),
     "dialects": Place(2, pure=True),

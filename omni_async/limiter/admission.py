@@ -10,7 +10,7 @@ from collections import deque
 
 from ..policies import Limits
 from ..retry import backoff
-from .chance import Chance
+from .chance import Best, Chance
 from .controllers import Controller, Evidence, attribute
 from .pace import Pace
 from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
@@ -40,7 +40,7 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.chance = Chance()
+        self.chance, self._best = Chance(), Best()
         self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
@@ -259,7 +259,9 @@ class Admission:
         return Decision(cause, pause)
 
     def _by_chance(self, ticket: Ticket, now: float) -> bool:
-        return self.chance.explains(now, self.pace.got_through, self.pace.going(now, ticket.sent_at))
+        through = self.pace.got_through
+        few = self._best.few(now, through, self.pace.going(now, ticket.sent_at))
+        return self.chance.explains(now, through, few=few)
 
     def _passed_over(self, now: float, wait: float) -> Decision:
         """It is nobody's fault: nothing but the pause that it asks for."""

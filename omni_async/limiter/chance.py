@@ -15,8 +15,9 @@ REMEMBERED, FADING = 300.0, 1200.0
 LATELY, DOUBTFUL, SURE = 300.0, 10.0, 1.5
 """Requests over which the share is taken, and how many that were let in are added to them; how many standard deviations
 to stay below it, since the first refusals prove little."""
-LEAST, MOST = 0.05, 0.25
-"""Shares that are believed: others at the same limit cost less, and whom more are refused is simply too fast."""
+LEAST, MOST, MOST_CREATES = 0.05, 0.25, 0.6
+"""Shares that are believed: others at the same limit cost less, and whom more are refused is simply too fast. Creates a
+gateway may refuse more of, for want of room to make videos."""
 NONE, WHERE_FEW_GO = 0.001, 0.3
 """Share where none is believed: one refusal tells that the pace is to blame. And where few go: there it takes many."""
 TOO_MANY, CERTAIN = 0.3, 5.5
@@ -43,7 +44,7 @@ class Excess:
         """
         passed, self._through = through - self._through, through
         usual = max(usual, NONE)
-        more = max(TOO_MANY, 2.0 * usual)
+        more = max(TOO_MANY, min(2.0 * usual, (1.0 + usual) / 2.0))
         for_pace = self._doubt + passed * math.log((1.0 - more) / (1.0 - usual))
         self._doubt = max(for_pace, 0.0) + refused * math.log(more / usual)
         if self._doubt < CERTAIN:
@@ -52,15 +53,52 @@ class Excess:
         return True
 
 
-class Chance:
-    """What is known of them."""
+class Best:
+    """The most that was let in per second."""
 
-    __slots__ = ("_best", "_excess", "_mark", "_refused", "_seen_at", "_sent", "_through")
+    __slots__ = ("_mark", "_rate", "_seen_at")
 
     def __init__(self) -> None:
+        self._rate = 0.0
+        self._mark: tuple[float, int] | None = None  # when counting began, and how many had got through
+        self._seen_at = -math.inf
+
+    def few(self, now: float, through: int, going: float) -> bool:
+        """Whether so few go, at a refusal, that no limit refuses one.
+
+        Args:
+            now: When.
+            through: Requests that ever got through.
+            going: How many went per second just before; infinite where that proves nothing.
+        """
+        self._rate *= math.pow(0.5, (now - self._seen_at) / REMEMBERED)
+        self._seen_at = now
+        few = self._rate > 0.0 and going <= FEW * self._rate
+        self._measure(now, through)
+        return few
+
+    def _measure(self, now: float, through: int) -> None:
+        """From refusal to refusal: at both, whatever a limit saves up was spent."""
+        if self._mark is None:
+            self._mark = now, through
+        since, before = self._mark
+        if now - since >= SPAN:
+            self._rate = max(self._rate, (through - before) / (now - since))
+            self._mark = now, through
+
+
+class Chance:
+    """What is known of them.
+
+    Args:
+        most: The greatest share that is believed.
+    """
+
+    __slots__ = ("_excess", "_most", "_refused", "_seen_at", "_sent", "_through")
+
+    def __init__(self, most: float = MOST) -> None:
+        self._most = most
         self._sent = self._refused = 0.0  # lately, while few went
-        self._best = 0.0  # the most that was let in per second
-        self._mark: tuple[float, int] | None = None  # when counting that began, and how many had got through
         self._excess = Excess()
         self._through, self._seen_at = 0, -math.inf  # at the last refusal
 
@@ -68,43 +106,28 @@ class Chance:
     def share(self) -> float:
         """Part of the requests that is refused by chance."""
         surely = max(self._refused - SURE * math.sqrt(self._refused), 0.0) / (self._sent + DOUBTFUL)
-        return surely if LEAST <= surely <= MOST else 0.0
+        return surely if LEAST <= surely <= self._most else 0.0
 
     @property
     def in_a_row(self) -> int:
         """Refusals of one request, one after the other, that are too many for chance."""
         return math.ceil(-math.log(ONCE_IN) / math.log(max(self.share, NONE)))
 
-    def explains(self, now: float, through: int, going: float) -> bool:
+    def explains(self, now: float, through: int, *, few: bool) -> bool:
         """Whether a refusal is one of them, and tells nothing of the pace.
 
         Args:
             now: When.
             through: Requests that ever got through.
-            going: How many went per second just before; infinite where that proves nothing.
+            few: Whether so few go that no limit refuses one.
         """
         passed, self._through = through - self._through, through
-        self._fade(now)
-        few = self._best > 0.0 and going <= FEW * self._best
+        self._refused *= math.pow(0.5, (now - self._seen_at) / FADING)
+        self._seen_at = now
         if few:
             self._count(passed + 1)
-        self._measure(now, through)
         return not self._excess.found(through, max(self.share, WHERE_FEW_GO if few else 0.0))
-
-    def _fade(self, now: float) -> None:
-        passed, self._seen_at = now - self._seen_at, now
-        self._best *= math.pow(0.5, passed / REMEMBERED)
-        self._refused *= math.pow(0.5, passed / FADING)
 
     def _count(self, sent: int) -> None:
         left = math.exp(-sent / LATELY)
         self._sent, self._refused = left * self._sent + sent, left * self._refused + 1
-
-    def _measure(self, now: float, through: int) -> None:
-        """What was let in per second, from refusal to refusal: at both, whatever a limit saves up was spent."""
-        if self._mark is None:
-            self._mark = now, through
-        since, before = self._mark
-        if now - since >= SPAN:
-            self._best = max(self._best, (through - before) / (now - since))
-            self._mark = now, through

@@ -300,6 +300,11 @@ class Pace:
         """The next goes no sooner after the one sent then than this pace allows: a small window counts both."""
         self.next_at = max(self.next_at, sent + self._gap)
 
+    def restore(self, rate: float) -> None:
+        """Its last cuts were for what nobody is to blame for: it goes on at so many per second, if that is more."""
+        self._level, self._used = max(rate, self._level or 0.0), 0.0
+        self.set(self._level)
+
     def undo(self) -> None:
         """The last cuts were somebody else's fault."""
         if self._before is not None:

@@ -12,12 +12,13 @@ import attrs
 
 from ..policies import Limits
 from ..retry import backoff
-from .chance import Chance, Excess
+from .chance import MOST_CREATES, Chance, Excess
 from .controllers import LADDER, Controller, Evidence, attribute
 from .line import Line
 from .pace import Pace
 from .pauses import LONGEST_PAUSE, longest_pause
 from .slots import Slots
+from .stretches import Stretches
 from .tickets import CREATE, Decision, Ticket
 
 START = 10.0
@@ -120,13 +121,13 @@ class Trials:
     Args:
         limits: What the caller knows.
         rng: Source of jitter.
-        chance: What polls have shown of refusals by chance. Few creates going prove nothing: they may count by the
-            minute.
+        chance: What polls have shown of refusals by chance.
     """
 
     def __init__(self, limits: Limits, rng: random.Random, chance: Chance) -> None:
         self._most, self._rng = limits.requests_per_second, rng
-        self._chance, self._excess = chance, Excess()
+        self._chance, self._own, self._excess = chance, Chance(MOST_CREATES), Excess()
+        self._stretches = Stretches()
         self.pace, self.slots, self.line = self._untested(), Slots(limits.max_running_tasks), Line()
         self.trial: Trial | None = None
         self.pause_until = self._cut_at = -math.inf
@@ -156,6 +157,7 @@ class Trials:
         """A create goes."""
         self.line.goes()
         self.pace.take(now)
+        self._stretches.sent(now)
         ticket.key = f"create-{next(self._keys)}"
         self.slots.hold(ticket.key, now)
         if self.trial is not None:
@@ -186,11 +188,17 @@ class Trials:
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
             self.pace.cut(now, now)
         self.pace.got_through += 1
+        self._stretches.let_in(now, self.slots.running - 1)
+
+    @property
+    def _in_a_row(self) -> int:
+        """Refusals of one create, one after the other, that are too many for chance."""
+        return max(self._own.in_a_row, self._chance.in_a_row)
 
     def _decided(self, trial: Trial, ticket: Ticket, now: float) -> None:
         """The experiment's create got through: since a task has finished, or with the time that passed."""
         self.trial, self._alike, pace, known = None, trial.alike, self.pace, self.slots.known
-        too_many = self._chance.in_a_row
+        too_many = self._in_a_row
         if trial.named:
             pace.resumed(now)
             pace.spaced(ticket.sent_at)
@@ -237,9 +245,12 @@ class Trials:
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         running = self.slots.running
+        if named is None and self._by_chance(now) and trial is None:
+            self.pause_until = max(self.pause_until, now + (wait or 0.0))
+            return Decision(Controller.TRIAL, wait or 0.0)
         trial = trial or Trial(running, now, self._refused_with, self._alike)
         trial.refusals += 1
-        too_many, number = self._chance.in_a_row, self.slots.known
+        too_many, number = self._in_a_row, self.slots.known
         cause = attribute(trial.evidence(self.slots, now, named, by_chance=trial.refusals < too_many))
         finish = wait is None and cause is Controller.SLOTS  # to wait for, not a time
         pause = 0.0
@@ -260,7 +271,17 @@ class Trials:
 
     def _blames_pace(self, refused: int) -> bool:
         """Whether so many refusals in a row are more than come by chance."""
-        return self._excess.found(self.pace.got_through, self._chance.share, refused=refused)
+        share = max(self._own.share, self._chance.share)
+        return self._excess.found(self.pace.got_through, share, refused=refused)
+
+    def _by_chance(self, now: float) -> bool:
+        """Whether a refusal tells nothing of a limit. Once such are known, the pace is what it was before them."""
+        slots, known = self.slots, self._own.share
+        few = (slots.cap is None or slots.running < slots.sure) and self._stretches.few(now, slots.running)
+        explained = self._own.explains(now, self.pace.got_through, few=few)
+        if self._own.share and not known:
+            self.pace.restore(self._stretches.usual)
+        return explained
 
     def _pause(self, now: float, seconds: float) -> None:
         self.pause_until, self._cut_at = max(self.pause_until, now + seconds), now

@@ -7,12 +7,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.limiter.chance import Chance, Excess
+from omni_async.limiter.chance import MOST_CREATES, Best, Chance, Excess
+
+
+class Seen:
+    """Chance, where few go by what was let in per second before."""
+
+    def __init__(self):
+        self.chance, self.best = Chance(), Best()
+
+    def explains(self, now, through, going):
+        """As the limiter asks."""
+        return self.chance.explains(now, through, few=self.best.few(now, through, going))
+
+    @property
+    def share(self):
+        """What is believed."""
+        return self.chance.share
 
 
 def fast_before(seconds=100, per_second=40):
     """So much was let in per second, from one refusal to the next; gives when, and how many."""
-    chance = Chance()
+    chance = Seen()
     for at in range(0, seconds + 1, 10):
         assert not chance.explains(float(at), at * per_second, per_second)
     return chance, float(seconds), seconds * per_second
@@ -52,7 +68,7 @@ def test_a_share_is_believed_when_it_is_sure():
     chance, now, through = fast_before()
     _, now, through = refused_by_chance(chance, now, through, share=0.16, going=4.0)
     assert chance.share == pytest.approx(0.12, abs=0.04)
-    assert chance.in_a_row == 2
+    assert chance.chance.in_a_row == 2
     told, now, through = refused_by_chance(chance, now, through, share=0.16, going=40.0)
     assert sum(told) > 0.8 * len(told)
     told, *_ = refused_by_chance(chance, now, through, share=0.4, going=60.0)
@@ -71,6 +87,21 @@ def test_what_most_are_refused_for_is_not_chance():
     chance, now, through = fast_before()
     refused_by_chance(chance, now, through, share=0.5, going=4.0)
     assert chance.share == 0.0
+
+
+def test_of_creates_half_may_be_refused_by_chance():
+    """For want of room to make videos; the same of all requests is no chance."""
+    rng, through = random.Random(1), 0
+    creates, all_ = Chance(MOST_CREATES), Chance()
+    for at in range(400):
+        if rng.random() < 0.5:
+            creates.explains(float(at), through, few=True)
+            all_.explains(float(at), through, few=True)
+        else:
+            through += 1
+    assert creates.share == pytest.approx(0.42, abs=0.08)
+    assert creates.in_a_row >= 4
+    assert all_.share == 0.0
 
 
 def test_what_is_long_past_is_forgotten():
@@ -104,7 +135,7 @@ def test_more_than_usual_is_found():
 )
 def test_a_storm_is_never_chance(history, going):
     """Whatever was seen before: of ten refusals in a row with nothing let in, one at least is the pace's fault."""
-    chance, now, through = Chance(), 0.0, 0
+    chance, now, through = Seen(), 0.0, 0
     for wait, passed, rate in history:
         now, through = now + wait, through + passed
         chance.explains(now, through, rate)

@@ -1,0 +1,64 @@
+"""How fast creates went, over stretches of any length. Plain arithmetic: times are passed in.
+
+Accounts count creates by the second or by the minute, so no one stretch of time tells whether few go. They do where, of
+any number of them, the last took clearly longer than as many did before: then no limit refuses one.
+"""
+
+import math
+from collections import deque
+
+SLOWER = 2.5
+"""How many times as long the last ones must have taken. A limit that halves makes it two."""
+YOUNG, HARDLY_SLOWER = 180.0, 1.6
+"""Seconds in which a minute's limit has not shown itself over and over yet; until then, how many times as long more
+than half of all must have taken."""
+LEAST = 8
+"""Creates let in from which it can be told."""
+FEWER_RUN = 0.8
+"""Part of the most that ran when one was let in, at which no number of running tasks refuses the next."""
+KEPT = 4097
+"""Creates remembered: more than those in a minute."""
+
+
+class Stretches:
+    """What is remembered of them."""
+
+    __slots__ = ("_fastest", "_let_in", "_most_ran", "_sent")
+
+    def __init__(self) -> None:
+        self._sent: deque[float] = deque(maxlen=KEPT)
+        self._let_in: deque[float] = deque(maxlen=KEPT)
+        self._fastest: dict[int, float] = {}  # seconds in which so many were let in; for powers of two
+        self._most_ran = 0
+
+    def sent(self, now: float) -> None:
+        """One goes."""
+        self._sent.append(now)
+
+    def let_in(self, now: float, running: int) -> None:
+        """One was let in, while so many others ran."""
+        self._most_ran = max(self._most_ran, running)
+        self._let_in.append(now)
+        count = 2
+        while count < len(self._let_in):
+            took = now - self._let_in[-1 - count]
+            self._fastest[count] = min(took, self._fastest.get(count, math.inf))
+            count *= 2
+
+    def few(self, now: float, running: int) -> bool:
+        """Whether so few go, and run, that no limit refuses one."""
+        known = len(self._let_in)
+        if known < LEAST or running > FEWER_RUN * self._most_ran:
+            return False
+        young = now - self._let_in[0] < YOUNG
+        return all(
+            now - self._sent[-1 - count] >= took * (SLOWER if 2 * count <= known else HARDLY_SLOWER)
+            for count, took in self._fastest.items()
+            if young or 2 * count <= known
+        )
+
+    @property
+    def usual(self) -> float:
+        """Creates per second that were let in at best over a long stretch, half of all at most; 0 if there was none."""
+        count = max((count for count in self._fastest if 2 * count <= len(self._let_in)), default=0)
+        return count / max(self._fastest[count], 1e-3) if count else 0.0
