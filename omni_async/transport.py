@@ -19,7 +19,7 @@ from yarl import URL
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, Fault, NotSentError, TransportError, unusable
 from .flights import Body, Connector, Flight, Flights
-from .keys import Key
+from .keys import Key, Mask
 from .policies import Timeouts
 from .safety import proxy_for
 from .version import __version__
@@ -176,8 +176,8 @@ class Transport:
             body, complete = await _read(response, bounds.size, flight)
             return Reply(
                 status=response.status,
-                headers=_Keyless(response.headers, key),
-                body=head.body_without_key(body),
+                headers=_Keyless(response.headers, head),
+                body=head.mask.body(body),
                 complete=complete,
                 url=self._url,
             )
@@ -294,23 +294,13 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
 
 
 class _Head:
-    """What goes out with one key, made once: its headers; and how gateways quote the key in what comes back."""
+    """What goes out with one key, made once: its headers; and what takes the key out of what comes back."""
 
-    __slots__ = ("_spellings", "auth", "headers", "key", "of_json")
+    __slots__ = ("auth", "headers", "key", "mask", "of_json")
 
     def __init__(self, key: str, auth: Mapping[str, str], usual: Mapping[str, str]) -> None:
-        self.key, self.auth = key, auth
+        self.key, self.auth, self.mask = key, auth, Mask(key)
         self.headers, self.of_json = _merged(usual, auth), _merged(usual, auth, _JSON)
-        escaped = json.dumps(key)[1:-1]  # as JSON spells it, with and without escaped slashes
-        spellings = {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else set()
-        self._spellings = tuple(spelling.encode() for spelling in spellings)
-
-    def body_without_key(self, body: bytes) -> bytes:
-        """The body, the key taken out."""
-        for spelling in self._spellings:
-            if spelling in body:
-                body = body.replace(spelling, b"***")
-        return body
 
     def __repr__(self) -> str:
         return "<_Head>"
@@ -319,22 +309,20 @@ class _Head:
 class _Keyless(Mapping[str, str]):
     """An answer's headers, whatever the case of their names, the key taken out when one is read: few ever are."""
 
-    __slots__ = ("_given", "_key")
+    __slots__ = ("_given", "_head")
 
-    def __init__(self, given: Mapping[str, str], key: str) -> None:
-        self._given = given
-        self._key = key
+    def __init__(self, given: Mapping[str, str], head: _Head) -> None:
+        self._given, self._head = given, head
 
     def __getitem__(self, name: str) -> str:
-        value = self._given[name]
-        return value.replace(self._key, "***") if len(self._key) >= 4 else value
+        return self._head.mask.text(self._given[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._given
 
     def went_with(self, key: str) -> bool:
         """Whether the call was sent with this key."""
-        return self._key == key
+        return self._head.key == key
 
     def __iter__(self) -> Iterator[str]:
         return iter({name.lower(): None for name in self._given})
