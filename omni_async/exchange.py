@@ -27,7 +27,7 @@ from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
 from .retry import Budget, backoff, pause_told, retry_after
-from .transport import Transport
+from .transport import Moved, Transport
 
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
@@ -176,13 +176,13 @@ class Exchange:
         failure.may_have_charged = True  # somebody's task may run under this id
         raise failure
 
-    async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[], Any] | None = None) -> T:
+    async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[Moved], Any] | None = None) -> T:
         """A free call, repeated within the retry policy and the shared budget.
 
         Args:
             call: What to send.
             read: Reads the answer.
-            data: Makes the body of an upload.
+            data: Makes the body of an upload; see `Transport.send`.
 
         Raises:
             OmniError: As `look`; the last one after all attempts.
@@ -224,7 +224,7 @@ class Exchange:
         )
         return backoff(attempt - 1, self.rng) if fleeting and self.budget.spend() else None
 
-    async def _sent(self, ticket: Ticket, call: Call, *, data: Callable[[], Any] | None = None) -> Reply:
+    async def _sent(self, ticket: Ticket, call: Call, *, data: Callable[[Moved], Any] | None = None) -> Reply:
         """The reply to a free call; the ticket goes back if there is none."""
         try:
             return await self.transport.send(call, data=data, resend=self.budget.spend)

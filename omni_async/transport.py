@@ -9,6 +9,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -37,22 +38,24 @@ USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__vers
 
 
 class _Bounds(NamedTuple):
-    """What bounds a call: aiohttp's timeout, the seconds that the flights watch instead, the bytes of its answer."""
+    """What bounds a call: aiohttp's timeout, the seconds that the flights watch, the bytes of its answer."""
 
     timeout: aiohttp.ClientTimeout
-    watched: float | None
+    watched: float
     size: int
 
 
 def _bounds(kind: CallKind, limits: Timeouts) -> _Bounds:
-    """A file's silence is aiohttp's to watch; all else is ours: its timers drop what came while the loop stood."""
+    """Only the connection is aiohttp's to watch: its timers drop what came while the loop stood, and heed any byte."""
     connect = limits.connect
     if kind is CallKind.CREATE:  # with any `total` aiohttp refuses a session of another loop before it sends
         return _Bounds(aiohttp.ClientTimeout(total=NEVER, connect=connect), limits.create, CREATE_LIMIT)
-    if kind is CallKind.UPLOAD:
-        timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=limits.create)
-        return _Bounds(timeout, None, OTHER_LIMIT)
-    return _Bounds(aiohttp.ClientTimeout(total=None, connect=connect), limits.query, OTHER_LIMIT)
+    seconds = limits.create if kind is CallKind.UPLOAD else limits.query
+    return _Bounds(aiohttp.ClientTimeout(total=None, connect=connect), seconds, OTHER_LIMIT)
+
+
+Moved = Callable[[], None]
+"""Is called with each piece of a file that has gone: the next one, or the answer, has as long again."""
 
 
 class Transport:
@@ -111,13 +114,13 @@ class Transport:
         return self._own
 
     async def send(
-        self, call: Call, *, data: Callable[[], Any] | None = None, resend: Callable[[], bool] | None = None
+        self, call: Call, *, data: Callable[[Moved], Any] | None = None, resend: Callable[[], bool] | None = None
     ) -> Reply:
         """Send a call once and read its answer under a cap.
 
         Args:
             call: What to send.
-            data: Makes the body of an upload.
+            data: Makes the body of an upload, given what is to be called with each piece of it that has gone.
             resend: Asked whether aiohttp may repeat a free call by itself, which it does once after a disconnect.
 
         Raises:
@@ -128,7 +131,10 @@ class Transport:
         outcome: Reply | Exception = TimeoutError()
         cancelled: asyncio.CancelledError | None = None
         try:
-            outcome = await self._exchange(call, flight, data() if data is not None else None)
+            file = None
+            if data is not None:
+                file = data(partial(self._flights.watch, flight, self._bounds[call.kind].watched))
+            outcome = await self._exchange(call, flight, file)
         except asyncio.CancelledError as error:
             cancelled = error.with_traceback(None)
         finally:
@@ -157,8 +163,7 @@ class Transport:
                 headers = _merged(headers, call.headers, fixed)
             flight.begun = True
             bounds = self._bounds[call.kind]
-            if bounds.watched is not None:
-                self._flights.watch(flight, bounds.watched)
+            self._flights.watch(flight, bounds.watched)
             response = await session.request(
                 call.method,
                 self._address(call.path),

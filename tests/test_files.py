@@ -854,6 +854,25 @@ async def test_row_60_fast_enough_is_left_alone(tmp_path: Path) -> None:
         assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == BODY
 
 
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 102 Processing\r\n\r\n", b"X-A: b\r\n", b"a"])
+async def test_row_60_an_answer_that_never_begins(tmp_path: Path, piece: bytes) -> None:
+    """Row 60: interim answers or headers without end, however fast they come, end as a silence does."""
+
+    async def never(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"" if piece.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nX-A: ")
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    timeouts = Timeouts(connect=0.1, read=0.1)
+    async with Server(never) as server, downloader(server, timeouts=timeouts) as d, asyncio.timeout(10):
+        with pytest.raises(DownloadError, match="silent") as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4")
+    assert_clean(caught.value)
+    assert len(server.requests) == RetryPolicy().attempts
+
+
 async def test_row_60_silence(tmp_path: Path) -> None:
     """Row 60: a server that says nothing more trips the read timeout, in the head and in the body."""
 
