@@ -390,7 +390,7 @@ async def test_row_51_long_body(tmp_path: Path) -> None:
 
 def boxes(size: int) -> bytes:
     """A file of whole MP4 boxes."""
-    return BODY[:24] + (size).to_bytes(4) + b"mdat" + bytes(size - 8)
+    return BODY[:24] + b"\0\0\0\x08moov" + (size).to_bytes(4) + b"mdat" + bytes(size - 8)
 
 
 def unframed(body: bytes) -> Answer:
@@ -413,6 +413,15 @@ async def test_row_51_body_without_length_that_breaks_off(tmp_path: Path) -> Non
     async with Server(unframed(whole[:-100])) as server, downloader(server) as d:
         with pytest.raises(IntegrityError, match="within the video"):
             await d.fetch(server.url, tmp_path / "w.mp4")
+
+
+@pytest.mark.parametrize("end", [24, 32])
+async def test_row_51_body_without_length_that_breaks_off_between_two_boxes(tmp_path: Path, end: int) -> None:
+    """Row 51: then its index is missing, or its media."""
+    whole = boxes(5000)
+    async with Server(unframed(whole[:end]), unframed(whole)) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == whole
+        assert len(server.requests) == 2
 
 
 async def test_complete_part_is_published(tmp_path: Path) -> None:
