@@ -103,6 +103,7 @@ class Connections:
         if proxy != "env":
             proxy_for("https://cdn.example", proxy)  # a proxy that cannot be used is told now, not after paying
         self._allowed, self._proxy, self._timeouts, self._resolver = allowed, proxy, timeouts, resolver
+        self._head = timeouts.connect + timeouts.read  # a read timeout heeds any byte, of interim answers too
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._answers: weakref.WeakSet[Answer] = weakref.WeakSet()
         self.closed = False
@@ -121,7 +122,8 @@ class Connections:
         dial = _Dial()
         token = _dial.set(dial)
         try:
-            answer = Answer(await self._get(url, headers))
+            async with asyncio.timeout(self._head):
+                answer = Answer(await self._get(url, headers))
             self._answers.add(answer)
             return answer
         except asyncio.CancelledError:

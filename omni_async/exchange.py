@@ -6,6 +6,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -27,7 +28,7 @@ from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
 from .retry import Budget, backoff, pause_told, retry_after
-from .transport import Transport
+from .transport import Moved, Transport
 
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
@@ -155,9 +156,21 @@ class Exchange:
             raise
 
     def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
-        task = self._read(ticket, reply, self.dialect.read_query)
+        task = self._read(ticket, reply, partial(self.read_answer, task_id))
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
+
+    def read_answer(self, task_id: str, reply: Reply) -> VideoTask:
+        """What an answer says of the task that was asked for.
+
+        Raises:
+            DecodeError: It is in no known shape, or about another task: a cache's, or the answer to another call.
+        """
+        task = self.dialect.read_query(reply)
+        told = task.task_id
+        if told not in ("", task_id) and self.dialect.abilities.one_id and not _alike(told, task_id):
+            raise DecodeError("the answer is about another task than the one asked for", path="$.data.task_id")
+        return task
 
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
@@ -176,13 +189,13 @@ class Exchange:
         failure.may_have_charged = True  # somebody's task may run under this id
         raise failure
 
-    async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[], Any] | None = None) -> T:
+    async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[Moved], Any] | None = None) -> T:
         """A free call, repeated within the retry policy and the shared budget.
 
         Args:
             call: What to send.
             read: Reads the answer.
-            data: Makes the body of an upload.
+            data: Makes the body of an upload; see `Transport.send`.
 
         Raises:
             OmniError: As `look`; the last one after all attempts.
@@ -224,7 +237,7 @@ class Exchange:
         )
         return backoff(attempt - 1, self.rng) if fleeting and self.budget.spend() else None
 
-    async def _sent(self, ticket: Ticket, call: Call, *, data: Callable[[], Any] | None = None) -> Reply:
+    async def _sent(self, ticket: Ticket, call: Call, *, data: Callable[[Moved], Any] | None = None) -> Reply:
         """The reply to a free call; the ticket goes back if there is none."""
         try:
             return await self.transport.send(call, data=data, resend=self.budget.spend)
@@ -306,6 +319,12 @@ class Exchange:
                 )
             )
         return decision
+
+
+def _alike(told: str, asked: str) -> bool:
+    """Whether two ids can be one: with another case, or with a prefix or without."""
+    told, asked = told.strip().casefold(), asked.strip().casefold()
+    return told.endswith(asked) or asked.endswith(told)
 
 
 def is_too_busy(error: OmniError) -> bool:

@@ -285,7 +285,7 @@ class Downloader:
             return Setback(error, discard=part.size > total)
         if (await on_disk(part.target, part.head))[4:8] != b"ftyp":
             return attrs.evolve(_no_video(), discard=True)
-        if not framed and not await on_disk(part.target, part.boxes_end):
+        if not framed and not await on_disk(part.target, part.is_whole):
             return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
         return None
 

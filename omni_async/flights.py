@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 
 HELD_UP, GRACE = 1.0, 5.0
 """Seconds by which a timer is late where the loop stood still, as in a stopped process, a machine that slept or a
@@ -32,13 +33,14 @@ class Flight:
         resend: Asked when aiohttp repeats a free call by itself after a disconnect, which it does once.
     """
 
-    __slots__ = ("begun", "cancelling", "connected", "due", "late", "resend", "task")
+    __slots__ = ("begun", "cancelling", "connected", "due", "late", "lines", "resend", "task")
 
     def __init__(self, task: "asyncio.Task[Any]", resend: Callable[[], bool] | None) -> None:
         self.task, self.resend = task, resend
         self.due = math.inf  # loop time at which it has taken too long
         self.cancelling = task.cancelling()
         self.begun = self.connected = self.late = False
+        self.lines: Linewise | None = None
 
     @property
     def paid(self) -> bool:
@@ -89,6 +91,8 @@ class Flights:
     def end(self, flight: Flight) -> bool:
         """The call is over; True if it was cancelled for having taken too long, and by nobody else besides."""
         self._flights.pop(flight.task, None)
+        if flight.lines is not None:
+            flight.lines.end()
         return flight.late and flight.task.uncancel() <= flight.cancelling
 
     def of(self, task: "asyncio.Task[Any] | None") -> Flight | None:
@@ -206,6 +210,50 @@ class Connector(WaryConnector):
         return connection
 
 
+class Linewise(asyncio.Protocol):
+    """Hands aiohttp what a connection receives line by line.
+
+    Over what is wrong in a segment its parser forgets the sound answer that stands before it, with the paid id: a
+    letter behind the body, a chunk of no size. So the end of the head is handed over before that comes.
+
+    Args:
+        transport: The connection's.
+        heir: aiohttp's protocol.
+    """
+
+    def __init__(self, transport: asyncio.Transport, heir: asyncio.Protocol) -> None:
+        self._transport, self._heir = transport, heir
+        transport.set_protocol(self)
+
+    def end(self) -> None:
+        """What comes from now on goes straight to aiohttp."""
+        if not self._transport.is_closing() and self._transport.get_protocol() is self:
+            self._transport.set_protocol(self._heir)
+
+    def data_received(self, data: bytes) -> None:
+        """A segment, which may hold several answers."""
+        for line in data.splitlines(keepends=True):
+            self._heir.data_received(line)
+            if self._transport.is_closing():  # by aiohttp: it takes no more
+                return
+
+    def eof_received(self) -> bool | None:
+        """As aiohttp's own."""
+        return self._heir.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As aiohttp's own."""
+        self._heir.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """As aiohttp's own."""
+        self._heir.pause_writing()
+
+    def resume_writing(self) -> None:
+        """As aiohttp's own."""
+        self._heir.resume_writing()
+
+
 class Body(aiohttp.BytesPayload):
     """A paid call's body. A connection alone asks for it: of a borrowed session nothing else tells that there was one.
 
@@ -220,10 +268,15 @@ class Body(aiohttp.BytesPayload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As aiohttp's own."""
-        self._flight.connected = True
+        self._goes_to(writer)
         await super().write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """As aiohttp's own."""
-        self._flight.connected = True
+        self._goes_to(writer)
         await super().write_with_length(writer, content_length)
+
+    def _goes_to(self, writer: AbstractStreamWriter) -> None:
+        self._flight.connected = True
+        if isinstance(writer, StreamWriter) and writer.transport is not None:
+            self._flight.lines = Linewise(writer.transport, writer.protocol)

@@ -181,19 +181,24 @@ class PartFile:
         os.lseek(self._held, 0, os.SEEK_SET)
         return os.read(self._held, size)
 
-    def boxes_end(self) -> bool:
-        """Whether the file ends where its last MP4 box does (ISO/IEC 14496-12 §4.2)."""
-        place = 0
+    def is_whole(self) -> bool:
+        """Whether the file ends where its last MP4 box does (ISO/IEC 14496-12 §4.2), and has its index and its media.
+
+        A break between two boxes is told by what is missing.
+        """
+        place, kinds = 0, set()
         while place + 8 <= self.size:
             os.lseek(self._held, place, os.SEEK_SET)
             header = os.read(self._held, 16)
             length = int.from_bytes(header[:4])
+            kinds.add(header[4:8])
             if length == 0:  # the last box, up to the end of the file
-                return True
+                place = self.size
+                break
             if length == 1:
                 length = int.from_bytes(header[8:16])
             place += max(length, 8)
-        return place == self.size
+        return place == self.size and kinds >= {b"moov", b"mdat"}
 
     def publish(self) -> Path:
         """Make it the target, durably and in one step.

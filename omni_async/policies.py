@@ -101,9 +101,9 @@ class Timeouts:
 
     Args:
         connect: Getting a connection, TLS included.
-        create: A whole create call. Short values manufacture uncertainty.
+        create: A whole create call. Short values manufacture uncertainty. Of an upload, each 256 KiB, and the answer.
         query: A whole query, balance or other small call.
-        read: The longest silence while a file goes up or down.
+        read: The longest silence while a file comes down. With `connect`, how long it may take to begin.
     """
 
     connect: float = attrs.field(default=10.0, validator=_positive())

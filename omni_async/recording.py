@@ -17,7 +17,7 @@ from .dialects import Call, CallKind, Reply
 from .disk import PRIVATE, in_thread
 from .errors import AnswerLostError
 from .scrubbing import Scrubber, Taken
-from .transport import Transport
+from .transport import Moved, Transport
 
 logger = logging.getLogger("omni_async")
 
@@ -138,7 +138,7 @@ class RecordingTransport(Transport):
         self._recorder = recorder
 
     async def send(
-        self, call: Call, *, data: Callable[[], Any] | None = None, resend: Callable[[], bool] | None = None
+        self, call: Call, *, data: Callable[[Moved], Any] | None = None, resend: Callable[[], bool] | None = None
     ) -> Reply:
         """As of `Transport`; what surely was never sent is no exchange."""
         try:

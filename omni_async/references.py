@@ -114,7 +114,7 @@ class References:
             return await exchange.ask(
                 call,
                 exchange.dialect.read_upload,
-                data=lambda: upload_form(path, call.part or "file", on_progress=on_progress),
+                data=lambda moved: upload_form(path, call.part or "file", on_progress=on_progress, moved=moved),
             )
         except OmniError as error:
             error.may_have_charged = False  # uploads are free, and nothing is paid before they are done

@@ -9,6 +9,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from yarl import URL
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, Fault, NotSentError, TransportError, unusable
 from .flights import Body, Connector, Flight, Flights
-from .keys import Key
+from .keys import Key, Mask
 from .policies import Timeouts
 from .safety import proxy_for
 from .version import __version__
@@ -37,22 +38,24 @@ USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__vers
 
 
 class _Bounds(NamedTuple):
-    """What bounds a call: aiohttp's timeout, the seconds that the flights watch instead, the bytes of its answer."""
+    """What bounds a call: aiohttp's timeout, the seconds that the flights watch, the bytes of its answer."""
 
     timeout: aiohttp.ClientTimeout
-    watched: float | None
+    watched: float
     size: int
 
 
 def _bounds(kind: CallKind, limits: Timeouts) -> _Bounds:
-    """A file's silence is aiohttp's to watch; all else is ours: its timers drop what came while the loop stood."""
+    """Only the connection is aiohttp's to watch: its timers drop what came while the loop stood, and heed any byte."""
     connect = limits.connect
     if kind is CallKind.CREATE:  # with any `total` aiohttp refuses a session of another loop before it sends
         return _Bounds(aiohttp.ClientTimeout(total=NEVER, connect=connect), limits.create, CREATE_LIMIT)
-    if kind is CallKind.UPLOAD:
-        timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=limits.create)
-        return _Bounds(timeout, None, OTHER_LIMIT)
-    return _Bounds(aiohttp.ClientTimeout(total=None, connect=connect), limits.query, OTHER_LIMIT)
+    seconds = limits.create if kind is CallKind.UPLOAD else limits.query
+    return _Bounds(aiohttp.ClientTimeout(total=None, connect=connect), seconds, OTHER_LIMIT)
+
+
+Moved = Callable[[], None]
+"""Is called with each piece of a file that has gone: the next one, or the answer, has as long again."""
 
 
 class Transport:
@@ -111,13 +114,13 @@ class Transport:
         return self._own
 
     async def send(
-        self, call: Call, *, data: Callable[[], Any] | None = None, resend: Callable[[], bool] | None = None
+        self, call: Call, *, data: Callable[[Moved], Any] | None = None, resend: Callable[[], bool] | None = None
     ) -> Reply:
         """Send a call once and read its answer under a cap.
 
         Args:
             call: What to send.
-            data: Makes the body of an upload.
+            data: Makes the body of an upload, given what is to be called with each piece of it that has gone.
             resend: Asked whether aiohttp may repeat a free call by itself, which it does once after a disconnect.
 
         Raises:
@@ -128,7 +131,10 @@ class Transport:
         outcome: Reply | Exception = TimeoutError()
         cancelled: asyncio.CancelledError | None = None
         try:
-            outcome = await self._exchange(call, flight, data() if data is not None else None)
+            file = None
+            if data is not None:
+                file = data(partial(self._flights.watch, flight, self._bounds[call.kind].watched))
+            outcome = await self._exchange(call, flight, file)
         except asyncio.CancelledError as error:
             cancelled = error.with_traceback(None)
         finally:
@@ -157,8 +163,7 @@ class Transport:
                 headers = _merged(headers, call.headers, fixed)
             flight.begun = True
             bounds = self._bounds[call.kind]
-            if bounds.watched is not None:
-                self._flights.watch(flight, bounds.watched)
+            self._flights.watch(flight, bounds.watched)
             response = await session.request(
                 call.method,
                 self._address(call.path),
@@ -176,8 +181,8 @@ class Transport:
             body, complete = await _read(response, bounds.size, flight)
             return Reply(
                 status=response.status,
-                headers=_Keyless(response.headers, key),
-                body=head.body_without_key(body),
+                headers=_Keyless(response.headers, head),
+                body=head.mask.body(body),
                 complete=complete,
                 url=self._url,
             )
@@ -294,23 +299,13 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
 
 
 class _Head:
-    """What goes out with one key, made once: its headers; and how gateways quote the key in what comes back."""
+    """What goes out with one key, made once: its headers; and what takes the key out of what comes back."""
 
-    __slots__ = ("_spellings", "auth", "headers", "key", "of_json")
+    __slots__ = ("auth", "headers", "key", "mask", "of_json")
 
     def __init__(self, key: str, auth: Mapping[str, str], usual: Mapping[str, str]) -> None:
-        self.key, self.auth = key, auth
+        self.key, self.auth, self.mask = key, auth, Mask(key)
         self.headers, self.of_json = _merged(usual, auth), _merged(usual, auth, _JSON)
-        escaped = json.dumps(key)[1:-1]  # as JSON spells it, with and without escaped slashes
-        spellings = {key, escaped, escaped.replace("/", "\\/")} if len(key) >= 4 else set()
-        self._spellings = tuple(spelling.encode() for spelling in spellings)
-
-    def body_without_key(self, body: bytes) -> bytes:
-        """The body, the key taken out."""
-        for spelling in self._spellings:
-            if spelling in body:
-                body = body.replace(spelling, b"***")
-        return body
 
     def __repr__(self) -> str:
         return "<_Head>"
@@ -319,22 +314,20 @@ class _Head:
 class _Keyless(Mapping[str, str]):
     """An answer's headers, whatever the case of their names, the key taken out when one is read: few ever are."""
 
-    __slots__ = ("_given", "_key")
+    __slots__ = ("_given", "_head")
 
-    def __init__(self, given: Mapping[str, str], key: str) -> None:
-        self._given = given
-        self._key = key
+    def __init__(self, given: Mapping[str, str], head: _Head) -> None:
+        self._given, self._head = given, head
 
     def __getitem__(self, name: str) -> str:
-        value = self._given[name]
-        return value.replace(self._key, "***") if len(self._key) >= 4 else value
+        return self._head.mask.text(self._given[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._given
 
     def went_with(self, key: str) -> bool:
         """Whether the call was sent with this key."""
-        return self._key == key
+        return self._head.key == key
 
     def __iter__(self) -> Iterator[str]:
         return iter({name.lower(): None for name in self._given})

@@ -124,13 +124,16 @@ def unreadable(path: Path | str, error: OSError | ValueError, *, field: str = "f
     return Fault(field, f"{path} cannot be read ({reason(error)})")
 
 
-def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -> aiohttp.MultipartWriter:
+def upload_form(
+    path: Path, part: str, *, on_progress: Progress | None = None, moved: Callable[[], None] | None = None
+) -> aiohttp.MultipartWriter:
     """The body of an upload. Made anew for each attempt; the file is open only while it is sent.
 
     Args:
         path: The file.
         part: Name of the form's one part.
         on_progress: Called with the bytes sent and the file's size.
+        moved: Called with each piece that was sent, at most `CHUNK` bytes.
 
     Raises:
         InvalidRequestError: The file cannot be read.
@@ -140,7 +143,7 @@ def upload_form(path: Path, part: str, *, on_progress: Progress | None = None) -
     except (OSError, ValueError) as error:
         raise unusable(unreadable(path, error)) from error
     form = aiohttp.MultipartWriter("form-data")
-    payload = _FilePayload(path, size, on_progress)
+    payload = _FilePayload(path, size, on_progress, moved)
     payload.set_content_disposition("form-data", name=part, filename=_sent_name(path))
     form.append_payload(payload)
     return form
@@ -158,10 +161,10 @@ class _FilePayload(Payload):
 
     _autoclose = True  # holds nothing between two sends
 
-    def __init__(self, path: Path, size: int, on_progress: Progress | None) -> None:
+    def __init__(self, path: Path, size: int, on_progress: Progress | None, moved: Callable[[], None] | None) -> None:
         super().__init__(path, content_type=media_type(path))
         self._size: int = size
-        self._tell = heard(on_progress, "upload")
+        self._tell, self._moved = heard(on_progress, "upload"), moved
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not offered: aiohttp asks for it only to show a body."""
@@ -183,4 +186,6 @@ class _FilePayload(Payload):
                 raise OSError(f"{self._value} became shorter while it was sent")
             await writer.write(data)
             sent += len(data)
+            if self._moved is not None:
+                self._moved()
             self._tell(sent, self._size)

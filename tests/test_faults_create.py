@@ -15,6 +15,7 @@ import subprocess
 import warnings
 
 import aiohttp
+import attrs
 import pytest
 
 from omni_async import (
@@ -53,6 +54,7 @@ from tests.fault_server import (
     bomb,
     cut,
     envelope,
+    finished,
     http,
     scene,
 )
@@ -458,10 +460,61 @@ async def test_row_7_an_id_whole_in_a_broken_answer_is_salvaged(framing):
         ]
 
 
+BEHIND = {
+    "space": b" ",
+    "nul": b"\0",
+    "brace": b"}",
+    "comment": b"<!-- served by a cache -->\r\n",
+    "answer": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "to be closed"])
+@pytest.mark.parametrize("lent", [False, True])
+async def test_row_7_a_whole_answer_is_read_whatever_is_behind_it(behind, headers, lent):
+    """Row 7: in the same segment as well, where aiohttp sees both at once; the connection is not used again."""
+    sound = http(body=CREATED, headers=headers)
+    acts = [attrs.evolve(sound, raw=sound.raw + BEHIND[behind]), ACCEPT]
+    async with _session(lent) as session, scene(*acts, session=session, running=2) as here:
+        tasks = [await here.submit(custom_id=name) for name in ("one", "two")]
+        assert [task.task_id for task in tasks] == here.server.charges
+        assert here.journal.states == ["SUBMITTED"] * 2
+        assert (len(here.server.gets), here.server.connections) == (0, 2)
+
+
+async def test_row_7_a_whole_answer_is_read_over_tls_whatever_is_behind_it(certificate):
+    """Row 7: there aiohttp's protocol stands behind another one."""
+    acts = [attrs.evolve(ACCEPT, raw=ACCEPT.raw + b"}"), ACCEPT]
+    server, connector = FaultServer(acts, tls=certificate), aiohttp.TCPConnector(ssl=False)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        scene(server=server, session=session, running=2) as here,
+    ):
+        tasks = [await here.submit(custom_id=name) for name in ("one", "two")]
+        assert [task.task_id for task in tasks] == here.server.charges
+
+
+@pytest.mark.parametrize("end", [b"zz\r\n\r\n", b"-1\r\n", b"0\r\nX"])
+async def test_row_7_a_whole_body_in_a_broken_framing_is_read(end):
+    """Row 7: a chunk behind it that has no size, in the same segment."""
+    sound = http(body=CREATED, framing="chunked")
+    act = attrs.evolve(sound, raw=sound.raw.removesuffix(b"0\r\n\r\n") + end)
+    async with scene(act, running=1) as here:
+        assert [(await here.submit()).task_id] == here.server.charges
+        assert here.journal.states == ["SUBMITTED"]
+
+
 async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
     """Row 7: what the gateway does not know is evidence, not a task."""
     error = await uncertain(_cut_after_the_id(task_id=b"task-of-nobody"), charges=1)
     assert error.evidence["candidate"] == error.task_id == "task-of-nobody"
+
+
+async def test_row_7_a_query_that_tells_of_another_task_confirms_nothing():
+    """Row 7: the id stays a candidate."""
+    error = await uncertain(_cut_after_the_id(), charges=1, polls=[finished("another")])
+    assert error.evidence["candidate"] == error.task_id == "task-0000001"
 
 
 # --- rows 8 to 13: what a 200 says ---------------------------------------------------------------------------

@@ -390,7 +390,7 @@ async def test_row_51_long_body(tmp_path: Path) -> None:
 
 def boxes(size: int) -> bytes:
     """A file of whole MP4 boxes."""
-    return BODY[:24] + (size).to_bytes(4) + b"mdat" + bytes(size - 8)
+    return BODY[:24] + b"\0\0\0\x08moov" + (size).to_bytes(4) + b"mdat" + bytes(size - 8)
 
 
 def unframed(body: bytes) -> Answer:
@@ -413,6 +413,15 @@ async def test_row_51_body_without_length_that_breaks_off(tmp_path: Path) -> Non
     async with Server(unframed(whole[:-100])) as server, downloader(server) as d:
         with pytest.raises(IntegrityError, match="within the video"):
             await d.fetch(server.url, tmp_path / "w.mp4")
+
+
+@pytest.mark.parametrize("end", [24, 32])
+async def test_row_51_body_without_length_that_breaks_off_between_two_boxes(tmp_path: Path, end: int) -> None:
+    """Row 51: then its index is missing, or its media."""
+    whole = boxes(5000)
+    async with Server(unframed(whole[:end]), unframed(whole)) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == whole
+        assert len(server.requests) == 2
 
 
 async def test_complete_part_is_published(tmp_path: Path) -> None:
@@ -852,6 +861,25 @@ async def test_row_60_fast_enough_is_left_alone(tmp_path: Path) -> None:
 
     async with Server(drip(0)) as server, downloader(server, clock=clock, min_rate=0.01) as d:
         assert (await d.fetch(server.url, tmp_path / "v.mp4")).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 102 Processing\r\n\r\n", b"X-A: b\r\n", b"a"])
+async def test_row_60_an_answer_that_never_begins(tmp_path: Path, piece: bytes) -> None:
+    """Row 60: interim answers or headers without end, however fast they come, end as a silence does."""
+
+    async def never(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"" if piece.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nX-A: ")
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    timeouts = Timeouts(connect=0.1, read=0.1)
+    async with Server(never) as server, downloader(server, timeouts=timeouts) as d, asyncio.timeout(10):
+        with pytest.raises(DownloadError, match="silent") as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4")
+    assert_clean(caught.value)
+    assert len(server.requests) == RetryPolicy().attempts
 
 
 async def test_row_60_silence(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The calls in flight, and the one timer for all of them."""
 
 import asyncio
+import socket
 
-from omni_async.flights import Flights
+from omni_async.flights import Flights, Linewise
 from tests.warp import WarpLoop
 
 LOOP = WarpLoop
@@ -112,3 +113,67 @@ async def test_a_closed_client_still_ends_what_is_in_flight():
     await asyncio.sleep(1)
     flights.clear()
     assert await task == ("late", 30)
+
+
+class Ear(asyncio.Protocol):
+    """Keeps what it is told, and closes its connection at a word."""
+
+    def __init__(self):
+        self.told, self.transport = [], None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.told.append(data)
+        if data == b"stop\n":
+            self.transport.close()
+
+    def eof_received(self):
+        self.told.append("end")
+
+    def connection_lost(self, exc):
+        self.told.append("lost")
+
+
+async def _told(*segments):
+    """What a protocol is told of segments that come linewise at first."""
+    ear, loop = Ear(), asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    transport, _ = await loop.create_connection(lambda: ear, sock=ours)
+    lines = Linewise(transport, ear)
+    for segment in segments:
+        if segment is None:
+            lines.end()
+            continue
+        theirs.sendall(segment)
+        await asyncio.sleep(1)
+    theirs.close()
+    await asyncio.sleep(1)
+    lines.end()
+    return ear.told
+
+
+async def test_lines_are_handed_over_one_by_one_until_the_call_ends():
+    """Nothing is added or left out, and the next call on the connection is told as ever."""
+    told = await _told(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}", b"x\n", None, b"a\nb\n")
+    assert told == [b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", b"\r\n", b"{}", b"x\n", b"a\nb\n", "end", "lost"]
+
+
+async def test_a_connection_that_is_closed_meanwhile_is_told_no_more():
+    """As a transport does: what is behind the line over which it was closed is not handed over."""
+    assert await _told(b"go\nstop\nmore\n") == [b"go\n", b"stop\n", "lost"]
+
+
+async def test_only_the_last_of_two_calls_on_a_connection_takes_itself_off():
+    """The end of a call that is long over does not end another's."""
+    ear = Ear()
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: ear, sock=ours)
+    first, second = Linewise(transport, ear), Linewise(transport, ear)
+    first.end()
+    assert transport.get_protocol() is second
+    second.end()
+    assert transport.get_protocol() is ear
+    transport.close()
+    theirs.close()

@@ -261,23 +261,30 @@ def test_other_errors_keep_the_part(part: PartFile, tmp_path: Path, monkeypatch:
     assert left(tmp_path) == {"v.mp4.part"}
 
 
+MOOV, MDAT = b"\0\0\0\x08moov", b"\0\0\0\x08mdat"
+
+
 @pytest.mark.parametrize(
     ("boxes", "whole"),
     [
-        (b"\0\0\0\x08free", True),
-        (b"\0\0\0\x08free" * 3, True),
-        (b"\0\0\0\x0cfree", False),
-        (b"\0\0\0\x08free\0\0", False),
-        (b"\0\0\0\0mdat" + bytes(9), True),
-        (b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x10", True),
-        (b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x11", False),
-        (b"\0\0\0\x03mdat", True),
+        (MOOV + MDAT, True),
+        (MDAT + MOOV + b"\0\0\0\x08free" * 3, True),
+        (MDAT + b"\0\0\0\x0cmoov", False),
+        (MOOV + MDAT + b"\0\0", False),
+        (MOOV + b"\0\0\0\0mdat" + bytes(9), True),
+        (MOOV + b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x10", True),
+        (MOOV + b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x11", False),
+        (MOOV + b"\0\0\0\x03mdat", True),
+        (MOOV, False),
+        (MDAT, False),
+        (b"\0\0\0\0mdat" + bytes(9), False),
+        (b"\0\0\0\x08free", False),
     ],
 )
-def test_where_the_boxes_end(part: PartFile, boxes: bytes, whole: bool) -> None:
-    """MP4 boxes tell where a file should end, in all three ways of giving a length; nonsense does not loop."""
+def test_what_is_a_whole_file(part: PartFile, boxes: bytes, whole: bool) -> None:
+    """MP4 boxes tell where it ends, in all three ways of giving a length, and what it needs; nonsense does not loop."""
     part.write(boxes)
-    assert part.boxes_end() is whole
+    assert part.is_whole() is whole
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import json
 import logging
 import pickle
 import traceback
+from urllib.parse import quote
 
 import pytest
 
@@ -113,6 +114,7 @@ def net(caplog):
 
 SAID = f"bad prompt '{PROMPT}' with key {KEY} and Bearer {KEY}, see {SIGNED}"
 ESCAPED = json.dumps(KEY)[1:-1].replace("/", "\\/")
+SPELT = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
 ECHOES = {
     "rejected": envelope("20002", SAID),
     "auth": envelope("20001", SAID, status=401),
@@ -125,6 +127,9 @@ ECHOES = {
     "html": http(400, f"<p>{SAID}</p>"),
     "502": http(502, f"<p>{SAID}</p>"),
     "escaped": http(401, f'{{"code": "20001", "msg": "{ESCAPED} {PROMPT}"}}'),
+    "escaped alike": http(401, f'{{"code": "20001", "msg": "{SPELT} {PROMPT}"}}'),
+    "escaped alike, uncertain": http(500, f'{{"code": "20777", "msg": "{SPELT} {quote(KEY, safe="")}"}}'),
+    "request id in a query": http(400, SAID, headers={"X-Request-Id": quote(KEY, safe="")}),
     "redirect": http(307, SAID, headers={"Location": SIGNED}),
     "request id": http(400, SAID, headers={"X-Request-Id": f"req-{KEY}"}),
     "odd id": http(body={"code": "20000", "data": {"task_id": 5, "prompt": PROMPT, "url": SIGNED}}),

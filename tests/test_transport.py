@@ -16,6 +16,7 @@ from omni_async import (
     InvalidRequestError,
     NotSentError,
     OmniClient,
+    RetryPolicy,
     SubmissionUncertainError,
     Timeouts,
     ToApis,
@@ -241,7 +242,7 @@ def test_timeouts_are_the_callers():
     bounds = transport._bounds
     assert bounds[CallKind.CREATE].watched == 2
     assert bounds[CallKind.QUERY].watched == bounds[CallKind.BALANCE].watched == 3
-    assert bounds[CallKind.UPLOAD].timeout.total is bounds[CallKind.UPLOAD].watched is None
+    assert bounds[CallKind.UPLOAD].watched == 2
     assert {bound.timeout.connect for bound in bounds.values()} == {1}
 
 
@@ -402,3 +403,72 @@ async def test_what_is_left_of_a_packed_answer_is_unpacked(end):
         with pytest.raises(SubmissionUncertainError) as caught:
             await here.submit()
         assert caught.value.evidence["body"].startswith(b'{"code": "20000"')
+
+
+# --- how long an upload takes ----------------------------------------------------------------------------------
+
+NEVER_WHOLE = {
+    "interim": Act(flood=b"HTTP/1.1 102 Processing\r\n\r\n", charge=False),
+    "header": Act(raw=b"HTTP/1.1 200 OK\r\nX-A: ", flood=b"a", charge=False),
+    "body": Act(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", flood=b" ", charge=False),
+}
+
+
+@pytest.mark.parametrize("act", NEVER_WHOLE.values(), ids=NEVER_WHOLE)
+async def test_an_uploads_answer_comes_in_time_or_is_lost(act, tmp_path):
+    """However busily a server sends what is no answer; a free call, it is tried again."""
+    path, loop = tmp_path / "cat.png", asyncio.get_running_loop()
+    path.write_bytes(b"\x89PNG")
+    async with scene() as here:
+        here.server.always["POST"] = act
+        began = loop.time()
+        with pytest.raises(AnswerLostError) as caught:
+            await here.client.upload(path)
+        assert caught.value.timed_out
+        assert not caught.value.may_have_charged
+        assert len(here.server.posts) == 3
+        assert 3 * 120 <= loop.time() - began < 3 * 120 + 10
+
+
+async def test_an_upload_that_nobody_takes_in_is_given_up(tmp_path):
+    """A server that takes the connection and reads nothing holds a file for two minutes, not for ever."""
+    path, opened = tmp_path / "cat.png", []
+    with path.open("wb") as file:
+        file.truncate(50_000_000)
+    server = await asyncio.start_server(lambda *streams: opened.append(streams), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with OmniClient("jimmy", api_key=KEY, base_url=url, proxy=None, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(AnswerLostError, match="no answer in time"):
+            await client.upload(path)
+    for _, writer in opened:
+        writer.transport.abort()
+    server.close()
+
+
+class Slow(aiohttp.BytesPayload):
+    """A body that goes letter by letter, with a pause before each."""
+
+    def __init__(self, letters, pause, moved):
+        super().__init__(letters)
+        self._pause, self._moved = pause, moved
+
+    async def write_with_length(self, writer, content_length):
+        """Each letter is told of."""
+        for letter in self._value:
+            await asyncio.sleep(self._pause)
+            await writer.write(bytes([letter]))
+            self._moved()
+
+
+@pytest.mark.parametrize(("pause", "whole"), [(100, True), (130, False)])
+async def test_an_upload_may_take_long_if_it_moves(pause, whole):
+    """Each piece has as long again as `create` says, and so has the answer; all of them together may take more."""
+    async with FaultServer([http(body={"code": 20000}, delay=100, charge=False)]) as server:
+        transport = Transport(dialect=Jimmy(), base_url=server.url, key=Key(KEY), proxy=None)
+        sending = transport.send(Jimmy().upload(), data=lambda moved: Slow(b"12345", pause, moved), resend=lambda: True)
+        if whole:
+            assert (await sending).document == {"code": 20000}
+        else:
+            with pytest.raises(AnswerLostError):
+                await sending
+        await transport.aclose()

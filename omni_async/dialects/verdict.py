@@ -162,7 +162,7 @@ def error_of(refusal: Refusal, reply: Reply, *, private: tuple[str, ...] = (), *
     Args:
         refusal: What was refused.
         reply: The answer it came in.
-        private: Texts, such as the prompt and the key, that a gateway may quote and no message may show.
+        private: Texts, such as the prompt, that a gateway may quote and no message may show; no answer has the key.
         about: Ids and `may_have_charged` for the error.
     """
     said = scrubbed(refusal.message, private)

@@ -1,6 +1,7 @@
 """Finding the task of a create whose answer was lost, where that can be done."""
 
 import logging
+from functools import partial
 
 import anyio
 
@@ -36,7 +37,8 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
 async def _id_of(exchange: Exchange, name: str) -> str | None:
     """The id of the task that goes by this name; None if there is none or that cannot be told."""
     try:
-        return (await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)).task_id or name
+        found = await exchange.ask(exchange.dialect.query(name), partial(exchange.read_answer, name))
+        return found.task_id or name
     except NotFoundError:
         return None
     except OmniError as error:
