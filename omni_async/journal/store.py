@@ -303,7 +303,7 @@ class SqliteJournal(LedgerJournal):
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time, **more: Any) -> None:
         super().__init__(**more)
         self._clock = clock
-        self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
+        self.path = Path(os.path.realpath(path))  # the working folder may be another by the time it is opened, or fails
 
     def opened(self) -> tuple[Ledger, Owner]:
         """See `LedgerJournal.opened`."""

@@ -18,7 +18,7 @@ from children import child
 
 from omni_async.errors import JournalError
 from omni_async.journal import Ledger, open_journal, schema
-from omni_async.journal.schema import APPLICATION, MIGRATIONS, journal_error, on_network
+from omni_async.journal.schema import APPLICATION, MIGRATIONS, is_mounted, journal_error, on_network
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and mount tables are POSIX")
 
@@ -387,6 +387,7 @@ server:/home /data nfs4 rw 0 0
 user@host:/ /mnt/ssh fuse.sshfs rw 0 0
 odd
 tmpfs /data/local/tmp tmpfs rw 0 0
+/dev/sda1 /srv/a\\040journal\\134x ext4 rw 0 0
 server:/later /late nfs rw 0 0
 /dev/sdc1 /late ext4 rw 0 0
 """
@@ -590,3 +591,55 @@ def test_processes_that_open_it_at_once_all_get_it(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "j"), start]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [worker.communicate(timeout=60)[0] for worker in workers] == ["done\n"] * 4
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("path", "mounted"), [("/srv/a journal\\x", True), ("/srv/a", False), ("/data/local/j", False)]
+)
+def test_a_file_that_is_a_mount_is_known_by_the_mounts(tmp_path, path, mounted):
+    """Just that file: not one below a mount."""
+    table = tmp_path / "mounts"
+    table.write_text(MOUNTS, "utf-8")
+    assert is_mounted(Path(path), str(table)) is mounted
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_that_is_mounted_as_a_file_is_refused(tmp_path, monkeypatch, read_only):
+    """As by a container that was given the file: its log and locks would be that container's alone."""
+    open_journal(tmp_path / "j").close()
+    monkeypatch.setattr(schema, "is_mounted", lambda path: path == tmp_path / "j")
+    error = refused(tmp_path / "j", "failed", "mount its folder instead", read_only=read_only)
+    assert not error.may_have_charged
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_of_two_names_is_refused_under_both(tmp_path, read_only):
+    """A hard link: two clients would pay for one id twice; with one name left it opens again, with all its rows."""
+    book = Book(tmp_path / "j")
+    book.submitted("k")
+    book.close()
+    other = tmp_path / "other"
+    os.link(tmp_path / "j", other)
+    for path in (tmp_path / "j", other):
+        error = refused(
+            path, "failed", r"has a second name \(a hard link\).*remove one of the two", read_only=read_only
+        )
+        assert not error.may_have_charged
+    other.unlink()
+    assert [entry.key for entry in Ledger(open_journal(tmp_path / "j", read_only=read_only)).entries()] == ["k"]
+
+
+@POSIX
+def test_a_link_leads_to_the_journal_and_to_its_log(tmp_path):
+    """What a killed process left in the log beside the file counts, also where the link alone is looked at."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "j")
+    open_journal(tmp_path / "link").close()
+    killed_writer(tmp_path / "far" / "j")
+    with closing(open_journal(tmp_path / "link", read_only=True)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k"]
+    (tmp_path / "far" / "j").unlink()
+    with pytest.raises(JournalError, match="put the file back beside it"):
+        open_journal(tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file() or path.is_symlink()] == ["link"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 import threading
 
 import pytest
@@ -51,6 +52,19 @@ async def test_it_is_opened_by_its_first_call_and_once(make, tmp_path, disk):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["j", "j.lock"]
     with pytest.raises(JournalError, match="the journal is closed"):
         await journal.intend(intent())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making a link takes a privilege there")
+async def test_a_link_to_a_journal_is_that_journal(make, tmp_path):
+    """A client that came by the link is refused what one that came by the name is sending, and both have one path."""
+    (tmp_path / "link").symlink_to(tmp_path / "j")
+    one, two = make(), SqliteJournal(tmp_path / "link", gateway="jimmy")
+    await one.intend(intent())
+    assert await two.claim() == []
+    with pytest.raises(NotNow):
+        await two.intend(intent())
+    assert two.path == one.path
+    await two.aclose()
 
 
 async def test_closed_before_it_was_opened(make, tmp_path):
