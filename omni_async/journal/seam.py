@@ -4,6 +4,7 @@ Five async calls, and nothing of how they are kept. Without a journal a create i
 that has not reached the caller does not survive a crash.
 """
 
+import asyncio
 import json
 import logging
 import operator
@@ -215,6 +216,10 @@ async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: b
         return await writing
     except NotNow:
         raise
+    except asyncio.CancelledError:
+        if not (sent and paid):
+            raise
+        failure = JournalError("the journal was cut short after the create was sent", task_id=task_id)
     except OmniError as error:
         failure = error.about(task_id=task_id)
         if isinstance(error, JournalError) and error.kind in UNWRITTEN:

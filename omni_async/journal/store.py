@@ -1,6 +1,7 @@
 """A journal file as the client uses it: every call waits until what it says is on disk."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -14,7 +15,7 @@ import anyio.to_thread
 
 from ..dialects.wire import ident
 from ..errors import Fault, JournalError
-from ..lifetime import background, is_cancelled
+from ..lifetime import background, is_cancelled, outlasted
 from ..models import VideoTask, invalid
 from . import fallback
 from .entries import Entry
@@ -154,7 +155,7 @@ class LedgerJournal:
 
     async def intend(self, intent: Intent) -> VideoTask | None:
         """See `Journal.intend`."""
-        return await self.run(
+        return await self._written(
             lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
         )
 
@@ -179,16 +180,22 @@ class LedgerJournal:
                 await self._note(intent, Answer(state=state, task_id=task_id, detail=detail), error)
             raise
 
+    async def _written(self, work: Callable[[Ledger], T]) -> T:
+        """As `run`, also for a task that is cancelled: the thread does it all the same, and what came of it counts."""
+        writer = self._writer or await self._ready()
+        return await outlasted(writer.run(work))
+
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
         now = asyncio.get_running_loop().time
         deadline = now() + INSIST
         while True:
             try:
-                return await self.run(work)
+                return await self._written(work)
             except JournalError as error:
-                if error.kind not in MENDABLE or now() >= deadline:
+                if error.kind not in MENDABLE or now() >= deadline or is_cancelled():
                     raise
-            await anyio.sleep(AGAIN)
+            with contextlib.suppress(asyncio.CancelledError):  # once more, and what fails then is noted
+                await anyio.sleep(AGAIN)
 
     async def _note(self, intent: Intent, answer: Answer, error: JournalError) -> None:
         """Where it can still be read: the next look for what others left enters it."""

@@ -4,6 +4,7 @@ A create is sent again only where it is proved that the gateway made no task: it
 now, or the gateway itself said that it failed. Everything else is uncertain and left to a person.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from ..errors import (
 from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
 from ..journal import Book, Journal, NotNow
-from ..lifetime import Waits, loop_time
+from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
@@ -180,7 +181,8 @@ class Submitter:
         if self.waits.ended:
             self._exchange.limiter.unused(ticket)
             raise OmniError("the client was closed: nothing was sent", may_have_charged=False)
-        return await self.posts.own(lambda told: self._post(ticket, create, told), create.request)
+        never = functools.partial(self._exchange.limiter.unused, ticket)
+        return await self.posts.own(lambda told: self._post(ticket, create, told), create.request, never=never)
 
     async def drain(self) -> None:
         """Begin no more, and wait until every POST in flight has its recorded end.
@@ -191,7 +193,10 @@ class Submitter:
         await self.posts.drain()
 
     async def _post(self, ticket: Ticket, create: Create, told: Told) -> Attempt:
-        """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
+        """Intent, POST, record. Whatever happens after the first byte ends in a recorded state.
+
+        An answer that is no longer waited for, because somebody cancels every task that he finds, is a lost one.
+        """
         limiter, known = self._exchange.limiter, None
         try:
             if self._journal.keeps:
@@ -205,14 +210,14 @@ class Submitter:
         if known is not None:
             limiter.unused(ticket)
             return Attempt(task=known)
-        if told.cancelled():  # its caller went before its intent was durable (FAULTS row 27)
+        if told.cancelled() or is_cancelled():  # its caller went before its intent was durable (FAULTS row 27)
             limiter.unused(ticket)
             await self._journal.settle(create.intent, "PLANNED", GONE)
             return Attempt(error=OmniError(GONE, may_have_charged=False))
         reply: Reply | None = None
         refused: Attempt | None = None
         try:
-            reply = await self._exchange.transport.send(create.call)
+            reply = await self._exchange.transport.send(create.call, last=True)
         except AnswerLostError as error:
             limiter.failed(ticket, timeout=error.timed_out)
             verdict = Verdict(meaning=Meaning.UNCERTAIN, reason=str(error.args[0]))

@@ -1,5 +1,6 @@
 """What `submit` sees of a journal: whatever it raises is ours, and what was paid and not written is told loudly."""
 
+import asyncio
 import logging
 
 import pytest
@@ -83,6 +84,20 @@ async def test_what_it_raises_is_ours_and_tells_what_may_have_been_paid(caplog, 
     line = f"a create was sent and could not be written down; its task id is {task_id or 'not known'}"
     assert loud == ([line] if paid else [])
     assert "private" not in f"{told}{caplog.text}"
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_journal_of_ones_own_that_is_cut_short_is_told_of_where_it_may_have_cost_money(caplog, call):
+    """By whoever cancels every task: what was paid, and may not be written down, does not end as if it had not been."""
+    wanted, task_id, paid = CALLS[call]
+    journal = RecordingJournal()
+    journal.fail = dict.fromkeys(("intend", "answered", "settle"), asyncio.CancelledError())
+    with pytest.raises(JournalError if paid else asyncio.CancelledError) as caught:
+        await wanted(Book(journal))
+    if paid:
+        assert caught.value.task_id == task_id
+        assert caught.value.may_have_charged
+        assert "its task id is" in caplog.text
 
 
 async def test_what_is_no_failure_is_passed_on_as_it_is(caplog):

@@ -385,6 +385,38 @@ async def test_row_35_what_cannot_be_written_is_noted_beside_it(make, tmp_path, 
     assert [entry.key for entry in taken] == (["k"] if state == "SUBMITTED" else [])
 
 
+async def test_row_35_whoever_cancels_every_task_has_it_noted_at_once(make, tmp_path, disk):
+    """Row 35: tried once more, and then it is in the file beside the journal."""
+    journal = make()
+    await journal.intend(intent("k"))
+    disk.fail("full")
+    began = now()
+    answering = asyncio.ensure_future(journal.answered(intent("k"), accepted("t-1")))
+    await asyncio.sleep(5)
+    answering.cancel()
+    with pytest.raises(JournalError, match="is noted in"):
+        await answering
+    assert now() - began < 6
+    disk.mend()
+    await journal.claim()
+    assert rows(tmp_path / "j")["k"]["task_id"] == "t-1"
+
+
+async def test_an_answer_is_written_though_its_task_is_cancelled_meanwhile(make, tmp_path):
+    """The thread writes it all the same; whose it is is told, and an intent that was written is known as such."""
+    journal = make()
+    await journal.open()
+    for work, came in [
+        (journal.intend(intent("k")), None),
+        (journal.answered(intent("k"), accepted("t-1")), "SUBMITTED"),
+    ]:
+        writing = asyncio.ensure_future(work)
+        await asyncio.sleep(0)
+        writing.cancel()
+        assert await writing == came
+    assert rows(tmp_path / "j")["k"]["task_id"] == "t-1"
+
+
 async def test_row_35_the_next_opening_enters_it(make, tmp_path, disk):
     """Row 35: also by another process, before it looks at whose rows are whose."""
     journal = make()
