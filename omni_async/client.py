@@ -334,7 +334,8 @@ class OmniClient:
             The task, if one was named.
 
         Raises:
-            JournalError: No such row, or it is not uncertain.
+            JournalError: No such row, or it is not uncertain; a task id that was named before is taken back, as long as
+                the gateway has not shown that task.
             InvalidRequestError: Not exactly one answer.
         """
         self._life.enter()

@@ -626,6 +626,28 @@ async def test_settled_by_a_task_id_it_is_followed(tmp_path):
         assert here.client.limiter.load().running == 1  # the lost create's own slot, until its lease ends
 
 
+@pytest.mark.parametrize("word", ["task_id", "not_charged", "pay_again"])
+async def test_settled_by_a_mistyped_task_id_it_can_be_settled_again(tmp_path, word):
+    """The gateway has never shown that task; once it has shown the right one, that stands."""
+    async with booked(tmp_path, DROP) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        (right,) = here.server.charges
+        await here.client.settle("mine", task_id="task-mistyped")
+        await asyncio.sleep(100)
+        here.server.always["GET"] = running(right)
+        task = await here.client.settle("mine", **{word: right if word == "task_id" else True})
+        if word != "task_id":
+            assert task is None
+            assert states(tmp_path) == {"mine": "PLANNED"}
+            return
+        assert task.task_id == right
+        await asyncio.sleep(1)
+        with pytest.raises(JournalError, match="there is nothing to settle"):
+            await here.client.settle("mine", not_charged=True)
+        assert rows(tmp_path)["mine"].task_id == right
+
+
 @pytest.mark.parametrize("word", ["not_charged", "pay_again"])
 async def test_settled_so_that_it_may_be_sent(tmp_path, word):
     """Only when it is submitted again, also with other inputs; the word is on record."""

@@ -14,6 +14,8 @@ from .states import UNPAID, State
 
 T = TypeVar("T")
 
+ADOPTED = "settled by a person: it is this task"
+SIGHTED = f"{ADOPTED}, and the gateway knows it"
 WAIT = 0.25
 """Seconds after which to ask again about a create that somebody else is sending."""
 
@@ -84,6 +86,11 @@ class Entry:
     def data(self) -> Mapping[str, Any]:
         """The caller's own data; JournalError if the row is damaged."""
         return _read(self, "metadata", lambda: dict(json.loads(self.metadata)) if self.metadata else {})
+
+    @property
+    def unproved(self) -> bool:
+        """Whether a person alone says that this is its task: the gateway neither gave that id nor has shown it yet."""
+        return self.state is State.SUBMITTED and self.detail == ADOPTED
 
     @property
     def video_task(self) -> VideoTask | None:

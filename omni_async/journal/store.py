@@ -18,7 +18,7 @@ from ..errors import Fault, JournalError
 from ..lifetime import background, is_cancelled, outlasted
 from ..models import VideoTask, invalid
 from . import fallback
-from .entries import Entry
+from .entries import ADOPTED, Entry
 from .ledger import Ledger
 from .owners import Ownership
 from .schema import journal_error, open_journal, presence
@@ -34,7 +34,6 @@ INSIST = 30.0
 AGAIN = 0.5
 MENDABLE = frozenset({"full", "failed", "locked"})
 """Kinds of trouble that may be over soon."""
-ADOPTED = "settled by a person: it is this task"
 NOT_CHARGED = "settled by a person: it was not charged"
 PAY_AGAIN = "settled by a person: pay again"
 
@@ -335,7 +334,7 @@ def _failed(opening: "asyncio.Task[Writer]") -> bool:
 def resolve(
     ledger: Ledger, key: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
 ) -> Entry:
-    """Settle an uncertain row by what a person found out: exactly one of the three.
+    """Settle an uncertain row by what a person found out: exactly one of the three; see `Ledger.resolve`.
 
     Args:
         ledger: Where it stands.
@@ -345,7 +344,7 @@ def resolve(
         pay_again: Nobody can tell, and a second payment is accepted: it may be sent.
 
     Raises:
-        JournalError: No such row, or it is not uncertain.
+        JournalError: No such row, or there is nothing to settle.
         InvalidRequestError: Not exactly one was said.
     """
     words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]
