@@ -80,12 +80,12 @@ def test_an_intent_is_a_row(book):
     assert book.records("k") == []
 
 
-def test_an_intent_that_keeps_little_and_data_that_json_does_not_know(book):
-    """No inputs, no metadata; what JSON has no form for is kept as text."""
+def test_an_intent_that_keeps_little_and_data_that_json_spells_otherwise(book):
+    """No inputs, no metadata; what comes back is what was given, but for tuples."""
     book.intend("k", inputs=None)
     assert (book.entry("k").inputs, book.entry("k").metadata, book.entry("k").notify) == (None, None, False)
-    book.intend("l", metadata={"when": State.DONE, "what": {1}})
-    assert book.entry("l").data == {"when": "DONE", "what": "{1}"}
+    book.intend("l", metadata={"state": State.DONE, "deep": [{"a": (1, None, 2.5, True)}]})
+    assert book.entry("l").data == {"state": "DONE", "deep": [{"a": [1, None, 2.5, True]}]}
     book.intend("m", metadata={"name": "half \ud83d a smile"})
     assert book.entry("m").data == {"name": "half \ud83d a smile"}
 
