@@ -168,11 +168,14 @@ def _copy(journal: Path, copy: Path) -> None:
 
 
 def _is_free(journal: Path) -> bool:
-    """Whether no process has the batch."""
+    """Whether no process has the batch; of a lock that cannot be looked at that is not said."""
     lock = FileLock(beside(journal, "lock"))
-    free = lock.acquire(make=False)
-    lock.release()
-    return free
+    try:
+        return lock.acquire(make=False)
+    except OSError:
+        return False
+    finally:
+        lock.release()
 
 
 def no_progress(_count: int) -> None:

@@ -277,6 +277,8 @@ def _look(path: Path) -> sqlite3.Connection:
     The last one to be closed moves what stands in the write-ahead log into the file, unless it was opened only to read;
     and one opened only to read cannot remove the log that it made where there was none.
     """
+    if not (_log(path).exists() or os.access(path.parent, os.W_OK)):
+        return _connect(path, "ro&immutable=1")  # a medium that is only read: SQLite would make a log first
     connection = _connect(path, "ro" if _size(_log(path)) else "rw")
     connection.execute("PRAGMA query_only = 1")
     return connection

@@ -123,7 +123,12 @@ class LedgerJournal:
         if self._begun is not None:  # cut short: its place is given up first
             await self._begun.aclose()
         self._begun = writer = Writer(self._opened)
-        await writer.open()
+        try:
+            await writer.open()
+        except JournalError as error:
+            if error.kind in UNWRITTEN:
+                error.may_have_charged = False  # nothing is sent before it is open
+            raise
         self._writer = writer
         return writer
 

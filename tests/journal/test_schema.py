@@ -643,3 +643,20 @@ def test_a_link_leads_to_the_journal_and_to_its_log(tmp_path):
     with pytest.raises(JournalError, match="put the file back beside it"):
         open_journal(tmp_path / "link")
     assert [path.name for path in tmp_path.iterdir() if path.is_file() or path.is_symlink()] == ["link"]
+
+
+def test_a_journal_on_a_medium_that_is_only_read_can_be_looked_at(tmp_path, monkeypatch):
+    """Nothing is made beside it, not even for a moment; a log that is there is read as ever."""
+    path = tmp_path / "j"
+    book = Book(path)
+    book.submitted("k")
+    book.close()
+    monkeypatch.setattr(schema.os, "access", lambda *_: False)
+    with closing(open_journal(path, read_only=True)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k"]
+        assert [file.name for file in tmp_path.iterdir()] == ["j"]
+    book = Book(path)
+    book.intend("another")
+    with closing(open_journal(path, read_only=True)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k", "another"]
+    book.close()

@@ -67,6 +67,19 @@ async def test_a_link_to_a_journal_is_that_journal(make, tmp_path):
     await two.aclose()
 
 
+async def test_a_journal_that_cannot_be_opened_has_charged_nothing(make, tmp_path):
+    """Nothing is sent before it is open; what a damaged one tells of payments is another matter."""
+    (tmp_path / "j.lock").mkdir()
+    with pytest.raises(JournalError, match="see to its disk and permissions") as caught:
+        await make().open()
+    assert not caught.value.may_have_charged
+    (tmp_path / "j.lock").rmdir()
+    (tmp_path / "j").write_bytes(b"this is a shopping list" * 100)
+    with pytest.raises(JournalError, match="is damaged") as caught:
+        await make().open()
+    assert caught.value.may_have_charged
+
+
 async def test_closed_before_it_was_opened(make, tmp_path):
     """Nothing is made; nor is it opened any more."""
     journal = make()
