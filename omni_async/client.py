@@ -39,8 +39,9 @@ class OmniClient:
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
         journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
-            (`postgresql://…`) that several machines share; None keeps nothing, and then a crash can lose an id. An
-            object of your own may answer the calls of `journal.Journal`.
+            (`postgresql://…`) that several machines share; None keeps nothing, and then a crash can lose an id. It
+            belongs to one account of a gateway: two accounts or base URLs take one each. An object of your own may
+            answer the calls of `journal.Journal`.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's `limiter`, to share the account's limits with it. It has its own rate and
             connections; of `limits` only `max_running_tasks` counts beside it, in a journal.
@@ -335,7 +336,8 @@ class OmniClient:
             The task, if one was named.
 
         Raises:
-            JournalError: No such row, or it is not uncertain.
+            JournalError: No such row, or it is not uncertain; a task id that was named before is taken back, as long as
+                the gateway has not shown that task.
             InvalidRequestError: Not exactly one answer.
         """
         self._life.enter()

@@ -164,10 +164,17 @@ class Follower:
     def _adopt(self, entry: Entry) -> None:
         task = entry.video_task
         if task is not None and entry.state is State.SUBMITTED:
+            if entry.unproved:
+                self._spawn(self._prove(entry.key, task.task_id))
             self._exchange.limiter.occupy(task.task_id)
             self._follow_on(entry, task)
         elif self.journal.tells(entry):
             self._spawn(self._tell(entry))
+
+    async def _prove(self, key: str, task_id: str) -> None:
+        """Note that the gateway knows the task that a person named for a row: until then it may be taken back."""
+        if await find_lost(self._exchange, candidate=task_id, name=None) is not None:
+            await self._insist(lambda: self.journal.run(lambda ledger: ledger.sighted(key, task_id)))
 
     def _follow_on(self, entry: Entry, task: VideoTask) -> None:
         """Follow a task of an earlier run: how long it has run tells when it may end."""

@@ -1,6 +1,7 @@
 """A client's life: started by its first call, bound to that loop and process, ended once, to the end."""
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import warnings
@@ -153,6 +154,14 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     """Begin work that outlives its caller: in a task of its own, and in an empty context."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+async def outlasted(future: "asyncio.Future[T]") -> T:
+    """What a future gives, however often this is cancelled meanwhile; `is_cancelled` tells of that afterwards."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait((future,))
+    return future.result()
 
 
 async def to_the_end(*tasks: "asyncio.Future[Any]") -> None:

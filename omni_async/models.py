@@ -92,7 +92,8 @@ class VideoRequest:
         mode: `text-to-video`, `image-to-video`, `reference-to-video`, `video-edit`; None follows from the rest.
         extra: Fields that a newer gateway knows and this library does not.
         custom_id: The caller's own id. Never sent.
-        metadata: The caller's own data, carried back with tasks, outcomes, events and errors. Never sent.
+        metadata: The caller's own data, carried back with tasks, outcomes, events and errors; plain JSON data where a
+            journal is kept. Never sent.
     """
 
     prompt: str = attrs.field(**_hidden)

@@ -138,11 +138,16 @@ class RecordingTransport(Transport):
         self._recorder = recorder
 
     async def send(
-        self, call: Call, *, data: Callable[[Moved], Any] | None = None, resend: Callable[[], bool] | None = None
+        self,
+        call: Call,
+        *,
+        data: Callable[[Moved], Any] | None = None,
+        resend: Callable[[], bool] | None = None,
+        last: bool = False,
     ) -> Reply:
         """As of `Transport`; what surely was never sent is no exchange."""
         try:
-            reply = await super().send(call, data=data, resend=resend)
+            reply = await super().send(call, data=data, resend=resend, last=last)
         except AnswerLostError:
             self._recorder.take(self._dialect.name, call, None)
             raise

@@ -114,7 +114,12 @@ class Transport:
         return self._own
 
     async def send(
-        self, call: Call, *, data: Callable[[Moved], Any] | None = None, resend: Callable[[], bool] | None = None
+        self,
+        call: Call,
+        *,
+        data: Callable[[Moved], Any] | None = None,
+        resend: Callable[[], bool] | None = None,
+        last: bool = False,
     ) -> Reply:
         """Send a call once and read its answer under a cap.
 
@@ -122,13 +127,14 @@ class Transport:
             call: What to send.
             data: Makes the body of an upload, given what is to be called with each piece of it that has gone.
             resend: Asked whether aiohttp may repeat a free call by itself, which it does once after a disconnect.
+            last: Whether nobody else can tell what was sent: cancelled, it raises what that makes of the call.
 
         Raises:
             NotSentError: It is proved that nothing was sent.
             AnswerLostError: It was sent and no usable answer came.
         """
         flight = self._flights.begin(resend)
-        outcome: Reply | Exception = TimeoutError()
+        outcome: Reply | BaseException = TimeoutError()
         cancelled: asyncio.CancelledError | None = None
         try:
             file = None
@@ -140,7 +146,9 @@ class Transport:
         finally:
             late = self._flights.end(flight)
         if cancelled is not None and not late:
-            raise cancelled  # the same exception, without the frames that hold the key
+            if not last:
+                raise cancelled  # the same exception, without the frames that hold the key
+            outcome = cancelled
         if isinstance(outcome, Reply):
             return outcome
         # Neither the key nor the foreign exception may stay in a frame of the traceback.
@@ -206,7 +214,7 @@ class Transport:
         self._head = _Head(key, auth, self._headers)
         return self._head
 
-    def _translate(self, error: Exception, flight: Flight) -> TransportError:
+    def _translate(self, error: BaseException, flight: Flight) -> TransportError:
         """The one table from foreign exceptions to ours. Order counts: a certificate error is a connector error too."""
         host = urlsplit(self.base_url).hostname
         for kinds, words, configuration in _NEVER_SENT:
@@ -236,7 +244,7 @@ class Transport:
 
 _JSON = {"content-type": "application/json"}
 _to_json = json.JSONEncoder(allow_nan=False).encode
-_BY_THE_NETWORK = (aiohttp.ClientError, OSError, AssertionError)
+_BY_THE_NETWORK = (aiohttp.ClientError, OSError, asyncio.CancelledError, AssertionError)
 """What goes wrong on the way; the last is a proxy's. Anything else is a mistake in what was set up."""
 
 

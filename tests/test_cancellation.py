@@ -12,7 +12,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from omni_async import Limiter, Limits, NotSentError, OmniClient, OmniError, Submitted, Uncertain
+from omni_async import (
+    Limiter,
+    Limits,
+    NotSentError,
+    OmniClient,
+    OmniError,
+    SubmissionUncertainError,
+    Submitted,
+    Uncertain,
+)
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, RecordingJournal, envelope, http, scene
 from tests.warp import SteppedLoop, WarpLoop
 
@@ -92,6 +101,39 @@ class Trial:
         await asyncio.wait({caller})
         self.cancelled = caller.cancelled()
 
+    async def _everything(self, loop):
+        """Every task that is found: a common recipe of shutdowns. The server's go on, and the poller's stay quiet."""
+        here = asyncio.current_task()
+        caller = loop.create_task(self._submit())
+
+        def all_found():
+            for task in asyncio.all_tasks() - {here}:
+                if not any(name in repr(task) for name in ("FaultServer", "_accept_connection", "Poller._work")):
+                    task.cancel()
+
+        loop.at_step = all_found
+        await asyncio.wait({caller})
+        self.cancelled = caller.cancelled()
+
+    def check_everything(self):
+        """Whatever the moment: given back, charged once at most; what may have been sent is recorded, and told once."""
+        load = self.client.limiter.load()
+        assert (load.in_flight, load.waiting_creates) == (0, 0)
+        assert not self.left, self.left
+        assert len(self.server.charges) <= len(self.server.posts) <= 1
+        told = [event for event in self.events if isinstance(event, Submitted | Uncertain)]
+        unclaimed = self.client.unclaimed()
+        assert len(self.server.posts) <= len(told) <= 1
+        assert len(told) == len(unclaimed) + (self.result is not None) + self.uncertain
+        if unclaimed and unclaimed[0].task is not None:
+            assert unclaimed[0].task.task_id == self.server.charges[0]
+        return told
+
+    @property
+    def uncertain(self):
+        """Whether the caller was told that it may have been charged."""
+        return self.failure is not None and self.failure.may_have_charged
+
     def check(self):
         """Whatever the moment: charged once at most, recorded, told, nothing in flight, no task left."""
         load = self.client.limiter.load()
@@ -121,6 +163,22 @@ def test_rows_27_and_28_cancelled_after_each_step_it_comes_to_a_recorded_end(how
     for step in range(STEPS):
         trial = Trial(act, step, how).run()
         trial.check()
+        reached += trial.reached
+        posted += len(trial.server.posts)
+        if not trial.reached:
+            break
+    assert 10 < reached < STEPS, "the last steps must lie behind the end"
+    assert posted > 0
+
+
+@pytest.mark.parametrize("act", [ACCEPT, DROP, Act(raw=ACCEPT.raw, delay=3.0)], ids=["accept", "drop", "slow"])
+def test_row_28_whoever_cancels_every_task_at_any_step_leaves_no_create_untold(act):
+    """Row 28: also of the library's own; an answer that is not waited for any more is a lost one."""
+    reached = posted = 0
+    for step in range(STEPS):
+        trial = Trial(act, step, "everything").run()
+        told = trial.check_everything()
+        assert len([state for state in trial.journal.states if state != "PLANNED"]) == len(told)
         reached += trial.reached
         posted += len(trial.server.posts)
         if not trial.reached:
@@ -312,11 +370,12 @@ def test_row_28_the_first_ctrl_c_drains_the_post():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one child there")
 def test_row_28b_the_second_ctrl_c_leaves_within_a_second():
-    """Row 28b: whatever the POST would have come to."""
+    """Row 28b: whatever the POST would have come to; that it may have been charged is told on the way out."""
     output, errors, server, seconds = interrupted(HANG, twice=True)
     assert seconds < 1.0
     assert len(server.posts) == 1
-    assert "event" not in output
+    assert "event Uncertain" in output
+    assert "unclaimed 1 0 1" in output
     assert "interrupted" in output
     assert "never retrieved" not in errors
 
@@ -385,15 +444,65 @@ async def test_a_free_call_that_waits_when_the_client_closes_opens_no_session():
         assert len(here.server.gets) == 1
 
 
-async def test_a_post_that_is_itself_given_up_leaves_no_outcome():
-    """The loop ends: its caller went first, and then the POST."""
-    async with scene(HANG, running=None) as here:
+@pytest.mark.parametrize("gateway", ["jimmy", "toapis"])
+async def test_a_post_that_is_itself_given_up_is_uncertain_at_once(gateway):
+    """Its caller went first, and then the POST, by whoever ends every task: there is no time to look it up."""
+    async with scene(HANG, running=None, gateway=gateway) as here:
         caller = asyncio.ensure_future(here.submit())
         await asyncio.sleep(1)
         caller.cancel()
         await asyncio.sleep(1)
         (post,) = here.client.studio.submitter.posts.running
         post.cancel()
-        await asyncio.sleep(1)
-        assert not here.client.unclaimed()
+        await asyncio.sleep(0.1)
+        (outcome,) = here.client.unclaimed()
+        assert outcome.error.may_have_charged
+        assert here.journal.states == ["UNCERTAIN"]
+        assert not here.server.gets
         assert not here.client.studio.submitter.posts.running
+
+
+async def test_a_post_that_is_given_up_while_it_is_looked_up_is_uncertain():
+    """By whoever ends every task: he does not wait for that either."""
+    async with scene(DROP, running=None, gateway="toapis") as here:
+        here.server.always["GET"] = HANG
+        caller = asyncio.ensure_future(here.submit())
+        await asyncio.sleep(1)
+        (post,) = here.client.studio.submitter.posts.running
+        post.cancel()
+        with pytest.raises(SubmissionUncertainError):
+            await caller
+        assert here.journal.states == ["UNCERTAIN"]
+
+
+async def test_a_post_that_is_given_up_before_it_has_a_connection_was_never_sent():
+    """It may be sent again: by its caller, if he is still there."""
+
+    async def slowly():
+        await asyncio.sleep(10)
+        return KEY
+
+    async with scene(running=None, api_key=slowly) as here:
+        caller = asyncio.ensure_future(here.submit())
+        await asyncio.sleep(1)
+        (post,) = here.client.studio.submitter.posts.running
+        post.cancel()
+        assert (await caller).task_id == here.server.charges[0]
+        assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize("act", [ACCEPT, DROP])
+async def test_a_consumer_of_events_that_cancels_the_current_task_costs_no_task(act):
+    """It takes that for its own: what the create came to reaches the caller all the same."""
+
+    def mistaken(event):
+        if isinstance(event, Submitted | Uncertain):
+            asyncio.current_task().cancel()
+
+    async with scene(act, running=None, on_event=mistaken) as here:
+        if act is ACCEPT:
+            assert (await here.submit()).task_id == here.server.charges[0]
+        else:
+            with pytest.raises(SubmissionUncertainError):
+                await here.submit()
+        assert here.client.limiter.load().in_flight == 0

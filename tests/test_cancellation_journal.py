@@ -2,11 +2,13 @@
 
 import pytest
 
+from omni_async import Submitted, Uncertain
 from tests.fault_server import ACCEPT, DROP, Act
 from tests.journalled import rows
 from tests.test_cancellation import Trial
 
 STEPS = 150
+STATES = {Submitted: "SUBMITTED", Uncertain: "UNCERTAIN"}
 
 
 class WrittenTrial(Trial):
@@ -22,6 +24,13 @@ class WrittenTrial(Trial):
     def submitted(self):
         """State and task id of a create that was charged."""
         return "SUBMITTED", self.server.charges[0]
+
+    def check_everything(self):
+        """The row is what was told, and nobody is left to send it."""
+        told = super().check_everything()
+        for row in (rows(self.folder) if self.journal.exists() else {}).values():
+            assert row.state == (STATES[type(told[0])] if told else "PLANNED")
+            assert row.task_id in (None, *self.server.charges)
 
     def check(self):
         """The row's state, and nothing left behind."""
@@ -51,4 +60,17 @@ def test_rows_27_and_28_cancelled_after_each_step_the_journal_tells_the_truth(ho
         if not trial.reached:
             break
     assert 10 < reached < STEPS, "the last steps must lie behind the end"
+    assert posted > 0
+
+
+@pytest.mark.parametrize("act", [ACCEPT, DROP, Act(raw=ACCEPT.raw, delay=3.0)], ids=["accept", "drop", "slow"])
+def test_row_28_whoever_cancels_every_task_at_any_step_leaves_no_row_that_waits_for_ever(act, tmp_path):
+    """Row 28: the row says what came of it, so that its id may be sent, is known, or can be settled."""
+    posted = 0
+    for step in range(STEPS):
+        trial = WrittenTrial(act, step, "everything", tmp_path).run()
+        trial.check_everything()
+        posted += len(trial.server.posts)
+        if not trial.reached:
+            break
     assert posted > 0

@@ -164,19 +164,19 @@ async def test_row_28_cancelled_during_the_post_its_end_is_in_the_file(tmp_path,
 
 
 @pytest.mark.usefixtures("let_go")
-def test_row_28b_a_loop_that_ends_without_aclose_leaves_it_uncertain_at_resume(tmp_path):
-    """Row 28b: and after that it is settled by a person, or never."""
+def test_row_28b_a_loop_that_ends_without_aclose_leaves_it_uncertain(tmp_path):
+    """Row 28b: at once, where it cancels what is left; after that it is settled by a person, or never."""
     server = FaultServer([HANG])
 
     abandoned(server, sending(tmp_path))
-    assert states(tmp_path) == {"mine": "SUBMITTING"}
+    assert states(tmp_path) == {"mine": "UNCERTAIN"}
 
     async def second():
         async with server, client_of(tmp_path, server) as client:
             (outcome,) = [outcome async for outcome in client.resume()]
             assert isinstance(outcome.error, SubmissionUncertainError)
             assert outcome.request.prompt == PROMPT
-            with pytest.raises(SubmissionUncertainError, match="the process ended before"):
+            with pytest.raises(SubmissionUncertainError, match="the answer was lost"):
                 await client.submit(PROMPT, custom_id="mine")
 
     on_warp(second)

@@ -27,7 +27,7 @@ from omni_async import (
 )
 from omni_async.emulator import Emulator
 from omni_async.journal import Entry, SqliteJournal
-from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
+from tests.fault_server import ACCEPT, DROP, FLAT_ACCEPT, HANG, KEY, Act, FaultServer, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
 from tests.journalled import (
@@ -647,6 +647,28 @@ async def test_settled_by_a_task_id_it_is_followed(tmp_path):
         assert here.client.limiter.load().running == 1  # the lost create's own slot, until its lease ends
 
 
+@pytest.mark.parametrize("word", ["task_id", "not_charged", "pay_again"])
+async def test_settled_by_a_mistyped_task_id_it_can_be_settled_again(tmp_path, word):
+    """The gateway has never shown that task; once it has shown the right one, that stands."""
+    async with booked(tmp_path, DROP) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        (right,) = here.server.charges
+        await here.client.settle("mine", task_id="task-mistyped")
+        await asyncio.sleep(100)
+        here.server.always["GET"] = running(right)
+        task = await here.client.settle("mine", **{word: right if word == "task_id" else True})
+        if word != "task_id":
+            assert task is None
+            assert states(tmp_path) == {"mine": "PLANNED"}
+            return
+        assert task.task_id == right
+        await asyncio.sleep(1)
+        with pytest.raises(JournalError, match="there is nothing to settle"):
+            await here.client.settle("mine", not_charged=True)
+        assert rows(tmp_path)["mine"].task_id == right
+
+
 @pytest.mark.parametrize("word", ["not_charged", "pay_again"])
 async def test_settled_so_that_it_may_be_sent(tmp_path, word):
     """Only when it is submitted again, also with other inputs; the word is on record."""
@@ -701,6 +723,17 @@ def test_what_a_dead_process_was_sending_can_be_settled_at_once(tmp_path):
 
 
 # --- a known id --------------------------------------------------------------------------------------------------
+
+
+async def test_a_known_id_gives_all_that_the_creates_answer_told(tmp_path):
+    """The task that runs, with its model and its time: for a second `submit`, after a restart, and in `pending()`."""
+    async with booked(tmp_path, FLAT_ACCEPT, gateway="gemini_omni") as here:
+        here.server.always["GET"] = HANG
+        first = await here.submit()
+        assert (first.model, first.created_at.timestamp()) == ("gemini_omni", 1767000000)
+        async with client_of(tmp_path, here.server, "gemini_omni") as other:
+            same = [await here.submit(), await other.submit("a cat", custom_id="mine"), *await here.client.pending()]
+        assert [(task.model, task.created_at) for task in same] == [(first.model, first.created_at)] * 3
 
 
 @pytest.mark.parametrize("how", ["full", "paused"])

@@ -8,7 +8,7 @@ import pytest
 
 from omni_async import OmniError
 from omni_async.journal import Answer, Intent, NoJournal
-from omni_async.lifetime import Lifetime, Waits, to_the_end
+from omni_async.lifetime import Lifetime, Waits, is_cancelled, outlasted, to_the_end
 from tests.warp import WarpLoop, run
 
 LOOP = WarpLoop
@@ -168,3 +168,30 @@ async def test_without_a_journal_nothing_is_known():
     await journal.settle(intent, "PLANNED")
     assert not await journal.claim()
     assert not await journal.pending()
+
+
+@pytest.mark.parametrize("failure", [None, OmniError("odd")])
+async def test_what_is_outlasted_is_had_however_often_one_is_cancelled(failure):
+    """Its result or its error; the cancellation is told afterwards, and the future is not cancelled along."""
+    future, told = asyncio.get_running_loop().create_future(), []
+
+    async def waiting():
+        try:
+            return await outlasted(future)
+        finally:
+            told.append(is_cancelled())
+
+    task = asyncio.ensure_future(waiting())
+    for _ in range(3):
+        await asyncio.sleep(1)
+        task.cancel()
+    await asyncio.sleep(1)
+    assert not task.done()
+    if failure is None:
+        future.set_result("whole")
+        assert await task == "whole"
+    else:
+        future.set_exception(failure)
+        with pytest.raises(OmniError, match="odd"):
+            await task
+    assert told == [True]

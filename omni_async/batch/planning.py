@@ -13,7 +13,7 @@ import attrs
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, OmniError
 from ..journal import Ledger, open_journal
-from ..journal.owners import FileLock
+from ..journal.owners import FileLock, beside
 from ..models import Balance, invalid
 from ..settings import dialect_of
 from .entering import Entered, Entering, Source
@@ -168,11 +168,14 @@ def _copy(journal: Path, copy: Path) -> None:
 
 
 def _is_free(journal: Path) -> bool:
-    """Whether no process has the batch."""
-    lock = FileLock(journal.with_name(f"{journal.name}.lock"))
-    free = lock.acquire(make=False)
-    lock.release()
-    return free
+    """Whether no process has the batch; of a lock that cannot be looked at that is not said."""
+    lock = FileLock(beside(journal, "lock"))
+    try:
+        return lock.acquire(make=False)
+    except OSError:
+        return False
+    finally:
+        lock.release()
 
 
 def no_progress(_count: int) -> None:

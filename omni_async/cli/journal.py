@@ -183,7 +183,7 @@ def _write_table(entries: Iterable[Entry], file: TextIO) -> None:
 
 def _prune(path: Path, days: float, *, json: bool) -> None:
     """Forget what ended long ago and nobody has to be told of."""
-    owner = Ownership(path.absolute(), exclusive=False)  # a batch that runs keeps everybody out
+    owner = Ownership(path, exclusive=False)  # a batch that runs keeps everybody out
     try:
         ledger = Ledger(open_journal(path))
         try:

@@ -180,7 +180,7 @@ def journal_rows(path: Path, dialect: Dialect) -> Iterator[Rows]:
         InvalidRequestError: What is still to be sent needs a file of this machine.
     """
     file = journal_at(path, dialect.name)
-    owner = Ownership(file.absolute(), exclusive=True)
+    owner = Ownership(file, exclusive=True)
     try:
         ledger = Ledger(open_journal(file))
         try:

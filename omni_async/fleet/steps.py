@@ -190,8 +190,15 @@ class Steps:
                 raise
         return True
 
+    async def _prove(self, key: str, task_id: str) -> None:
+        """Note that the gateway knows the task that a person named for a row: until then it may be taken back."""
+        if await find_lost(self._studio.exchange, candidate=task_id, name=None) is not None:
+            await self._book.shared.run(lambda ledger: ledger.sighted(key, task_id))
+
     async def _follow(self, entry: Entry) -> float | None:
         """To the end of its task; one that runs longer than any should gives its seat back and is looked at later."""
+        if entry.unproved:
+            await self._prove(entry.key, str(entry.task_id))
         now = self._book.shared.now()
         left = (entry.sent_at or now) + LEASE - now
         try:

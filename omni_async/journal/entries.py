@@ -14,6 +14,8 @@ from .states import UNPAID, State
 
 T = TypeVar("T")
 
+ADOPTED = "settled by a person: it is this task"
+SIGHTED = f"{ADOPTED}, and the gateway knows it"
 WAIT = 0.25
 """Seconds after which to ask again about a create that somebody else is sending."""
 
@@ -42,7 +44,7 @@ class Entry:
         sent_at: When its create was last sent.
         finished_at: When its task was seen finished.
         detail: Why it stands so, in a few words.
-        task: The finished task as JSON text, with its URL.
+        task: The task as JSON text: as the create's answer told it, and once it has finished as that did, with its URL.
         expires_at: When that URL dies.
         target: File to make, under the videos' folder.
         size: Bytes of the stored file.
@@ -86,12 +88,20 @@ class Entry:
         return _read(self, "metadata", lambda: dict(json.loads(self.metadata)) if self.metadata else {})
 
     @property
+    def unproved(self) -> bool:
+        """Whether a person alone says that this is its task: the gateway neither gave that id nor has shown it yet."""
+        return self.state is State.SUBMITTED and self.detail == ADOPTED
+
+    @property
     def video_task(self) -> VideoTask | None:
         """The task as last known; None without a task id, JournalError if the row is damaged."""
         if self.task_id is None:
             return None
         own = {"gateway": self.gateway, "custom_id": self.custom_id, "metadata": self.data}
-        known = _TASK_OF[self.state] | (_read(self, "task", lambda: read_task(self.task or "")) if self.task else {})
+        told = _read(self, "task", lambda: read_task(self.task or "")) if self.task else {}
+        if self.state is State.SUBMITTED:  # how it stands by now is the gateway's to say
+            told = {name: told[name] for name in _LASTING if name in told}
+        known = _TASK_OF[self.state] | told
         return VideoTask(**{**known, "task_id": self.task_id, **own})
 
 
@@ -198,6 +208,7 @@ _TASK_OF: Mapping[State, dict[str, Any]] = {
     State.CANCELED: {"status": TaskStatus.CANCELED},
 }
 _TIMES = ("created_at", "completed_at", "expires_at")
+_LASTING = ("model", "mode", "created_at", "request_id")
 _KEPT = ("status", "raw_status", "progress", "model", "mode", "video_url", "error_message", "error_code", "request_id")
 
 
@@ -211,7 +222,7 @@ def request_of(entry: Entry) -> VideoRequest | None:
 
 
 def write_task(task: VideoTask) -> str:
-    """A finished task as JSON text, with its URL and without the gateway's answer."""
+    """A task as JSON text, with its URL and without the gateway's answer."""
     kept = {name: getattr(task, name) for name in _KEPT}
     times = {name: getattr(task, name) for name in _TIMES}
     kept |= {name: time.isoformat() for name, time in times.items() if time is not None}

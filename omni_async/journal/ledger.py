@@ -13,7 +13,7 @@ import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import COLUMNS, Entry, Record, entry_of, known_task, seconds_of, state_of, write_task
+from .entries import ADOPTED, COLUMNS, SIGHTED, Entry, Record, entry_of, known_task, seconds_of, state_of, write_task
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
@@ -136,25 +136,27 @@ class Ledger:
         """See `Journal.answered`."""
         here, state = self._state(key), State(answer.state)
         check_end(key, here, state)
-        task_id, candidate, detail = answer.task_id, answer.candidate, answer.detail
-        if not self._end(key, state, task_id, candidate, detail, answer.again):
-            state, task_id, candidate, detail = State.UNCERTAIN, None, answer.task_id, TAKEN
-            self._end(key, state, task_id, candidate, detail, 0)
-        self._record(key, "answer", state, detail, task_id or candidate, answer)
+        ends = answer
+        if not self._end(key, ends):
+            state = State.UNCERTAIN
+            ends = Answer(state=state, candidate=answer.task_id, detail=TAKEN)
+            self._end(key, ends)
+        self._record(key, "answer", state, ends.detail, ends.task_id or ends.candidate, answer)
         return state
 
     def _state(self, key: str) -> State:
         row = self.connection.execute("SELECT state FROM item WHERE key = ?", (key,)).fetchone()
         return State(row[0]) if row is not None else self._must(key).state
 
-    def _end(self, key: str, state: State, task_id: str | None, candidate: str | None, detail: str, again: int) -> bool:
+    def _end(self, key: str, ends: Answer) -> bool:
         """A create's end; False, and nothing written, if its task is another row's."""
-        query = "UPDATE item SET state = ?, task_id = ?, candidate = ?, detail = ?, again = ?, attempts = attempts + ?"
-        values = (state, task_id, candidate, detail or None, again, state is not State.PLANNED, key)
-        if task_id is None:
+        query = "UPDATE item SET state=?, task_id=?, candidate=?, detail=?, again=?, task=?, attempts = attempts + ?"
+        told = (ends.state, ends.task_id, ends.candidate, ends.detail or None, ends.again, ends.task)
+        values = (*told, ends.state != State.PLANNED, key)
+        if ends.task_id is None:
             ended = self.connection.execute(f"{query} WHERE key = ?", values)
         else:
-            ended = self.connection.execute(f"{query} WHERE key = ?{_UNTAKEN}", (*values, task_id))
+            ended = self.connection.execute(f"{query} WHERE key = ?{_UNTAKEN}", (*values, ends.task_id))
         return ended.rowcount == 1
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:
@@ -163,12 +165,15 @@ class Ledger:
         if entry.state is state and task_id in (None, entry.task_id, entry.candidate):
             return
         check_end(key, entry.state, state, settled=True)
-        if state is State.SUBMITTED and (task_id is None or self._taken(entry, task_id)):
-            raise JournalError(f"task {task_id} belongs to another row", kind="conflict", custom_id=entry.custom_id)
+        self._check_free(entry, state, task_id)
         self._record(key, "settled", state, detail, task_id)
         sure = task_id if state is State.SUBMITTED else None
         tried = entry.state is State.SUBMITTING and state not in UNPAID
         self._move(key, state, task_id=sure, candidate=None if sure else task_id, detail=detail, tried=tried)
+
+    def _check_free(self, entry: Entry, state: State, task_id: str | None) -> None:
+        if state is State.SUBMITTED and (task_id is None or self._taken(entry, task_id)):
+            raise JournalError(f"task {task_id} belongs to another row", kind="conflict", custom_id=entry.custom_id)
 
     def _taken(self, entry: Entry, task_id: str) -> bool:
         """Whether the task is another row's."""
@@ -264,16 +269,27 @@ class Ledger:
     def resolve(self, key: str, state: State, what: str, task_id: str | None = None) -> Entry:
         """Settle an uncertain row by what a person found out, recorded as such.
 
+        A task id that a person named before is taken back, unless the gateway has shown that task: it may be mistyped.
+
         Raises:
             JournalError: There is no such row, it is not uncertain, or the task id is another row's.
         """
         entry = self.entry(key)
         if entry is None:
             raise JournalError(f"there is no row {key!r} in this journal", may_have_charged=False)
-        if entry.state is not State.UNCERTAIN:
+        if entry.unproved:
+            self._check_free(entry, state, task_id)
+            self._record(key, "taken back", State.UNCERTAIN, "by a person", entry.task_id)
+            self._move(key, State.UNCERTAIN, task_id=None, candidate=None, detail="taken back", tried=False)
+        elif entry.state is not State.UNCERTAIN:
             raise JournalError(f"row {key!r} is {entry.state}, not UNCERTAIN: there is nothing to settle")
         self.settle(key, state, what, task_id)
         return self._must(key)
+
+    def sighted(self, key: str, task_id: str) -> None:
+        """The gateway has shown the task that a person named for a row: that is not taken back any more."""
+        query = "UPDATE item SET detail = ? WHERE key = ? AND task_id = ? AND state = 'SUBMITTED' AND detail = ?"
+        self.connection.execute(query, (SIGHTED, key, task_id, ADOPTED))
 
     def found(self, key: str, how: str, task_id: str, *, owner: str | None = None) -> Entry:
         """The task of a lost create was found, by the owner who follows it from now on; gives its row."""

@@ -135,7 +135,7 @@ class Ownership:
         self._journal = journal
         self.name = secrets.token_hex(8)
         self._own = FileLock(self._file(self.name))
-        self._batch = FileLock(journal.with_name(f"{journal.name}.lock"))
+        self._batch = FileLock(beside(journal, "lock"))
         if not _insist(self._own):
             raise JournalError(f"{self._own.path} cannot be locked", may_have_charged=False)
         try:
@@ -145,12 +145,13 @@ class Ownership:
             raise
 
     def _file(self, name: str) -> Path:
-        return self._journal.with_name(f"{self._journal.name}.owner-{name}")
+        return beside(self._journal, f"owner-{name}")
 
     def _keep_out(self, *, exclusive: bool) -> None:
         """Take the batch's lock, for as long as this lives or just to see that nobody has it."""
         free = _insist(self._batch)
-        files = self._journal.parent.glob(_literal(self._file("").name) + NAME)
+        pattern = self._file("")
+        files = pattern.parent.glob(_literal(pattern.name) + NAME)
         names = {path.name.rpartition("-")[2] for path in files} - {self.name}
         if free and exclusive:
             free = not any(self.alive(name) for name in names)
@@ -186,6 +187,12 @@ class Ownership:
         """Give the place up: what is unfinished may be taken over."""
         self._batch.release()
         self._own.release(remove=True)
+
+
+def beside(journal: Path, ending: str) -> Path:
+    """A lock's file: beside the journal itself, whatever link leads there."""
+    there = Path(os.path.realpath(journal))
+    return there.with_name(f"{there.name}.{ending}")
 
 
 def _insist(lock: FileLock) -> bool:

@@ -6,11 +6,12 @@ spent is worth more than a journal that works.
 
 import contextlib
 import os
+import re
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import JournalError
@@ -23,7 +24,7 @@ BUSY = 30.0
 AGAIN = 0.02
 """Seconds before a journal that another process is just making is opened again."""
 CHECKED = 32 * 1024 * 1024
-"""Bytes up to which a file is checked as a whole when it is opened."""
+"""Bytes up to which a file is checked as a whole when it is opened: 20,000 rows in 50 ms, a million would take 10 s."""
 CHECKPOINT = 4000
 """Pages in the write-ahead log before they are copied into the file: the same few are written again and again."""
 LOG = 32 * 1024 * 1024
@@ -32,6 +33,9 @@ NETWORK = frozenset(
     "nfs nfs4 cifs smb3 smbfs afs afpfs ncpfs webdav davfs 9p ceph lustre glusterfs fuse.sshfs fuse.glusterfs".split()
 )
 """File systems whose locks and syncs SQLite cannot rely on (sqlite.org/faq.html#q5)."""
+MOUNTS = "/proc/self/mounts"
+APART = "and under each of its names it would have a log and locks of its own"
+"""Why a file has one name only: two clients would not see each other's rows (sqlite.org/howtocorrupt.html, 2.5)."""
 
 MIGRATIONS: Sequence[str] = (
     """
@@ -86,6 +90,17 @@ MIGRATIONS: Sequence[str] = (
 )
 """One script a version; a file of version n gets those from n on, in one transaction each."""
 
+UNFOUND = """
+    SELECT 1 FROM item NOT INDEXED WHERE NOT EXISTS (
+      SELECT 1 FROM item AS found INDEXED BY sqlite_autoindex_item_1
+      WHERE found.key = item.key AND found.rowid = item.rowid
+    ) LIMIT 1
+"""
+"""Whether there is a row that is not found by its key: it would be taken for new, and paid again. A million rows take
+2 to 3 s."""
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+"""How the table of mounts spells spaces, tabs, newlines and backslashes."""
 _making = threading.Lock()
 
 
@@ -93,12 +108,13 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to the journal, made or brought up to date if need be.
 
     Args:
-        path: Its file.
+        path: Its file, or a link to it: SQLite keeps its log beside the file itself.
         read_only: Only look: nothing is made or changed, and no lock is needed.
 
     Raises:
         JournalError: It cannot be opened, is damaged, newer, no journal, or lies where none can.
     """
+    path = Path(os.path.realpath(path))
     _check_place(path, read_only=read_only)
     until = time.monotonic() + BUSY
     while True:
@@ -118,6 +134,7 @@ def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
     looking = _look(path)
     try:
         _check(looking, path)
+        _check_rows(looking, path, read_only=read_only)
     except BaseException:
         looking.close()
         raise
@@ -158,25 +175,46 @@ def _check_place(path: Path, *, read_only: bool) -> None:
         problem = "cannot be made: its folder does not exist"
     elif on_network(path):
         problem = "lies on a network file system, whose locks cannot be relied on: keep it on a local disk"
+    elif is_mounted(path):
+        problem = f"is mounted as a single file, {APART}: mount its folder instead"
+    elif _names(path) > 1:
+        problem = f"has a second name (a hard link), {APART}: remove one of the two, or make it a symbolic link"
     if problem:
         raise JournalError(f"the journal {path} {problem}", may_have_charged=False)
 
 
-def on_network(path: Path, mounts: str = "/proc/self/mounts") -> bool:
+def _names(path: Path) -> int:
+    try:
+        return path.stat().st_nlink
+    except OSError:  # none yet, or what opening it tells better
+        return 0
+
+
+def on_network(path: Path, mounts: str = MOUNTS) -> bool:
     """Whether a path lies on a network file system, as far as the system tells (Linux and Windows)."""
     if sys.platform == "win32":
         return str(path.resolve()).startswith("\\\\")
-    try:
-        lines = Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
     here, best, kind = path.resolve(), -1, ""
-    for line in lines:
-        _, place, name, *_ = (*line.split(" "), "", "", "")
-        mount = Path(place.replace("\\040", " "))
+    for mount, name in _mounts(mounts):
         if len(mount.parts) >= best and here.is_relative_to(mount):
             best, kind = len(mount.parts), name
     return kind in NETWORK
+
+
+def is_mounted(path: Path, mounts: str = MOUNTS) -> bool:
+    """Whether just this file is a mount, as of a container that was given the file and not its folder (Linux)."""
+    return any(mount == path for mount, _ in _mounts(mounts))
+
+
+def _mounts(table: str) -> Iterator[tuple[Path, str]]:
+    """Each mount's place and kind, in their order; none where the system does not tell."""
+    try:
+        lines = Path(table).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, place, kind, *_ = (*line.split(" "), "", "", "")
+        yield Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), place)), kind
 
 
 def _log(path: Path) -> Path:
@@ -239,6 +277,8 @@ def _look(path: Path) -> sqlite3.Connection:
     The last one to be closed moves what stands in the write-ahead log into the file, unless it was opened only to read;
     and one opened only to read cannot remove the log that it made where there was none.
     """
+    if not (_log(path).exists() or os.access(path.parent, os.W_OK)):
+        return _connect(path, "ro&immutable=1")  # a medium that is only read: SQLite would make a log first
     connection = _connect(path, "ro" if _size(_log(path)) else "rw")
     connection.execute("PRAGMA query_only = 1")
     return connection
@@ -263,13 +303,19 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} has version {version}, and this library knows {len(MIGRATIONS)}: upgrade the library",
             kind="newer",
         )
-    size = path.stat().st_size
-    if size % _number(connection, "page_size") and not _size(_log(path)):  # SQLite reads zeros for what is missing
-        raise JournalError(_damaged(path, "it is cut off"), kind="damaged")
-    if size <= CHECKED:
-        told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if told != "ok":
-            raise JournalError(_damaged(path, told), kind="damaged")
+    if path.stat().st_size % _number(connection, "page_size") and not _size(_log(path)):
+        raise JournalError(_damaged(path, "it is cut off"), kind="damaged")  # SQLite reads zeros for what is missing
+
+
+def _check_rows(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    """All of a small journal, also its indexes, which SQLite's `quick_check` believes; of a big one what pays twice."""
+    told = "ok"
+    if path.stat().st_size <= CHECKED:
+        told = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    elif not read_only and _number(connection, "user_version") and connection.execute(UNFOUND).fetchone():
+        told = "a row is missing from the index of its key"
+    if told != "ok":
+        raise JournalError(_damaged(path, told), kind="damaged")
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -4,11 +4,12 @@ Five async calls, and nothing of how they are kept. Without a journal a create i
 that has not reached the caller does not survive a crash.
 """
 
+import asyncio
 import json
 import logging
 import operator
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import attrs
 
@@ -85,6 +86,7 @@ class Answer:
         candidate: An id that may be the task's.
         detail: Why, in a few words.
         again: Whether a refused create may be sent again unchanged; see `Entry`.
+        task: The task as the answer tells it, as JSON text, for whoever asks again while it runs.
     """
 
     state: str
@@ -95,6 +97,7 @@ class Answer:
     candidate: str | None = None
     detail: str = ""
     again: int = 0
+    task: str | None = attrs.field(default=None, repr=False)
 
 
 def write_request(request: VideoRequest) -> str:
@@ -104,19 +107,37 @@ def write_request(request: VideoRequest) -> str:
 
 
 def write_metadata(metadata: Mapping[str, Any]) -> str | None:
-    """The caller's own data, as JSON text; what JSON has no form for is kept as text.
+    """The caller's own data, as JSON text: what came back as something else after a restart is refused before that.
 
     Raises:
-        InvalidRequestError: A key that is no text, a circle, endless depth: it is the data, and not the journal.
+        InvalidRequestError: An object, a key that is no text, a circle, endless depth: it is not the journal.
     """
     if not metadata:
         return None
+    given = dict(metadata)
     try:
-        text = json.dumps(dict(metadata), ensure_ascii=False, default=str)
-        return text if encodable(text) else json.dumps(dict(metadata), default=str)  # half a surrogate pair, escaped
-    except Exception as error:  # `str` of an object of the caller's may raise anything
-        problem = f"the journal cannot write it as JSON ({type(error).__name__})"
-    raise invalid([Fault("metadata", problem)])
+        text = json.dumps(given, ensure_ascii=False, allow_nan=False, default=_refuse)
+        _check_keys(given)
+        return text if encodable(text) else json.dumps(given)  # half a surrogate pair, escaped
+    except Exception as error:  # a mapping of the caller's own may raise anything
+        what = str(error) if type(error) in (TypeError, ValueError) else type(error).__name__
+    raise invalid([Fault("metadata", f"the journal keeps plain JSON data: make texts of the rest ({what})")])
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise TypeError(f"{type(value).__name__} is none")
+
+
+def _check_keys(data: Any) -> None:
+    """JSON makes text of keys that are numbers, and they would come back as that."""
+    if isinstance(data, dict):
+        if not all(isinstance(key, str) for key in data):
+            raise TypeError("a key is no text")
+        data = data.values()
+    elif not isinstance(data, list | tuple):
+        return
+    for value in data:
+        _check_keys(value)
 
 
 _ASKED = tuple(name for name in FIELDS if name not in ("custom_id", "metadata"))
@@ -215,6 +236,10 @@ async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: b
         return await writing
     except NotNow:
         raise
+    except asyncio.CancelledError:
+        if not (sent and paid):
+            raise
+        failure = JournalError("the journal was cut short after the create was sent", task_id=task_id)
     except OmniError as error:
         failure = error.about(task_id=task_id)
         if isinstance(error, JournalError) and error.kind in UNWRITTEN:

@@ -1,6 +1,7 @@
 """A journal file as the client uses it: every call waits until what it says is on disk."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -14,10 +15,10 @@ import anyio.to_thread
 
 from ..dialects.wire import ident
 from ..errors import Fault, JournalError
-from ..lifetime import background, is_cancelled
+from ..lifetime import background, is_cancelled, outlasted
 from ..models import VideoTask, invalid
 from . import fallback
-from .entries import Entry
+from .entries import ADOPTED, Entry
 from .ledger import Ledger
 from .owners import Ownership
 from .schema import journal_error, open_journal, presence
@@ -33,7 +34,6 @@ INSIST = 30.0
 AGAIN = 0.5
 MENDABLE = frozenset({"full", "failed", "locked"})
 """Kinds of trouble that may be over soon."""
-ADOPTED = "settled by a person: it is this task"
 NOT_CHARGED = "settled by a person: it was not charged"
 PAY_AGAIN = "settled by a person: pay again"
 
@@ -123,7 +123,12 @@ class LedgerJournal:
         if self._begun is not None:  # cut short: its place is given up first
             await self._begun.aclose()
         self._begun = writer = Writer(self._opened)
-        await writer.open()
+        try:
+            await writer.open()
+        except JournalError as error:
+            if error.kind in UNWRITTEN:
+                error.may_have_charged = False  # nothing is sent before it is open
+            raise
         self._writer = writer
         return writer
 
@@ -154,7 +159,7 @@ class LedgerJournal:
 
     async def intend(self, intent: Intent) -> VideoTask | None:
         """See `Journal.intend`."""
-        return await self.run(
+        return await self._written(
             lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
         )
 
@@ -179,16 +184,22 @@ class LedgerJournal:
                 await self._note(intent, Answer(state=state, task_id=task_id, detail=detail), error)
             raise
 
+    async def _written(self, work: Callable[[Ledger], T]) -> T:
+        """As `run`, also for a task that is cancelled: the thread does it all the same, and what came of it counts."""
+        writer = self._writer or await self._ready()
+        return await outlasted(writer.run(work))
+
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
         now = asyncio.get_running_loop().time
         deadline = now() + INSIST
         while True:
             try:
-                return await self.run(work)
+                return await self._written(work)
             except JournalError as error:
-                if error.kind not in MENDABLE or now() >= deadline:
+                if error.kind not in MENDABLE or now() >= deadline or is_cancelled():
                     raise
-            await anyio.sleep(AGAIN)
+            with contextlib.suppress(asyncio.CancelledError):  # once more, and what fails then is noted
+                await anyio.sleep(AGAIN)
 
     async def _note(self, intent: Intent, answer: Answer, error: JournalError) -> None:
         """Where it can still be read: the next look for what others left enters it."""
@@ -303,7 +314,7 @@ class SqliteJournal(LedgerJournal):
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time, **more: Any) -> None:
         super().__init__(**more)
         self._clock = clock
-        self.path = Path(path).absolute()  # the working folder may be another by the time it is opened, or fails
+        self.path = Path(os.path.realpath(path))  # the working folder may be another by the time it is opened, or fails
 
     def opened(self) -> tuple[Ledger, Owner]:
         """See `LedgerJournal.opened`."""
@@ -328,7 +339,7 @@ def _failed(opening: "asyncio.Task[Writer]") -> bool:
 def resolve(
     ledger: Ledger, key: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
 ) -> Entry:
-    """Settle an uncertain row by what a person found out: exactly one of the three.
+    """Settle an uncertain row by what a person found out: exactly one of the three; see `Ledger.resolve`.
 
     Args:
         ledger: Where it stands.
@@ -338,7 +349,7 @@ def resolve(
         pay_again: Nobody can tell, and a second payment is accepted: it may be sent.
 
     Raises:
-        JournalError: No such row, or it is not uncertain.
+        JournalError: No such row, or there is nothing to settle.
         InvalidRequestError: Not exactly one was said.
     """
     words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]

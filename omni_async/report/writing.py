@@ -15,7 +15,7 @@ from urllib.parse import quote
 from ..disk import private
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
-from ..journal.owners import FileLock
+from ..journal.owners import FileLock, beside
 from ..journal.schema import journal_error
 from .page import Facts, in_script, page
 from .plots import Span
@@ -234,7 +234,7 @@ def _alive_in(journal: Path) -> Callable[[str | None], bool]:
     def alive(owner: str | None) -> bool:
         if not owner:
             return False
-        lock = FileLock(journal.with_name(f"{journal.name}.owner-{owner}"))
+        lock = FileLock(beside(journal, f"owner-{owner}"))
         try:
             return not lock.acquire(make=False)
         except OSError:

@@ -1,5 +1,7 @@
 """Finding the task of a create whose answer was lost, where that can be done."""
 
+import asyncio
+import contextlib
 import logging
 from functools import partial
 
@@ -7,6 +9,7 @@ import anyio
 
 from ..errors import NotFoundError, OmniError
 from ..exchange import Exchange
+from ..lifetime import is_cancelled
 
 logger = logging.getLogger("omni_async")
 
@@ -17,14 +20,14 @@ TIME = 60.0
 
 
 async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | None) -> str | None:
-    """The task id of a lost create, or None.
+    """The task id of a lost create, or None; whoever cancels every task that he finds does not wait for it.
 
     Args:
         exchange: What look-ups go through.
         candidate: An id seen in pieces of the answer: believed after one successful query.
         name: The create's idempotency key, if the gateway knows such: it finds the task too.
     """
-    with anyio.move_on_after(TIME):
+    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(0.0 if is_cancelled() else TIME):
         if candidate is not None and await _id_of(exchange, candidate):
             return candidate
         for delay in TRIES if name is not None else ():

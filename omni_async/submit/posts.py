@@ -39,18 +39,28 @@ class Posts:
         self.running: set[asyncio.Task[Attempt]] = set()
         self.unclaimed: deque[Outcome] = deque(maxlen=KEPT)
 
-    async def own(self, make: Callable[[Told], Coroutine[Any, Any, Attempt]], request: VideoRequest) -> Attempt:
+    async def own(
+        self,
+        make: Callable[[Told], Coroutine[Any, Any, Attempt]],
+        request: VideoRequest,
+        *,
+        never: Callable[[], None] = lambda: None,
+    ) -> Attempt:
         """Make one POST in a task of the client's, in an empty context, and wait for what it comes to.
 
         Args:
             make: Makes it; what it is given is cancelled once nobody waits for it.
             request: What it is for.
+            never: Called instead of `make` if somebody cancels the task before it begins.
         """
         loop = asyncio.get_running_loop()
         told: Told = loop.create_future()
-        post = loop.create_task(make(told), context=contextvars.Context())
+        course = _Course(make, told)
+        post = loop.create_task(course.run(), context=contextvars.Context())
         self.running.add(post)
-        post.add_done_callback(lambda ended: self._ended(ended, told, request))
+        post.add_done_callback(self.running.discard)
+        post.add_done_callback(lambda ended: self._ended(course.known(ended), told, request))
+        post.add_done_callback(lambda _: None if course.begun else never())
         try:
             return await told
         except asyncio.CancelledError:
@@ -58,8 +68,7 @@ class Posts:
                 self._orphaned(told, request)
             raise
 
-    def _ended(self, post: "asyncio.Task[Attempt]", told: Told, request: VideoRequest) -> None:
-        self.running.discard(post)
+    def _ended(self, post: "asyncio.Future[Attempt]", told: Told, request: VideoRequest) -> None:
         if told.cancelled():
             self._orphaned(post, request)
         elif post.cancelled():
@@ -101,6 +110,28 @@ class Posts:
         """Wait until each has its recorded end. Cancelled meanwhile, it goes on, and raises then."""
         while running := [post for post in self.running if not post.done()]:
             await to_the_end(*running)
+
+
+class _Course:
+    """How far one POST came: its task may be cancelled before its first turn, and in its last."""
+
+    def __init__(self, make: Callable[[Told], Coroutine[Any, Any, Attempt]], told: Told) -> None:
+        self._make, self._told = make, told
+        self.begun = False
+        self._came: Attempt | None = None
+
+    async def run(self) -> Attempt:
+        self.begun = True
+        self._came = await self._make(self._told)
+        return self._came
+
+    def known(self, post: "asyncio.Task[Attempt]") -> "asyncio.Future[Attempt]":
+        """The POST that has ended; by what it came to, if a consumer of its last event cancelled it."""
+        if not post.cancelled() or self._came is None:
+            return post
+        known: Told = post.get_loop().create_future()
+        known.set_result(self._came)
+        return known
 
 
 def _as_omni(error: BaseException) -> OmniError:

@@ -4,6 +4,7 @@ A create is sent again only where it is proved that the gateway made no task: it
 now, or the gateway itself said that it failed. Everything else is uncertain and left to a person.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from ..errors import (
 from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
 from ..journal import Book, Journal, NotNow
-from ..lifetime import Waits, loop_time
+from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
@@ -180,7 +181,8 @@ class Submitter:
         if self.waits.ended:
             self._exchange.limiter.unused(ticket)
             raise OmniError("the client was closed: nothing was sent", may_have_charged=False)
-        return await self.posts.own(lambda told: self._post(ticket, create, told), create.request)
+        never = functools.partial(self._exchange.limiter.unused, ticket)
+        return await self.posts.own(lambda told: self._post(ticket, create, told), create.request, never=never)
 
     async def drain(self) -> None:
         """Begin no more, and wait until every POST in flight has its recorded end.
@@ -191,7 +193,10 @@ class Submitter:
         await self.posts.drain()
 
     async def _post(self, ticket: Ticket, create: Create, told: Told) -> Attempt:
-        """Intent, POST, record. Whatever happens after the first byte ends in a recorded state."""
+        """Intent, POST, record. Whatever happens after the first byte ends in a recorded state.
+
+        An answer that is no longer waited for, because somebody cancels every task that he finds, is a lost one.
+        """
         limiter, known = self._exchange.limiter, None
         try:
             if self._journal.keeps:
@@ -205,14 +210,14 @@ class Submitter:
         if known is not None:
             limiter.unused(ticket)
             return Attempt(task=known)
-        if told.cancelled():  # its caller went before its intent was durable (FAULTS row 27)
+        if told.cancelled() or is_cancelled():  # its caller went before its intent was durable (FAULTS row 27)
             limiter.unused(ticket)
             await self._journal.settle(create.intent, "PLANNED", GONE)
             return Attempt(error=OmniError(GONE, may_have_charged=False))
         reply: Reply | None = None
         refused: Attempt | None = None
         try:
-            reply = await self._exchange.transport.send(create.call)
+            reply = await self._exchange.transport.send(create.call, last=True)
         except AnswerLostError as error:
             limiter.failed(ticket, timeout=error.timed_out)
             verdict = Verdict(meaning=Meaning.UNCERTAIN, reason=str(error.args[0]))
@@ -282,14 +287,15 @@ class Submitter:
         verdict: Verdict,
         refused: Attempt | None,
     ) -> Attempt:
-        """Write down what came back and means before it is decoded strictly. The ticket is back already."""
+        """Write down what came back and means before anybody is told; its id hangs on nothing else in it."""
         if reply is None and refused is not None:
             await self._journal.settle(create.intent, refused.state, refused.detail)
             return refused
         seconds = loop_time() - ticket.sent_at
         own = verdict.task_id is not None and self._is_own(create, verdict.task_id)
+        task = self._decoded(reply, task_id=verdict.task_id, **create.whose) if own and verdict.task_id else None
         if self._journal.keeps:
-            answer = answer_of(create, reply, verdict, refused)
+            answer = answer_of(create, reply, verdict, refused, task)
             if answer.task_id is not None and not own:
                 answer = attrs.evolve(answer, state="UNCERTAIN", task_id=None, candidate=answer.task_id, detail=SAME_ID)
             own = await self._journal.answered(create.intent, answer) != "UNCERTAIN"
@@ -297,16 +303,15 @@ class Submitter:
             return refused
         if verdict.task_id is None:
             return await self._uncertain(create, ticket, reply, verdict, seconds)
-        if not own:
+        if not own or task is None:
             return self._same_id(create, verdict.task_id, seconds)
-        return self._accepted(create, reply, verdict.task_id, seconds)
+        return self._accepted(create, task, seconds)
 
-    def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
-        task = self._decoded(reply, task_id=task_id, **create.whose)
-        self._exchange.prompts.remember(task_id, create.request.prompt)
+    def _accepted(self, create: Create, task: VideoTask, seconds: float) -> Attempt:
+        self._exchange.prompts.remember(task.task_id, create.request.prompt)
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
-            told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
+            told = {**create.whose, "task_id": task.task_id, "model": task.model, "request_id": task.request_id}
             try:
                 create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
             except BaseException:  # such as KeyboardInterrupt: it ends the program, and the id must not end with it
@@ -358,7 +363,8 @@ class Submitter:
         found = await find_lost(self._exchange, candidate=candidate, name=self._name(create))
         if found is not None and await self._found(create, found):
             self._exchange.limiter.adopt(ticket, found)
-            return self._accepted(create, reply if candidate == found else None, found, 0.0)
+            seen = reply if candidate == found else None
+            return self._accepted(create, self._decoded(seen, task_id=found, **create.whose), 0.0)
         request_id = reply.request_id if reply else None
         self._tell_uncertain(create, reason=reason, candidate=candidate, request_id=request_id, seconds=seconds)
         evidence: dict[str, Any] = {"reason": reason, "candidate": candidate, "key": create.intent.key}

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from omni_async import InvalidRequestError, Jimmy, JournalError
+from omni_async.batch import planning
 from omni_async.batch.folder import Folder
 from omni_async.batch.planning import ForeignError, Once, Wishes, entering_of
 from omni_async.journal import Ledger, open_journal
@@ -101,3 +102,11 @@ async def test_progress_is_told(tmp_path):
         await batch.plan(progress=told.append, balance=False)
         await anyio.sleep(1)
     assert told == [5000, 10_000]
+
+
+def test_a_batch_whose_lock_cannot_be_looked_at_is_not_said_to_be_free(tmp_path):
+    """As on a medium that is only read: a plan is made all the same."""
+    journal = tmp_path / "journal.sqlite3"
+    assert planning._is_free(journal)
+    (tmp_path / "journal.sqlite3.lock").mkdir()
+    assert not planning._is_free(journal)

@@ -10,7 +10,7 @@ from books import Book, Clock, PostgresBook, accepted, intent, lost, refused, ro
 
 from omni_async.errors import JournalError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, State
-from omni_async.journal.entries import WAIT
+from omni_async.journal.entries import ADOPTED, WAIT
 from omni_async.journal.ledger import BODY, LOST, ROOM
 from omni_async.models import TaskStatus
 
@@ -80,12 +80,12 @@ def test_an_intent_is_a_row(book):
     assert book.records("k") == []
 
 
-def test_an_intent_that_keeps_little_and_data_that_json_does_not_know(book):
-    """No inputs, no metadata; what JSON has no form for is kept as text."""
+def test_an_intent_that_keeps_little_and_data_that_json_spells_otherwise(book):
+    """No inputs, no metadata; what comes back is what was given, but for tuples."""
     book.intend("k", inputs=None)
     assert (book.entry("k").inputs, book.entry("k").metadata, book.entry("k").notify) == (None, None, False)
-    book.intend("l", metadata={"when": State.DONE, "what": {1}})
-    assert book.entry("l").data == {"when": "DONE", "what": "{1}"}
+    book.intend("l", metadata={"state": State.DONE, "deep": [{"a": (1, None, 2.5, True)}]})
+    assert book.entry("l").data == {"state": "DONE", "deep": [{"a": [1, None, 2.5, True]}]}
     book.intend("m", metadata={"name": "half \ud83d a smile"})
     assert book.entry("m").data == {"name": "half \ud83d a smile"}
 
@@ -383,6 +383,52 @@ def test_a_persons_word(book):
     book.uncertain("l")
     assert book.resolve("l", State.PLANNED, "pay again").state is State.PLANNED
     assert book.intend("l") is None
+
+
+@pytest.mark.parametrize("word", ["t-2", None])
+def test_a_task_id_that_a_person_mistyped_is_taken_back(book, word):
+    """By another, or so that it may be sent; what was said before is on record."""
+    book.uncertain("k")
+    book.resolve("k", State.SUBMITTED, ADOPTED, "t-1")
+    state = State.PLANNED if word is None else State.SUBMITTED
+    row = book.resolve("k", state, "said anew", word)
+    assert (row.state, row.task_id, row.detail, row.attempts) == (state, word, "said anew", 1)
+    told = [(record.what, record.task_id) for record in book.records("k")]
+    assert told[1:] == [("settled", "t-1"), ("taken back", "t-1"), ("settled", word)]
+
+
+def test_a_task_id_is_taken_back_for_no_other_rows_task(book):
+    """The row stays as it was said to be, until that is put right."""
+    book.submitted("a", "t-9")
+    book.uncertain("k")
+    book.resolve("k", State.SUBMITTED, ADOPTED, "t-1")
+    with pytest.raises(JournalError, match="task t-9 belongs to another row"):
+        book.resolve("k", State.SUBMITTED, ADOPTED, "t-9")
+    assert book.entry("k").task_id == "t-1"
+    assert len(book.records("k")) == 2
+
+
+@pytest.mark.parametrize("how", ["given", "found", "sighted", "finished"])
+def test_a_task_that_the_gateway_gave_or_has_shown_is_not_taken_back(book, how):
+    """Else it would be paid twice, or lost."""
+    if how == "given":
+        book.submitted("k", "t-1")
+    else:
+        book.uncertain("k")
+    if how == "found":
+        book.found("k", "looked up", "t-1")
+    elif how != "given":
+        book.resolve("k", State.SUBMITTED, ADOPTED, "t-1")
+        book.sighted("k", "t-2")
+        assert book.entry("k").unproved
+    if how == "sighted":
+        book.sighted("k", "t-1")
+    elif how == "finished":
+        book.finished("jimmy", task("t-1"))
+    assert not book.entry("k").unproved
+    with pytest.raises(JournalError, match="there is nothing to settle"):
+        book.resolve("k", State.PLANNED, "not charged")
+    assert book.entry("k").task_id == "t-1"
 
 
 def test_what_is_found(book):

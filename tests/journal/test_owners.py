@@ -347,3 +347,24 @@ def test_an_owner_whose_file_is_swept_away_before_it_is_locked_makes_another(jou
     assert f"j.owner-{mine.name}" in names(journal)
     mine.release()
     swept[0].release()
+
+
+@POSIX
+def test_who_comes_by_a_link_meets_those_who_came_by_the_name(journal, tmp_path):
+    """Locks lie beside the file itself: the living are seen to live, and a batch keeps out whoever takes the link."""
+    link = tmp_path / "elsewhere" / "link"
+    link.parent.mkdir()
+    link.symlink_to(journal)
+    journal.touch()
+    one, two = Ownership(journal, exclusive=False), Ownership(link, exclusive=False)
+    assert two.alive(one.name)
+    assert one.alive(two.name)
+    with pytest.raises(JournalError, match="is in use by another process"):
+        Ownership(link, exclusive=True)
+    one.release()
+    two.release()
+    batch = Ownership(link, exclusive=True)
+    with pytest.raises(JournalError, match="is in use by another process"):
+        Ownership(journal, exclusive=False)
+    batch.release()
+    assert names(link) == ["link"]

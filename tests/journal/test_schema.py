@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from children import child
 
 from omni_async.errors import JournalError
 from omni_async.journal import Ledger, open_journal, schema
-from omni_async.journal.schema import APPLICATION, MIGRATIONS, journal_error, on_network
+from omni_async.journal.schema import APPLICATION, MIGRATIONS, is_mounted, journal_error, on_network
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and mount tables are POSIX")
 
@@ -42,6 +42,11 @@ def full(path):
             ledger.intend(intent(f"k{number}", inputs="x" * 500), owner="me")
             ledger.answered(f"k{number}", accepted(f"t{number}"))
     book.close()
+
+
+def written(path):
+    """A connection of other means than the library's."""
+    return closing(sqlite3.connect(path))
 
 
 def killed_writer(path, *statements):
@@ -308,8 +313,40 @@ def test_another_programs_database_is_left_as_it_is(tmp_path, statement, crashed
     refused(path, "damaged", "is another program's database, not a journal")
 
 
+def misfiled(path, how):
+    """Damage the page by which a journal of two rows finds keys; the rows themselves are whole."""
+    book = Book(path)
+    book.submitted("order-1")
+    book.close()
+    with written(path) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_item_1'"
+        begin = (connection.execute(query).fetchone()[0] - 1) * value(connection, "page_size")
+    page = slice(begin, begin + 4096)
+    stale = path.read_bytes()[page]
+    book = Book(path)
+    book.submitted("order-2")
+    book.close()
+    data = bytearray(path.read_bytes())
+    data[page] = stale if how == "stale" else bytes(data[page]).replace(b"order-2", b"order-0")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("how", ["stale", "one letter"])
+def test_row_37_a_key_that_its_index_does_not_find_is_not_paid_again(tmp_path, monkeypatch, how, big):
+    """Row 37: a page that never reached the disk, or a flipped bit, in a journal of any size."""
+    path = tmp_path / "j"
+    misfiled(path, how)
+    if big:
+        monkeypatch.setattr(schema, "CHECKED", 0)
+    refused(path, "damaged", "missing from (the )?index|non-unique entry in index")
+    if big:
+        assert set(rows(path)) == {"order-1", "order-2"}
+        open_journal(path, read_only=True).close()
+
+
 def test_a_big_journal_is_not_checked_as_a_whole(tmp_path, monkeypatch):
-    """That would take long: its head is looked at, and what is broken shows when it is met."""
+    """That would take long: a reader meets what is broken when he comes to it, a writer is told at once."""
     path = tmp_path / "j"
     full(path)
     data = path.read_bytes()
@@ -317,7 +354,8 @@ def test_a_big_journal_is_not_checked_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "CHECKED", path.stat().st_size)
     refused(path, "damaged", "is damaged")
     monkeypatch.setattr(schema, "CHECKED", path.stat().st_size - 1)
-    connection = open_journal(path)
+    refused(path, "damaged", "is damaged")
+    connection = open_journal(path, read_only=True)
     with pytest.raises(sqlite3.DatabaseError) as caught:
         list(Ledger(connection).entries())
     assert journal_error(caught.value).kind == "damaged"
@@ -349,6 +387,7 @@ server:/home /data nfs4 rw 0 0
 user@host:/ /mnt/ssh fuse.sshfs rw 0 0
 odd
 tmpfs /data/local/tmp tmpfs rw 0 0
+/dev/sda1 /srv/a\\040journal\\134x ext4 rw 0 0
 server:/later /late nfs rw 0 0
 /dev/sdc1 /late ext4 rw 0 0
 """
@@ -552,3 +591,72 @@ def test_processes_that_open_it_at_once_all_get_it(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "j"), start]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [worker.communicate(timeout=60)[0] for worker in workers] == ["done\n"] * 4
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("path", "mounted"), [("/srv/a journal\\x", True), ("/srv/a", False), ("/data/local/j", False)]
+)
+def test_a_file_that_is_a_mount_is_known_by_the_mounts(tmp_path, path, mounted):
+    """Just that file: not one below a mount."""
+    table = tmp_path / "mounts"
+    table.write_text(MOUNTS, "utf-8")
+    assert is_mounted(Path(path), str(table)) is mounted
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_that_is_mounted_as_a_file_is_refused(tmp_path, monkeypatch, read_only):
+    """As by a container that was given the file: its log and locks would be that container's alone."""
+    open_journal(tmp_path / "j").close()
+    monkeypatch.setattr(schema, "is_mounted", lambda path: path == tmp_path / "j")
+    error = refused(tmp_path / "j", "failed", "mount its folder instead", read_only=read_only)
+    assert not error.may_have_charged
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_of_two_names_is_refused_under_both(tmp_path, read_only):
+    """A hard link: two clients would pay for one id twice; with one name left it opens again, with all its rows."""
+    book = Book(tmp_path / "j")
+    book.submitted("k")
+    book.close()
+    other = tmp_path / "other"
+    os.link(tmp_path / "j", other)
+    for path in (tmp_path / "j", other):
+        error = refused(
+            path, "failed", r"has a second name \(a hard link\).*remove one of the two", read_only=read_only
+        )
+        assert not error.may_have_charged
+    other.unlink()
+    assert [entry.key for entry in Ledger(open_journal(tmp_path / "j", read_only=read_only)).entries()] == ["k"]
+
+
+@POSIX
+def test_a_link_leads_to_the_journal_and_to_its_log(tmp_path):
+    """What a killed process left in the log beside the file counts, also where the link alone is looked at."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "j")
+    open_journal(tmp_path / "link").close()
+    killed_writer(tmp_path / "far" / "j")
+    with closing(open_journal(tmp_path / "link", read_only=True)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k"]
+    (tmp_path / "far" / "j").unlink()
+    with pytest.raises(JournalError, match="put the file back beside it"):
+        open_journal(tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file() or path.is_symlink()] == ["link"]
+
+
+def test_a_journal_on_a_medium_that_is_only_read_can_be_looked_at(tmp_path, monkeypatch):
+    """Nothing is made beside it, not even for a moment; a log that is there is read as ever."""
+    path = tmp_path / "j"
+    book = Book(path)
+    book.submitted("k")
+    book.close()
+    monkeypatch.setattr(schema.os, "access", lambda *_: False)
+    with closing(open_journal(path, read_only=True)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k"]
+        assert [file.name for file in tmp_path.iterdir()] == ["j"]
+    book = Book(path)
+    book.intend("another")
+    with closing(open_journal(path, read_only=True)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k", "another"]
+    book.close()

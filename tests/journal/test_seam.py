@@ -1,14 +1,21 @@
 """What `submit` sees of a journal: whatever it raises is ours, and what was paid and not written is told loudly."""
 
+import asyncio
 import logging
+import math
+from datetime import UTC, datetime
 
 import pytest
 from books import accepted, intent, lost, refused
 
-from omni_async.errors import JournalError, SubmissionUncertainError
+from omni_async.errors import InvalidRequestError, JournalError, SubmissionUncertainError
 from omni_async.journal import Answer, Book, NoJournal, NotNow
+from omni_async.journal.seam import write_metadata
 from omni_async.models import VideoTask
-from tests.fault_server import RecordingJournal
+from tests.fault_server import RecordingJournal, scene
+from tests.warp import WarpLoop
+
+LOOP = WarpLoop
 
 
 class Odd(RecordingJournal):
@@ -85,6 +92,20 @@ async def test_what_it_raises_is_ours_and_tells_what_may_have_been_paid(caplog, 
     assert "private" not in f"{told}{caplog.text}"
 
 
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_journal_of_ones_own_that_is_cut_short_is_told_of_where_it_may_have_cost_money(caplog, call):
+    """By whoever cancels every task: what was paid, and may not be written down, does not end as if it had not been."""
+    wanted, task_id, paid = CALLS[call]
+    journal = RecordingJournal()
+    journal.fail = dict.fromkeys(("intend", "answered", "settle"), asyncio.CancelledError())
+    with pytest.raises(JournalError if paid else asyncio.CancelledError) as caught:
+        await wanted(Book(journal))
+    if paid:
+        assert caught.value.task_id == task_id
+        assert caught.value.may_have_charged
+        assert "its task id is" in caplog.text
+
+
 async def test_what_is_no_failure_is_passed_on_as_it_is(caplog):
     """Somebody else is at it; or it is uncertain from before."""
     journal = RecordingJournal()
@@ -107,6 +128,46 @@ async def test_nothing_is_kept_by_no_journal():
     assert await book.answered(intent(), accepted()) == "SUBMITTED"
     assert await book.settle(intent(), "PLANNED") is None
     assert await NoJournal().claim() == await NoJournal().pending() == ()
+
+
+RING: dict[str, object] = {}
+RING["me"] = RING
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"at": datetime(2026, 1, 2, tzinfo=UTC)}, "datetime is none"),
+        ({"chat": {"who": object()}}, "object is none"),
+        ({"some": {1}}, "set is none"),
+        ({1: 2}, "a key is no text"),
+        ({"users": [{"a": ({7: "x"},)}]}, "a key is no text"),
+        ({"pair": {(1, 2): 3}}, "keys must be"),
+        ({"rate": math.nan}, "not JSON compliant"),
+        (RING, "Circular reference"),
+    ],
+)
+def test_data_that_would_come_back_changed_is_refused(data, why):
+    """Before anything is sent, with what to do about it."""
+    with pytest.raises(InvalidRequestError, match="nothing was sent") as caught:
+        write_metadata(data)
+    (fault,) = caught.value.faults
+    assert fault.field == "metadata"
+    assert "the journal keeps plain JSON data: make texts of the rest" in str(fault)
+    assert why in str(fault)
+    assert not caught.value.may_have_charged
+
+
+async def test_data_that_no_journal_could_keep_is_refused_where_one_is_kept_and_carried_where_none_is(tmp_path):
+    """Nothing is paid for it; in memory it comes back as it is."""
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    async with scene(running=None, journal=tmp_path / "j") as here:
+        with pytest.raises(InvalidRequestError, match="plain JSON data"):
+            await here.client.submit("a cat", custom_id="mine", metadata={"at": moment})
+        assert not here.server.posts
+        assert here.client.limiter.load().in_flight == 0
+    async with scene(running=None, journal=None) as here:
+        assert (await here.client.submit("a cat", metadata={"at": moment})).metadata == {"at": moment}
 
 
 def test_what_is_private_is_in_no_repr():

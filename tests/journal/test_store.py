@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 import threading
 
 import pytest
@@ -51,6 +52,32 @@ async def test_it_is_opened_by_its_first_call_and_once(make, tmp_path, disk):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["j", "j.lock"]
     with pytest.raises(JournalError, match="the journal is closed"):
         await journal.intend(intent())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making a link takes a privilege there")
+async def test_a_link_to_a_journal_is_that_journal(make, tmp_path):
+    """A client that came by the link is refused what one that came by the name is sending, and both have one path."""
+    (tmp_path / "link").symlink_to(tmp_path / "j")
+    one, two = make(), SqliteJournal(tmp_path / "link", gateway="jimmy")
+    await one.intend(intent())
+    assert await two.claim() == []
+    with pytest.raises(NotNow):
+        await two.intend(intent())
+    assert two.path == one.path
+    await two.aclose()
+
+
+async def test_a_journal_that_cannot_be_opened_has_charged_nothing(make, tmp_path):
+    """Nothing is sent before it is open; what a damaged one tells of payments is another matter."""
+    (tmp_path / "j.lock").mkdir()
+    with pytest.raises(JournalError, match="see to its disk and permissions") as caught:
+        await make().open()
+    assert not caught.value.may_have_charged
+    (tmp_path / "j.lock").rmdir()
+    (tmp_path / "j").write_bytes(b"this is a shopping list" * 100)
+    with pytest.raises(JournalError, match="is damaged") as caught:
+        await make().open()
+    assert caught.value.may_have_charged
 
 
 async def test_closed_before_it_was_opened(make, tmp_path):
@@ -369,6 +396,38 @@ async def test_row_35_what_cannot_be_written_is_noted_beside_it(make, tmp_path, 
     assert states(tmp_path / "j") == {"k": state}
     assert rows(tmp_path / "j")["k"]["task_id"] == task_id
     assert [entry.key for entry in taken] == (["k"] if state == "SUBMITTED" else [])
+
+
+async def test_row_35_whoever_cancels_every_task_has_it_noted_at_once(make, tmp_path, disk):
+    """Row 35: tried once more, and then it is in the file beside the journal."""
+    journal = make()
+    await journal.intend(intent("k"))
+    disk.fail("full")
+    began = now()
+    answering = asyncio.ensure_future(journal.answered(intent("k"), accepted("t-1")))
+    await asyncio.sleep(5)
+    answering.cancel()
+    with pytest.raises(JournalError, match="is noted in"):
+        await answering
+    assert now() - began < 6
+    disk.mend()
+    await journal.claim()
+    assert rows(tmp_path / "j")["k"]["task_id"] == "t-1"
+
+
+async def test_an_answer_is_written_though_its_task_is_cancelled_meanwhile(make, tmp_path):
+    """The thread writes it all the same; whose it is is told, and an intent that was written is known as such."""
+    journal = make()
+    await journal.open()
+    for work, came in [
+        (journal.intend(intent("k")), None),
+        (journal.answered(intent("k"), accepted("t-1")), "SUBMITTED"),
+    ]:
+        writing = asyncio.ensure_future(work)
+        await asyncio.sleep(0)
+        writing.cancel()
+        assert await writing == came
+    assert rows(tmp_path / "j")["k"]["task_id"] == "t-1"
 
 
 async def test_row_35_the_next_opening_enters_it(make, tmp_path, disk):

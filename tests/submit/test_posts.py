@@ -97,6 +97,31 @@ async def test_a_caller_who_is_thrown_out_is_gone_as_well():
     assert [outcome.task for outcome in posts.unclaimed] == [PAID.task]
 
 
+async def test_a_post_that_is_cancelled_before_its_first_turn_gives_its_leave_back():
+    """It was never made; its caller goes with it."""
+    posts, gate, given_back = Posts(), asyncio.Event(), []
+    caller = asyncio.ensure_future(posts.own(ending(gate, PAID), REQUEST, never=lambda: given_back.append(1)))
+    while not posts.running:  # noqa: ASYNC110 - it counts turns
+        await asyncio.sleep(0)
+    next(iter(posts.running)).cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert given_back == [1]
+    assert not posts.unclaimed
+
+
+async def test_a_post_that_is_cancelled_in_its_last_turn_comes_to_what_it_came_to():
+    """As by a consumer of its last event: the caller has his task."""
+    posts = Posts()
+
+    async def post(_told):
+        asyncio.current_task().cancel()
+        return PAID
+
+    assert await posts.own(post, REQUEST) is PAID
+    assert not posts.running
+
+
 async def test_a_post_that_is_itself_given_up_cancels_its_caller():
     """The loop ends: there is no outcome."""
     posts, gate = Posts(), asyncio.Event()
