@@ -338,6 +338,20 @@ class TestCodes:
         """A batch without anything to do says so."""
         assert told(SUM, "again") == ["nothing to do"]
 
+    def test_what_is_told_of_answers_that_the_journal_could_not_take(self):
+        """Where they are and what to do; nobody is sent to the gateway's console for a task whose id is known."""
+        summary = attrs.evolve(SUM, states={State.SUBMITTED: 2}, noted=(Path("tmp dir/j.lost.jsonl"),))
+        counts, noted, again = told(summary, "again")
+        assert counts == "2 still under way"
+        assert "noted, their task ids with them, in 'tmp dir/j.lost.jsonl': keep it, free space on the disk" in noted
+        assert again == "to go on: again"
+
+    def test_the_rows_that_may_have_been_paid_are_those_that_the_command_lists(self):
+        """Also where one was never answered, and no disk took a word of it."""
+        summary = attrs.evolve(SUM, states={State.UNCERTAIN: 1, State.SUBMITTING: 1})
+        assert "2 rows may have been paid and have no task id: omni-async journal " in told(summary, "again")[1]
+        assert " --state uncertain,submitting; " in told(summary, "again")[1]
+
 
 class TestEnded:
     """Ctrl-C and SIGTERM."""
