@@ -392,6 +392,10 @@ async def test_an_iterable_that_raises(tmp_path):
     ("rows", "told"),
     [
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "x"}], ["line 2: id: 'x' is the id of line 1 already"]),
+        ([{"prompt": "", "id": "x"}, {"prompt": "b", "id": "x"}], ["line 1: prompt", "line 2: id: 'x' is the id"]),
+        ([{"prompt": "", "id": "x"}, {"id": "x", "custom_id": "x"}], ["line 2: id: 'x' is the", "line 2: prompt"]),
+        ([{"prompt": "", "id": ""}, {"prompt": "", "id": ""}], ["line 1: id", "line 2: id: '' is no text"]),
+        ([{"prompt": "a", "id": "x"}, {"prompt": "", "id": "x"}], ["line 2: id: 'x' is the id of", "line 2: prompt"]),
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "X"}], ["line 2: file", "capitals make no difference"]),
         ([{"prompt": "a", "file": "f"}, {"prompt": "b", "file": "F.mp4"}], ["line 2: file: 'F.mp4'", "file of line 1"]),
         ([{"prompt": ""}, {"prompt": "b", "duration": 999}], ["line 1: prompt", "line 2: duration"]),
