@@ -218,7 +218,7 @@ class Batch:
             raise failure.error from None
         self._entered = entered
         left = await self._balance() if balance else None
-        return planned(entered, self.bounds, balance=left, resumed=self._source is None)
+        return planned(entered, self.bounds, self.dialect, balance=left, resumed=self._source is None)
 
     async def _balance(self) -> Balance | None:
         with anyio.move_on_after(BALANCE):

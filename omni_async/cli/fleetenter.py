@@ -14,6 +14,7 @@ import typer
 
 from ..batch import Plan, Prices, Wishes
 from ..batch.folder import Folder
+from ..batch.planning import price_doubts
 from ..batch.session import BALANCE
 from ..client import OmniClient
 from ..errors import OmniError
@@ -260,6 +261,7 @@ class Entry:
             kinds=came.kinds,
             prices=self.prices,
             balance=balance,
+            warnings=price_doubts(self.prices, dialect_of(self.gateway), came.kinds),
         )
 
     def _tell(self, screen: Screen, came: "Enqueued") -> None:

@@ -102,6 +102,24 @@ def test_the_sentence(states, changes, more, sentence):
     assert plan(states, changes, **more).sentence() == sentence
 
 
+MISSPELT = {"1080": 0.9, "6s": 5, "flash 10 s": 1, "GEMINI-OMINI 1080P": 2, "video-edit": 1, "30 s": 9, "*": 0.5}
+
+
+async def test_a_misspelt_price_is_told_with_the_words_that_would_do(tmp_path, caplog):
+    """It fits nothing, and a bound of the cost would rely on it in vain: the plan warns, and so does the log."""
+    told = (
+        "prices: no video of jimmy is of the kind '1080' or '6s' or 'flash 10 s' or '30 s'; allowed: text-to-video, "
+        "image-to-video, reference-to-video, video-edit, 4 s, 6 s, 8 s, 10 s, 720p, 1080p, 4k, Gemini-Omini, omni-10s"
+    )
+    async with lab(tmp_path) as here:
+        plan = await here.plan(cats(1), prices=MISSPELT)
+        assert [str(fault) for fault in plan.warnings] == plan.document()["warnings"] == [told]
+        assert f"warning: {told}" in plan.lines()
+        assert caplog.messages == [told]
+        edited = await here.plan(cats(1, duration=30), prices={"30 s": 1, "omni-10s": 2}, strict=False)
+        assert (edited.warnings, edited.cost) == ((), 1)
+
+
 def test_the_lines_tell_costs():
     """Kinds by their number, prices, the sum and where it stops."""
     prices = Prices({"1080p": 0.9, "720p 10 s": 0.7, "*": 0.5}, "USD")
