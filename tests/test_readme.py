@@ -13,6 +13,7 @@ import pytest
 
 import omni_async
 from omni_async.emulator import Emulator
+from omni_async.models import FIELDS
 from tests.warp import run
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +70,19 @@ def test_the_first_program_leaves_a_video(gateway):
     first = next(source for source in PROGRAMS if "cat.mp4" in source)
     exec(compile(first, "README.md", "exec"), {"__name__": "__main__"})
     assert (gateway / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_first_program_can_be_run_again(gateway):
+    """What was paid for a second time is stored, too: no file of the first run is in its way."""
+    first = next(source for source in PROGRAMS if "cat.mp4" in source)
+    for _ in range(2):
+        exec(compile(first, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_the_readme_names_every_field_of_a_request():
+    """In the sentence that lists them."""
+    (listed,) = re.findall(r"Its fields are (.*?) They come back", README.read_text("utf-8"), re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) == set(FIELDS)
 
 
 @pytest.mark.parametrize("lines", COMMANDS, ids=lambda lines: lines[0][:40])
