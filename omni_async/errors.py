@@ -324,5 +324,7 @@ class JournalError(OmniError):
 class WebhookError(OmniError):
     """A webhook that is not genuine, not fresh, or malformed: answer it with 400 and do nothing.
 
-    It holds neither the secret nor what came.
+    It holds neither the secret nor what came. Nothing is paid by it, whoever sent it.
     """
+
+    may_have_charged = False
