@@ -173,6 +173,8 @@ def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder
     """Where everything goes, if what is named is there to be read."""
     if file is None and out_dir is None:
         raise UsageError("name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help")
+    if file == "":
+        raise UsageError("the name of the sheet is empty")
     if file == "-" and out_dir is None:
         raise UsageError("rows from stdin need a folder for what is made of them: --out DIR")
     if file == "-" and sys.stdin is None:

@@ -219,10 +219,15 @@ def test_jsonl_is_an_object_a_line():
     assert [line for line, _ in problems(found)] == [3, 4, 5, 6, 7, 9, 10]
 
 
-@pytest.mark.parametrize("data", [b'[\n {"prompt": "cat"},\n', b'\n{\n "prompt": "cat"\n}'])
+@pytest.mark.parametrize(
+    "data",
+    [b'[\n {"prompt": "cat"},\n', b'\n{\n "prompt": "cat"\n}', b'{"id": "a",\n "prompt": "cat"}', b'[{"id": "a"},\n'],
+)
 def test_json_over_several_lines_is_told_once(data):
     """Not a fault for each of its lines."""
     assert "write one object a line" in refusal(data, sheet_format="jsonl")
+    later = read(b'{"prompt": "cat"}\n' + data.lstrip(), sheet_format="jsonl")
+    assert "write one object a line" in problems(later)[0][1]
 
 
 @pytest.mark.parametrize(

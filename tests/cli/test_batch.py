@@ -258,6 +258,7 @@ class TestRefused:
             ([], "name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help"),
             (["-"], "rows from stdin need a folder for what is made of them: --out DIR"),
             (["none.csv"], "none.csv: there is no such file"),
+            ([""], "the name of the sheet is empty"),
             (["folder"], "folder is a folder: to go on with the batch in it, say --out folder"),
         ],
     )
