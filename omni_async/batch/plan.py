@@ -147,11 +147,11 @@ class Plan:
             (waiting, "waiting to be sent"),
             (self._as_asked(*UNDER_WAY), "paid and under way"),
             (changes.updated, "edited before sending: updated"),
-            (self._edited(FINAL), "edited after paying: kept (--redo-edited pays again)"),
+            (self._edited(FINAL), "edited after paying: kept (redo_edited=True pays again)"),
             (self._edited(UNDER_WAY - FINAL), "edited while under way: kept"),
             (changes.redone, "edited after paying: paid again"),
             (changes.retried, "tried again"),
-            (self._as_asked(*FAILED) - self.moderated, "failed (--retry-failed pays again)"),
+            (self._as_asked(*FAILED) - self.moderated, "failed (retry_failed=True pays again)"),
             (self.moderated, "refused for their content"),
             (self.states.get(State.REJECTED, 0), "rejected, not paid"),
             (self.states.get(State.UNCERTAIN, 0), "uncertain: settle them"),
@@ -170,7 +170,7 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """The plan for a person."""
         yield self.sentence()
-        left = f" of {self.unsent:,} (--limit)" if self.to_pay < self.unsent else ""
+        left = f" of {self.unsent:,} (limit={self.limit})" if self.to_pay < self.unsent else ""
         yield (
             f"to pay: {self.to_pay:,}{left} video{'' if self.to_pay == 1 else 's'}" if self.to_pay else "nothing to pay"
         )

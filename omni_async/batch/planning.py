@@ -122,7 +122,7 @@ def planned(
         without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
         if without:
             raise invalid(
-                [Fault("max_cost", f"there is no price for {kind!r}: say it in --prices") for kind in without]
+                [Fault("max_cost", f"there is no price for {kind!r}: say it in the prices") for kind in without]
             )
     return plan
 

@@ -10,7 +10,7 @@ from ..batch import Bounds, Prices, Wishes, dry_plan
 from ..batch.folder import Folder, folder_of
 from .batchjob import Job, check_begun
 from .connect import Target
-from .exits import UsageError
+from .exits import UsageError, in_options
 from .options import (
     BaseUrl,
     Gateway,
@@ -214,4 +214,5 @@ def _show_plan(
             plan = dry_plan(file, out=folder.path, gateway=gateway, wishes=wishes, bounds=bounds, progress=reading)
     finally:
         reading.clear()
-    out(as_json(plan.document()) if show.json else "\n".join([*plan.lines(), "dry run: nothing was sent or entered"]))
+    lines = [*map(in_options, plan.lines()), "dry run: nothing was sent or entered"]
+    out(as_json(plan.document()) if show.json else "\n".join(lines))

@@ -42,7 +42,7 @@ async def test_a_sheet_sorted_edited_and_added_to(tmp_path):
         plan = await here.plan(sheet)
         assert plan.sentence() == (
             "4,950 done · 150 new · 3 edited before sending: updated · "
-            "35 edited after paying: kept (--redo-edited pays again) · 12 no longer in the file: kept"
+            "35 edited after paying: kept (redo_edited=True pays again) · 12 no longer in the file: kept"
         )
         assert list(plan.lines()) == [
             plan.sentence(),
@@ -58,7 +58,7 @@ async def test_a_sheet_sorted_edited_and_added_to(tmp_path):
         assert len(here.statuses) == 5150
         again = await here.plan(sheet)
         assert again.sentence() == (
-            "5,103 done · 35 edited after paying: kept (--redo-edited pays again) · 12 no longer in the file: kept"
+            "5,103 done · 35 edited after paying: kept (redo_edited=True pays again) · 12 no longer in the file: kept"
         )
         assert again.to_pay == 0
 
@@ -81,7 +81,7 @@ def plan(states, changes=None, kinds=None, **more):
             {State.FAILED: 1, State.EXPIRED: 1, State.CANCELED: 1, State.REJECTED: 4, State.UNCERTAIN: 2},
             {"same": 9},
             {},
-            "3 failed (--retry-failed pays again) · 4 rejected, not paid · 2 uncertain: settle them",
+            "3 failed (retry_failed=True pays again) · 4 rejected, not paid · 2 uncertain: settle them",
         ),
         (
             {State.DONE: 9, State.FAILED: 4, State.SUBMITTED: 2, State.SUCCEEDED: 1, State.UNCERTAIN: 1},
@@ -90,8 +90,8 @@ def plan(states, changes=None, kinds=None, **more):
                 "edited": {State.DONE: 3, State.FAILED: 2, State.SUBMITTED: 1, State.SUCCEEDED: 1, State.UNCERTAIN: 1},
                 "moderated": 1,
             },
-            "6 done · 1 paid and under way · 6 edited after paying: kept (--redo-edited pays again) · "
-            "1 edited while under way: kept · 1 failed (--retry-failed pays again) · 1 refused for their content · "
+            "6 done · 1 paid and under way · 6 edited after paying: kept (redo_edited=True pays again) · "
+            "1 edited while under way: kept · 1 failed (retry_failed=True pays again) · 1 refused for their content · "
             "1 uncertain: settle them",
         ),
         ({}, {"missing": 12}, {"bad": 2}, "12 no longer in the file: kept · 2 with faults: left out"),
@@ -129,7 +129,7 @@ def test_the_lines_tell_costs():
     )
     assert list(told.lines()) == [
         "5 new",
-        "to pay: 4 of 5 (--limit) videos",
+        "to pay: 4 of 5 (limit=4) videos",
         "  3 × text-to-video 1080p m at 0.9 USD",
         "  2 × text-to-video 10 s 720p m at 0.7 USD",
         "cost: 4.10 USD, stopping at 2",

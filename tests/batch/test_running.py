@@ -578,4 +578,4 @@ async def test_rows_of_earlier_sheets_are_not_counted_and_have_their_lines():
     assert lines == ["old", "new"]
     assert standing.gate.closed is None
     standing.settled(entry("b", State.UNCERTAIN, run=2))
-    assert standing.gate.closed == "--stop-after-failures 2 is reached"
+    assert standing.gate.closed == "stop_after_failures=2 is reached"

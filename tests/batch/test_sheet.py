@@ -79,7 +79,7 @@ def test_gb18030_that_is_valid_utf_8_is_asked_about(phrase):
     told = refusal(data)
     assert "line 3" in told
     assert phrase[:20] in told
-    assert "--encoding utf-8 or --encoding gb18030" in told
+    assert "encoding='utf-8' or encoding='gb18030'" in told
     assert prompts(data, encoding="gb18030") == ["a cat", phrase]
     assert prompts(data, encoding="utf-8") == ["a cat", phrase.encode("gb18030").decode()]
 
