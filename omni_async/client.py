@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 import aiohttp
@@ -12,6 +11,7 @@ from .delivery import Link
 from .dialects import Checked, Dialect
 from .exchange import OnEvent, OnFinished
 from .fields import RequestFields
+from .generate import Studio
 from .journal import Journal
 from .keys import KeySource
 from .limiter import Limiter
@@ -140,6 +140,9 @@ class OmniClient:
     def check(self, request: Asked, **fields: Unpack[RequestFields]) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing.
 
+        Args:
+            request: As in `submit`, its fields as keywords too.
+
         Returns:
             What is doubtful but not refused.
 
@@ -151,12 +154,14 @@ class OmniClient:
     async def query(self, task_or_id: Handle) -> VideoTask:
         """Look at a task: one GET.
 
+        Args:
+            task_or_id: A task, or its id.
+
         Raises:
             NotFoundError: The gateway does not know it.
             OmniError: No usable answer.
         """
-        self._life.enter()
-        return await self.studio.query(task_or_id)
+        return await self._begun().query(task_or_id)
 
     async def wait(self, task_or_id: Handle, *, timeout: float | None = 1800.0) -> VideoTask:
         """Wait for a task to finish; ids from anywhere can be waited for.
@@ -171,8 +176,7 @@ class OmniClient:
             NotFoundError: The gateway does not know it, for a minute already.
             InvalidRequestError: No task id, or `timeout` is no number.
         """
-        self._life.enter()
-        return await self.studio.wait(task_or_id, timeout)
+        return await self._begun().wait(task_or_id, timeout)
 
     def watch(self, task_or_id: Handle, *, min_interval: float = 0.0, timeout: float | None = 1800.0) -> Watch:
         """Follow a task: an async iterator with an item per change of status or progress, the finished task last.
@@ -186,19 +190,21 @@ class OmniClient:
         Raises:
             InvalidRequestError: No task id, or seconds that are no number.
         """
-        self._life.enter()
-        return self.studio.watch(task_or_id, min_interval=min_interval, timeout=timeout)
+        return self._begun().watch(task_or_id, min_interval=min_interval, timeout=timeout)
 
     def as_completed(self, tasks_or_ids: Iterable[Handle], *, timeout: float | None = 1800.0) -> Completed:
         """Wait for many: an async iterator over finished tasks in order of finishing; failed ones are items too.
 
         Ids that could not be followed are raised after the others, several as an `ExceptionGroup`.
 
+        Args:
+            tasks_or_ids: Tasks, ids, or both.
+            timeout: Seconds for the whole wait; None waits for ever.
+
         Raises:
             InvalidRequestError: A single id, what is no task id, or `timeout` is no number.
         """
-        self._life.enter()
-        return self.studio.as_completed(tasks_or_ids, timeout=timeout)
+        return self._begun().as_completed(tasks_or_ids, timeout=timeout)
 
     async def generate(
         self,
@@ -252,9 +258,8 @@ class OmniClient:
             InvalidRequestError: `timeout` is no number, or `requests` a single text or mapping. A row's faults are told
                 in its outcome.
         """
-        self._life.enter()
-        folder = None if output is None else Path(output)
-        return self.studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=self._room)
+        studio, folder = self._begun(), None if output is None else Path(output)
+        return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=self._room)
 
     # --- files and balance -------------------------------------------------------------------------------------
 
@@ -277,23 +282,32 @@ class OmniClient:
         Raises:
             DownloadError: Not stored; its subclasses say why. Downloading again costs nothing.
         """
-        self._life.enter()
-        task_or_url = Link.of(task_or_url)
-        return await self.studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
+        studio, task_or_url = self._begun(), Link.of(task_or_url)
+        return await studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
 
     async def upload(self, path: str | os.PathLike[str], *, on_progress: Progress | None = None) -> str:
         """Upload a reference image or video and give its public URL.
 
+        Args:
+            path: The local file.
+            on_progress: Called with bytes so far and bytes in all.
+
         Raises:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
         """
-        self._life.enter()
-        return await self.studio.references.upload(Path(path), on_progress=on_progress)
+        return await self._begun().references.upload(Path(path), on_progress=on_progress)
 
     async def balance(self, *, scope: str = "account") -> Balance:
-        """What the account, or with `scope="key"` the key, has left."""
-        self._life.enter()
-        return await self.studio.balance(scope)
+        """What the account or the key has left, in the gateway's own unit.
+
+        Args:
+            scope: `account` or `key`; toapis knows one balance, whatever the scope.
+
+        Raises:
+            InvalidRequestError: Another scope, or a gateway that tells none.
+            OmniError: No usable answer.
+        """
+        return await self._begun().balance(scope)
 
     # --- the journal -------------------------------------------------------------------------------------------
 
@@ -306,8 +320,7 @@ class OmniClient:
         Raises:
             JournalError: There is no journal file.
         """
-        self._life.enter()
-        return self.studio.followed().resumed(self.studio.finished)
+        return self._begun().followed().resumed(self.studio.finished)
 
     async def pending(self) -> list[VideoTask]:
         """The journal's tasks that run, over all processes that share it; for instance to count them by `metadata`.
@@ -318,8 +331,7 @@ class OmniClient:
         Raises:
             JournalError: There is no journal file, or it cannot be read.
         """
-        self._life.enter()
-        return await self.studio.followed().pending()
+        return await self._begun().followed().pending()
 
     async def settle(
         self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
@@ -340,8 +352,7 @@ class OmniClient:
                 the gateway has not shown that task.
             InvalidRequestError: Not exactly one answer.
         """
-        self._life.enter()
-        follower = self.studio.followed()
+        follower = self._begun().followed()
         return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
 
     def notify(self, event: WebhookEvent | Handle) -> None:
@@ -356,8 +367,7 @@ class OmniClient:
         Raises:
             InvalidRequestError: Neither of these.
         """
-        self._life.enter()
-        self.studio.poller.notice(event.task_id if isinstance(event, WebhookEvent) else id_of(event))
+        self._begun().poller.notice(event.task_id if isinstance(event, WebhookEvent) else id_of(event))
 
     # --- looking in, and the end -------------------------------------------------------------------------------
 
@@ -380,10 +390,13 @@ class OmniClient:
         await self._life.open(self.studio.open)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def _begun(self) -> Studio:
+        """What does the work; the first call starts it."""
+        self._life.enter()
+        return self.studio
 
     def __repr__(self) -> str:
         state = "closed" if self._life.closed else "open" if self._life.started else "idle"

@@ -92,14 +92,21 @@ class OmniError(Exception):
     def explain(self, language: str = "en") -> str:
         """What it means and what to do next, in English or Chinese.
 
-        What the gateway said is explained as far as it is known, and never guessed; without ids and own words.
+        What the gateway said is explained as far as it is known, and never guessed; without ids and own words. The
+        faults of a request are named, the first ten of them.
 
         Args:
             language: `en`, or `zh` and what begins with it, such as `zh_CN.UTF-8`.
         """
         from .explanations import explanation
 
-        return explanation(self._said(), self._step(), language)
+        return explanation(self._meaning(language), self._step(), language)
+
+    def _meaning(self, language: str) -> str:
+        """What it says of itself, as far as that is known."""
+        from .explanations import meaning
+
+        return meaning(self._said(), language)
 
     def _said(self) -> str:
         """The gateway's own words."""
@@ -122,6 +129,11 @@ class InvalidRequestError(OmniError, ValueError):
     def __init__(self, message: str, *, faults: tuple[Fault, ...] = (), **about: Any) -> None:
         super().__init__(message, **about)
         self.faults = faults
+
+    def _meaning(self, language: str) -> str:
+        from .explanations import problems
+
+        return problems(self.faults, language)
 
 
 def unusable(*faults: Fault, **about: Any) -> InvalidRequestError:
@@ -319,5 +331,7 @@ class JournalError(OmniError):
 class WebhookError(OmniError):
     """A webhook that is not genuine, not fresh, or malformed: answer it with 400 and do nothing.
 
-    It holds neither the secret nor what came.
+    It holds neither the secret nor what came. Nothing is paid by it, whoever sent it.
     """
+
+    may_have_charged = False

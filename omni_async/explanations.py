@@ -1,11 +1,11 @@
 """What gateways say and what to do about it, in English and Chinese: tables, and nothing is guessed.
 
 Only what the gateways' documents, their public clients' reports and the emulator know is explained; any other text is
-passed on as it is. No explanation quotes more of a text than its numbers.
+passed on as it is. No explanation quotes more of a gateway's text than its numbers.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 
@@ -111,6 +111,37 @@ SAYINGS: tuple[tuple[str, Both], ...] = (
     (r"s3 upload failed", Both("the provider could not fetch an input", "上游无法获取输入素材")),
 )
 
+PROBLEMS: tuple[tuple[str, str], ...] = (
+    # What our own checks say of a request's field, whole, and its Chinese.
+    (r"required text", "必填，须为文本"),
+    (r"(.+) is not possible with (\S+)", r"\2 不支持 \1"),
+    (r"(\d+) images are not possible with (\S+)", r"\2 不支持 \1 张图片"),
+    (r"(\d+) images; frame takes exactly 1, the first frame", r"收到 \1 张图片：frame 只能传 1 张，即首帧"),
+    (r"(\d+) references, (\S+) takes at most (\d+)", r"共 \1 个参考素材：\2 最多支持 \3 个"),
+    (r"(\d+) videos, at most 1 is possible", r"收到 \1 个视频：最多 1 个"),
+    (r"(.+) goes with certain aspect ratios only", r"\1 只能搭配部分画面比例"),
+    (r"must be absent when video_urls is given \(seed\)", "不可与 video_urls 同时传入"),
+    (r"(.+) does not go with the images and videos given", r"\1 与所给的图片、视频不相配"),
+    (r"(.+) is not known", r"没有 \1 这个值"),
+    (r"(.+) is no whole number of seconds", r"\1 不是整数秒"),
+    (r"(.+) is no text", r"\1 不是文本"),
+    (r"(.+) is no width:height", r"\1 不是“宽:高”"),
+    (r"no such field; did you mean (.+)\?", r"没有这个字段；是否应为 \1？"),
+    (r"no such field; .*", "没有这个字段；新网关的新字段请放入 extra"),
+    (r"given twice", "重复给出"),
+    (r"no URL or path|is no list of URLs or paths", "须为 URL 或文件路径"),
+    (r"no mapping", "须为键值对象"),
+    (r"cannot be written as JSON", "无法写成 JSON"),
+    (r"is a field of its own; set it there", "有专门的字段：请在那里填写"),
+    (r"base64 is not taken; upload the file or give its URL", "不支持 base64：请上传文件或给出 URL"),
+    (r"(.+) is no file", r"\1 不是文件"),
+    (r"(.+) is empty", r"\1 是空文件"),
+    (r"(.+) has an ending this gateway does not take", r"网关不支持 \1 的扩展名"),
+    (r"(.+) has (\d+) bytes; at most (\d+) are taken", r"\1 有 \2 字节：最多 \3 字节"),
+)
+FAULTS = 10
+"""How many faults an explanation names at most: a sheet can have thousands."""
+
 MODERATION = Both(
     "the content was refused; change the prompt or references, never resend it unchanged",
     "内容被拒绝：请修改提示词或参考素材，不要原样重发",
@@ -205,9 +236,32 @@ def _phrases(said: str, language: str, foreign: bool) -> Iterator[str]:
             yield match.expand(both.told(language))
 
 
-def explanation(said: str, step: Both, language: str) -> str:
-    """What a text means, as far as it is known, and what to do next."""
-    told, dash = meaning(said, language), Both(" — ", "——").told(language)
+def problems(faults: Sequence[tuple[str, str, tuple[Any, ...]]], language: str) -> str:
+    """The faults of a request: each field, what is wrong with it, and what would do; the first of them if many.
+
+    Args:
+        faults: As `InvalidRequestError` has them.
+        language: `en` or `zh`; a problem that has no Chinese is told in English.
+    """
+    told = [Both(_fault(*fault), _fault_zh(*fault)).told(language) for fault in faults[:FAULTS]]
+    if (more := len(faults) - FAULTS) > 0:
+        told.append(Both(f"and {more} more", f"还有 {more} 项").told(language))
+    return Both("; ", "；").told(language).join(told)
+
+
+def _fault(field: str, problem: str, allowed: tuple[Any, ...]) -> str:
+    return f"{field}: {problem}" + (f" (allowed: {', '.join(map(str, allowed))})" if allowed else "")
+
+
+def _fault_zh(field: str, problem: str, allowed: tuple[Any, ...]) -> str:
+    found = next(((match, zh) for words, zh in PROBLEMS if (match := re.fullmatch(words, problem, re.DOTALL))), None)
+    told, place = found[0].expand(found[1]) if found else problem, re.sub(r"\Aline (\d+): ", r"第 \1 行 ", field)
+    return f"{place}：{told}" + (f"（可选：{'、'.join(map(str, allowed))}）" if allowed else "")
+
+
+def explanation(told: str, step: Both, language: str) -> str:
+    """What is known of it, if anything, and what to do next."""
+    dash = Both(" — ", "——").told(language)
     return f"{told}{dash}{step.told(language)}" if told else step.told(language)
 
 

@@ -256,7 +256,7 @@ class Downloader:
                 await on_disk(job.part.target, job.part.write, pending)
 
     async def _stream(self, answer: Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
-        """The body through `pending` into the file, in pieces of about a MiB."""
+        """The body through `pending` into the file, in pieces of `CHUNK`."""
         watch, part = _Watch(self._clock, self._min_rate), job.part
         while True:
             job.tell(part.size + len(pending), total)

@@ -194,9 +194,26 @@ def invalid(faults: Iterable[Fault], **about: Any) -> InvalidRequestError:
 
 @attrs.frozen(kw_only=True)
 class VideoTask:
-    """A task as the gateway last told it. Times are aware datetimes, `progress` is 0-100.
+    """A task as the gateway last told it. Its pickle, like its handle, leaves out `raw` and the URL, for signatures.
 
-    Its pickle, like its handle, leaves out `raw` and the URL: both can hold signatures.
+    Args:
+        task_id: The gateway's id: what is waited for and downloaded.
+        status: Where it stands, the same for every gateway.
+        raw_status: The gateway's own word for that.
+        progress: 0-100, as the gateway tells; None if it does not.
+        model: The model the gateway names.
+        mode: Such as `text-to-video`, from a gateway that tells it (the guide's shape).
+        created_at: When it was accepted, by the gateway's clock, as all times here: aware datetimes.
+        completed_at: When it ended.
+        expires_at: When the URL dies, if told; after 3 days (jimmy) or a day (docs).
+        video_url: Once it has succeeded; it may be signed, so no repr shows its query.
+        error_message: Why it failed, in the gateway's words.
+        error_code: The same as a code.
+        custom_id: The request's.
+        metadata: The request's.
+        gateway: Who told it.
+        request_id: The gateway's id of the HTTP call that told it, to quote to its support.
+        raw: The decoded answer.
     """
 
     task_id: str
@@ -328,7 +345,14 @@ class Balance:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What came of one request of many: a task, an error, or both (a task that was followed into an error)."""
+    """What came of one request of many: a task, an error, or both (a task that was followed into an error).
+
+    Args:
+        request: What was asked for; None in `resume()` if the journal keeps no inputs.
+        task: The task, as last seen.
+        error: Why there is no video, or no file.
+        path: The stored file; None if no `output` was asked for.
+    """
 
     request: VideoRequest | None
     task: VideoTask | None = None

@@ -42,7 +42,7 @@ def omni_emulator(request: pytest.FixtureRequest) -> Iterator[ThreadedEmulator]:
     scenario = _scenario(request.node)
     key = scenario.keys[0] if scenario.keys else ANY_KEY
     with ThreadedEmulator(scenario) as emulator, pytest.MonkeyPatch.context() as environment:
-        for account in ACCOUNTS:  # real keys too: no test may pay
+        for account in ACCOUNTS:  # real keys too: a client that is made now cannot pay
             environment.setenv(f"{account}_API_KEY", key)
             environment.setenv(f"{account}_BASE_URL", emulator.url)
         yield emulator

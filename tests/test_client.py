@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import inspect
+import re
 import subprocess
 import sys
 import textwrap
@@ -378,3 +380,15 @@ async def test_limits_are_kept(options):
         async with client_of(emulator, **options) as client:
             await asyncio.gather(*(client.generate(f"cat {i}") for i in range(6)))
         assert emulator.ledger.peak_in_flight <= (1 if options else 64)
+
+
+CALLS = [name for name, call in vars(OmniClient).items() if inspect.isfunction(call) and not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_argument_of_a_call_is_explained(name):
+    """In its docstring, where an editor shows it; the fields of a request are the request's."""
+    call = getattr(OmniClient, name)
+    _, _, told = inspect.getdoc(call).partition("Args:\n")
+    named = set(re.findall(r"^    (\w+): \S", told, re.MULTILINE))
+    assert set(inspect.signature(call).parameters) - {"self", "fields"} <= named

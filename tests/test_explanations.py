@@ -2,19 +2,20 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async import errors
+from omni_async import Fault, InvalidRequestError, OmniClient, errors
 from omni_async.cli.exits import language, lines_of
 from omni_async.dialects import Jimmy, Reply, ToApis, error_of, refusal_of
 from omni_async.dialects.verdict import judge_create
 from omni_async.emulator.jimmy import Jimmy as Emulated
 from omni_async.errors import OmniError, QuotaError, RejectedError, SubmissionUncertainError
-from omni_async.explanations import SAYINGS, STEPS, glossed, meaning
+from omni_async.explanations import SAYINGS, STEPS, glossed, meaning, problems
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.poller.waiting import failure_of
 
@@ -207,6 +208,61 @@ def test_a_failed_task_is_explained():
     )
     assert "chat 接口" in failed(error_message="x", raw={"usage": {"total_tokens": 3}}).explain("zh")
     assert "chat 接口" in failed(error_message="invalid apitype: -1").explain("zh")
+
+
+def refused(dialect="jimmy", **fields):
+    """The error of a request that is refused before it is sent."""
+    client = OmniClient(dialect, api_key="k")
+    with pytest.raises(InvalidRequestError) as caught:
+        client.check({"prompt": "p", **fields})
+    return caught.value
+
+
+def test_the_faults_of_a_request_are_named():
+    """Who shows the explanation alone shows what to mend: each field, what is wrong with it, and what would do."""
+    error = refused(duration=7, resolution="8k", image_urls=["https://a/a", "https://a/b"])
+    assert error.explain() == (
+        "duration: 7 is not possible with Gemini-Omini (allowed: 4, 6, 8, 10); "
+        "resolution: '8k' is not possible with Gemini-Omini (allowed: 720p, 1080p, 4k); "
+        "image_urls: 2 images are not possible with Gemini-Omini (allowed: 0, 1, 3) — "
+        "this call sent nothing: mend every fault named"
+    )
+    assert error.explain("zh") == (
+        "duration：Gemini-Omini 不支持 7（可选：4、6、8、10）；"
+        "resolution：Gemini-Omini 不支持 '8k'（可选：720p、1080p、4k）；"
+        "image_urls：Gemini-Omini 不支持 2 张图片（可选：0、1、3）——"
+        "本次调用没有发出请求：请按所列各项修改"
+    )
+
+
+@pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": " ", "duration": "6", "model": "x", "orientation": "up", "generation_type": "film"},
+        {"duration": 99, "resolution": "8k", "aspect_ratio": "wide", "mode": "text-to-video", "image_urls": ["a"] * 9},
+        {"generation_type": "frame", "images": ["a", ""], "video_urls": ["v", "v"], "extra": {"prompt": "x", "s": {1}}},
+        {"model": "omni-10s", "image_urls": ["a"] * 8, "duration": 6, "video_urls": ["v"], "metadata": 1},
+        {"promt": "x", "colour": 1},
+        {"image_urls": ["data:image/png;base64,AAAA"]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_each_fault_of_a_request_has_its_chinese(gateway, fields):
+    """Whatever our own checks say of a field; names and values stay as they are."""
+    with suppress(ValueError):
+        OmniClient(gateway, api_key="k").check({"prompt": "p", **fields})
+        return  # this gateway takes it
+    for fault in refused(gateway, **fields).faults:
+        assert CHINESE.search(problems([fault], "zh")), fault
+
+
+def test_of_very_many_faults_the_first_are_named():
+    """A sheet can have thousands; what has no Chinese is told as it is, and each line by its number."""
+    faults = tuple(Fault(f"line {number}: x", "odd") for number in range(12))
+    assert problems(faults, "zh").startswith("第 0 行 x：odd；第 1 行 x：odd；")
+    assert problems(faults, "zh").endswith("第 9 行 x：odd；还有 2 项")
+    assert problems(faults, "en").endswith("line 9: x: odd; and 2 more")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import inspect
 import json
 import pickle
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from omni_async.models import (
     FIELDS,
     Balance,
     Outcome,
+    Stats,
     TaskStatus,
     VideoRequest,
     VideoTask,
@@ -412,3 +415,10 @@ def test_an_outcome_is_ok_only_with_a_video():
     assert not Outcome(request=None, task=attrs.evolve(done, status=TaskStatus.FAILED)).ok
     assert not Outcome(request=None, task=done, error=OmniError("disk")).ok
     assert not Outcome(request=None).ok
+
+
+@pytest.mark.parametrize("kind", [VideoRequest, VideoTask, Balance, Outcome, Stats], ids=lambda kind: kind.__name__)
+def test_each_field_is_explained(kind):
+    """What a user is handed says of each of its fields what it is."""
+    told = re.findall(r"^    (\w+): \S", inspect.getdoc(kind), re.MULTILINE)
+    assert told == [field.name for field in attrs.fields(kind)]

@@ -13,9 +13,11 @@ import pytest
 
 import omni_async
 from omni_async.emulator import Emulator
+from omni_async.models import FIELDS
 from tests.warp import run
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 BLOCKS = re.findall(r"```(python|bash|csv)\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 PYTHON = [source for language, source in BLOCKS if language == "python"]
 SUITES = [source for source in PYTHON if "def test_" in source]  # run by tests/test_testing_plugin.py
@@ -70,6 +72,19 @@ def test_the_first_program_leaves_a_video(gateway):
     assert (gateway / "cat.mp4").read_bytes()[4:8] == b"ftyp"
 
 
+def test_the_first_program_can_be_run_again(gateway):
+    """What was paid for a second time is stored, too: no file of the first run is in its way."""
+    first = next(source for source in PROGRAMS if "cat.mp4" in source)
+    for _ in range(2):
+        exec(compile(first, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_the_readme_names_every_field_of_a_request():
+    """In the sentence that lists them."""
+    (listed,) = re.findall(r"Its fields are (.*?) They come back", README.read_text("utf-8"), re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) == set(FIELDS)
+
+
 @pytest.mark.parametrize("lines", COMMANDS, ids=lambda lines: lines[0][:40])
 def test_each_command_of_the_readme_runs(lines, tmp_path):
     """Commands copied from the README, one after the other, end with exit code 0."""
@@ -86,6 +101,34 @@ def test_each_command_of_the_readme_runs(lines, tmp_path):
         )
         assert done.returncode == 0, (line, done.stderr)
         assert done.stdout.strip()
+
+
+def is_module(source):
+    """Whether a block stands by itself: a cell of a notebook awaits at the top, a bot's test imports the bot."""
+    try:
+        compile(source, "README.md", "exec")
+    except SyntaxError:
+        return False
+    return not re.search(r"^import bot\b", source, re.MULTILINE)
+
+
+def test_a_type_checker_finds_nothing_in_the_readmes_programs(tmp_path):
+    """Whoever copies a block into a project that is type-checked need not mend it first."""
+    blocks = re.findall(r"```py(?:thon)?\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    for number, source in enumerate(filter(is_module, blocks)):
+        (tmp_path / f"block_{number}.py").write_text(source, encoding="utf-8")
+    assert len([*tmp_path.iterdir()]) > 15
+    options = ["--check-untyped-defs", "--config-file=", f"--cache-dir={ROOT / '.mypy_cache' / 'readme'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, *sorted(map(str, tmp_path.iterdir()))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_readme_names_every_error():

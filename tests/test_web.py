@@ -323,6 +323,7 @@ async def test_the_short_one_on_aiohttp(tmp_path):
         assert await site.order("order-1") == ids[0]
         await until(lambda: webhooks_taken(gateway, 2))
         assert [await site.webhook(ids[0], secret=secret) for secret in (SECRET, "forged")] == [204, 400]
+        assert [(await site.ask(order, " "))[0] for order in ("order-3", "order-1")] == [422, 422]
         assert paid(gateway) == ["a boat for order-1", "a boat for order-2"]
 
 

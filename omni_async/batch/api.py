@@ -1,6 +1,7 @@
 """A whole batch in one call."""
 
 import inspect
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from .plan import Plan, Prices
 from .planning import Wishes
 from .sending import Bounds
 from .session import Batch, Summary
+
+logger = logging.getLogger("omni_async")
 
 Confirm = Callable[[Plan], bool | Awaitable[bool]]
 
@@ -82,6 +85,8 @@ async def run_batch(
     work = Batch(source, out=out, gateway=gateway, wishes=wishes, bounds=bounds, limits=limits, **options)
     async with work as batch:
         plan = await batch.plan(balance=confirm is not None)
+        for fault in plan.warnings:
+            logger.warning("%s", fault)
         if confirm is not None:
             agreed = confirm(plan)
             if not (await agreed if inspect.isawaitable(agreed) else agreed):

@@ -20,7 +20,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codec
 _LINEWISE = frozenset({"utf-8", "gb18030"})  # a line feed is one byte there, and no part of another character
 _NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined"})
 _NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
-_ADVICE = "name the encoding: --encoding utf-8, --encoding gb18030, …"
+_ADVICE = "name the encoding: encoding='utf-8', encoding='gb18030', …"
 
 Line = tuple[int, str]
 """The number of a line, from 1, and its text with its ending."""
@@ -65,7 +65,7 @@ def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[Li
     """
     known = (marked(head) or encoding) if encoding in (None, "utf-16") else encoding
     if known is None and b"\0" in head[:4]:
-        raise refused("it holds NUL bytes: UTF-16 without its mark? Name it: --encoding utf-16-le", line=1)
+        raise refused("it holds NUL bytes: UTF-16 without its mark? Name it: encoding='utf-16-le'", line=1)
     if known is None or known in _LINEWISE:
         return _linewise(stream, _Reading(known))
     return _streamwise(stream, known)
@@ -117,7 +117,7 @@ class _Reading:
         if cell is not None:
             one, other = (f"“{reading[:SHOWN]}”" for reading in cell)
             told = f"reads {one} in UTF-8 and {other} in GB18030; say which it is: "
-            raise refused(f"{told}--encoding utf-8 or --encoding gb18030", line=number)
+            raise refused(f"{told}encoding='utf-8' or encoding='gb18030'", line=number)
         self._doubtful = self._doubtful or number
         self._letters += sum(1 for letter in utf if letter > "\x7f")
         if self._letters >= BELIEVED:

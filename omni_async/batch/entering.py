@@ -17,6 +17,7 @@ from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest, invalid
+from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
 from .record import BadRecord, Record
@@ -104,12 +105,11 @@ class Entering:
             for count, record in enumerate(records, 1):
                 row = record if isinstance(record, BadRecord) else checker.check(record)
                 if isinstance(row, BadRecord):
-                    bad.append(row)
-                    self._leave_out(staging, record)
+                    bad.append(BadRecord(row.line, (*self._left_out(staging, record), *row.faults)))
                 elif (fault := staging.add(row)) is not None:
                     bad.append(BadRecord(row.line, (fault,)))
                     if row.custom_id is not None:
-                        staging.left_out(row.custom_id)
+                        staging.left_out(row.custom_id, row.line)
                 if count % STEP == 0:
                     self._report(count)
         staging.write_columns(checker.carried_columns)
@@ -128,12 +128,13 @@ class Entering:
         root = os.path.join(videos, "")  # noqa: PTH118 - asked for each row that waits: paths as text are faster
         return lambda target: os.path.lexists(root + target)
 
-    def _leave_out(self, staging: Staging, record: Record | BadRecord) -> None:
-        """A row with faults is in the sheet all the same, if one can tell which it is."""
-        if isinstance(record, Record):
-            for name, value in record.values.items():
-                if value is not None and field_of(name) in ("id", "custom_id"):
-                    staging.left_out(str(value))
+    def _left_out(self, staging: Staging, record: Record | BadRecord) -> list[Fault]:
+        """A row with faults is in the sheet all the same, if one can tell which it is; its id may be another's, too."""
+        if isinstance(record, BadRecord):
+            return []
+        given = [value for name, value in record.values.items() if field_of(name) in ("id", "custom_id")]
+        keys = [str(key) for key in (map(cell_text, given) if record.cells else given) if key not in (None, "")]
+        return [fault for key in keys if (fault := staging.left_out(key, record.line)) is not None]
 
     def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
         """Refuse the sheet for its faults, all of them at once."""

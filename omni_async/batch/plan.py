@@ -76,6 +76,11 @@ class Prices:
         best = max(fits, key=lambda key: 0 if key == "*" else len(key.split()), default=None)
         return None if best is None else float(self.table[best])
 
+    def misspelt(self, words: Iterable[str]) -> list[str]:
+        """Keys with a word that no kind has, of all `words` that kinds are made of: they fit nothing."""
+        known = {"*", *" ".join(words).lower().split()}
+        return [key for key in self.table if not set(key.lower().split()) <= known]
+
 
 @attrs.frozen(kw_only=True)
 class Plan:
@@ -93,6 +98,7 @@ class Plan:
         balance: What the account has left, if it could be asked.
         bad: Lines with faults that are left out (`skip_bad`).
         resumed: Whether there is no sheet this time.
+        warnings: What is doubtful about the prices: keys that fit no video of the gateway.
     """
 
     states: Mapping[State, int]
@@ -106,6 +112,7 @@ class Plan:
     balance: Balance | None = attrs.field(default=None, repr=False)
     bad: int = 0
     resumed: bool = False
+    warnings: tuple[Fault, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -140,11 +147,11 @@ class Plan:
             (waiting, "waiting to be sent"),
             (self._as_asked(*UNDER_WAY), "paid and under way"),
             (changes.updated, "edited before sending: updated"),
-            (self._edited(FINAL), "edited after paying: kept (--redo-edited pays again)"),
+            (self._edited(FINAL), "edited after paying: kept (redo_edited=True pays again)"),
             (self._edited(UNDER_WAY - FINAL), "edited while under way: kept"),
             (changes.redone, "edited after paying: paid again"),
             (changes.retried, "tried again"),
-            (self._as_asked(*FAILED) - self.moderated, "failed (--retry-failed pays again)"),
+            (self._as_asked(*FAILED) - self.moderated, "failed (retry_failed=True pays again)"),
             (self.moderated, "refused for their content"),
             (self.states.get(State.REJECTED, 0), "rejected, not paid"),
             (self.states.get(State.UNCERTAIN, 0), "uncertain: settle them"),
@@ -163,7 +170,7 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """The plan for a person."""
         yield self.sentence()
-        left = f" of {self.unsent:,} (--limit)" if self.to_pay < self.unsent else ""
+        left = f" of {self.unsent:,} (limit={self.limit})" if self.to_pay < self.unsent else ""
         yield (
             f"to pay: {self.to_pay:,}{left} video{'' if self.to_pay == 1 else 's'}" if self.to_pay else "nothing to pay"
         )
@@ -173,6 +180,7 @@ class Plan:
         if self.cost is not None:
             most = f", stopping at {self.max_cost:g}" if self.max_cost is not None and self.max_cost < self.cost else ""
             yield f"cost: {self.cost:,.2f} {self._currency}".rstrip() + most
+        yield from (f"warning: {fault}" for fault in self.warnings)
         if self.balance is not None:
             yield f"balance: {_left(self.balance)}"
 
@@ -191,6 +199,7 @@ class Plan:
             "bad": self.bad,
             "kinds": dict(self.kinds),
             "cost": self.cost,
+            "warnings": [str(fault) for fault in self.warnings],
             "balance": self.balance.available if self.balance else None,
         }
 

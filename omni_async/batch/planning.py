@@ -5,7 +5,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -18,7 +18,8 @@ from ..models import Balance, invalid
 from ..settings import dialect_of
 from .entering import Entered, Entering, Source
 from .folder import Folder, folder_of
-from .plan import Plan
+from .plan import Plan, Prices
+from .rows import kind_words
 from .sending import Bounds
 
 
@@ -99,7 +100,9 @@ def entering_of(
     return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(wishes))
 
 
-def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None, resumed: bool = False) -> Plan:
+def planned(
+    entered: Entered, bounds: Bounds, dialect: Dialect, *, balance: Balance | None = None, resumed: bool = False
+) -> Plan:
     """The plan that follows from what was entered.
 
     Raises:
@@ -113,14 +116,29 @@ def planned(entered: Entered, bounds: Bounds, *, balance: Balance | None = None,
         balance=balance,
         bad=len(entered.bad),
         resumed=resumed,
+        warnings=price_doubts(bounds.prices, dialect, entered.staged.kinds),
     )
     if bounds.max_cost is not None and plan.cost is None:
         without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
         if without:
             raise invalid(
-                [Fault("max_cost", f"there is no price for {kind!r}: say it in --prices") for kind in without]
+                [Fault("max_cost", f"there is no price for {kind!r}: say it in the prices") for kind in without]
             )
     return plan
+
+
+def price_doubts(prices: Prices | None, dialect: Dialect, kinds: Iterable[str]) -> tuple[Fault, ...]:
+    """Prices that are misspelt, or another gateway's: their videos would cost what less exact keys say, or nothing.
+
+    Args:
+        prices: As the user wrote them down.
+        dialect: The gateway's.
+        kinds: Of the videos to be paid, which may be of models that only the gateway knows.
+    """
+    words = kind_words(dialect)
+    odd = prices.misspelt((*words, *kinds)) if prices is not None and words else []
+    told = f"no video of {dialect.name} is of the kind {' or '.join(map(repr, odd))}"
+    return (Fault("prices", told, words),) if odd else ()
 
 
 def dry_plan(
@@ -150,7 +168,7 @@ def dry_plan(
             ledger.begin()
             if _is_free(folder.journal):  # what a crash left is counted as what it is
                 ledger.take_over("", ledger.owners(), dialect.name)
-            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), resumed=source is None)
+            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), dialect, resumed=source is None)
         finally:
             ledger.rollback()
             ledger.connection.close()

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ..disk import private, reason
 from ..errors import DownloadError
 from ..journal.entries import Entry
+from ..journal.fallback import waiting
 from ..journal.ledger import Ledger
 from ..journal.staging import SENT_AGAIN, sent_again
 from ..journal.states import SETTLED, State
@@ -51,6 +53,16 @@ def run_states(ledger: Ledger) -> dict[State, int]:
     )
     rows = ledger.connection.execute(query, (SENT_AGAIN, int(ledger.note("run") or 0)))
     return {State(state): count for state, count in rows}
+
+
+def stands(ledger: Ledger, journal: Path) -> tuple[dict[State, int], tuple[Path, ...]]:
+    """As `run_states`, with what is noted beside the journal because it could not take it; and the files of those."""
+    run, states = int(ledger.note("run") or 0), Counter(run_states(ledger))
+    noted = [(entry, state, path) for entry, state, path in waiting(journal, ledger) if entry.run == run]
+    for entry, state, _ in noted:
+        states[entry.state] -= 1
+        states[state] += 1
+    return dict(+states), tuple(dict.fromkeys(path for *_, path in noted))
 
 
 def count_not_stored(ledger: Ledger) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from ..dialects import Dialect
-from ..dialects.rules import mode_word, modes_of
+from ..dialects.rules import MODES, ModelSpec, mode_word, modes_of
 from ..dialects.wire import dig
 from ..errors import Fault, InvalidRequestError
 from ..fields import NOT_UNICODE, encodable
@@ -323,3 +323,11 @@ def _kind(request: VideoRequest, body: Mapping[str, Any]) -> str:
     duration = said("duration")
     words = (mode, f"{duration} s" if duration else None, said("resolution"), said("model") or request.model)
     return " ".join(str(word) for word in words if word)
+
+
+def kind_words(dialect: Dialect) -> tuple[str, ...]:
+    """What the kinds of a gateway's videos are made of; empty if nobody knows, as of a dialect without models."""
+    models: tuple[ModelSpec, ...] = getattr(dialect, "models", ())
+    seconds = sorted({number for spec in models for number in (*spec.durations, *spec.doubtful_durations)})
+    words = (*(f"{number} s" for number in seconds), *(word for spec in models for word in spec.resolutions))
+    return tuple(dict.fromkeys((*MODES, *words, *(spec.name for spec in models)))) if models else ()

@@ -131,9 +131,9 @@ class Sender:
     def _reached(self, entry: Entry) -> str | None:
         bounds = self._bounds
         if bounds.limit is not None and self.paid >= bounds.limit:
-            return f"--limit {bounds.limit} is reached"
+            return f"limit={bounds.limit} is reached"
         if bounds.max_cost is not None and self.spent + self._price(entry) > bounds.max_cost + GRAIN:
-            return f"--max-cost {bounds.max_cost:g} is reached"
+            return f"max_cost={bounds.max_cost:g} is reached"
         return None
 
     def _price(self, entry: Entry) -> float:

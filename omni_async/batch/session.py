@@ -28,7 +28,7 @@ from .folder import folder_of
 from .plan import Plan
 from .planning import ForeignError, Once, Wishes, entering_of, no_progress, opened, planned
 from .reporting import Reporting
-from .results import STATUS, Results, count_not_stored, run_states
+from .results import STATUS, Results, count_not_stored, stands
 from .running import Run
 from .sending import Bounds
 from .storing import Store
@@ -48,6 +48,8 @@ class Summary:
         states: How many rows of the sheet stand where.
         stopped: Why no more was sent, if rows are left.
         not_stored: Videos that could not be stored in this run.
+        noted: Files with answers to creates that the journal could not take, for want of space say. Their rows are
+            counted as what these tell; the next run enters them.
         seconds: What the run took.
     """
 
@@ -55,6 +57,7 @@ class Summary:
     states: Mapping[State, int]
     stopped: str | None = None
     not_stored: int = 0
+    noted: tuple[Path, ...] = ()
     seconds: float = 0.0
 
     def count(self, *states: State) -> int:
@@ -215,7 +218,7 @@ class Batch:
             raise failure.error from None
         self._entered = entered
         left = await self._balance() if balance else None
-        return planned(entered, self.bounds, balance=left, resumed=self._source is None)
+        return planned(entered, self.bounds, self.dialect, balance=left, resumed=self._source is None)
 
     async def _balance(self) -> Balance | None:
         with anyio.move_on_after(BALANCE):
@@ -245,9 +248,10 @@ class Batch:
 
     async def summary(self) -> Summary:
         """What it came to so far."""
-        states, left = await self.journal.run(lambda ledger: (run_states(ledger), count_not_stored(ledger)))
+        path = self.journal.path
+        states, noted, left = await self.journal.run(lambda it: (*stands(it, path), count_not_stored(it)))
         took = time.monotonic() - self._began
-        summary = Summary(folder=self.folder.path, states=states, not_stored=left, seconds=took)
+        summary = Summary(folder=self.folder.path, states=states, not_stored=left, noted=noted, seconds=took)
         return attrs.evolve(summary, stopped=self._run.stopped(summary.unsent, summary.under_way + left))
 
     def progress(self) -> Progress:

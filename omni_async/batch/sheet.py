@@ -14,11 +14,11 @@ from ..errors import Fault, OmniError
 from .columns import NAMES, check_header, field_of
 from .decoding import Line, codec_name, lines_of, marked, refused
 from .record import BadRecord, Record
-from .strictjson import read_object
+from .strictjson import is_cut, read_object
 from .workbook import workbook_records
 
 FORMATS = ("jsonl", "csv", "xlsx")
-_ENDINGS = {
+ENDINGS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
@@ -27,6 +27,7 @@ _ENDINGS = {
     ".txt": "csv",
     ".xlsx": "xlsx",
 }
+_CUT = "begins one JSON value over several lines; write one object a line"
 _HEAD, _TELLING = 4096, 16
 
 
@@ -85,9 +86,9 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sh
         stream = io.BufferedReader(_Borrowed(source))
         return Sheet(_records(stream, sheet_format, encoding), None)
     path = Path(source)
-    kind = sheet_format or _ENDINGS.get(path.suffix.lower())
+    kind = sheet_format or ENDINGS.get(path.suffix.lower())
     if kind is None:
-        raise refused(f"{path.name} has an ending that is no sheet's; {', '.join(_ENDINGS)} are")
+        raise refused(f"{path.name} has an ending that is no sheet's; {', '.join(ENDINGS)} are")
     try:
         file = path.open("rb")
     except (OSError, ValueError) as error:
@@ -153,10 +154,11 @@ def _json_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
             begun = True
             yield Record(number, found)
         elif not line.isspace():
-            if not begun and line.strip() in ("[", "{"):  # told once, not of every line
-                raise refused("begins one JSON value over several lines; write one object a line", line=number)
+            cut = is_cut(line)
+            if cut and not begun:  # told once, not of every line
+                raise refused(_CUT, line=number)
             begun = True
-            yield BadRecord(number, (found,))
+            yield BadRecord(number, (Fault("line", _CUT) if cut else found,))
 
 
 def _csv_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:

@@ -67,4 +67,4 @@ class Standing:
         if entry.state is not State.DONE:
             self.failures += 1
             if self.stop_after is not None and self.failures >= self.stop_after:
-                self.gate.close(f"--stop-after-failures {self.stop_after} is reached")
+                self.gate.close(f"stop_after_failures={self.stop_after} is reached")

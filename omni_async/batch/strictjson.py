@@ -70,6 +70,17 @@ def _read(text: str) -> Any:
         return _Problem(f"is no sound JSON: {str(error)[:60]}")
 
 
+def is_cut(text: str) -> bool:
+    """Whether a text ends in the middle of a JSON value, as the first line of one over several lines does."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text.rstrip())
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
 _DEEP = f"is nested more than {DEEPEST} levels deep"
 
 

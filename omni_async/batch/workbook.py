@@ -22,7 +22,7 @@ _BLOCK = 200
 _ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 _MIDNIGHT = time()
 _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row\s[^>]*\bhidden="(?:1|true)"[^>]*>')
-_UNSEEN = Fault("line", "is hidden in the sheet, by a filter or by hand: show it, or leave it out with --skip-bad")
+_UNSEEN = Fault("line", "is hidden in the sheet, by a filter or by hand: show it, or leave it out with skip_bad=True")
 _NUMBER = re.compile(rb'\sr="(\d+)"')
 
 

@@ -10,7 +10,7 @@ from ..batch import Bounds, Prices, Wishes, dry_plan
 from ..batch.folder import Folder, folder_of
 from .batchjob import Job, check_begun
 from .connect import Target
-from .exits import UsageError
+from .exits import UsageError, in_options
 from .options import (
     BaseUrl,
     Gateway,
@@ -173,6 +173,8 @@ def _folder(file: str | None, out_dir: Path | None, *, emulator: bool) -> Folder
     """Where everything goes, if what is named is there to be read."""
     if file is None and out_dir is None:
         raise UsageError("name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help")
+    if file == "":
+        raise UsageError("the name of the sheet is empty")
     if file == "-" and out_dir is None:
         raise UsageError("rows from stdin need a folder for what is made of them: --out DIR")
     if file == "-" and sys.stdin is None:
@@ -212,4 +214,5 @@ def _show_plan(
             plan = dry_plan(file, out=folder.path, gateway=gateway, wishes=wishes, bounds=bounds, progress=reading)
     finally:
         reading.clear()
-    out(as_json(plan.document()) if show.json else "\n".join([*plan.lines(), "dry run: nothing was sent or entered"]))
+    lines = [*map(in_options, plan.lines()), "dry run: nothing was sent or entered"]
+    out(as_json(plan.document()) if show.json else "\n".join(lines))

@@ -10,12 +10,12 @@ import attrs
 from ..batch import Batch, Bounds, Plan, Summary, Wishes
 from ..batch.entering import check_own
 from ..batch.folder import Folder
-from ..journal import Ledger
+from ..journal import Ledger, State
 from ..report.rows import doubtful
 from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served, words_for
-from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError
+from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError, in_options
 from .ledgers import reading
 from .output import as_json
 from .results import failing
@@ -129,7 +129,7 @@ class Job:
         self.tally.planned()
         if not screen.show.quiet:
             for line in plan.lines():
-                screen.note(line)
+                screen.note(in_options(line))
         if not await self._agreed(screen, plan):
             return attrs.evolve(await work.summary(), stopped=DECLINED)
         lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"
@@ -198,7 +198,8 @@ def document(summary: Summary) -> dict[str, Any]:
         "uncertain": summary.uncertain,
         "unsent": summary.unsent,
         "under_way": summary.under_way,
-        "stopped": summary.stopped,
+        "stopped": in_options(summary.stopped) if summary.stopped else None,
+        "noted": [str(path) for path in summary.noted],
         "seconds": round(summary.seconds, 1),
         "states": {str(state): count for state, count in summary.states.items()},
     }
@@ -215,16 +216,23 @@ def told(summary: Summary, again: str) -> list[str]:
     )
     lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
     if summary.stopped:
-        lines.append(f"stopped: {summary.stopped}")
+        lines.append(f"stopped: {in_options(summary.stopped)}")
     folder = shlex.quote(str(summary.folder))
     if summary.failed:
         stored = ",succeeded" if summary.not_stored else ""  # paid and made: only the file is missing
         lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled{stored}")
-    if summary.uncertain:
+    if summary.noted:
         lines.append(
-            f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state uncertain; look in "
+            "answers to creates that the journal could not take are noted, their task ids with them, in "
+            f"{' and '.join(shlex.quote(str(path)) for path in summary.noted)}: keep it, free space on the disk, and "
+            "run the same command again"
+        )
+    if summary.uncertain:
+        found = ",".join(state.lower() for state in (State.UNCERTAIN, State.SUBMITTING) if summary.count(state))
+        lines.append(
+            f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state {found}; look in "
             f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
         )
-    if summary.unsent or summary.under_way:
+    if summary.unsent or summary.under_way or summary.noted:
         lines.append(f"to go on: {again}")
     return lines

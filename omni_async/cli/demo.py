@@ -1,4 +1,4 @@
-"""`demo`: a dozen videos of every kind, from prompt to file, against the emulator; needs no key."""
+"""`demo`: videos of every kind, from prompt to file, against the emulator; needs no key."""
 
 import asyncio
 import struct
@@ -44,7 +44,7 @@ def demo(
     progress: Progress = ProgressMode.AUTO,
     quiet: Quiet = False,
 ) -> None:
-    """Make a bundled dozen of videos, without a key and within ten seconds.
+    """Make 14 videos, without a key and within ten seconds.
 
     Starts the emulator of the three gateways, submits every mode and every
     model to it, shows the tasks advance together and downloads each into

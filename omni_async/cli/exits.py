@@ -42,6 +42,18 @@ _LINE = re.compile(r"line (\d+): ")
 """How the fault of a sheet's row begins."""
 
 
+_KEYWORD = re.compile(
+    r"\b(encoding|limit|max_cost|overwrite|redo_edited|retry_failed|skip_bad|stop_after_failures)="
+    r"(?:True\b|'([^']*)'|([\d.e+]*\d))"
+)
+"""How the library names an argument that is an option here: `limit=5`, `overwrite=True`."""
+
+
+def in_options(text: str) -> str:
+    """A text of the library's in the words of the command line: `--limit 5`, `--overwrite`."""
+    return _KEYWORD.sub(lambda it: " ".join(filter(None, (f"--{it[1].replace('_', '-')}", it[2], it[3]))), text)
+
+
 class UsageError(Exception):
     """The command cannot be carried out as it was given; one line that says what to do instead."""
 
@@ -66,9 +78,9 @@ def worst(codes: Iterable[int]) -> int:
 
 def lines_of(error: BaseException) -> list[str]:
     """An error as lines: what happened and the next step; faults, evidence and, for who reads it, Chinese below it."""
-    lines = _told(error)
+    lines = [in_options(line) for line in _told(error)]
     if isinstance(error, OmniError) and language().lower().startswith("zh"):
-        lines.append(f"  说明：{error.explain('zh')}")
+        lines.append(in_options(f"  说明：{error.explain('zh')}"))
     return lines
 
 
@@ -91,7 +103,7 @@ def _told(error: BaseException) -> list[str]:
     if isinstance(error, WaitTimeoutError):
         return [f"error: task {error.task_id} is still running after {error.waited:.1f} s: no failure, and not lost"]
     if isinstance(error, OmniError | UsageError):
-        return [f"error: {error}".replace("overwrite=True", "--overwrite")]
+        return [f"error: {error}"]
     return [f"error: {type(error).__name__} at {_place(error)}: this is a bug in omni-async, please report it"]
 
 

@@ -14,6 +14,7 @@ import typer
 
 from ..batch import Plan, Prices, Wishes
 from ..batch.folder import Folder
+from ..batch.planning import price_doubts
 from ..batch.session import BALANCE
 from ..client import OmniClient
 from ..errors import OmniError
@@ -23,7 +24,7 @@ from ..settings import dialect_of
 from .asking import asks, at_terminal, confirmed
 from .batch import DryRun, Encoding, PriceFile, SkipBad
 from .batchjob import PATIENCE, check_begun
-from .exits import CONFIRM_ABOVE, DONE, STOPPED, UsageError
+from .exits import CONFIRM_ABOVE, DONE, STOPPED, UsageError, in_options
 from .fleetdsn import Dsn, needs_pg, shared_journal
 from .fleetview import document, seen
 from .options import Gateway, GatewayName, Json, Quiet
@@ -249,7 +250,7 @@ class Entry:
     def _money(self, came: "Enqueued", balance: Balance | None = None) -> list[str]:
         """What is to be paid, in the lines of a batch's plan."""
         plan = self._plan(came, balance)
-        return [*plan.lines()][1:] if came.to_pay else ["nothing to pay"]
+        return [*map(in_options, plan.lines())][1:] if came.to_pay else ["nothing to pay"]
 
     def _plan(self, came: "Enqueued", balance: Balance | None = None) -> Plan:
         from ..journal import State
@@ -260,6 +261,7 @@ class Entry:
             kinds=came.kinds,
             prices=self.prices,
             balance=balance,
+            warnings=price_doubts(self.prices, dialect_of(self.gateway), came.kinds),
         )
 
     def _tell(self, screen: Screen, came: "Enqueued") -> None:

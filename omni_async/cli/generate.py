@@ -37,7 +37,7 @@ from .options import (
     UseEmulator,
 )
 from .output import as_json, out
-from .results import outcome
+from .results import failing, outcome
 from .running import run
 from .screen import Screen, Show
 from .settling import settle_line
@@ -134,8 +134,8 @@ def generate(
     The task's id is shown the moment it is known, with the line that goes
     on waiting for it; omni-async wait without ids does, too. Stdout gets the
     file's path, or the video's URL; with --json one document, also for a
-    failure. Run again with the same --custom-id, it pays nothing and gives
-    the same video.
+    failure and when interrupted. Run again with the same --custom-id, it
+    pays nothing and gives the same video.
 
     Examples:
 
@@ -165,7 +165,8 @@ def generate(
         shown = plan(request, gateway=gateway, base_url=base_url)
         out(as_json(shown.document()) if json else "\n".join(shown.lines()))
         return
-    OmniClient(gateway, api_key="not-needed").check(request)  # before anything is drawn
+    with failing(json=json):
+        OmniClient(gateway, api_key="not-needed").check(request)  # before anything is drawn
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
     job = Job(request=request, output=output, timeout=timeout, overwrite=overwrite)
     run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
@@ -201,14 +202,20 @@ class Job:
         screen.resumes_with(target.resuming(self.output))
         task: VideoTask | None = None
         failure: OmniError | None = None
-        journal = await own_journal(screen, target)
-        async with screen, connected(target, screen.on_event, journal) as client:
-            try:
-                task = await self._made(screen, client, row)
-            except OmniError as error:
-                failure = error
-                if row.task_id is None:
-                    screen.board.set(row, State.FAILED)
+        try:
+            with failing(json=screen.show.json):
+                journal = await own_journal(screen, target)
+                async with screen, connected(target, screen.on_event, journal) as client:
+                    try:
+                        task = await self._made(screen, client, row)
+                    except OmniError as error:
+                        failure = error
+                        if row.task_id is None:
+                            screen.board.set(row, State.FAILED)
+        except asyncio.CancelledError:  # the client has ended: a create that was in flight has its id
+            if screen.show.json:
+                screen.result(as_json(outcome(row, task, failure)))
+            raise
         if failure is not None:
             self._tell(screen, failure, kept=journal is not None)
         if screen.show.json:

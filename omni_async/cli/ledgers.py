@@ -8,6 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
+from ..batch.sheet import ENDINGS
 from ..client import OmniClient
 from ..errors import JournalError, OmniError
 from ..journal import Ledger, SqliteJournal, State, open_journal
@@ -82,6 +83,8 @@ def found(given: Path | None) -> Path:
         return given / JOURNAL
     if not given.exists():
         raise UsageError(f"{given}: there is no such file or folder")
+    if given.suffix.lower() in ENDINGS:
+        raise UsageError(f"{given} is a sheet and no journal: name the folder of its batch")
     return given
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InvalidRequestError, NotFoundError, OmniError, SubmissionUncertainError
 from ..models import VideoTask
 from .board import Row, State
+from .exits import in_options
 from .output import as_json, out
 
 _SHOWN = ("gateway", "model", "mode", "progress", "created_at", "completed_at", "expires_at", "video_url", "custom_id")
@@ -29,12 +30,12 @@ def failure_document(error: OmniError) -> dict[str, Any]:
     """An error; `may_have_charged` is false only where it is proved that nothing was accepted."""
     document: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": str(error),
+        "message": in_options(str(error)),
         "may_have_charged": error.may_have_charged,
     }
     if isinstance(error, InvalidRequestError):
         document["message"] = document["message"].partition("\n")[0]
-        document["faults"] = [str(fault) for fault in error.faults]
+        document["faults"] = [in_options(str(fault)) for fault in error.faults]
     if isinstance(error, SubmissionUncertainError):
         evidence = {name: value for name, value in error.evidence.items() if name != "body"}
         document["evidence"] = evidence

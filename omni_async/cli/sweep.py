@@ -22,7 +22,7 @@ from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..uploads import is_local
 from .batch import Concurrency, Limit, MaxCost, PriceFile, Yes, batch, made_in
 from .connect import Target
-from .exits import UsageError
+from .exits import UsageError, in_options
 from .generate import Extra, Images, Videos, extra_fields
 from .options import (
     BaseUrl,
@@ -238,7 +238,11 @@ def _show(found: Sweep, plan: Plan, show: Show) -> None:
     if show.json:
         out(as_json({**_document(found), "rows": list(found.rows()), "plan": plan.document()}))
         return
-    for line in (*lines(found), *plan.lines(), "nothing was written or sent: -o FILE.jsonl keeps the rows, --run pays"):
+    for line in (
+        *lines(found),
+        *map(in_options, plan.lines()),
+        "nothing was written or sent: -o FILE.jsonl keeps the rows, --run pays",
+    ):
         out(line)
 
 

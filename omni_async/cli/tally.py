@@ -19,6 +19,7 @@ from ..events import Downloaded, Event, Retried, Submitted, Throttled
 from ..journal import State
 from ..models import Stats
 from .board import pause_text
+from .exits import in_options
 
 WINDOW = 180.0
 """Seconds over which speed is measured: the last minutes."""
@@ -201,7 +202,7 @@ class Tally:
     def _causes(self, progress: Progress, now: float) -> Iterator[tuple[str, str]]:
         head = "no more is sent" if progress.closed else "sending is paused"
         for reason in progress.reasons:
-            yield re.sub(r"[\d.,]+", "#", reason), f"{head}: {reason}"
+            yield re.sub(r"[\d.,]+", "#", reason), f"{head}: {in_options(reason)}"
         if progress.breaker_open:
             yield "breaker", BREAKER
         if now < self._pause_ends:

@@ -1,7 +1,7 @@
-"""What a gateway's dialect has to answer, and nothing else: seven questions.
+"""What a gateway's dialect has to answer.
 
-Build a call, read a create, read a query, classify a refusal, map a status word, the auth header, abilities.
-To speak to another gateway, subclass `Dialect`, answer them, and pass an instance: `OmniClient(gateway=Mine())`.
+Four methods are required: `create`, `query`, `read_create` and `read_query`; every other has a default. To speak to
+another gateway, subclass `Dialect`, and pass an instance: `OmniClient(gateway=Mine())`.
 Everything here is plain functions of plain data: no I/O, no clock.
 """
 

@@ -131,6 +131,18 @@ def _known_fields(cls: type[attrs.AttrsInstance], values: object) -> dict[str, A
     return dict(values)
 
 
+def _usual_request(fault: "Fault") -> str:
+    return FAULT_KINDS.get(fault.kind, ("create",))[0]
+
+
+def _possible_request(fault: "Fault", attribute: "attrs.Attribute[str]", value: str) -> None:
+    _one_of(*FAULT_KINDS[fault.kind])(fault, attribute, value)
+
+
+def _usually_charged(fault: "Fault") -> bool:
+    return fault.kind in CHARGED_KINDS
+
+
 @attrs.frozen
 class Fault:
     """One thing that goes wrong.
@@ -150,26 +162,18 @@ class Fault:
     """
 
     kind: str = attrs.field(validator=_one_of(*FAULT_KINDS))
-    on: str = attrs.field(kw_only=True)
+    on: str = attrs.field(
+        default=attrs.Factory(_usual_request, takes_self=True), kw_only=True, validator=_possible_request
+    )
     first: int | None = attrs.field(default=None, kw_only=True, validator=_count())
     every: int | None = attrs.field(default=None, kw_only=True, validator=_count(least=1))
     probability: float | None = attrs.field(default=None, kw_only=True, validator=_number(most=1, optional=True))
     prompt: str | None = attrs.field(default=None, kw_only=True)
     gateway: str | None = attrs.field(default=None, kw_only=True, validator=_one_of(None, *GATEWAYS))
     seconds: float | None = attrs.field(default=None, kw_only=True, validator=_number(optional=True))
-    charged: bool = attrs.field(kw_only=True, validator=_one_of(True, False))
-
-    @on.default
-    def _usual_request(self) -> str:
-        return FAULT_KINDS.get(self.kind, ("create",))[0]
-
-    @on.validator
-    def _possible_request(self, attribute: "attrs.Attribute[str]", value: str) -> None:
-        _one_of(*FAULT_KINDS[self.kind])(self, attribute, value)
-
-    @charged.default
-    def _usually_charged(self) -> bool:
-        return self.kind in CHARGED_KINDS
+    charged: bool = attrs.field(
+        default=attrs.Factory(_usually_charged, takes_self=True), kw_only=True, validator=_one_of(True, False)
+    )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

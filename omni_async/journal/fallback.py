@@ -3,6 +3,7 @@
 It is read when the journal is next opened, and what it tells is entered then.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from ..disk import private
 from ..errors import OmniError
+from .entries import Entry
 from .ledger import Ledger
 from .seam import Answer, Intent
 from .states import UNPAID, State
@@ -94,6 +96,22 @@ def merge(journal: Path, ledger: Ledger, *, mark: str = READ) -> int:
         return found
 
 
+def waiting(journal: Path, ledger: Ledger) -> list[tuple[Entry, State, Path]]:
+    """The rows whose answers a journal's file could not take, and has not entered since.
+
+    Each with the state that its answer tells, and the file in which that is noted.
+    """
+    rows: dict[str, tuple[Entry, State, Path]] = {}
+    for place in (fallback_of, elsewhere):
+        with contextlib.suppress(OSError):  # what cannot be read cannot be told
+            if _is_own(path := place(journal)):
+                told, _ = _unread(path, ledger, READ if place is fallback_of else _mark(path))
+                for line in _lines(told):
+                    if (entry := _concerned(ledger, line)) is not None:
+                        rows[entry.key] = entry, State(line["state"]), path
+    return list(rows.values())
+
+
 def _is_own(path: Path) -> bool:
     """Whether a file is this user's: everybody may write into the folder of temporary files."""
     try:
@@ -104,16 +122,22 @@ def _is_own(path: Path) -> bool:
 
 
 def _merge(path: Path, ledger: Ledger, mark: str) -> int:
+    told, end = _unread(path, ledger, mark)
+    if end is None:
+        return 0
+    found = sum([_enter(ledger, line) for line in _lines(told)])
+    ledger.write_note(mark, str(end))
+    return found
+
+
+def _unread(path: Path, ledger: Ledger, mark: str) -> tuple[bytes, int | None]:
+    """What a file tells that was not entered yet, and where that ends; None if there is no news."""
     try:
         told = path.read_bytes()
     except FileNotFoundError:
-        return 0
+        return b"", None
     begin, end = int(ledger.note(mark) or 0), told.rfind(b"\n") + 1
-    if begin == end:
-        return 0
-    found = sum([_enter(ledger, line) for line in _lines(told[begin if begin < end else 0 : end])])
-    ledger.write_note(mark, str(end))
-    return found
+    return (b"", None) if begin == end else (told[begin if begin < end else 0 : end], end)
 
 
 def mark_of(journal: Path) -> str:
@@ -143,15 +167,20 @@ def _lines(text: bytes) -> Iterator[dict[str, Any]]:
             yield told
 
 
-def _enter(ledger: Ledger, told: dict[str, Any]) -> bool:
+def _concerned(ledger: Ledger, told: dict[str, Any]) -> Entry | None:
+    """The row that waits for what a line tells, if one does."""
     entry = ledger.entry(str(told["key"]))
     if entry is None or entry.fingerprint != told["fingerprint"] or told["state"] not in _TOLD:
-        return False
-    state = State(told["state"])
-    if entry.state is not State.SUBMITTING and not (entry.state is State.UNCERTAIN and state is State.SUBMITTED):
+        return None
+    lost = entry.state is State.UNCERTAIN and told["state"] == State.SUBMITTED
+    return entry if entry.state is State.SUBMITTING or lost else None
+
+
+def _enter(ledger: Ledger, told: dict[str, Any]) -> bool:
+    if (entry := _concerned(ledger, told)) is None:
         return False
     try:
-        ledger.settle(entry.key, state, HOW, told["task_id"] or told["candidate"])
+        ledger.settle(entry.key, State(told["state"]), HOW, told["task_id"] or told["candidate"])
         ledger.disown(entry.key)
     except OmniError:  # the task is another row's
         return False

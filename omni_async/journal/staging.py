@@ -111,6 +111,10 @@ class Staged:
     moderated: int = 0
 
 
+def _taken(key: str, line: int | None) -> Fault:
+    return Fault("id", f"{key!r} is the id of line {line} already")
+
+
 class Staging:
     """One sheet being entered.
 
@@ -140,13 +144,15 @@ class Staging:
         self.changes = Changes()
         self._kinds: dict[str, int] = {}
         self._folders: set[str] = set()
-        self._left_out: set[str] = set()
+        self._left_out: dict[str, int] = {}
         self._execute("DROP TABLE IF EXISTS temp.repeat")
         self._execute("DROP TABLE IF EXISTS temp.edited")
         self._execute("CREATE TEMP TABLE edited (key TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, row: SheetRow) -> Fault | None:
         """Enter one row; a fault, and nothing entered, if its id or its file is another row's or the file is there."""
+        if row.custom_id is not None and row.custom_id in self._left_out:
+            return self.left_out(row.custom_id, row.line)
         place = row.target_key
         if place is not None and ("/" in place or place in self._folders):
             fault = self._in_the_way(row, place)
@@ -154,9 +160,16 @@ class Staging:
                 return fault
         return self._enter(row, row.custom_id or row.fingerprint[:PREFIX])
 
-    def left_out(self, key: str) -> None:
-        """A row of this id is in the sheet and has faults: it stays as it is, and is not missing."""
-        self._left_out.add(key)
+    def left_out(self, key: str, line: int) -> Fault | None:
+        """A row of this id is in the sheet and has faults: it stays as it is, and is not missing.
+
+        Gives one fault more if the id is that of an earlier line.
+        """
+        entry = self._ledger.entry(key)
+        if entry is not None and entry.run == self.run:
+            return _taken(key, entry.position)
+        first = self._left_out.setdefault(key, line)
+        return None if first == line else _taken(key, first)
 
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
         if self._insert(row, key):
@@ -196,7 +209,7 @@ class Staging:
         """Something of this key, or with this file, is there already."""
         entry = self._ledger.entry(key)
         if entry is not None and entry.run == self.run and row.custom_id is not None:
-            return Fault("id", f"{key!r} is the id of line {entry.position} already")
+            return _taken(key, entry.position)
         fresh = entry is not None and (entry.run == self.run or entry.fingerprint != row.fingerprint)
         if fresh and row.custom_id is None:  # its id is made of what it asks for
             return self._repeat(row, key)

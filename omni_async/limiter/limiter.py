@@ -94,7 +94,7 @@ class Limiter:
         ticket.waiter, ticket.owner = asyncio.get_running_loop().create_future(), asyncio.current_task()
         try:
             if max_wait is not None and self._state.not_before(kind) - self._now() > max_wait:
-                raise self._too_long(kind, max_wait)
+                raise self._too_long(kind)
             if max_wait is None:
                 await ticket.waiter
             else:
@@ -102,7 +102,7 @@ class Limiter:
                     await ticket.waiter
         except TimeoutError:
             if not ticket.granted:
-                error = self._too_long(kind, max_wait or 0.0)
+                error = self._too_long(kind)
                 self._give_back(ticket)
                 raise error from None
         except BaseException:
@@ -135,12 +135,12 @@ class Limiter:
             if ticket.owner in tasks and not ticket.waiter.done():
                 ticket.waiter.set_exception(OmniError(why, may_have_charged=False))
 
-    def _too_long(self, kind: Kind, max_wait: float) -> RateLimitError:
+    def _too_long(self, kind: Kind) -> RateLimitError:
         estimate = self.estimate(kind)
         why = "all task slots are taken" if self._state.slots.full() else "the gateway's limits ask for a pause"
         why = "the gateway gives no usable answers" if self._state.out else why
-        return RateLimitError(
-            f"{UNSENT}{why}, and max_wait is {max_wait:.3g} s; try again in about {max(estimate, 1):.0f} s",
+        return RateLimitError(  # no figure: what is left of the caller's max_wait is none that he knows
+            f"{UNSENT}{why}, and max_wait is too short for that; try again in about {max(estimate, 1):.0f} s",
             retry_after=estimate,
             may_have_charged=False,
         )

@@ -214,10 +214,10 @@ async def test_limit(tmp_path):
         async with here.batch(cats(7), bounds=Bounds(limit=5)) as batch:
             await batch.plan()
             summary = await batch.run()
-            assert batch.progress().reasons == ("--limit 5 is reached",)
+            assert batch.progress().reasons == ("limit=5 is reached",)
             assert batch.progress().closed
         assert (summary.done, summary.unsent) == (5, 2)
-        assert summary.stopped == "--limit 5 is reached"
+        assert summary.stopped == "limit=5 is reached"
         summary = await here.run(cats(7), limit=2)
         assert summary.ok
         assert summary.stopped is None
@@ -238,7 +238,7 @@ async def test_max_cost(tmp_path):
         prices = {"*": 0.1, "10 s": 1.0}
         summary = await here.run([*cats(3), *cats(2, 3, duration=10)], prices=prices, max_cost=0.3)
         assert (here.charges, summary.unsent) == (3, 2)
-        assert summary.stopped == "--max-cost 0.3 is reached"
+        assert summary.stopped == "max_cost=0.3 is reached"
         with pytest.raises(InvalidRequestError, match="is no price"):
             await here.run(cats(1), prices={"*": -1}, max_cost=1)
 
@@ -256,7 +256,7 @@ async def test_stop_after_failures(tmp_path):
     """Enough have failed: nothing more is sent, what runs is brought home."""
     async with lab(tmp_path, faults=(Fault("fail", every=2),)) as here:
         summary = await here.run(cats(40), stop_after_failures=3, concurrency=4)
-        assert summary.stopped == "--stop-after-failures 3 is reached"
+        assert summary.stopped == "stop_after_failures=3 is reached"
         assert here.charges < 15
         assert summary.done + summary.failed == here.charges
         assert summary.unsent == 40 - here.charges
@@ -392,6 +392,10 @@ async def test_an_iterable_that_raises(tmp_path):
     ("rows", "told"),
     [
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "x"}], ["line 2: id: 'x' is the id of line 1 already"]),
+        ([{"prompt": "", "id": "x"}, {"prompt": "b", "id": "x"}], ["line 1: prompt", "line 2: id: 'x' is the id"]),
+        ([{"prompt": "", "id": "x"}, {"id": "x", "custom_id": "x"}], ["line 2: id: 'x' is the", "line 2: prompt"]),
+        ([{"prompt": "", "id": ""}, {"prompt": "", "id": ""}], ["line 1: id", "line 2: id: '' is no text"]),
+        ([{"prompt": "a", "id": "x"}, {"prompt": "", "id": "x"}], ["line 2: id: 'x' is the id of", "line 2: prompt"]),
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "X"}], ["line 2: file", "capitals make no difference"]),
         ([{"prompt": "a", "file": "f"}, {"prompt": "b", "file": "F.mp4"}], ["line 2: file: 'F.mp4'", "file of line 1"]),
         ([{"prompt": ""}, {"prompt": "b", "duration": 999}], ["line 1: prompt", "line 2: duration"]),

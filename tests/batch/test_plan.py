@@ -42,7 +42,7 @@ async def test_a_sheet_sorted_edited_and_added_to(tmp_path):
         plan = await here.plan(sheet)
         assert plan.sentence() == (
             "4,950 done · 150 new · 3 edited before sending: updated · "
-            "35 edited after paying: kept (--redo-edited pays again) · 12 no longer in the file: kept"
+            "35 edited after paying: kept (redo_edited=True pays again) · 12 no longer in the file: kept"
         )
         assert list(plan.lines()) == [
             plan.sentence(),
@@ -58,7 +58,7 @@ async def test_a_sheet_sorted_edited_and_added_to(tmp_path):
         assert len(here.statuses) == 5150
         again = await here.plan(sheet)
         assert again.sentence() == (
-            "5,103 done · 35 edited after paying: kept (--redo-edited pays again) · 12 no longer in the file: kept"
+            "5,103 done · 35 edited after paying: kept (redo_edited=True pays again) · 12 no longer in the file: kept"
         )
         assert again.to_pay == 0
 
@@ -81,7 +81,7 @@ def plan(states, changes=None, kinds=None, **more):
             {State.FAILED: 1, State.EXPIRED: 1, State.CANCELED: 1, State.REJECTED: 4, State.UNCERTAIN: 2},
             {"same": 9},
             {},
-            "3 failed (--retry-failed pays again) · 4 rejected, not paid · 2 uncertain: settle them",
+            "3 failed (retry_failed=True pays again) · 4 rejected, not paid · 2 uncertain: settle them",
         ),
         (
             {State.DONE: 9, State.FAILED: 4, State.SUBMITTED: 2, State.SUCCEEDED: 1, State.UNCERTAIN: 1},
@@ -90,8 +90,8 @@ def plan(states, changes=None, kinds=None, **more):
                 "edited": {State.DONE: 3, State.FAILED: 2, State.SUBMITTED: 1, State.SUCCEEDED: 1, State.UNCERTAIN: 1},
                 "moderated": 1,
             },
-            "6 done · 1 paid and under way · 6 edited after paying: kept (--redo-edited pays again) · "
-            "1 edited while under way: kept · 1 failed (--retry-failed pays again) · 1 refused for their content · "
+            "6 done · 1 paid and under way · 6 edited after paying: kept (redo_edited=True pays again) · "
+            "1 edited while under way: kept · 1 failed (retry_failed=True pays again) · 1 refused for their content · "
             "1 uncertain: settle them",
         ),
         ({}, {"missing": 12}, {"bad": 2}, "12 no longer in the file: kept · 2 with faults: left out"),
@@ -100,6 +100,24 @@ def plan(states, changes=None, kinds=None, **more):
 def test_the_sentence(states, changes, more, sentence):
     """One line, of what is there alone."""
     assert plan(states, changes, **more).sentence() == sentence
+
+
+MISSPELT = {"1080": 0.9, "6s": 5, "flash 10 s": 1, "GEMINI-OMINI 1080P": 2, "video-edit": 1, "30 s": 9, "*": 0.5}
+
+
+async def test_a_misspelt_price_is_told_with_the_words_that_would_do(tmp_path, caplog):
+    """It fits nothing, and a bound of the cost would rely on it in vain: the plan warns, and so does the log."""
+    told = (
+        "prices: no video of jimmy is of the kind '1080' or '6s' or 'flash 10 s' or '30 s'; allowed: text-to-video, "
+        "image-to-video, reference-to-video, video-edit, 4 s, 6 s, 8 s, 10 s, 720p, 1080p, 4k, Gemini-Omini, omni-10s"
+    )
+    async with lab(tmp_path) as here:
+        plan = await here.plan(cats(1), prices=MISSPELT)
+        assert [str(fault) for fault in plan.warnings] == plan.document()["warnings"] == [told]
+        assert f"warning: {told}" in plan.lines()
+        assert caplog.messages == [told]
+        edited = await here.plan(cats(1, duration=30), prices={"30 s": 1, "omni-10s": 2}, strict=False)
+        assert (edited.warnings, edited.cost) == ((), 1)
 
 
 def test_the_lines_tell_costs():
@@ -111,7 +129,7 @@ def test_the_lines_tell_costs():
     )
     assert list(told.lines()) == [
         "5 new",
-        "to pay: 4 of 5 (--limit) videos",
+        "to pay: 4 of 5 (limit=4) videos",
         "  3 × text-to-video 1080p m at 0.9 USD",
         "  2 × text-to-video 10 s 720p m at 0.7 USD",
         "cost: 4.10 USD, stopping at 2",

@@ -460,6 +460,23 @@ async def test_a_journal_that_cannot_be_written(tmp_path, monkeypatch):
         assert here.charges == 10
 
 
+async def test_answers_that_a_full_disk_does_not_take(tmp_path, monkeypatch):
+    """They are noted beside the journal and counted as what they are, paid and under way: nothing is to be settled."""
+    async with lab(tmp_path, task_seconds=60) as here:
+        with monkeypatch.context() as full:
+
+            def failing(ledger, key, answer):
+                raise JournalError("no space left for the journal: free some", kind="full")
+
+            full.setattr(Ledger, "answered", failing)
+            summary = await here.run(cats(9), concurrency=3)
+        assert set(here.states.values()) == {State.SUBMITTING, State.PLANNED}
+        assert (summary.uncertain, summary.under_way, summary.unsent) == (0, 3, 6)
+        assert summary.noted == (here.out / "journal.sqlite3.lost.jsonl",)
+        summary = await here.run()
+        assert (summary.done, summary.noted, here.charges) == (9, (), 9)
+
+
 async def test_a_journal_on_a_full_disk(tmp_path, monkeypatch):
     """Where a stored video cannot be written down for want of space, that is waited for as for the video's own."""
     async with lab(tmp_path) as here, anyio.create_task_group() as group:
@@ -561,4 +578,4 @@ async def test_rows_of_earlier_sheets_are_not_counted_and_have_their_lines():
     assert lines == ["old", "new"]
     assert standing.gate.closed is None
     standing.settled(entry("b", State.UNCERTAIN, run=2))
-    assert standing.gate.closed == "--stop-after-failures 2 is reached"
+    assert standing.gate.closed == "stop_after_failures=2 is reached"

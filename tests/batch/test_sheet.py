@@ -79,7 +79,7 @@ def test_gb18030_that_is_valid_utf_8_is_asked_about(phrase):
     told = refusal(data)
     assert "line 3" in told
     assert phrase[:20] in told
-    assert "--encoding utf-8 or --encoding gb18030" in told
+    assert "encoding='utf-8' or encoding='gb18030'" in told
     assert prompts(data, encoding="gb18030") == ["a cat", phrase]
     assert prompts(data, encoding="utf-8") == ["a cat", phrase.encode("gb18030").decode()]
 
@@ -219,10 +219,15 @@ def test_jsonl_is_an_object_a_line():
     assert [line for line, _ in problems(found)] == [3, 4, 5, 6, 7, 9, 10]
 
 
-@pytest.mark.parametrize("data", [b'[\n {"prompt": "cat"},\n', b'\n{\n "prompt": "cat"\n}'])
+@pytest.mark.parametrize(
+    "data",
+    [b'[\n {"prompt": "cat"},\n', b'\n{\n "prompt": "cat"\n}', b'{"id": "a",\n "prompt": "cat"}', b'[{"id": "a"},\n'],
+)
 def test_json_over_several_lines_is_told_once(data):
     """Not a fault for each of its lines."""
     assert "write one object a line" in refusal(data, sheet_format="jsonl")
+    later = read(b'{"prompt": "cat"}\n' + data.lstrip(), sheet_format="jsonl")
+    assert "write one object a line" in problems(later)[0][1]
 
 
 @pytest.mark.parametrize(

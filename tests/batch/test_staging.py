@@ -256,13 +256,16 @@ def test_a_file_that_is_there_already(sheets):
 
 
 def test_rows_left_out_are_not_missing(sheets):
-    """They stand as they were, and are told as left out, not as gone."""
+    """They stand as they were, and are told as left out, not as gone; and that an id is another row's, too."""
     sheets.enter(Line(1, "a", "cat"), Line(2, "b", "dog"))
     sheets.ledger.begin()
     staging = Staging(sheets.ledger, "jimmy")
     staging.add(Line(1, "a", "cat"))
-    for key in ("b", "b", "nobody", "a"):
-        staging.left_out(key)
+    told = [staging.left_out(key, line) for line, key in enumerate(("b", "b", "nobody", "a"), 2)]
+    assert [str(fault) for fault in told if fault] == [
+        "id: 'b' is the id of line 2 already",
+        "id: 'a' is the id of line 1 already",
+    ]
     assert staging.finish().changes.missing == 0
     assert sheets.entry("b").run == 1
 

@@ -20,7 +20,7 @@ from omni_async.batch import Summary
 from omni_async.batch.folder import Folder
 from omni_async.cli import batchjob
 from omni_async.cli.batchjob import check_begun, code_of, told
-from omni_async.cli.exits import UsageError, lines_of
+from omni_async.cli.exits import UsageError, in_options, lines_of
 from omni_async.errors import Fault, InvalidRequestError
 from omni_async.journal import State
 from omni_async.journal.owners import Ownership
@@ -258,6 +258,7 @@ class TestRefused:
             ([], "name a sheet, or with --out the folder of a batch to go on with; see omni-async batch --help"),
             (["-"], "rows from stdin need a folder for what is made of them: --out DIR"),
             (["none.csv"], "none.csv: there is no such file"),
+            ([""], "the name of the sheet is empty"),
             (["folder"], "folder is a folder: to go on with the batch in it, say --out folder"),
         ],
     )
@@ -337,6 +338,53 @@ class TestCodes:
     def test_what_is_told_of_nothing(self):
         """A batch without anything to do says so."""
         assert told(SUM, "again") == ["nothing to do"]
+
+    def test_what_is_told_of_answers_that_the_journal_could_not_take(self):
+        """Where they are and what to do; nobody is sent to the gateway's console for a task whose id is known."""
+        summary = attrs.evolve(SUM, states={State.SUBMITTED: 2}, noted=(Path("tmp dir/j.lost.jsonl"),))
+        counts, noted, again = told(summary, "again")
+        assert counts == "2 still under way"
+        assert "noted, their task ids with them, in 'tmp dir/j.lost.jsonl': keep it, free space on the disk" in noted
+        assert again == "to go on: again"
+
+    def test_the_rows_that_may_have_been_paid_are_those_that_the_command_lists(self):
+        """Also where one was never answered, and no disk took a word of it."""
+        summary = attrs.evolve(SUM, states={State.UNCERTAIN: 1, State.SUBMITTING: 1})
+        assert "2 rows may have been paid and have no task id: omni-async journal " in told(summary, "again")[1]
+        assert " --state uncertain,submitting; " in told(summary, "again")[1]
+
+
+class TestWords:
+    """What the library calls an argument is an option here."""
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("limit=5 is reached", "--limit 5 is reached"),
+            ("max_cost=0.3 is reached", "--max-cost 0.3 is reached"),
+            ("max_cost=1e+06 is reached", "--max-cost 1e+06 is reached"),
+            ("kept (redo_edited=True pays again)", "kept (--redo-edited pays again)"),
+            ("or overwrite=True。", "or --overwrite。"),
+            ("encoding='utf-8' or encoding='gb18030'", "--encoding utf-8 or --encoding gb18030"),
+            ("generation_type=frame, time_limit=5, limit=", "generation_type=frame, time_limit=5, limit="),
+        ],
+    )
+    def test_arguments_are_told_as_options(self, text, told):
+        """With their values; nothing else is changed."""
+        assert in_options(text) == told
+
+    def test_each_sentence_of_a_batch(self, omni):
+        """The plan, why it stopped, its document, and a sheet's faults."""
+        sheet(2)
+        ran = omni("batch", "shots.csv", "--emulator", "--limit", "1", "--json", "--progress", "plain")
+        assert "to pay: 1 of 2 (--limit 1) video\n" in ran.err
+        assert "stopped: --limit 1 is reached\n" in ran.err
+        assert ran.json["stopped"] == "--limit 1 is reached"
+        assert "limit=" not in ran.err
+        Path("odd.csv").write_bytes("prompt\né\n".encode("latin-1"))
+        ran = omni("batch", "odd.csv", "--dry-run", "--json")
+        assert "name the encoding: --encoding utf-8, " in ran.err
+        assert "name the encoding: --encoding utf-8, " in ran.json["error"]["faults"][0]
 
 
 class TestEnded:

@@ -131,6 +131,14 @@ def test_an_uncertain_create_is_code_3_with_evidence(omni, scenario):
     assert "create: uncertain" in ran.err
 
 
+def test_a_request_that_is_never_sent_has_its_document(omni):
+    """Refused before anything is opened: its faults are there for programs, too."""
+    ran = omni("generate", PROMPT, "--json", "--duration", "7")
+    assert ran.code == 2
+    assert ran.json["error"]["may_have_charged"] is False
+    assert ran.json["error"]["faults"][0].startswith("duration: 7 is not possible")
+
+
 def test_an_uncertain_create_as_json(omni, scenario):
     """The document says uncertain, and holds no body."""
     file = scenario(faults=[{"kind": "drop_after_accept"}])

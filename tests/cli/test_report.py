@@ -65,6 +65,7 @@ def test_what_cannot_be_reported(omni, shots):
     for words, told in (
         (["nowhere"], "no such file or folder"),
         (["."], "there is no journal.sqlite3"),
+        (["shots.jsonl"], "shots.jsonl is a sheet and no journal: name the folder of its batch"),
         ([shots, "-o", "no/where.html"], "no such folder"),
         ([shots, "-o", shots / "journal.sqlite3"], "is the journal"),
         ([shots, "-o", "shots.jsonl"], "is no report"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -44,6 +45,17 @@ def test_a_create_in_flight_is_waited_for(omni, gateway):
     assert f"task {charge.task_id}; should this end early" in ran.err
     assert "go on with" in ran.err
     assert "unclaimed()" not in ran.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_generate_gives_its_document(omni, gateway, number, code):
+    """A program that reads JSON learns the id too, of a create that was in flight as well."""
+    running_gateway = gateway(task_seconds=30, latency=0.6)
+    interrupt(number, once=lambda: running_gateway.emulator.ledger.charges)
+    ran = omni("generate", PROMPT, "--base-url", running_gateway.url, "--json")
+    (charge,) = running_gateway.emulator.ledger.charges
+    assert ran.code == code
+    assert json.loads(ran.out) == {"task_id": charge.task_id, "status": "queued", "gateway": "jimmy"}
 
 
 def test_the_second_ctrl_c_leaves_at_once(started, gateway):

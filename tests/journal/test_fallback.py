@@ -264,3 +264,25 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(book):
 def test_the_file_is_beside_the_journal():
     """By its name."""
     assert fallback_of(Path("/a/journal.sqlite3")) == Path("/a/journal.sqlite3.lost.jsonl")
+
+
+def test_what_waits_to_be_entered_is_told_with_its_file(book, tmp_path, monkeypatch):
+    """Each row with what it will be; neither those that were entered nor lines of an earlier attempt."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    book.intend("k")
+    append(book.path, intent("k"), accepted("t-1"))
+    beside = fallback_of(book.path)
+    other = beside.rename(elsewhere(book.path))
+    assert merge(book) == 1
+    book.anew("k", "retried")
+    book.intend("k", round=1)
+    book.intend("l")
+    assert fallback.waiting(book.path, book.ledger) == []
+    append(book.path, intent("k"), accepted("t-2"))
+    other.write_bytes(other.read_bytes() + beside.read_bytes())
+    beside.unlink()
+    append(book.path, intent("l"), lost("t-9"))
+    found = [(entry.key, state, where) for entry, state, where in fallback.waiting(book.path, book.ledger)]
+    assert found == [("l", "UNCERTAIN", beside), ("k", "SUBMITTED", other)]
+    assert merge(book) == 2
+    assert fallback.waiting(book.path, book.ledger) == []
