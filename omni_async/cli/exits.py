@@ -44,7 +44,7 @@ _LINE = re.compile(r"line (\d+): ")
 
 _KEYWORD = re.compile(
     r"\b(encoding|limit|max_cost|overwrite|redo_edited|retry_failed|skip_bad|stop_after_failures)="
-    r"(?:True\b|'([^']*)'|([\d.e+]*\d))"
+    r"(?:True\b|'([^']*)'|([\d.e+-]*\d))"
 )
 """How the library names an argument that is an option here: `limit=5`, `overwrite=True`."""
 
