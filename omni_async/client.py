@@ -39,12 +39,10 @@ class OmniClient:
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
         journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
-            (`postgresql://…`) that several machines share; None keeps nothing, and then a crash can lose an id. It
-            belongs to one account of a gateway: two accounts or base URLs take one each. An object of your own may
-            answer the calls of `journal.Journal`.
+            (`postgresql://…`) that several machines share; each account takes its own. With None a crash can lose an
+            id. An object of your own may answer the calls of `journal.Journal`.
         limits: What is known of the account's limits; the rest is found out.
-        limiter: Another client's `limiter`, to share the account's limits with it. It has its own rate and
-            connections; of `limits` only `max_running_tasks` counts beside it, in a journal.
+        limiter: Another client's, to share the account's limits. Beside it only `max_running_tasks` of `limits` counts.
         poll: When to look at running tasks.
         retry: How often what may be repeated is repeated.
         http_timeout: Seconds for single HTTP calls.
@@ -54,8 +52,7 @@ class OmniClient:
         strict: Whether a request that breaks the documents' rules is refused; False sends it and warns in the log.
         keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event; a plain function, for it is not awaited.
-        on_finished: Called with each finished task of the journal, and awaited if it is async: at least once, until it
-            returns.
+        on_finished: Called, or awaited, with each finished task of the journal: at least once, until it returns.
         record: Folder in which exchanges are kept as samples for `Emulator(replay=…)`, without keys, signed queries
             and prompts; a `Recording` can keep prompts. It never fails a call.
 

@@ -27,7 +27,7 @@ from omni_async import (
 )
 from omni_async.emulator import Emulator
 from omni_async.journal import Entry, SqliteJournal
-from tests.fault_server import ACCEPT, DROP, FLAT_ACCEPT, HANG, KEY, Act, FaultServer, http, running
+from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
 from tests.journalled import (
@@ -723,17 +723,6 @@ def test_what_a_dead_process_was_sending_can_be_settled_at_once(tmp_path):
 
 
 # --- a known id --------------------------------------------------------------------------------------------------
-
-
-async def test_a_known_id_gives_all_that_the_creates_answer_told(tmp_path):
-    """The task that runs, with its model and its time: for a second `submit`, after a restart, and in `pending()`."""
-    async with booked(tmp_path, FLAT_ACCEPT, gateway="gemini_omni") as here:
-        here.server.always["GET"] = HANG
-        first = await here.submit()
-        assert (first.model, first.created_at.timestamp()) == ("gemini_omni", 1767000000)
-        async with client_of(tmp_path, here.server, "gemini_omni") as other:
-            same = [await here.submit(), await other.submit("a cat", custom_id="mine"), *await here.client.pending()]
-        assert [(task.model, task.created_at) for task in same] == [(first.model, first.created_at)] * 3
 
 
 @pytest.mark.parametrize("how", ["full", "paused"])

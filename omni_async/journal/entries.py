@@ -44,7 +44,7 @@ class Entry:
         sent_at: When its create was last sent.
         finished_at: When its task was seen finished.
         detail: Why it stands so, in a few words.
-        task: The task as JSON text: as the create's answer told it, and once it has finished as that did, with its URL.
+        task: The finished task as JSON text, with its URL.
         expires_at: When that URL dies.
         target: File to make, under the videos' folder.
         size: Bytes of the stored file.
@@ -98,10 +98,7 @@ class Entry:
         if self.task_id is None:
             return None
         own = {"gateway": self.gateway, "custom_id": self.custom_id, "metadata": self.data}
-        told = _read(self, "task", lambda: read_task(self.task or "")) if self.task else {}
-        if self.state is State.SUBMITTED:  # how it stands by now is the gateway's to say
-            told = {name: told[name] for name in _LASTING if name in told}
-        known = _TASK_OF[self.state] | told
+        known = _TASK_OF[self.state] | (_read(self, "task", lambda: read_task(self.task or "")) if self.task else {})
         return VideoTask(**{**known, "task_id": self.task_id, **own})
 
 
@@ -208,7 +205,6 @@ _TASK_OF: Mapping[State, dict[str, Any]] = {
     State.CANCELED: {"status": TaskStatus.CANCELED},
 }
 _TIMES = ("created_at", "completed_at", "expires_at")
-_LASTING = ("model", "mode", "created_at", "request_id")
 _KEPT = ("status", "raw_status", "progress", "model", "mode", "video_url", "error_message", "error_code", "request_id")
 
 
@@ -222,7 +218,7 @@ def request_of(entry: Entry) -> VideoRequest | None:
 
 
 def write_task(task: VideoTask) -> str:
-    """A task as JSON text, with its URL and without the gateway's answer."""
+    """A finished task as JSON text, with its URL and without the gateway's answer."""
     kept = {name: getattr(task, name) for name in _KEPT}
     times = {name: getattr(task, name) for name in _TIMES}
     kept |= {name: time.isoformat() for name, time in times.items() if time is not None}

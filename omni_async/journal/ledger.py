@@ -136,27 +136,25 @@ class Ledger:
         """See `Journal.answered`."""
         here, state = self._state(key), State(answer.state)
         check_end(key, here, state)
-        ends = answer
-        if not self._end(key, ends):
-            state = State.UNCERTAIN
-            ends = Answer(state=state, candidate=answer.task_id, detail=TAKEN)
-            self._end(key, ends)
-        self._record(key, "answer", state, ends.detail, ends.task_id or ends.candidate, answer)
+        task_id, candidate, detail = answer.task_id, answer.candidate, answer.detail
+        if not self._end(key, state, task_id, candidate, detail, answer.again):
+            state, task_id, candidate, detail = State.UNCERTAIN, None, answer.task_id, TAKEN
+            self._end(key, state, task_id, candidate, detail, 0)
+        self._record(key, "answer", state, detail, task_id or candidate, answer)
         return state
 
     def _state(self, key: str) -> State:
         row = self.connection.execute("SELECT state FROM item WHERE key = ?", (key,)).fetchone()
         return State(row[0]) if row is not None else self._must(key).state
 
-    def _end(self, key: str, ends: Answer) -> bool:
+    def _end(self, key: str, state: State, task_id: str | None, candidate: str | None, detail: str, again: int) -> bool:
         """A create's end; False, and nothing written, if its task is another row's."""
-        query = "UPDATE item SET state=?, task_id=?, candidate=?, detail=?, again=?, task=?, attempts = attempts + ?"
-        told = (ends.state, ends.task_id, ends.candidate, ends.detail or None, ends.again, ends.task)
-        values = (*told, ends.state != State.PLANNED, key)
-        if ends.task_id is None:
+        query = "UPDATE item SET state = ?, task_id = ?, candidate = ?, detail = ?, again = ?, attempts = attempts + ?"
+        values = (state, task_id, candidate, detail or None, again, state is not State.PLANNED, key)
+        if task_id is None:
             ended = self.connection.execute(f"{query} WHERE key = ?", values)
         else:
-            ended = self.connection.execute(f"{query} WHERE key = ?{_UNTAKEN}", (*values, ends.task_id))
+            ended = self.connection.execute(f"{query} WHERE key = ?{_UNTAKEN}", (*values, task_id))
         return ended.rowcount == 1
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:

@@ -86,7 +86,6 @@ class Answer:
         candidate: An id that may be the task's.
         detail: Why, in a few words.
         again: Whether a refused create may be sent again unchanged; see `Entry`.
-        task: The task as the answer tells it, as JSON text, for whoever asks again while it runs.
     """
 
     state: str
@@ -97,7 +96,6 @@ class Answer:
     candidate: str | None = None
     detail: str = ""
     again: int = 0
-    task: str | None = attrs.field(default=None, repr=False)
 
 
 def write_request(request: VideoRequest) -> str:

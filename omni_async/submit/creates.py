@@ -14,7 +14,6 @@ from ..dialects.verdict import SHORTEST
 from ..errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
 from ..identity import idempotency_key_of
 from ..journal import Answer, Intent, NotNow
-from ..journal.entries import write_task
 from ..journal.seam import write_request
 from ..limiter import UNSENT
 from ..models import VideoRequest, VideoTask
@@ -99,9 +98,7 @@ def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool)
     )
 
 
-def answer_of(
-    create: Create, reply: Reply | None, verdict: Verdict, refused: Attempt | None, task: VideoTask | None
-) -> Answer:
+def answer_of(create: Create, reply: Reply | None, verdict: Verdict, refused: Attempt | None) -> Answer:
     """What is kept of an answer: where inputs are not kept, without the prompt that it may quote."""
     told: dict[str, Any] = {}
     if reply is not None:
@@ -110,8 +107,7 @@ def answer_of(
     if refused is not None:
         return Answer(state=refused.state, detail=refused.detail, again=_again(refused.error), **told)
     if verdict.task_id is not None:
-        written = None if task is None else write_task(task)
-        return Answer(state="SUBMITTED", task_id=verdict.task_id, task=written, **told)
+        return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
 
 

@@ -287,15 +287,14 @@ class Submitter:
         verdict: Verdict,
         refused: Attempt | None,
     ) -> Attempt:
-        """Write down what came back and means before anybody is told; its id hangs on nothing else in it."""
+        """Write down what came back and means before it is decoded strictly. The ticket is back already."""
         if reply is None and refused is not None:
             await self._journal.settle(create.intent, refused.state, refused.detail)
             return refused
         seconds = loop_time() - ticket.sent_at
         own = verdict.task_id is not None and self._is_own(create, verdict.task_id)
-        task = self._decoded(reply, task_id=verdict.task_id, **create.whose) if own and verdict.task_id else None
         if self._journal.keeps:
-            answer = answer_of(create, reply, verdict, refused, task)
+            answer = answer_of(create, reply, verdict, refused)
             if answer.task_id is not None and not own:
                 answer = attrs.evolve(answer, state="UNCERTAIN", task_id=None, candidate=answer.task_id, detail=SAME_ID)
             own = await self._journal.answered(create.intent, answer) != "UNCERTAIN"
@@ -303,15 +302,16 @@ class Submitter:
             return refused
         if verdict.task_id is None:
             return await self._uncertain(create, ticket, reply, verdict, seconds)
-        if not own or task is None:
+        if not own:
             return self._same_id(create, verdict.task_id, seconds)
-        return self._accepted(create, task, seconds)
+        return self._accepted(create, reply, verdict.task_id, seconds)
 
-    def _accepted(self, create: Create, task: VideoTask, seconds: float) -> Attempt:
-        self._exchange.prompts.remember(task.task_id, create.request.prompt)
+    def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
+        task = self._decoded(reply, task_id=task_id, **create.whose)
+        self._exchange.prompts.remember(task_id, create.request.prompt)
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
-            told = {**create.whose, "task_id": task.task_id, "model": task.model, "request_id": task.request_id}
+            told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
             try:
                 create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
             except BaseException:  # such as KeyboardInterrupt: it ends the program, and the id must not end with it
@@ -363,8 +363,7 @@ class Submitter:
         found = await find_lost(self._exchange, candidate=candidate, name=self._name(create))
         if found is not None and await self._found(create, found):
             self._exchange.limiter.adopt(ticket, found)
-            seen = reply if candidate == found else None
-            return self._accepted(create, self._decoded(seen, task_id=found, **create.whose), 0.0)
+            return self._accepted(create, reply if candidate == found else None, found, 0.0)
         request_id = reply.request_id if reply else None
         self._tell_uncertain(create, reason=reason, candidate=candidate, request_id=request_id, seconds=seconds)
         evidence: dict[str, Any] = {"reason": reason, "candidate": candidate, "key": create.intent.key}

@@ -140,15 +140,6 @@ def test_the_task_of_a_row_stands_where_the_row_does(state):
     assert entry(state=state).video_task is None
 
 
-def test_the_task_of_a_running_row_is_what_the_creates_answer_told_of_it():
-    """What lasts, but not how it stood then, nor a URL."""
-    began = datetime(2026, 8, 1, tzinfo=UTC)
-    told = task(status=TaskStatus.SUCCEEDED, raw_status="done", progress=7, model="m", mode="x", created_at=began)
-    known = entry(state="SUBMITTED", task_id="task-k", task=write_task(told)).video_task
-    assert (known.model, known.mode, known.created_at) == ("m", "x", began)
-    assert (known.status, known.raw_status, known.progress, known.video_url) == ("queued", "", None, None)
-
-
 def test_the_task_of_a_finished_row_is_what_was_seen():
     """Its own words and times win over what the state tells."""
     seen = task(raw_status="completed", expires_at=datetime(2026, 8, 1, tzinfo=UTC))
