@@ -6,7 +6,6 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -156,21 +155,9 @@ class Exchange:
             raise
 
     def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
-        task = self._read(ticket, reply, partial(self.read_answer, task_id))
+        task = self._read(ticket, reply, self.dialect.read_query)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
-
-    def read_answer(self, task_id: str, reply: Reply) -> VideoTask:
-        """What an answer says of the task that was asked for.
-
-        Raises:
-            DecodeError: It is in no known shape, or about another task: a cache's, or the answer to another call.
-        """
-        task = self.dialect.read_query(reply)
-        told = task.task_id
-        if told not in ("", task_id) and self.dialect.abilities.one_id and not _alike(told, task_id):
-            raise DecodeError("the answer is about another task than the one asked for", path="$.data.task_id")
-        return task
 
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
@@ -319,12 +306,6 @@ class Exchange:
                 )
             )
         return decision
-
-
-def _alike(told: str, asked: str) -> bool:
-    """Whether two ids can be one: with another case, or with a prefix or without."""
-    told, asked = told.strip().casefold(), asked.strip().casefold()
-    return told.endswith(asked) or asked.endswith(told)
 
 
 def is_too_busy(error: OmniError) -> bool:

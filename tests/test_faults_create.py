@@ -54,7 +54,6 @@ from tests.fault_server import (
     bomb,
     cut,
     envelope,
-    finished,
     http,
     scene,
 )
@@ -509,12 +508,6 @@ async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
     """Row 7: what the gateway does not know is evidence, not a task."""
     error = await uncertain(_cut_after_the_id(task_id=b"task-of-nobody"), charges=1)
     assert error.evidence["candidate"] == error.task_id == "task-of-nobody"
-
-
-async def test_row_7_a_query_that_tells_of_another_task_confirms_nothing():
-    """Row 7: the id stays a candidate."""
-    error = await uncertain(_cut_after_the_id(), charges=1, polls=[finished("another")])
-    assert error.evidence["candidate"] == error.task_id == "task-0000001"
 
 
 # --- rows 8 to 13: what a 200 says ---------------------------------------------------------------------------

@@ -139,14 +139,6 @@ async def test_row_41_a_url_that_comes_late_is_waited_for():
         assert (await here.client.wait(await here.submit())).video_url
 
 
-async def test_row_41_the_end_of_another_task_is_not_its_own():
-    """Row 41: it is looked at again until the answer is about the task, however often it is not."""
-    async with scene(polls=[finished("task-0000002")] * 5) as here:
-        task = await here.client.wait(await here.submit())
-        assert task.raw["data"]["task_id"] == task.task_id == "task-0000001"
-        assert len(here.server.gets) == 6
-
-
 MISSING = http(body={"code": "20002", "msg": NO_TASK})
 
 

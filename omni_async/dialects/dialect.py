@@ -90,7 +90,6 @@ class Abilities:
         max_interval: The longest advised interval between looks.
         prompt_apart: Whether `check` and `create` treat every valid prompt alike, and `create` places it in the body as
             it is: then rows of a batch that differ by their prompt alone are checked together.
-        one_id: Whether a task has one id and goes by no other name: then an answer that names another is of no use.
     """
 
     idempotency_field: str | None = None
@@ -99,7 +98,6 @@ class Abilities:
     min_interval: float = 5.0
     max_interval: float = 15.0
     prompt_apart: bool = False
-    one_id: bool = False
 
 
 @attrs.frozen(kw_only=True)

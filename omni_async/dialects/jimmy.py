@@ -123,7 +123,7 @@ class Jimmy(Dialect):
     base_url: str = "https://www.jimmyai.cn"
     models: tuple[ModelSpec, ...] = MODELS
     # docs: kept 3 days; poll every 5-15 s
-    abilities: Abilities = Abilities(url_lifetime=3 * 86400.0, prompt_apart=True, one_id=True)
+    abilities: Abilities = Abilities(url_lifetime=3 * 86400.0, prompt_apart=True)
     uploads: UploadRules | None = UPLOADS
     refusals: tuple[RefusalRule, ...] = REFUSALS
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from functools import partial
 
 import anyio
 
@@ -40,8 +39,7 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
 async def _id_of(exchange: Exchange, name: str) -> str | None:
     """The id of the task that goes by this name; None if there is none or that cannot be told."""
     try:
-        found = await exchange.ask(exchange.dialect.query(name), partial(exchange.read_answer, name))
-        return found.task_id or name
+        return (await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)).task_id or name
     except NotFoundError:
         return None
     except OmniError as error:
