@@ -348,7 +348,7 @@ class Outcome:
     """What came of one request of many: a task, an error, or both (a task that was followed into an error).
 
     Args:
-        request: What was asked for; None in `resume()` if the journal keeps no inputs.
+        request: What was asked for; None in `OmniClient.resume()` if the journal keeps no inputs.
         task: The task, as last seen.
         error: Why there is no video, or no file.
         path: The stored file; None if no `output` was asked for.

@@ -81,7 +81,7 @@ def test_the_first_program_can_be_run_again(gateway):
 
 def test_the_readme_names_every_field_of_a_request():
     """In the sentence that lists them."""
-    (listed,) = re.findall(r"Its fields are (.*?) They come back", README.read_text("utf-8"), re.DOTALL)
+    (listed,) = re.findall(r"Its fields are (.*?)\sThey come back", README.read_text("utf-8"), re.DOTALL)
     assert set(re.findall(r"`(\w+)`", listed)) == set(FIELDS)
 
 
