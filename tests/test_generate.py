@@ -157,10 +157,11 @@ async def test_a_wait_that_is_no_number_of_seconds_is_refused_before_paying(seco
         assert emulator.ledger.requests.total() == 0
 
 
-@pytest.mark.parametrize("after", [20.0, 50.0])
+@pytest.mark.parametrize("after", [20.0, 100.0])
 async def test_a_caller_who_leaves_while_he_waits_or_downloads_leaves_the_id(after, tmp_path, caplog):
     """A web app's visitor who goes is paid for: `unclaimed()` has his task, and the log its id."""
-    async with pair(latency=15.0) as (emulator, client):
+    slowly = Fault("slow", on="file", seconds=120)
+    async with pair(latency=15.0, faults=(slowly,)) as (emulator, client):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(after):
                 await client.generate("a cat", custom_id="order-7", output=tmp_path)

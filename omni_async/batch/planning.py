@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -176,13 +177,8 @@ def dry_plan(
 
 def _copy(journal: Path, copy: Path) -> None:
     """A copy to try things on: whoever has the journal goes on writing it meanwhile."""
-    looking = open_journal(journal, read_only=True)
-    try:
-        there = sqlite3.connect(copy)
+    with closing(open_journal(journal, read_only=True)) as looking, closing(sqlite3.connect(copy)) as there:
         looking.backup(there)
-        there.close()
-    finally:
-        looking.close()
 
 
 def _is_free(journal: Path) -> bool:

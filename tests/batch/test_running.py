@@ -66,13 +66,13 @@ async def test_a_gateway_that_is_down_from_the_beginning(tmp_path):
 
 
 async def test_a_gateway_that_comes_up_late(tmp_path):
-    """A minute without it costs nothing, and the view says what is the matter."""
+    """Most of a minute without it costs nothing, and the view says what is the matter."""
     async with lab(tmp_path) as here, anyio.create_task_group() as group:
         await here.emulator.stop()
-        group.start_soon(later, 70, here.emulator.start)
+        group.start_soon(later, 50, here.emulator.start)
         async with here.batch(cats(10)) as batch:
             await batch.plan(balance=False)
-            group.start_soon(later, 66, lambda: told.extend(batch.progress().reasons))
+            group.start_soon(later, 46, lambda: told.extend(batch.progress().reasons))
             told = []
             assert (await batch.run()).ok
         assert told == ["no create gets through (NotSentError), trying again"]

@@ -627,7 +627,8 @@ def test_a_journal_of_two_names_is_refused_under_both(tmp_path, read_only):
         )
         assert not error.may_have_charged
     other.unlink()
-    assert [entry.key for entry in Ledger(open_journal(tmp_path / "j", read_only=read_only)).entries()] == ["k"]
+    with closing(open_journal(tmp_path / "j", read_only=read_only)) as connection:
+        assert [entry.key for entry in Ledger(connection).entries()] == ["k"]
 
 
 @POSIX
