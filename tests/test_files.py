@@ -755,7 +755,7 @@ async def test_row_59_kill_9_mid_file(tmp_path: Path) -> None:
     async def hangs(request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, {"Content-Length": len(big), **ETAG}) + big[: 2 * 1024 * 1024 + 500_000])
         await writer.drain()
-        await asyncio.wait_for(sent.wait(), 20)
+        await asyncio.wait_for(sent.wait(), 90)
 
     target = tmp_path / "v.mp4"
     async with Server(hangs, video(body=big)) as server:
@@ -765,7 +765,7 @@ async def test_row_59_kill_9_mid_file(tmp_path: Path) -> None:
         assert child.stdout is not None
         part = part_of(target)
         while not part.exists() or part.stat().st_size < 2 * 1024 * 1024:
-            await asyncio.wait_for(child.stdout.readline(), 20)
+            await asyncio.wait_for(child.stdout.readline(), 90)
         child.send_signal(signal.SIGKILL)
         await child.communicate()
         sent.set()

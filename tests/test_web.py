@@ -89,7 +89,7 @@ class Site:
         """End it with all its workers, and wait for that."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-        await asyncio.wait_for(self._process.wait(), 10)
+        await asyncio.wait_for(self._process.wait(), 90)
 
     async def __aenter__(self):
         # A connection each, so that each worker gets its share.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,17 @@ from omni_async.emulator import Emulator, Scenario
 
 KEY = "sk-test-key-that-must-not-be-seen"
 PACKAGE_ROOT = Path(__file__).parents[2]
+PATIENCE = 90
+"""Seconds that a process may take on a machine that has more to do, before a test says that it hangs."""
 QUICK = {"task_seconds": 0.1, "task_sigma": 0.0, "queue_seconds": 0.0}
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait for what another process or thread does."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)

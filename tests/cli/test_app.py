@@ -9,7 +9,7 @@ import pytest
 import omni_async
 from omni_async.cli import _leave_quietly, app, main
 
-from .conftest import command, environment
+from .conftest import PATIENCE, command, environment
 
 COMMANDS = (
     "generate",
@@ -53,7 +53,7 @@ def test_version(omni):
 def test_the_completion_script_is_printed(shell):
     """For each shell, and it asks this very program."""
     env = environment(_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")  # the shell is named instead
-    ran = subprocess.run(command("--show-completion", shell), capture_output=True, text=True, env=env, timeout=20)
+    ran = subprocess.run(command("--show-completion", shell), capture_output=True, text=True, env=env, timeout=PATIENCE)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert f"_OMNI_ASYNC_COMPLETE=complete_{shell}" in ran.stdout
     assert "omni-async" in ran.stdout
@@ -67,7 +67,7 @@ def test_a_shell_is_told_how_a_line_can_go_on(line, offered):
     """What the installed script asks for is answered with commands, options and their values."""
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     env = environment(_OMNI_ASYNC_COMPLETE="complete_bash", **asked)
-    ran = subprocess.run(command(), capture_output=True, text=True, env=env, timeout=20)
+    ran = subprocess.run(command(), capture_output=True, text=True, env=env, timeout=PATIENCE)
     assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, offered, "")
 
 
@@ -132,7 +132,7 @@ def test_without_the_extra_one_line_says_what_to_install(name, how, tmp_path):
     env = environment()
     env["PYTHONPATH"] += f":{tmp_path}"
     words = ["-m", "omni_async", "demo"] if how == "-m" else ["-c", how]
-    ran = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=env, timeout=20)
+    ran = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=env, timeout=PATIENCE)
     assert ran.returncode == 2
     assert ran.stdout == ""
     assert (
@@ -143,7 +143,9 @@ def test_without_the_extra_one_line_says_what_to_install(name, how, tmp_path):
 def test_the_library_does_not_load_the_command_line():
     """`import omni_async` needs neither typer nor rich."""
     look = "import omni_async, sys; print([m for m in ('typer', 'rich', 'omni_async.cli') if m in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, env=environment(), timeout=20)
+    ran = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, env=environment(), timeout=PATIENCE
+    )
     assert ran.stdout == "[]\n"
 
 
@@ -151,7 +153,7 @@ def test_python_m_is_the_same_program():
     """`python -m omni_async` speaks of itself as omni-async."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-m", "omni_async", "bogus"],
-        capture_output=True, text=True, env=environment(), timeout=20,
+        capture_output=True, text=True, env=environment(), timeout=PATIENCE,
     )  # fmt: skip
     assert ran.returncode == 2
     assert ran.stderr == "error: No such command 'bogus'; see omni-async --help\n"
@@ -164,6 +166,6 @@ def test_closed_standard_files(closed, tmp_path):
         f"{sys.executable} -W error -m omni_async generate cat --emulator -o cat.mp4 -q --scenario quick.json {closed}"
     )
     (tmp_path / "quick.json").write_text('{"task_seconds": 0.1, "queue_seconds": 0}')
-    ran = subprocess.run(["sh", "-c", words], capture_output=True, text=True, env=environment(), timeout=20)
+    ran = subprocess.run(["sh", "-c", words], capture_output=True, text=True, env=environment(), timeout=PATIENCE)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "cat.mp4").exists()

@@ -14,6 +14,8 @@ from omni_async.dialects import GATEWAYS, dialect_named
 from omni_async.dialects.rules import MODES, find_model, modes_of
 from omni_async.emulator import Fault
 
+from .conftest import PATIENCE
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -118,7 +120,7 @@ def test_the_picture_is_a_real_png(tmp_path):
     if shutil.which("ffprobe") is None:
         pytest.skip("no ffprobe here")
     words = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width,height", "-of", "csv=p=0", str(file)]
-    assert subprocess.run(words, capture_output=True, text=True, timeout=10).stdout == "png,96,54\n"
+    assert subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE).stdout == "png,96,54\n"
 
 
 def test_windows_sets_variables_in_its_own_way(monkeypatch, tmp_path):

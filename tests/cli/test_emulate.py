@@ -13,13 +13,15 @@ from omni_async.cli.emulate import changed
 from omni_async.cli.exits import UsageError
 from omni_async.emulator import Scenario
 
+from .conftest import PATIENCE
+
 
 def interrupt(number=signal.SIGINT, *, once=lambda: True, seconds=0.1):
     """Ctrl-C, so many seconds after the command listens for it and `once` holds, however busy the machine is."""
     before = signal.getsignal(number)
 
     def send():
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while (signal.getsignal(number) is before or not once()) and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(seconds)
@@ -59,11 +61,11 @@ def test_the_client_reaches_it(started):
     process = started("emulator", "--port", "0", "--set", "price=2", "--task-seconds", "0.1", "--running-tasks", "1")
     url = process.stdout.readline().strip()
     other = started("generate", "a cat", "--base-url", url, "--poll", "0.05", "-q")
-    out, err = other.communicate(timeout=15)
+    out, err = other.communicate(timeout=PATIENCE)
     assert other.returncode == 0, err
     assert out.startswith(url)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert "1 videos charged, 6 s in all, 2 spent" in out
     assert process.returncode == 0
 
@@ -116,5 +118,5 @@ def test_fields_replace_those_of_the_scenario():
 def test_the_ledger_is_served(gateway):
     """`/_emulator/ledger` is where the directions say."""
     url = gateway().url
-    with urllib.request.urlopen(f"{url}/_emulator/ledger", timeout=5) as answer:  # noqa: S310 - our own http URL
+    with urllib.request.urlopen(f"{url}/_emulator/ledger", timeout=PATIENCE) as answer:  # noqa: S310 - our own http URL
         assert json.load(answer)["charges"] == []

@@ -255,13 +255,13 @@ class TestDryRun:
         import shutil
         import subprocess
 
-        from .conftest import KEY
+        from .conftest import KEY, PATIENCE
 
         if shutil.which("curl") is None:
             pytest.skip("no curl here")
         running = gateway(keys=[KEY])
         ran = omni("generate", 'it\'s 猫 "$HOME" `id`', "--dry-run", "--json", "--base-url", running.url)
-        answer = subprocess.run(["sh", "-c", ran.json["curl"]], capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(["sh", "-c", ran.json["curl"]], capture_output=True, text=True, timeout=PATIENCE)
         assert json.loads(answer.stdout)["code"] == "20000"
         assert running.emulator.ledger.charges[0].prompt == 'it\'s 猫 "$HOME" `id`'
 

@@ -18,7 +18,7 @@ from omni_async.cli.app import app
 from omni_async.journal import Answer, Intent, Ledger, State, open_journal
 from omni_async.journal.owners import Ownership
 
-from .conftest import command, environment
+from .conftest import PATIENCE, command, environment
 
 COLUMNS = ("id", "custom_id", "state", "task_id", "candidate", "gateway", "attempts", "planned_at", "sent_at",
            "finished_at", "detail", "video_url", "expires_at", "file", "request")  # fmt: skip
@@ -160,7 +160,7 @@ class TestRows:
         """`… | head -1` is no error."""
         words = " ".join(command("journal", folder.absolute(), "--json"))
         ran = subprocess.run(
-            ["sh", "-c", f"{words} | head -1"], capture_output=True, text=True, env=environment(), timeout=20
+            ["sh", "-c", f"{words} | head -1"], capture_output=True, text=True, env=environment(), timeout=PATIENCE
         )
         assert (ran.stdout, ran.stderr) == ("[\n", "")
 
@@ -406,13 +406,13 @@ def test_on_a_terminal_the_table_is_in_columns(folder):
         env=environment(COLUMNS="80"),
     )  # fmt: skip
     os.close(replica)
-    text, deadline = b"", time.monotonic() + 10
+    text, deadline = b"", time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             text += os.read(primary, 65536)
         except OSError:
             break
-    assert process.wait(5) == 0
+    assert process.wait(PATIENCE) == 0
     os.close(primary)
     head, first = text.decode().splitlines()[:2]
     assert head.startswith("ID  STATE      TASK ")

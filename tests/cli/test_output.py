@@ -19,14 +19,14 @@ from omni_async.errors import (
     WaitTimeoutError,
 )
 
-from .conftest import command, environment
+from .conftest import PATIENCE, command, environment
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk"])
 def test_utf8_whatever_the_console_says(encoding):
     """Results are UTF-8 on any code page, and nothing fails for want of a letter."""
     env = environment(PYTHONIOENCODING=encoding, LC_ALL="C")
-    ran = subprocess.run(command("generate", "猫", "--dry-run"), capture_output=True, env=env, timeout=20)
+    ran = subprocess.run(command("generate", "猫", "--dry-run"), capture_output=True, env=env, timeout=PATIENCE)
     assert ran.returncode == 0
     assert '"prompt": "猫"'.encode() in ran.stdout
 
@@ -34,7 +34,7 @@ def test_utf8_whatever_the_console_says(encoding):
 def test_a_prompt_that_is_no_text_is_refused():
     """Bytes that are no UTF-8 in an argument are a fault, not a crash."""
     words = [os.fsencode(word) for word in command("generate", "--dry-run")]
-    ran = subprocess.run([*words, b"\xff\xfe"], capture_output=True, env=environment(), timeout=20)
+    ran = subprocess.run([*words, b"\xff\xfe"], capture_output=True, env=environment(), timeout=PATIENCE)
     assert ran.returncode == 2
     assert b"PROMPT: holds half a surrogate pair" in ran.stderr
 

@@ -2,7 +2,6 @@
 
 import signal
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from omni_async.cli.ledgers import own_path
 from omni_async.journal import open_journal
 
+from .conftest import PATIENCE, until
 from .test_emulate import interrupt
 
 PROMPT = "a cat nobody else may read about"
@@ -123,11 +123,9 @@ def test_wait_without_anything_known_is_a_usage_error(omni):
 def killed(started, running, *more):
     """A generate killed while its create is under way."""
     process = started(*words(running, *more))
-    deadline = time.monotonic() + 10
-    while not running.emulator.ledger.charges and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: running.emulator.ledger.charges)
     process.send_signal(signal.SIGKILL)
-    process.wait(5)
+    process.wait(PATIENCE)
     return running.emulator.ledger.charges[0].task_id
 
 

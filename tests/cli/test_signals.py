@@ -17,7 +17,7 @@ from omni_async.cli.ledgers import own_path
 from omni_async.cli.running import Interrupts
 from omni_async.cli.screen import Screen, Show
 
-from .conftest import command, environment
+from .conftest import PATIENCE, command, environment, until
 from .test_emulate import interrupt
 
 PROMPT = "a cat nobody else may read about"
@@ -60,17 +60,15 @@ def test_an_interrupted_generate_gives_its_document(omni, gateway, number, code)
 
 def test_the_second_ctrl_c_leaves_at_once(started, gateway):
     """A create that hangs does not hold anybody who asks twice."""
-    running_gateway = gateway(latency=30)
+    running_gateway = gateway(latency=300)
     process = started("generate", PROMPT, "--base-url", running_gateway.url)
-    deadline = time.monotonic() + 10
-    while not running_gateway.emulator.ledger.charges and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: running_gateway.emulator.ledger.charges)
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline().startswith("stopping")
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
-    assert time.monotonic() - began < 1
+    _, err = process.communicate(timeout=PATIENCE)
+    assert time.monotonic() - began < 10
     assert process.returncode == 130
     assert err == "left at once: a create that was in flight may have been charged; look in the gateway's console\n"
 
@@ -79,13 +77,11 @@ def test_timeouts_two_signals_are_one(started, gateway):
     """`timeout` ends the process and then its group: a create in flight is waited for all the same."""
     running_gateway = gateway(task_seconds=30, latency=1.0)
     process = started("generate", PROMPT, "--base-url", running_gateway.url)
-    deadline = time.monotonic() + 10
-    while not running_gateway.emulator.ledger.requests["create"] and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: running_gateway.emulator.ledger.requests["create"])
     process.send_signal(signal.SIGTERM)
     assert process.stderr.readline().startswith("stopping")
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert "left at once" not in err
     assert running_gateway.emulator.ledger.charges[0].task_id in err
@@ -106,13 +102,11 @@ def test_a_closed_terminal_loses_no_create(gateway, more):
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup themselves
     )
     os.close(theirs)
-    deadline = time.monotonic() + 10
-    while not running_gateway.emulator.ledger.charges and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: running_gateway.emulator.ledger.charges)
     os.close(terminal)  # from now on each word written there is an error
     for number in (signal.SIGHUP, *more):
         process.send_signal(number)
-    assert process.wait(timeout=10) in {128 + number for number in (signal.SIGHUP, *more)}  # whichever is seen first
+    assert process.wait(PATIENCE) in {128 + number for number in (signal.SIGHUP, *more)}  # whichever is seen first
     with contextlib.closing(sqlite3.connect(own_path())) as rows:
         (charge,) = running_gateway.emulator.ledger.charges
         assert rows.execute("SELECT task_id FROM item").fetchall() == [(charge.task_id,)]

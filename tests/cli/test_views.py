@@ -22,7 +22,7 @@ from omni_async.cli.live import LiveView, picture
 from omni_async.cli.plain import PlainView, SilentView
 from omni_async.cli.screen import Screen, Show
 
-from .conftest import command, environment
+from .conftest import PATIENCE, command, environment
 
 
 class Clock:
@@ -308,7 +308,7 @@ def on_a_terminal(*words, size=(24, 80), until=bool, interrupt=False, **more):
     env.pop("COLUMNS", None)
     process = subprocess.Popen(command(*words), stdin=replica, stdout=replica, stderr=replica, env=env, close_fds=True)
     os.close(replica)
-    drawn, deadline = b"", time.monotonic() + 15
+    drawn, deadline = b"", time.monotonic() + PATIENCE
     try:
         while time.monotonic() < deadline:
             if select.select([primary], [], [], 0.1)[0]:
@@ -320,7 +320,7 @@ def on_a_terminal(*words, size=(24, 80), until=bool, interrupt=False, **more):
             if interrupt and until(drawn.decode(errors="replace")):
                 process.send_signal(signal.SIGINT)
                 interrupt = False
-        return process.wait(timeout=5), drawn.decode(errors="replace")
+        return process.wait(timeout=PATIENCE), drawn.decode(errors="replace")
     finally:
         process.kill()
         process.wait()

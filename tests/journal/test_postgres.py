@@ -247,7 +247,7 @@ def test_a_process_that_freezes_inside_a_transaction_is_undone(make, database):
         os.kill(frozen.pid, signal.SIGSTOP)
         began = time.monotonic()
         do(ledger, intend("k", owner="me"))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         os.kill(frozen.pid, signal.SIGCONT)
         frozen.stdin.write("\n")
         frozen.stdin.flush()
