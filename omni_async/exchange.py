@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
+from .bounded import Bounded
 from .dialects import Call, Cause, Dialect, Glance, Refusal, RefusalKind, Reply, error_of, refusal_of, unreadable
 from .errors import (
     AnswerLostError,
@@ -70,13 +70,11 @@ class Prompts:
     """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
 
     def __init__(self) -> None:
-        self._of: OrderedDict[str, str] = OrderedDict()
+        self._of: Bounded[str, str] = Bounded(QUOTABLE)
 
     def remember(self, task_id: str, prompt: str) -> None:
         """A task was made of this prompt."""
         self._of[task_id] = prompt
-        if len(self._of) > QUOTABLE:
-            self._of.popitem(last=False)
 
     def of(self, task_id: str | None) -> tuple[str, ...]:
         """The prompt of a task, if it is known."""

@@ -114,6 +114,7 @@ TABLE = {
     "events": Place(1, ["models"], pure=True),
     "errors": Place(0, ["explanations"], pure=True, named=["models"]),
     "explanations": Place(0, pure=True),
+    "bounded": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
     # Not layers: they know nothing of the library, and only the command line knows of them.
