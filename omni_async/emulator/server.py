@@ -77,7 +77,7 @@ class Emulator:
         played = None if replay is None else Replay(load(Path(replay)), self.ledger, scenario.price)
         self._serve = self._desk.serve if played is None else played.serve
         self._limits = Limits()
-        self._webhooks = Webhooks(self._clock, self.ledger, self._desk.tasks)
+        self._webhooks = Webhooks(self._clock, self.ledger)
         self._desk.on_finish = self._webhooks.plan
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()

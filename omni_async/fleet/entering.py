@@ -267,20 +267,6 @@ async def look(shared: SharedJournal, rows: Rows, *, refused: Refused | None = N
     return told
 
 
-async def enqueue(
-    shared: SharedJournal,
-    rows: Rows,
-    *,
-    refused: Refused | None = None,
-    lost: bool = False,
-    progress: Callable[[int], object] = no_progress,
-) -> Enqueued:
-    """Look at rows, and enter them: see `look` and `enter`."""
-    told = await look(shared, rows, refused=refused, lost=lost)
-    await enter(shared, rows, refused=refused, progress=progress)
-    return told
-
-
 async def enter(
     shared: SharedJournal,
     rows: Rows,
