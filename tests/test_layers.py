@@ -256,7 +256,7 @@ def test_beside_is_no_circle():
             ["safety may not import transport", "safety is pure and may not import transport"],
         ),
         ("exchange", "from .limiter.slots import Slots", []),
-        ("limiter.pace", "from .bracket import Refusal\nfrom ..retry import backoff", []),
+        ("limiter.pace", "from .bracket import Observation\nfrom ..retry import backoff", []),
         ("limiter.bracket", "from .pace import Pace", ["limiter.bracket may not import limiter.pace"]),
         ("limiter.bracket", "from ..limiter.pace import Pace", ["limiter.bracket may not import limiter.pace"]),
         (
