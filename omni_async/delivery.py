@@ -18,7 +18,7 @@ from .events import Downloaded, Event
 from .files import Downloader, OnWhole
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
-from .uploads import Progress
+from .uploads import OnProgress
 
 
 class Link(str):
@@ -71,7 +71,7 @@ class Delivery:
         path: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
     ) -> Path:
         """Store a task's video.
@@ -177,7 +177,7 @@ class _Errand:
     """One download: what is wanted, and where from at the moment."""
 
     overwrite: bool
-    on_progress: Progress | None
+    on_progress: OnProgress | None
     on_whole: OnWhole | None
     url: str = attrs.field(repr=False)
     target: Path = Path()

@@ -26,7 +26,7 @@ from .events import Event, Retried, Throttled
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
-from .retry import Budget, backoff, pause_told, retry_after
+from .retry import RetryBudget, backoff, pause_told, retry_after
 from .transport import Moved, Transport
 
 TOO_BUSY = frozenset({503, 529})
@@ -108,7 +108,7 @@ class Exchange:
     retry: RetryPolicy
     report: Reporter
     rng: random.Random = attrs.field(factory=random.Random)
-    budget: Budget = attrs.field(factory=Budget)
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
     prompts: Prompts = attrs.field(factory=Prompts)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _glances: bool = attrs.field(init=False)

@@ -24,7 +24,7 @@ from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
 from .retry import backoff
 from .safety import Origin, check_url, judge_url
-from .uploads import Progress, heard
+from .uploads import OnProgress, heard
 
 OnWhole = Callable[[Path], Awaitable[None]]
 
@@ -60,7 +60,7 @@ class _Job:
 
     url: str = attrs.field(repr=False)
     part: PartFile
-    tell: Progress
+    tell: OnProgress
     on_whole: OnWhole | None = None
     afresh: bool = False
     best: int = 0
@@ -121,7 +121,7 @@ class Downloader:
         target: Path,
         *,
         overwrite: bool = False,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
     ) -> Path:
         """Store what is at `url` as `target`, going on from an earlier `.part` if it is the same video.

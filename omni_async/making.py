@@ -123,6 +123,7 @@ def make(
         follower=follower,
         keep=keep_requests,
         strict=strict,
+        room=room,
         life=Lifetime(dialect.name, lambda: _end(studio), begin=follower.start if follower is not None else None),
     )
     return studio

@@ -66,13 +66,7 @@ class Storage(Protocol):
         """
 
     async def store(
-        self,
-        studio: Studio,
-        task: VideoTask,
-        name: str,
-        *,
-        sha256: str | None = None,
-        on_whole: OnStore | None = None,
+        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
     ) -> Stored:
         """Fetch a finished task's video and keep it; the very same video that is there already counts as stored.
 
@@ -162,13 +156,7 @@ class FolderStorage:
         return await on_disk(target, _size, target)
 
     async def store(
-        self,
-        studio: Studio,
-        task: VideoTask,
-        name: str,
-        *,
-        sha256: str | None = None,
-        on_whole: OnStore | None = None,
+        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
     ) -> Stored:
         """See `Storage.store`."""
         target = self.folder / kept_name(name)
@@ -240,13 +228,7 @@ class ObjectStorage:
         return None if there is None else there.size
 
     async def store(
-        self,
-        studio: Studio,
-        task: VideoTask,
-        name: str,
-        *,
-        sha256: str | None = None,
-        on_whole: OnStore | None = None,
+        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
     ) -> Stored:
         """See `Storage.store`."""
         name, part = kept_name(name), part_of(task, self.scratch)

@@ -8,7 +8,7 @@ import typer
 
 from ..batch import Bounds, Prices, Wishes, dry_plan
 from ..batch.folder import Folder, folder_of
-from .batchjob import Job, check_begun
+from .batchjob import BatchJob, check_begun
 from .connect import Target
 from .exits import UsageError, in_options
 from .options import (
@@ -165,7 +165,7 @@ def batch(
         poll=poll,
         scenario=scenario,
     )
-    job = Job(source=file, folder=folder, wishes=wishes, bounds=bounds, yes=yes, tally=tally, kept=kept)
+    job = BatchJob(source=file, folder=folder, wishes=wishes, bounds=bounds, yes=yes, tally=tally, kept=kept)
     run(lambda screen: job.run(screen, target), Screen(show, view=view_of(tally, show)))
 
 

@@ -67,7 +67,7 @@ def _begun(folder: Folder, *, own: bool) -> tuple[str | None, bool]:
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class BatchJob:
     """A batch to run.
 
     Args:

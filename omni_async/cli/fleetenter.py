@@ -100,7 +100,7 @@ def enqueue(
     """
     needs_pg()
     _check(source, gateway, retry=retry_failed)
-    entry = Entry(
+    entry = Enqueuing(
         source=source,
         dsn=dsn,
         gateway=gateway,
@@ -136,7 +136,7 @@ def _is_journal(path: Path) -> bool:
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class Enqueuing:
     """Rows to be entered.
 
     Args:

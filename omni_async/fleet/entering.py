@@ -26,7 +26,7 @@ from ..references import local_references
 from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,
-    Refused,
+    IsRefused,
     add_columns,
     can_be_tried,
     counted,
@@ -232,7 +232,7 @@ def _refuse_local(ledger: Ledger, run: int) -> None:
         raise faulty(bad)
 
 
-def refused_by(dialect: Dialect) -> Refused:
+def refused_by(dialect: Dialect) -> IsRefused:
     """Tells whether a failed row would only be refused for its content again, or needs a file of some machine."""
 
     def refused(entry: Entry) -> bool:
@@ -244,7 +244,7 @@ def refused_by(dialect: Dialect) -> Refused:
 # --- entering --------------------------------------------------------------------------------------------------------
 
 
-async def look(shared: SharedJournal, rows: Rows, *, refused: Refused | None = None, lost: bool = False) -> Enqueued:
+async def look(shared: SharedJournal, rows: Rows, *, refused: IsRefused | None = None, lost: bool = False) -> Enqueued:
     """What rows would come to; nothing is entered.
 
     Args:
@@ -271,7 +271,7 @@ async def enter(
     shared: SharedJournal,
     rows: Rows,
     *,
-    refused: Refused | None = None,
+    refused: IsRefused | None = None,
     progress: Callable[[int], object] = no_progress,
 ) -> None:
     """Enter rows with their jobs; a row that is there already is not entered, and not paid, again.
@@ -310,7 +310,7 @@ def place_of(ledger: FleetLedger) -> str:
     return f"{info.host}/{info.dbname}"
 
 
-async def failed_rows(shared: SharedJournal, refused: Refused) -> tuple[Enqueued, list[str]]:
+async def failed_rows(shared: SharedJournal, refused: IsRefused) -> tuple[Enqueued, list[str]]:
     """The fleet's rows that failed or expired and may be tried again, counted and by key."""
 
     def find(ledger: FleetLedger) -> list[Entry]:
@@ -324,7 +324,7 @@ async def failed_rows(shared: SharedJournal, refused: Refused) -> tuple[Enqueued
     return counted(found), [entry.key for entry in found]
 
 
-async def retry(shared: SharedJournal, refused: Refused, keys: Sequence[str]) -> int:
+async def retry(shared: SharedJournal, refused: IsRefused, keys: Sequence[str]) -> int:
     """Try rows again that failed or expired; how many of them still had."""
     count = 0
     for start in range(0, len(keys), CHUNK):

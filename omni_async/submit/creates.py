@@ -76,18 +76,18 @@ def row_key(asked: VideoRequest) -> str:
     return asked.custom_id or f"anonymous-{secrets.token_hex(16)}"
 
 
-def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool) -> Intent:
+def intent_of(dialect: Dialect, asked: VideoRequest, fingerprint: str, *, keep: bool) -> Intent:
     """The row of a create.
 
     Args:
         dialect: The gateway's.
         asked: What the caller asked for, local references as they are.
-        print_: Its fingerprint.
+        fingerprint: Its fingerprint.
         keep: Whether its inputs are kept; the fingerprint always is.
     """
     return Intent(
         key=row_key(asked),
-        fingerprint=print_,
+        fingerprint=fingerprint,
         gateway=dialect.name,
         custom_id=asked.custom_id,
         inputs=write_request(asked) if keep else None,
