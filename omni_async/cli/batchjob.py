@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..batch import Batch, Bounds, Plan, Summary, Wishes
+from ..batch import Batch, Bounds, Plan, SheetOptions, Summary
 from ..batch.entering import check_own
 from ..batch.folder import Folder
 from ..journal import Ledger, State
@@ -73,7 +73,7 @@ class BatchJob:
     Args:
         source: The sheet.
         folder: Where everything goes.
-        wishes: How the sheet is taken.
+        sheet_options: How the sheet is taken.
         bounds: Where to stop.
         yes: Whether to begin without asking.
         tally: Counts for the view.
@@ -82,7 +82,7 @@ class BatchJob:
 
     source: str | None
     folder: Folder
-    wishes: Wishes
+    sheet_options: SheetOptions
     bounds: Bounds
     yes: bool
     tally: Tally
@@ -98,7 +98,7 @@ class BatchJob:
                 self.source,
                 out=self.folder.path,
                 gateway=target.gateway,
-                wishes=self.wishes,
+                sheet_options=self.sheet_options,
                 bounds=self.bounds,
                 on_event=self.tally.on_event,
                 **settings,

@@ -12,7 +12,7 @@ import attrs
 
 from ..batch.entering import HANDED_OVER, SHOWN, Source, columns_of, faulty, moderated
 from ..batch.folder import Folder
-from ..batch.planning import Wishes, entering_of, no_progress, opened
+from ..batch.planning import SheetOptions, entering_of, no_progress, opened
 from ..batch.record import BadRecord
 from ..dialects import Dialect
 from ..errors import Fault, JournalError
@@ -120,7 +120,7 @@ class Rows:
 def sheet_rows(
     source: Source,
     dialect: Dialect,
-    wishes: Wishes,
+    sheet_options: SheetOptions,
     progress: Callable[[int], object] = no_progress,
     stop: threading.Event | None = None,
 ) -> Iterator[Rows]:
@@ -129,23 +129,23 @@ def sheet_rows(
     Args:
         source: The sheet.
         dialect: Whose rules its rows keep.
-        wishes: How it is taken; what they say of rows that were paid does not concern the passing journal.
+        sheet_options: How it is taken; what they say of rows that were paid does not concern the passing journal.
         progress: Called with the rows read so far.
         stop: Set to give up.
 
     Raises:
         InvalidRequestError: Faults, each with its line; also a local file, which other machines cannot read.
     """
-    wishes = attrs.evolve(wishes, retry_failed=False, redo_edited=False)
+    sheet_options = attrs.evolve(sheet_options, retry_failed=False, redo_edited=False)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Folder(Path(nowhere))
         ledger = Ledger(open_journal(folder.journal))
         ledger.connection.execute("PRAGMA synchronous = OFF")  # it is of no use to anybody after this
         try:
             ledger.begin()
-            entering = entering_of(dialect, folder, wishes, progress=progress, stop=stop or threading.Event())
+            entering = entering_of(dialect, folder, sheet_options, progress=progress, stop=stop or threading.Event())
             bad = len(entering.enter(ledger, opened(source)).bad)
-            bad += _leave_out_local(ledger, skip=wishes.skip_bad)
+            bad += _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
             yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), bad=bad)
         finally:

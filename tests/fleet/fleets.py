@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 
-from omni_async.batch import Wishes
+from omni_async.batch import SheetOptions
 from omni_async.emulator import Emulator, Scenario
 from omni_async.errors import JournalError
 from omni_async.fleet.admin import set_up
@@ -38,7 +38,7 @@ class Fleet:
         lines = [row if isinstance(row, dict) else {"id": row} for row in rows]
         sheet = self.folder / "sheet.jsonl"
         sheet.write_text("".join(json.dumps({"prompt": f"a cat, {line['id']}", **line}) + "\n" for line in lines))
-        with sheet_rows(sheet, dialect_of("jimmy"), Wishes(), lambda _: None) as ready:
+        with sheet_rows(sheet, dialect_of("jimmy"), SheetOptions(), lambda _: None) as ready:
             told = await look(self.shared, ready)
             await enter(self.shared, ready)
             return told
