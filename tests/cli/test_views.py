@@ -143,6 +143,18 @@ class TestBoard:
         assert [clock_text(seconds) for seconds in (None, 0, 59.9, 60)] == ["", "0:00", "0:59", "1:00"]
 
 
+class CountedView(PlainView):
+    """Tells of each look."""
+
+    def __init__(self, board, *, every):
+        super().__init__(board, every=every)
+        self.looks = asyncio.Queue()
+
+    def look(self):
+        super().look()
+        self.looks.put_nowait(None)
+
+
 class TestPlain:
     """Without a terminal: lines."""
 
@@ -163,15 +175,15 @@ class TestPlain:
         """Changes of many rows have no lines of their own; summaries end when all has ended."""
 
         async def watch():
-            view = PlainView(board, every=0.05)
+            view = CountedView(board, every=0.001)
             for number in range(plain.FEW + 1):
                 board.add(str(number), BoardRow(label=str(number)))
             view.start()
             board.set(board.rows["0"], BoardState.RUNNING)
-            await asyncio.sleep(0.08)
+            await view.looks.get()
             for row in board.rows.values():
                 board.set(row, BoardState.DONE)
-            await asyncio.sleep(0.08)
+            await view.looks.get()
             view.stop()
             view.stop()
 
@@ -259,13 +271,21 @@ class TestLive:
 
         async def watch():
             console = Console(file=io.StringIO(), width=60, height=20, force_terminal=True)
-            view = LiveView(console, lambda: picture(board, console))
             board.add("1", BoardRow(label="cat"))
+            frames = asyncio.Queue()
+
+            def drawn():
+                frames.put_nowait(None)
+                return picture(board, console)
+
+            view = LiveView(console, drawn, frame=0.001)
             assert view.result("too early") is False
             view.start()
             view.note("a [b]note[/b]")
             assert view.result("cat.mp4") is True
-            await asyncio.sleep(0.15)
+            while not frames.empty():
+                frames.get_nowait()
+            await frames.get()  # one that the timer drew
             view.stop()
             view.stop()
             return console.file.getvalue()
