@@ -115,7 +115,10 @@ class Exchange:
 
     @_glances.default
     def _agrees(self) -> bool:
-        """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own."""
+        """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own.
+
+        No ability that a dialect declares: that would be inherited along with the glance.
+        """
         kinds = type(self.dialect).__mro__
         of = {name: next((kind for kind in kinds if name in vars(kind)), object) for name in ("glance", "read_query")}
         return issubclass(of["glance"], of["read_query"])

@@ -128,12 +128,12 @@ def wait(
         raise UsageError("name the tasks: nothing is known of earlier ones here; see omni-async wait --help")
     if output is not None and len(wanted) > 1 and Path(output).is_file():
         raise UsageError(f"{output} is a file, and there are {len(wanted)} videos: give -o a folder")
-    errand = Errand(ids=wanted, output=output, timeout=timeout, overwrite=overwrite)
-    run(lambda screen: errand.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
+    job = WaitJob(ids=wanted, output=output, timeout=timeout, overwrite=overwrite)
+    run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
 
 
 @attrs.frozen(kw_only=True)
-class Errand:
+class WaitJob:
     """Tasks to wait for.
 
     Args:
