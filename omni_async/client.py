@@ -20,7 +20,7 @@ from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Completed, Handle, Resumed, Watch, id_of
-from .uploads import Progress
+from .uploads import OnProgress
 from .webhooks import WebhookEvent
 
 Asked = VideoRequest | str | Mapping[str, Any]
@@ -105,7 +105,6 @@ class OmniClient:
         )
         self._life = self.studio.life
         self.dialect, self.limiter = self.studio.exchange.dialect, self.studio.exchange.limiter
-        self._room = limits.max_running_tasks if limits is not None else None
 
     # --- one video ---------------------------------------------------------------------------------------------
 
@@ -256,7 +255,7 @@ class OmniClient:
                 in its outcome.
         """
         studio, folder = self._begun(), None if output is None else Path(output)
-        return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite, outstanding=self._room)
+        return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite)
 
     # --- files and balance -------------------------------------------------------------------------------------
 
@@ -266,7 +265,7 @@ class OmniClient:
         path: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Path:
         """Store a video; interrupted, it is resumed by the next call.
 
@@ -282,7 +281,7 @@ class OmniClient:
         studio, task_or_url = self._begun(), Link.of(task_or_url)
         return await studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
 
-    async def upload(self, path: str | os.PathLike[str], *, on_progress: Progress | None = None) -> str:
+    async def upload(self, path: str | os.PathLike[str], *, on_progress: OnProgress | None = None) -> str:
         """Upload a reference image or video and give its public URL.
 
         Args:

@@ -60,7 +60,7 @@ def _checked_socket(address: Any) -> socket.socket:
 
 
 @attrs.define(eq=False)
-class Answer:
+class VideoResponse:
     """A response whose repr shows no URL: frames that a disk's error comes through hold it."""
 
     response: aiohttp.ClientResponse = attrs.field(repr=False)
@@ -105,7 +105,7 @@ class Connections:
         self._allowed, self._proxy, self._timeouts, self._resolver = allowed, proxy, timeouts, resolver
         self._head = timeouts.connect + timeouts.read  # a read timeout heeds any byte, of interim answers too
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._answers: weakref.WeakSet[Answer] = weakref.WeakSet()
+        self._answers: weakref.WeakSet[VideoResponse] = weakref.WeakSet()
         self.closed = False
 
     async def aclose(self) -> None:
@@ -117,13 +117,13 @@ class Connections:
             await session.close()
         self._sessions.clear()
 
-    async def ask(self, url: URL, headers: Mapping[str, str]) -> Answer | Setback:
+    async def ask(self, url: URL, headers: Mapping[str, str]) -> VideoResponse | Setback:
         """One request. Exceptions become values: raised here, ours would carry foreign ones and their URLs along."""
         dial = _Dial()
         token = _dial.set(dial)
         try:
             async with asyncio.timeout(self._head):
-                answer = Answer(await self._get(url, headers))
+                answer = VideoResponse(await self._get(url, headers))
             self._answers.add(answer)
             return answer
         except asyncio.CancelledError:

@@ -18,7 +18,7 @@ from .events import Downloaded, Event
 from .files import Downloader, OnWhole
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
-from .uploads import Progress
+from .uploads import OnProgress
 
 
 class Link(str):
@@ -71,7 +71,7 @@ class Delivery:
         path: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
     ) -> Path:
         """Store a task's video.
@@ -94,14 +94,14 @@ class Delivery:
             DownloadError: The task is still running, or any other reason; see `files.Downloader.fetch`.
         """
         task = _task_of(task_or_url)
-        errand = _Errand(overwrite, on_progress, on_whole, url="" if task else str(task_or_url))
+        wanted = _Download(overwrite, on_progress, on_whole, url="" if task else str(task_or_url))
         del task_or_url  # a traceback shown with locals must not show a signature
         known = self._known(task)
         started = self._clock()
         try:
-            errand.target = await in_thread(file_in, path, errand.name(task))
-            await self._downloader.refuse_existing(errand.target, overwrite=overwrite)
-            found = await self._bring(errand, task)
+            wanted.target = await in_thread(file_in, path, wanted.name(task))
+            await self._downloader.refuse_existing(wanted.target, overwrite=overwrite)
+            found = await self._bring(wanted, task)
             size = await in_thread(lambda: found.stat().st_size)
         except OmniError as error:
             error.about(**known)
@@ -119,37 +119,37 @@ class Delivery:
         gateway, metadata = task.gateway or self._gateway or None, task.metadata or None
         return {"task_id": task.task_id, "gateway": gateway, "custom_id": task.custom_id, "metadata": metadata}
 
-    async def _bring(self, errand: "_Errand", task: VideoTask | None) -> Path:
+    async def _bring(self, wanted: "_Download", task: VideoTask | None) -> Path:
         """Fetch a URL, or a task's, asking the gateway for a fresh one once if need be."""
         if task is None:
-            return await self._fetch(errand)
+            return await self._fetch(wanted)
         expired = task.video_url is not None and task.expires_at is not None and task.expires_at <= self._now()
         if task.video_url is None:
             task = await self._look(task)
-        refused = ResultExpiredError("the video's URL is past its time") if expired else await self._tried(errand, task)
+        refused = ResultExpiredError("the video's URL is past its time") if expired else await self._tried(wanted, task)
         if isinstance(refused, ResultExpiredError):
             with contextlib.suppress(NotFoundError):  # a task that is gone has no fresh URL
-                refused = await self._tried(errand, await self._look(task))
+                refused = await self._tried(wanted, await self._look(task))
         if isinstance(refused, ResultExpiredError):
             refused.args = (f"{refused.args[0]}, and the gateway has no other: it keeps videos for a limited time",)
             raise refused
         return refused
 
-    async def _tried(self, errand: "_Errand", task: VideoTask) -> Path | ResultExpiredError:
+    async def _tried(self, wanted: "_Download", task: VideoTask) -> Path | ResultExpiredError:
         """The file, or the error that a fresh URL can mend: as a value, so that it hangs in no other's context."""
-        errand.url = self._link(task)
+        wanted.url = self._link(task)
         try:
-            return await self._fetch(errand)
+            return await self._fetch(wanted)
         except ResultExpiredError as error:
             return error
 
-    async def _fetch(self, errand: "_Errand") -> Path:
+    async def _fetch(self, wanted: "_Download") -> Path:
         return await self._downloader.fetch(
-            errand.url,
-            errand.target,
-            overwrite=errand.overwrite,
-            on_progress=errand.on_progress,
-            on_whole=errand.on_whole,
+            wanted.url,
+            wanted.target,
+            overwrite=wanted.overwrite,
+            on_progress=wanted.on_progress,
+            on_whole=wanted.on_whole,
         )
 
     async def _look(self, task: VideoTask) -> VideoTask:
@@ -173,11 +173,11 @@ class Delivery:
 
 
 @attrs.define
-class _Errand:
+class _Download:
     """One download: what is wanted, and where from at the moment."""
 
     overwrite: bool
-    on_progress: Progress | None
+    on_progress: OnProgress | None
     on_whole: OnWhole | None
     url: str = attrs.field(repr=False)
     target: Path = Path()

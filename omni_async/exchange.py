@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
+from .bounded import Bounded
 from .dialects import Call, Cause, Dialect, Glance, Refusal, RefusalKind, Reply, error_of, refusal_of, unreadable
 from .errors import (
     AnswerLostError,
@@ -26,7 +26,7 @@ from .events import Event, Retried, Throttled
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
-from .retry import Budget, backoff, pause_told, retry_after
+from .retry import RetryBudget, backoff, pause_told, retry_after
 from .transport import Moved, Transport
 
 TOO_BUSY = frozenset({503, 529})
@@ -70,13 +70,11 @@ class Prompts:
     """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
 
     def __init__(self) -> None:
-        self._of: OrderedDict[str, str] = OrderedDict()
+        self._of: Bounded[str, str] = Bounded(QUOTABLE)
 
     def remember(self, task_id: str, prompt: str) -> None:
         """A task was made of this prompt."""
         self._of[task_id] = prompt
-        if len(self._of) > QUOTABLE:
-            self._of.popitem(last=False)
 
     def of(self, task_id: str | None) -> tuple[str, ...]:
         """The prompt of a task, if it is known."""
@@ -110,14 +108,17 @@ class Exchange:
     retry: RetryPolicy
     report: Reporter
     rng: random.Random = attrs.field(factory=random.Random)
-    budget: Budget = attrs.field(factory=Budget)
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
     prompts: Prompts = attrs.field(factory=Prompts)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _glances: bool = attrs.field(init=False)
 
     @_glances.default
     def _agrees(self) -> bool:
-        """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own."""
+        """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own.
+
+        No ability that a dialect declares: that would be inherited along with the glance.
+        """
         kinds = type(self.dialect).__mro__
         of = {name: next((kind for kind in kinds if name in vars(kind)), object) for name in ("glance", "read_query")}
         return issubclass(of["glance"], of["read_query"])

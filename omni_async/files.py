@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from .answers import Setback, broken, opening, validator
-from .connections import Answer, Connections
+from .connections import Connections, VideoResponse
 from .disk import in_thread, on_disk
 from .errors import DownloadError, IntegrityError, UnsafeURLError
 from .models import without_query
@@ -24,7 +24,7 @@ from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
 from .retry import backoff
 from .safety import Origin, check_url, judge_url
-from .uploads import Progress, heard
+from .uploads import OnProgress, heard
 
 OnWhole = Callable[[Path], Awaitable[None]]
 
@@ -60,7 +60,7 @@ class _Job:
 
     url: str = attrs.field(repr=False)
     part: PartFile
-    tell: Progress
+    tell: OnProgress
     on_whole: OnWhole | None = None
     afresh: bool = False
     best: int = 0
@@ -121,7 +121,7 @@ class Downloader:
         target: Path,
         *,
         overwrite: bool = False,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
     ) -> Path:
         """Store what is at `url` as `target`, going on from an earlier `.part` if it is the same video.
@@ -183,7 +183,7 @@ class Downloader:
         finally:
             answer.close()
 
-    async def _follow(self, job: _Job) -> Answer | Setback:
+    async def _follow(self, job: _Job) -> VideoResponse | Setback:
         """The answer at the end of the redirects, every hop judged like the first URL."""
         place, secure = job.url, False
         for _ in range(MAX_REDIRECTS + 1):
@@ -210,7 +210,7 @@ class Downloader:
     def _resumes(self, job: _Job) -> bool:
         return job.part.size > 0 and not job.afresh and job.part.tag.resumes(source_of(URL(job.url)))
 
-    async def _receive(self, answer: Answer, job: _Job) -> Setback | None:
+    async def _receive(self, answer: VideoResponse, job: _Job) -> Setback | None:
         """Take the body, and say what is wrong with it or with the whole."""
         part, ranged = job.part, self._resumes(job)
         headers, max_wait = answer.headers, self._retry.max_wait
@@ -235,7 +235,7 @@ class Downloader:
         fault = None if begin.whole else await self._store(answer, job, begin.total, pending)
         return fault or await self._verdict(job, begin.total, framed=begin.framed)
 
-    async def _first(self, answer: Answer, pending: bytearray) -> Setback | None:
+    async def _first(self, answer: VideoResponse, pending: bytearray) -> Setback | None:
         """Enough of a new body to see that it is a video: an error page must not cost what is stored already."""
         while len(pending) < 8:
             try:
@@ -247,7 +247,7 @@ class Downloader:
             pending += data
         return None if pending[4:8] == b"ftyp" else _no_video()
 
-    async def _store(self, answer: Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
+    async def _store(self, answer: VideoResponse, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body into the file; what came before a break or a cancellation is stored, too."""
         try:
             return await self._stream(answer, job, total, pending)
@@ -255,7 +255,7 @@ class Downloader:
             if pending:
                 await on_disk(job.part.target, job.part.write, pending)
 
-    async def _stream(self, answer: Answer, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
+    async def _stream(self, answer: VideoResponse, job: _Job, total: int | None, pending: bytearray) -> Setback | None:
         """The body through `pending` into the file, in pieces of `CHUNK`."""
         watch, part = _Watch(self._clock, self._min_rate), job.part
         while True:

@@ -24,7 +24,7 @@ from .journal import NotNow
 from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
 from .limiter import Kind
-from .many import Many, Source, Steps
+from .many import Callbacks, Many, Requests
 from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask, invalid
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
@@ -43,7 +43,7 @@ from .poller.waiting import (
 from .references import References, check_request, local_references
 from .safety import file_name
 from .submit import Create, Submitter, intent_of
-from .uploads import Progress, content_hash
+from .uploads import OnProgress, content_hash
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower
@@ -69,6 +69,7 @@ class Studio:
         follower: Of the journal file, if there is one.
         keep: Whether it keeps inputs.
         strict: Whether what breaks the documents' rules is refused.
+        room: Tasks that `many` may have running at most, if that was set.
         life: From the client's first call to its end.
     """
 
@@ -81,6 +82,7 @@ class Studio:
     follower: "Follower | None"
     keep: bool
     strict: bool
+    room: int | None
     life: Lifetime
     callers: "set[asyncio.Task[Any] | None]" = attrs.field(factory=set, init=False)
     """Tasks that are about to pay."""
@@ -191,19 +193,19 @@ class Studio:
         """A create as it is asked for, with its row; local references are still to be uploaded."""
         dialect = self.exchange.dialect
         call = dialect.create(by_content(asked, hashes))
-        print_ = planned or (fingerprint(dialect.name, call) if self.submitter.tells_apart else "")
-        return Create(asked, intent_of(dialect, asked, print_, keep=self.keep and self.journal is not None), call)
+        digest = planned or (fingerprint(dialect.name, call) if self.submitter.tells_apart else "")
+        return Create(asked, intent_of(dialect, asked, digest, keep=self.keep and self.journal is not None), call)
 
     async def _published(self, create: Create) -> Create:
         """A create with a public URL in place of each local reference."""
         ready = await self.references.published(create.request)
         return Create(ready, create.intent, self.exchange.dialect.create(ready))
 
-    async def _known(self, asked: VideoRequest, print_: str, *, sent: bool) -> VideoTask | None:
+    async def _known(self, asked: VideoRequest, digest: str, *, sent: bool) -> VideoTask | None:
         """The task that the journal knows by this custom id."""
         if self.journal is None or asked.custom_id is None:
             return None
-        return await self.journal.known(asked.custom_id, print_, sent=sent)
+        return await self.journal.known(asked.custom_id, digest, sent=sent)
 
     async def _sent_elsewhere(self, asked: VideoRequest, hold: NotNow, ends: float) -> None:
         """Somebody else is just sending this id: wait a little for what comes of it. It may be paid already."""
@@ -310,7 +312,7 @@ class Studio:
         path: Path | str,
         *,
         overwrite: bool,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
     ) -> Path:
         """Store a video, with one of the places for transfers."""
@@ -343,9 +345,7 @@ class Studio:
             raise
         return task
 
-    def many(
-        self, requests: Source, *, timeout: float | None, folder: Path | None, overwrite: bool, outstanding: int | None
-    ) -> Many:
+    def many(self, requests: Requests, *, timeout: float | None, folder: Path | None, overwrite: bool) -> Many:
         """An iterator over the outcomes of many requests.
 
         Raises:
@@ -353,7 +353,7 @@ class Studio:
         """
         if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(timeout=timeout)]:
             raise invalid(faults, gateway=self.exchange.dialect.name)
-        steps = Steps(
+        callbacks = Callbacks(
             request=self._row,
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
             follow=lambda task, row: self.poller.follow(task.task_id, row, origin=task) or task,
@@ -363,7 +363,7 @@ class Studio:
             left=self.submitter.posts.left,
             download=None if folder is None else partial(self._store_row, folder=folder, overwrite=overwrite),
         )
-        return Many(requests, steps, outstanding=outstanding, timeout=timeout)
+        return Many(requests, callbacks, outstanding=self.room, timeout=timeout)
 
     def _row(self, item: Any) -> VideoRequest:
         self.life.enter()

@@ -94,15 +94,9 @@ def make(
     dialect, limits = dialect_of(gateway), limits or Limits()
     limiter = shared(limiter, limits)
     retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
+    url, key = base_url_of(dialect, base_url), Key(key_of(dialect, api_key))
     transport = _transport(
-        record,
-        dialect=dialect,
-        base_url=base_url_of(dialect, base_url),
-        key=Key(key_of(dialect, api_key)),
-        session=session,
-        timeouts=timeouts,
-        proxy=proxy,
-        headers=headers,
+        record, dialect=dialect, base_url=url, key=key, session=session, timeouts=timeouts, proxy=proxy, headers=headers
     )
     exchange = Exchange(dialect=dialect, transport=transport, limiter=limiter, retry=retry, report=report)
     schedule = schedule_of(dialect, poll or PollPolicy())
@@ -123,6 +117,7 @@ def make(
         follower=follower,
         keep=keep_requests,
         strict=strict,
+        room=room,
         life=Lifetime(dialect.name, lambda: _end(studio), begin=follower.start if follower is not None else None),
     )
     return studio

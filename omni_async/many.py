@@ -25,14 +25,14 @@ OUTSTANDING = 10_000
 SUBMITTERS = 32
 DOWNLOADERS = 8
 
-Source = Iterable[Any] | AsyncIterable[Any]
+Requests = Iterable[Any] | AsyncIterable[Any]
 
 _working: set["asyncio.Task[None]"] = set()
 """Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
 
 
 @attrs.frozen(kw_only=True)
-class Steps:
+class Callbacks:
     """What a run needs of the client.
 
     Args:
@@ -83,8 +83,8 @@ class _Row:
 class _Run:
     """The work behind the iterator. It holds no reference to it, so that dropping the iterator ends the work."""
 
-    def __init__(self, source: Source, steps: Steps, outstanding: int, timeout: float | None) -> None:
-        self.steps = steps
+    def __init__(self, source: Requests, callbacks: Callbacks, outstanding: int, timeout: float | None) -> None:
+        self.callbacks = callbacks
         self.timeout = timeout
         self.outcomes: deque[Outcome] = deque()
         self.arrived = asyncio.Event()
@@ -104,7 +104,7 @@ class _Run:
         context = contextvars.copy_context()
         self.loop = loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
-        workers += [self._store() for _ in range(DOWNLOADERS if steps.download else 0)]
+        workers += [self._store() for _ in range(DOWNLOADERS if callbacks.download else 0)]
         self._tasks = [loop.create_task(worker, context=context) for worker in workers]
         _working.update(self._tasks)
         for task in self._tasks:
@@ -139,7 +139,7 @@ class _Run:
     async def _pull(self) -> tuple[bool, Any]:
         if self._exhausted:
             return False, None
-        if self.steps.closed():
+        if self.callbacks.closed():
             self._exhausted = True
             self._failure = OmniError("the client was closed; the rest was not submitted", may_have_charged=False)
             return False, None
@@ -161,11 +161,11 @@ class _Run:
     async def _run(self, item: Any) -> None:
         request: VideoRequest | None = None
         try:
-            request = self.steps.request(item)
+            request = self.callbacks.request(item)
             if self._refusal is not None:
                 self._exhausted, self._failure = True, self._refusal
                 raise _of(request, self._refusal)
-            task = await self.steps.submit(request)
+            task = await self.callbacks.submit(request)
         except OmniError as error:
             if isinstance(error, AuthenticationError | QuotaError):
                 self._refusal = error
@@ -178,14 +178,14 @@ class _Run:
         self.open[row] = None
         if self.timeout is not None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(row.deadline, self._time_out)
-        known = self.steps.follow(task, row)
+        known = self.callbacks.follow(task, row)
         if row.last is task:  # without the answer it came with
             row.last = known
 
     def finished(self, row: _Row, task: VideoTask) -> None:
         """A row's task is at its end."""
         try:
-            self.steps.finished(task)
+            self.callbacks.finished(task)
         except OmniError as failure:
             self.ended(row, failure)
         except Exception as error:  # a caller's own dialect tripped
@@ -193,7 +193,7 @@ class _Run:
             self._unstored[row] = None
             self._break(error)
         else:
-            if self.steps.download is None:
+            if self.callbacks.download is None:
                 self.ended(row, None)
             else:
                 self.open.pop(row, None)
@@ -213,16 +213,16 @@ class _Run:
             if row.deadline > now:
                 self._timer = asyncio.get_running_loop().call_at(row.deadline, self._time_out)
                 return
-            row.last = self.steps.let_go(row.last.task_id, row) or row.last
+            row.last = self.callbacks.let_go(row.last.task_id, row) or row.last
             self.ended(row, timed_out(row.last.task_id, row.last, now - row.since))
 
     async def _store(self) -> None:
         """Download what has finished."""
-        while self.steps.download is not None:
+        while self.callbacks.download is not None:
             row = await self._files.get()
             path, error = None, None
             try:
-                path = await self.steps.download(row.last, row.request)
+                path = await self.callbacks.download(row.last, row.request)
             except OmniError as failure:
                 error = failure
             except Exception as failure:
@@ -245,9 +245,9 @@ class _Run:
     def stop(self) -> list["asyncio.Task[None]"]:
         """End the work: POSTs in flight go on in the client, tasks go on at the gateway."""
         for row in self.open:
-            self.steps.let_go(row.last.task_id, row)
+            self.callbacks.let_go(row.last.task_id, row)
         rows = (*self._unstored, *self.open)
-        self.steps.left([*self.outcomes, *(Outcome(request=row.request, task=row.last) for row in rows)])
+        self.callbacks.left([*self.outcomes, *(Outcome(request=row.request, task=row.last) for row in rows)])
         for left in (self.outcomes, self._unstored, self.open):
             left.clear()
         if self._timer is not None:
@@ -271,9 +271,11 @@ def _of(request: VideoRequest, refusal: OmniError) -> OmniError:
 class Many:
     """Async iterator over `Outcome`s in order of finishing. Dropped, as by a `break`, it stops pulling and waiting."""
 
-    def __init__(self, source: Source, steps: Steps, *, outstanding: int | None, timeout: float | None) -> None:
+    def __init__(
+        self, source: Requests, callbacks: Callbacks, *, outstanding: int | None, timeout: float | None
+    ) -> None:
         self._run: _Run | None = None
-        self._begin: Callable[[], _Run] = lambda: _Run(source, steps, outstanding or OUTSTANDING, timeout)
+        self._begin: Callable[[], _Run] = lambda: _Run(source, callbacks, outstanding or OUTSTANDING, timeout)
         self._over = False
 
     def __aiter__(self) -> Self:

@@ -19,6 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 
+from .bounded import Bounded
 from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
 from .models import Stats, TaskStatus
 from .version import __version__
@@ -216,33 +217,26 @@ class _Tasks:
     """The tasks of late, the oldest forgotten first."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, str | None], _Task] = {}
-        self._over: dict[tuple[str, str | None], _Task] = {}
+        self._running: Bounded[tuple[str, str | None], _Task] = Bounded(MOST_RUNNING)
+        self._over: Bounded[tuple[str, str | None], _Task] = Bounded(MOST_FINISHED)
 
-    def add(self, event: Submitted) -> _Task:
+    def add(self, event: Submitted | Polled | Downloaded) -> _Task:
         """A new task."""
-        return _remember(self._running, _key(event), _Task(), MOST_RUNNING)
+        task = self._running[_key(event)] = _Task()
+        return task
 
     def of(self, event: Polled | Downloaded) -> _Task:
         """The task of an event; a new one if it was never heard of."""
-        known = self._running.get(_key(event)) or self._over.get(_key(event))
-        return known or _remember(self._running, _key(event), _Task(), MOST_RUNNING)
+        return self._running.get(_key(event)) or self._over.get(_key(event)) or self.add(event)
 
     def end(self, event: Finished) -> _Task:
         """The task, over from now on."""
-        task = self._running.pop(_key(event), None) or _Task()
-        return _remember(self._over, _key(event), task, MOST_FINISHED)
+        task = self._over[_key(event)] = self._running.pop(_key(event), _Task())
+        return task
 
 
 def _key(event: Submitted | Polled | Finished | Downloaded) -> tuple[str, str | None]:
     return event.gateway, event.task_id
-
-
-def _remember(kept: dict[tuple[str, str | None], _Task], key: tuple[str, str | None], task: _Task, most: int) -> _Task:
-    kept[key] = task
-    if len(kept) > most:
-        del kept[next(iter(kept))]
-    return task
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------

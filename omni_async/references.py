@@ -15,7 +15,7 @@ from .fields import LINKS
 from .lifetime import background, is_cancelled
 from .limiter import Kind
 from .models import VideoRequest, relinked
-from .uploads import Progress, check_upload, content_hash, is_local, upload_form
+from .uploads import OnProgress, check_upload, content_hash, is_local, upload_form
 
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
@@ -97,7 +97,7 @@ class References:
         for digest in [one for one, (since, upload) in self._known.items() if now - since > FRESH and upload.done()]:
             del self._known[digest]
 
-    async def upload(self, path: Path, *, on_progress: Progress | None = None) -> str:
+    async def upload(self, path: Path, *, on_progress: OnProgress | None = None) -> str:
         """Upload one file and give its public URL.
 
         Raises:

@@ -107,7 +107,7 @@ def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float 
     return min(first * math.pow(2.0, min(attempt, 30)), cap) * (1.0 + rng.random() / 4)
 
 
-class Budget:
+class RetryBudget:
     """Repeats after a transport error or a 5xx, shared by all calls of a client.
 
     A reserve of 10, refilled by 0.1 per first attempt: it keeps an outage from doubling the traffic. Refusals spend
@@ -132,4 +132,4 @@ class Budget:
         return True
 
     def __repr__(self) -> str:
-        return f"<Budget {self.tokens:.1f} repeats left>"
+        return f"<RetryBudget {self.tokens:.1f} repeats left>"

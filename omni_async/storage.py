@@ -44,7 +44,7 @@ class Stored:
     sha256: str
 
 
-OnWhole = Callable[[Stored], Awaitable[None]]
+OnStore = Callable[[Stored], Awaitable[None]]
 
 
 class Storage(Protocol):
@@ -66,7 +66,7 @@ class Storage(Protocol):
         """
 
     async def store(
-        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnWhole | None = None
+        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
     ) -> Stored:
         """Fetch a finished task's video and keep it; the very same video that is there already counts as stored.
 
@@ -156,7 +156,7 @@ class FolderStorage:
         return await on_disk(target, _size, target)
 
     async def store(
-        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnWhole | None = None
+        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
     ) -> Stored:
         """See `Storage.store`."""
         target = self.folder / kept_name(name)
@@ -228,7 +228,7 @@ class ObjectStorage:
         return None if there is None else there.size
 
     async def store(
-        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnWhole | None = None
+        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
     ) -> Stored:
         """See `Storage.store`."""
         name, part = kept_name(name), part_of(task, self.scratch)
@@ -247,7 +247,7 @@ class ObjectStorage:
         await on_disk(part, _removed, part)
         return stored
 
-    async def _kept(self, part: Path, name: str, there: Found | None, on_whole: OnWhole | None) -> Stored:
+    async def _kept(self, part: Path, name: str, there: Found | None, on_whole: OnStore | None) -> Stored:
         """A whole file as an object, which it may be already."""
         stored = await _measured(part, f"{self.url}/{name}")
         if on_whole is not None:

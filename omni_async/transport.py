@@ -5,25 +5,22 @@ Foreign exceptions stop here. Ours are raised outside the `except` blocks: the f
 
 import asyncio
 import json
-import re
-import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
 from .errors import AnswerLostError, Fault, NotSentError, TransportError, unusable
 from .flights import Body, Connector, Flight, Flights
-from .keys import Key, Mask
+from .headers import JSON, USUAL, MaskedHeaders, RequestHeaders, checked_headers, merged
+from .keys import Key
 from .policies import Timeouts
 from .safety import proxy_for
-from .version import __version__
 
 CREATE_LIMIT, OTHER_LIMIT = 64 * 1024, 1024 * 1024
 """Bytes of an answer's body that are read."""
@@ -33,8 +30,6 @@ NEVER = 7 * 86400.0
 """Seconds that no call takes."""
 KEEPALIVE = 10.0
 """Seconds an idle connection is kept: less than servers keep it, so that a POST seldom meets one just closed."""
-_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__version__}"
 
 
 class _Bounds(NamedTuple):
@@ -94,9 +89,8 @@ class Transport:
         self._proxy = proxy
         self._proxy_url: str | None = None
         self._ready = self._closed = False
-        usual = {"user-agent": USER_AGENT, "accept": "application/json"}
-        self._headers = {**usual, **checked_headers(headers), "accept-encoding": "gzip"}  # what we unpack ourselves
-        self._head: _Head | None = None
+        self._headers = {**USUAL, **checked_headers(headers), "accept-encoding": "gzip"}  # what we unpack ourselves
+        self._head: RequestHeaders | None = None
         self._flights = Flights()
         self._bounds = {kind: _bounds(kind, self._timeouts) for kind in CallKind}
 
@@ -166,9 +160,9 @@ class Transport:
             head = self._head if self._head is not None and self._head.key == key else self._new_head(key)
             headers, fixed = head.headers, head.auth
             if call.body is not None:  # not by the session: a borrowed one may have a serializer of its own
-                headers, fixed, data = head.of_json, {**head.auth, **_JSON}, Body(_to_json(call.body).encode(), flight)
+                headers, fixed, data = head.of_json, {**head.auth, **JSON}, Body(_to_json(call.body).encode(), flight)
             if call.headers:
-                headers = _merged(headers, call.headers, fixed)
+                headers = merged(headers, call.headers, fixed)
             flight.begun = True
             bounds = self._bounds[call.kind]
             self._flights.watch(flight, bounds.watched)
@@ -189,7 +183,7 @@ class Transport:
             body, complete = await _read(response, bounds.size, flight)
             return Reply(
                 status=response.status,
-                headers=_Keyless(response.headers, head),
+                headers=MaskedHeaders(response.headers, head),
                 body=head.mask.body(body),
                 complete=complete,
                 url=self._url,
@@ -206,12 +200,12 @@ class Transport:
     def renew_key(self, reply: Reply) -> None:
         """The gateway did not take the key: it is asked for again, unless that was done since this call was sent."""
         headers = reply.headers
-        if not isinstance(headers, _Keyless) or self.key.known is None or headers.went_with(self.key.known):
+        if not isinstance(headers, MaskedHeaders) or self.key.known is None or headers.went_with(self.key.known):
             self.key.renew()
 
-    def _new_head(self, key: str) -> "_Head":
+    def _new_head(self, key: str) -> RequestHeaders:
         auth = self._dialect.auth(key)
-        self._head = _Head(key, auth, self._headers)
+        self._head = RequestHeaders(key, auth, self._headers)
         return self._head
 
     def _translate(self, error: BaseException, flight: Flight) -> TransportError:
@@ -242,7 +236,6 @@ class Transport:
             await own.close()
 
 
-_JSON = {"content-type": "application/json"}
 _to_json = json.JSONEncoder(allow_nan=False).encode
 _BY_THE_NETWORK = (aiohttp.ClientError, OSError, asyncio.CancelledError, AssertionError)
 """What goes wrong on the way; the last is a proxy's. Anything else is a mistake in what was set up."""
@@ -304,73 +297,6 @@ def _unpacked(response: aiohttp.ClientResponse, body: bytes, limit: int) -> tupl
         if not rest or len(plain) >= limit:
             break
     return plain, ended and not rest
-
-
-class _Head:
-    """What goes out with one key, made once: its headers; and what takes the key out of what comes back."""
-
-    __slots__ = ("auth", "headers", "key", "mask", "of_json")
-
-    def __init__(self, key: str, auth: Mapping[str, str], usual: Mapping[str, str]) -> None:
-        self.key, self.auth, self.mask = key, auth, Mask(key)
-        self.headers, self.of_json = _merged(usual, auth), _merged(usual, auth, _JSON)
-
-    def __repr__(self) -> str:
-        return "<_Head>"
-
-
-class _Keyless(Mapping[str, str]):
-    """An answer's headers, whatever the case of their names, the key taken out when one is read: few ever are."""
-
-    __slots__ = ("_given", "_head")
-
-    def __init__(self, given: Mapping[str, str], head: _Head) -> None:
-        self._given, self._head = given, head
-
-    def __getitem__(self, name: str) -> str:
-        return self._head.mask.text(self._given[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._given
-
-    def went_with(self, key: str) -> bool:
-        """Whether the call was sent with this key."""
-        return self._head.key == key
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({name.lower(): None for name in self._given})
-
-    def __len__(self) -> int:
-        return len({name.lower() for name in self._given})
-
-    def __repr__(self) -> str:
-        return f"<_Keyless {sorted(self)}>"
-
-
-def _merged(*layers: Mapping[str, str]) -> CIMultiDict[str]:
-    """Headers of which a later layer's win, however their names are spelt: two keys must not go out side by side."""
-    return CIMultiDict({name.lower(): value for layer in layers for name, value in layer.items()})
-
-
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FRAMING = frozenset({"content-length", "content-type", "transfer-encoding", "expect"})
-
-
-def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The caller's own headers, by lower-case name.
-
-    Raises:
-        InvalidRequestError: One that cannot be sent, found now: at the first create it would look like a lost answer.
-    """
-    faults = []
-    for name, value in (headers or {}).items():
-        if not isinstance(name, str) or not _HEADER.fullmatch(name) or name.lower() in _FRAMING:
-            faults.append(Fault("headers", f"{name!r:.60} is no name of a header of your own"))
-        elif not isinstance(value, str) or not value.isprintable():
-            faults.append(Fault("headers", f"the value of {name} is no text in one line"))
-    if faults:
-        raise unusable(*faults)
-    return _merged(headers or {})
 
 
 def checked_base_url(url: Any) -> str:

@@ -17,7 +17,7 @@ from .dialects import UploadRules
 from .disk import in_thread, reason
 from .errors import Fault, unusable
 
-Progress = Callable[[int, int | None], None]
+OnProgress = Callable[[int, int | None], None]
 """Is called with the bytes so far and the bytes in all, or None where that is not known."""
 
 CHUNK = 256 * 1024
@@ -43,7 +43,7 @@ _TYPES = {
 }
 
 
-def heard(on_progress: Progress | None, transfer: str) -> Progress:
+def heard(on_progress: OnProgress | None, transfer: str) -> OnProgress:
     """Reports to the caller until his function raises: that is his, and no reason to lose a transfer."""
 
     def tell(done: int, total: int | None) -> None:
@@ -125,7 +125,7 @@ def unreadable(path: Path | str, error: OSError | ValueError, *, field: str = "f
 
 
 def upload_form(
-    path: Path, part: str, *, on_progress: Progress | None = None, moved: Callable[[], None] | None = None
+    path: Path, part: str, *, on_progress: OnProgress | None = None, moved: Callable[[], None] | None = None
 ) -> aiohttp.MultipartWriter:
     """The body of an upload. Made anew for each attempt; the file is open only while it is sent.
 
@@ -161,7 +161,7 @@ class _FilePayload(Payload):
 
     _autoclose = True  # holds nothing between two sends
 
-    def __init__(self, path: Path, size: int, on_progress: Progress | None, moved: Callable[[], None] | None) -> None:
+    def __init__(self, path: Path, size: int, on_progress: OnProgress | None, moved: Callable[[], None] | None) -> None:
         super().__init__(path, content_type=media_type(path))
         self._size: int = size
         self._tell, self._moved = heard(on_progress, "upload"), moved

@@ -8,12 +8,12 @@ import hashlib
 import hmac
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
+from .bounded import Bounded
 from .dialects.dialect import STATUS_WORDS
 from .dialects.wire import ident, text
 from .errors import Fault, InvalidRequestError, WebhookError, unusable
@@ -103,7 +103,7 @@ class SeenEvents:
         if faults:
             raise unusable(*faults)
         self._age, self._most = age, most
-        self._since: OrderedDict[str, float] = OrderedDict()  # a plain one walks over what is forgotten
+        self._since: Bounded[str, float] = Bounded(most)
 
     def add(self, event_id: str, *, now: float) -> bool:
         """Note an event; True if it is new. `now` is in seconds, of a clock that is always the same."""
@@ -111,8 +111,6 @@ class SeenEvents:
         if event_id in self._since:
             return False
         self._since[event_id] = now
-        if len(self._since) > self._most:
-            self._since.popitem(last=False)
         return True
 
     def discard(self, event_id: str) -> None:

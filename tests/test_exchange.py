@@ -24,7 +24,7 @@ from omni_async.dialects import Jimmy, ToApis
 from omni_async.exchange import Exchange, Reporter
 from omni_async.keys import Key
 from omni_async.limiter import Kind
-from omni_async.retry import Budget
+from omni_async.retry import RetryBudget
 from omni_async.transport import Transport
 from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http
 from tests.warp import WarpLoop
@@ -165,7 +165,7 @@ async def test_a_code_does_not_hide_that_a_task_has_ended():
 
 async def test_without_budget_nothing_is_repeated():
     """The reserve is used up: the first error comes out."""
-    async with Setting(http(502), BALANCE, budget=Budget(0.0)) as here:
+    async with Setting(http(502), BALANCE, budget=RetryBudget(0.0)) as here:
         with pytest.raises(GatewayError):
             await here.ask()
 

@@ -55,13 +55,13 @@ class Request:
         return int(text.removeprefix("bytes=").removesuffix("-")) if text else None
 
 
-Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
     """A raw server on loopback: each request gets the next answer of the script, the last one again and again."""
 
-    def __init__(self, *script: Answer) -> None:
+    def __init__(self, *script: Handler) -> None:
         self.script = list(script)
         self.requests: list[Request] = []
 
@@ -107,7 +107,7 @@ def head(status: int, headers: dict[str, Any]) -> bytes:
     return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode()
 
 
-def reply(status: int = 200, body: bytes = b"", **headers: Any) -> Answer:
+def reply(status: int = 200, body: bytes = b"", **headers: Any) -> Handler:
     """A plain whole answer."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +117,7 @@ def reply(status: int = 200, body: bytes = b"", **headers: Any) -> Answer:
     return answer
 
 
-def video(*, stop: int | None = None, body: bytes = BODY, reset: bool = False, **validators: Any) -> Answer:
+def video(*, stop: int | None = None, body: bytes = BODY, reset: bool = False, **validators: Any) -> Handler:
     """An honest file server with ranges, which may stop after `stop` bytes."""
     validators = validators or dict(ETAG)
 
@@ -289,7 +289,7 @@ WRONG = {
 }
 
 
-def wrong_range(text: str) -> Answer:
+def wrong_range(text: str) -> Handler:
     """A 206 that lies about which piece it is."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -393,7 +393,7 @@ def boxes(size: int) -> bytes:
     return BODY[:24] + b"\0\0\0\x08moov" + (size).to_bytes(4) + b"mdat" + bytes(size - 8)
 
 
-def unframed(body: bytes) -> Answer:
+def unframed(body: bytes) -> Handler:
     """A body that ends with the connection, so that a break cannot be told from the end."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -818,7 +818,7 @@ async def test_row_60_endless_body(tmp_path: Path) -> None:
         assert left(tmp_path) == set()
 
 
-def drip(pause: float) -> Answer:
+def drip(pause: float) -> Handler:
     """A body in tiny pieces that never becomes whole."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:

@@ -298,9 +298,9 @@ HOLDER = """
 
     async def main():
         journal = SqliteJournal(sys.argv[1], gateway="jimmy", notify=True)
-        print_ = fingerprint_of(Jimmy(), VideoRequest(prompt="a heron at dawn"), {})
+        digest = fingerprint_of(Jimmy(), VideoRequest(prompt="a heron at dawn"), {})
         for key in ("sent", "sending"):
-            one = intent(key, fingerprint=print_, inputs='{"prompt": "a heron at dawn"}', metadata={"key": key})
+            one = intent(key, fingerprint=digest, inputs='{"prompt": "a heron at dawn"}', metadata={"key": key})
             await journal.intend(one)
             if key == "sent":
                 await journal.answered(one, accepted("task-0000001"))

@@ -72,7 +72,8 @@ TABLE = {
     "answers": Place(3),
     "disk": Place(3, ["lifetime"]),
     "lifetime": Place(3),
-    "transport": Place(3, ["flights", "keys", "safety"]),
+    "transport": Place(3, ["flights", "headers", "keys", "safety"]),
+    "headers": Place(3, ["keys"]),
     "recording": Place(3, ["disk", "scrubbing", "transport"]),
     "scrubbing": Place(3, pure=True),
     "keys": Place(3, ["lifetime"]),
@@ -114,6 +115,7 @@ TABLE = {
     "events": Place(1, ["models"], pure=True),
     "errors": Place(0, ["explanations"], pure=True, named=["models"]),
     "explanations": Place(0, pure=True),
+    "bounded": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
     # Not layers: they know nothing of the library, and only the command line knows of them.
@@ -254,7 +256,7 @@ def test_beside_is_no_circle():
             ["safety may not import transport", "safety is pure and may not import transport"],
         ),
         ("exchange", "from .limiter.slots import Slots", []),
-        ("limiter.pace", "from .bracket import Refusal\nfrom ..retry import backoff", []),
+        ("limiter.pace", "from .bracket import Observation\nfrom ..retry import backoff", []),
         ("limiter.bracket", "from .pace import Pace", ["limiter.bracket may not import limiter.pace"]),
         ("limiter.bracket", "from ..limiter.pace import Pace", ["limiter.bracket may not import limiter.pace"]),
         (

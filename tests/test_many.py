@@ -22,7 +22,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async import many as many_module
-from omni_async.many import DOWNLOADERS, SUBMITTERS, Many, Steps
+from omni_async.many import DOWNLOADERS, SUBMITTERS, Callbacks, Many
 from tests.pairs import collect, outcomes
 from tests.warp import WarpLoop
 
@@ -45,7 +45,7 @@ class Works:
 
     def steps(self, *, download=False):
         """For `Many`."""
-        return Steps(
+        return Callbacks(
             request=self.request,
             submit=self.submit,
             follow=self.follow,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.retry import RESERVE, Budget, backoff, pause_told, retry_after
+from omni_async.retry import RESERVE, RetryBudget, backoff, pause_told, retry_after
 
 NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=30)
@@ -166,9 +166,9 @@ def test_backoff_is_one_two_four():
 
 def test_the_budget_bounds_repeats():
     """A reserve of 10, then one repeat per ten first attempts, however many fail."""
-    budget = Budget()
+    budget = RetryBudget()
     assert [budget.spend() for _ in range(12)] == [True] * 10 + [False] * 2
-    assert repr(budget) == "<Budget 0.0 repeats left>"
+    assert repr(budget) == "<RetryBudget 0.0 repeats left>"
     repeats = 0
     for _ in range(1000):
         budget.first()
@@ -179,7 +179,7 @@ def test_the_budget_bounds_repeats():
 @given(st.lists(st.booleans(), max_size=300))
 def test_the_budget_is_never_overdrawn(steps):
     """Whatever the order, it stays within its reserve, and repeats within reserve plus a tenth."""
-    budget, firsts, repeats = Budget(), 0, 0
+    budget, firsts, repeats = RetryBudget(), 0, 0
     for first in steps:
         if first:
             budget.first()

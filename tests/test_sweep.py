@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from omni_async import GeminiOmni, InvalidRequestError, Jimmy, ModelSpec, ToApis, VideoRequest, sweep_requests
 from omni_async.batch import dry_plan
-from omni_async.batch.record import Record
+from omni_async.batch.record import SheetRecord
 from omni_async.batch.rows import Checker
 from omni_async.dialects import Call, CallKind
 from omni_async.sweep import LONGEST_ID, VARIED
@@ -91,7 +91,7 @@ def test_an_ignored_setting_is_no_part_of_an_id():
     one, other = (sweep_requests("a cat", model=["omni-10s"], duration=values) for values in ([6, 8], [4, 6]))
     assert one.requests[0].custom_id == other.requests[0].custom_id
     checker = Checker(Jimmy(), folder=Path())
-    rows = [checker.check(Record(1, next(found.rows()))) for found in (one, other)]
+    rows = [checker.check(SheetRecord(1, next(found.rows()))) for found in (one, other)]
     assert rows[0].fingerprint == rows[1].fingerprint
 
 

@@ -1,4 +1,4 @@
-"""Key, timeouts, proxies, headers and base URL: what a call carries, and what is found wrong with the settings."""
+"""Key, timeouts, proxies and base URL: how a call goes out, and what is found wrong with the settings."""
 
 import asyncio
 import gzip
@@ -23,8 +23,7 @@ from omni_async import (
 )
 from omni_async.dialects import Call, CallKind, Jimmy
 from omni_async.keys import Key, sound_key
-from omni_async.transport import Transport, checked_base_url, checked_headers
-from omni_async.version import __version__
+from omni_async.transport import Transport, checked_base_url
 from tests.fault_server import ACCEPT, HANG, KEY, Act, FaultServer, envelope, http, scene
 from tests.warp import WarpLoop
 
@@ -198,41 +197,6 @@ def test_any_path_stands_behind_the_base_url(base, path):
     transport = Transport(dialect=Jimmy(), base_url=base, key=Key(KEY))
     assert transport._address(path) == URL(base + path, encoded=True)
     assert transport._address(path).raw_path_qs == URL(base + path, encoded=True).raw_path_qs
-
-
-async def test_what_a_create_carries():
-    """User-Agent, Accept, the key, JSON, and the caller's own headers; nothing of custom id or metadata."""
-    async with scene(headers={"X-Team": "seven", "User-Agent": "mine/1"}, running=1) as here:
-        await here.submit()
-        (post,) = here.server.posts
-        assert post.headers["x-team"] == "seven"
-        assert post.headers["user-agent"] == "mine/1"
-        assert post.headers["content-type"] == "application/json"
-        assert post.headers["accept"] == "application/json"
-        assert "mine" not in json.dumps(post.json)
-        assert "cookie" not in post.headers
-    async with scene(running=1) as here:
-        await here.submit()
-        assert here.server.posts[0].headers["user-agent"].startswith(f"omni-async/{__version__} Python/")
-
-
-async def test_the_key_wins_over_a_header_of_ones_own():
-    """However that is spelt: two keys side by side would be a gamble."""
-    async with scene(headers={"authorization": "Bearer other"}, running=1) as here:
-        await here.submit()
-        assert here.server.posts[0].headers["authorization"] == f"Bearer {KEY}"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"X Y": "a"}, {"": "a"}, {"X": "a\nb"}, {"X": 5}, {5: "a"}, {"Content-Length": "3"}, {"transfer-encoding": "x"}],
-)
-def test_headers_that_cannot_be_sent_are_refused_at_once(headers):
-    """At the first create they would look like a lost answer."""
-    with pytest.raises(InvalidRequestError) as caught:
-        OmniClient("jimmy", api_key=KEY, headers=headers)
-    assert caught.value.faults[0].field == "headers"
-    assert checked_headers(None) == {}
 
 
 def test_timeouts_are_the_callers():

@@ -7,8 +7,8 @@
 
 from .api import run_batch
 from .plan import Plan, Prices
-from .planning import Wishes, dry_plan
+from .planning import SheetOptions, dry_plan
 from .sending import Bounds
 from .session import Batch, Progress, Summary
 
-__all__ = ["Batch", "Bounds", "Plan", "Prices", "Progress", "Summary", "Wishes", "dry_plan", "run_batch"]
+__all__ = ["Batch", "Bounds", "Plan", "Prices", "Progress", "SheetOptions", "Summary", "dry_plan", "run_batch"]

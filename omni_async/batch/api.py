@@ -12,7 +12,7 @@ from ..making import BatchOptions
 from ..policies import Limits
 from .entering import Source
 from .plan import Plan, Prices
-from .planning import Wishes
+from .planning import SheetOptions
 from .sending import Bounds
 from .session import Batch, Summary
 
@@ -71,7 +71,7 @@ async def run_batch(
         JournalError: Another process has the batch, or the journal cannot be used.
         OmniError: Anything that kept it from beginning.
     """
-    wishes = Wishes(
+    sheet_options = SheetOptions(
         encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited, strict=strict
     )
     bounds = Bounds(
@@ -82,7 +82,7 @@ async def run_batch(
         stop_after=stop_after_failures,
         timeout=timeout,
     )
-    work = Batch(source, out=out, gateway=gateway, wishes=wishes, bounds=bounds, limits=limits, **options)
+    work = Batch(source, out=out, gateway=gateway, sheet_options=sheet_options, bounds=bounds, limits=limits, **options)
     async with work as batch:
         plan = await batch.plan(balance=confirm is not None)
         for fault in plan.warnings:

@@ -22,7 +22,7 @@ _NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape
 _NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
 _ADVICE = "name the encoding: encoding='utf-8', encoding='gb18030', …"
 
-Line = tuple[int, str]
+NumberedLine = tuple[int, str]
 """The number of a line, from 1, and its text with its ending."""
 
 
@@ -52,7 +52,7 @@ def codec_name(encoding: str) -> str:
     raise refused(f"{encoding!r} is no encoding of text; utf-8, utf-16, gb18030 and many more are")
 
 
-def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[Line]:
+def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[NumberedLine]:
     """The lines of a stream, decoded.
 
     Args:
@@ -71,7 +71,7 @@ def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[Li
     return _streamwise(stream, known)
 
 
-def _linewise(stream: BinaryIO, reading: "_Reading") -> Iterator[Line]:
+def _linewise(stream: BinaryIO, reading: "_Reading") -> Iterator[NumberedLine]:
     number, read = 0, stream.readline
     while raw := read(LONGEST_LINE):
         number += 1
@@ -147,7 +147,7 @@ def _misfit(encoding: str, number: int, found: bytes) -> InvalidRequestError:
     return refused(f"holds bytes that are no {encoding.upper()} ({found[:4].hex(' ')}); {_ADVICE}", line=number)
 
 
-def _streamwise(stream: BinaryIO, encoding: str) -> Iterator[Line]:
+def _streamwise(stream: BinaryIO, encoding: str) -> Iterator[NumberedLine]:
     """Lines in an encoding whose line feeds only its decoder can find."""
     number, rest = 1, ""
     for text in _texts(stream, encoding):

@@ -20,7 +20,7 @@ from ..models import VideoRequest, invalid
 from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
-from .record import BadRecord, Record
+from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
 
@@ -128,7 +128,7 @@ class Entering:
         root = os.path.join(videos, "")  # noqa: PTH118 - asked for each row that waits: paths as text are faster
         return lambda target: os.path.lexists(root + target)
 
-    def _left_out(self, staging: Staging, record: Record | BadRecord) -> list[Fault]:
+    def _left_out(self, staging: Staging, record: SheetRecord | BadRecord) -> list[Fault]:
         """A row with faults is in the sheet all the same, if one can tell which it is; its id may be another's, too."""
         if isinstance(record, BadRecord):
             return []
@@ -196,13 +196,13 @@ def _records(source: Source, encoding: str | None) -> Any:
     return nullcontext(_of_requests(source))
 
 
-def _of_requests(requests: Iterable[Any]) -> Iterator[Record | BadRecord]:
+def _of_requests(requests: Iterable[Any]) -> Iterator[SheetRecord | BadRecord]:
     """Requests of a program as records; their place counts as the line."""
     for line, asked in enumerate(requests, 1):
         if isinstance(asked, VideoRequest):
-            yield Record(line, asked.to_dict())
+            yield SheetRecord(line, asked.to_dict())
         elif isinstance(asked, Mapping):
-            yield Record(line, {str(name): value for name, value in asked.items()})
+            yield SheetRecord(line, {str(name): value for name, value in asked.items()})
         else:
             what = f"{type(asked).__name__} is neither a VideoRequest nor a mapping"
             yield BadRecord(line, (Fault("request", what),))

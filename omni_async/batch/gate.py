@@ -43,14 +43,14 @@ class Gate:
     def release(self, name: str) -> None:
         """One reason less."""
         if self._held.pop(name, None) is not None:
-            self.stir()
+            self.notify()
 
     def close(self, why: str) -> None:
         """Let nothing through any more."""
         if self.closed is None:
             self.closed = why
             self.shut.set()
-            self.stir()
+            self.notify()
 
     def bars(self, *, despite: str = "") -> bool:
         """Whether it is closed, or held by another reason than `despite`."""
@@ -59,14 +59,14 @@ class Gate:
     async def opened(self, *, despite: str = "") -> bool:
         """Wait until creates may be sent; False when none will be."""
         while self.closed is None and self.bars(despite=despite):
-            await self.stirred()
+            await self.changed()
         return self.closed is None
 
-    def stir(self) -> None:
+    def notify(self) -> None:
         """Something changed: whoever waits looks again."""
         self._changed.set()
 
-    async def stirred(self) -> None:
+    async def changed(self) -> None:
         """Wait until something changes."""
         self._changed.clear()
         await self._changed.wait()

@@ -25,7 +25,7 @@ from .sending import Bounds
 
 
 @attrs.frozen(kw_only=True)
-class Wishes:
+class SheetOptions:
     """How a sheet is to be taken.
 
     Args:
@@ -95,10 +95,15 @@ def opened(source: Source | None) -> Source | None:
 
 
 def entering_of(
-    dialect: Dialect, folder: Folder, wishes: Wishes, *, progress: Callable[[int], object], stop: threading.Event
+    dialect: Dialect,
+    folder: Folder,
+    sheet_options: SheetOptions,
+    *,
+    progress: Callable[[int], object],
+    stop: threading.Event,
 ) -> Entering:
     """How the sheet is entered."""
-    return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(wishes))
+    return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(sheet_options))
 
 
 def planned(
@@ -147,7 +152,7 @@ def dry_plan(
     *,
     out: str | os.PathLike[str] | None = None,
     gateway: str | Dialect = "jimmy",
-    wishes: Wishes | None = None,
+    sheet_options: SheetOptions | None = None,
     bounds: Bounds | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Plan:
@@ -159,7 +164,7 @@ def dry_plan(
     """
     folder, dialect = folder_of(source, out), dialect_of(gateway)
     tell, never = progress or no_progress, threading.Event()
-    entering = entering_of(dialect, folder, wishes or Wishes(), progress=tell, stop=never)
+    entering = entering_of(dialect, folder, sheet_options or SheetOptions(), progress=tell, stop=never)
     with tempfile.TemporaryDirectory() as nowhere:
         copy = Path(nowhere) / folder.journal.name
         if folder.journal.exists():

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ..errors import Fault
 
 
-class Record(NamedTuple):
+class SheetRecord(NamedTuple):
     """One filled line of a sheet.
 
     Args:

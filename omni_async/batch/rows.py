@@ -27,7 +27,7 @@ from ..uploads import file_hash, is_local, unreadable
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
-from .record import BadRecord, Record
+from .record import BadRecord, SheetRecord
 from .strictjson import to_text
 from .targets import default_target, target_key
 from .unsent import carried_of, custom_id_of, metadata_of, place_of
@@ -130,7 +130,7 @@ class Checker:
         mark = secrets.token_hex(16)
         self._stand_ins = (f"stand-in {mark}", f'"{{\\ \n\u8c61 {mark}')
 
-    def check(self, record: Record) -> Row | BadRecord:
+    def check(self, record: SheetRecord) -> Row | BadRecord:
         """Check a record.
 
         Returns:
@@ -224,10 +224,10 @@ class Checker:
             if shape is not None:
                 quoted = to_text(prompt)
                 try:
-                    print_ = hashlib.sha256(shape.before + quoted.encode() + shape.after).hexdigest()
+                    digest = hashlib.sha256(shape.before + quoted.encode() + shape.after).hexdigest()
                 except UnicodeEncodeError:
                     return self._slowly(layout, values, cells, prompt)
-                return _Asked((), shape.warnings, print_, f'{{"prompt": {quoted}{shape.tail}', shape.kind)
+                return _Asked((), shape.warnings, digest, f'{{"prompt": {quoted}{shape.tail}', shape.kind)
         return self._slowly(layout, values, cells, prompt)
 
     def _shape(self, layout: _Layout, values: dict[str, Any], cells: bool, key: str) -> _Shape | None:
@@ -273,11 +273,11 @@ class Checker:
             return _Asked((*unread, *faults))
         try:
             call = self._dialect.create(request)
-            print_ = fingerprint_of(self._dialect, request, hashes) if hashes else fingerprint(self._dialect.name, call)
+            digest = fingerprint_of(self._dialect, request, hashes) if hashes else fingerprint(self._dialect.name, call)
         except InvalidRequestError as error:  # a dialect of the caller's own
             return _Asked(error.faults or (Fault("request", "is refused by the dialect"),))
         return _Asked(
-            (), checked.warnings, print_, to_text({"prompt": prompt, **given}), _kind(request, call.body or {})
+            (), checked.warnings, digest, to_text({"prompt": prompt, **given}), _kind(request, call.body or {})
         )
 
     def _given(self, layout: _Layout, values: dict[str, Any], cells: bool) -> tuple[dict[str, Any], list[Fault]]:

@@ -194,4 +194,4 @@ class Run:
                 return
             logger.warning("task %s is still running after %.0f s: the next run goes on with it", task_id, now - since)
             del running[task_id]
-            self.gate.stir()
+            self.gate.notify()

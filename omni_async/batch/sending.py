@@ -104,7 +104,7 @@ class Sender:
                 if self._prober is entry:
                     self._prober = None
                     self._gate.release(DOWN)
-                self._gate.stir()
+                self._gate.notify()
 
     # --- the next row ------------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Sender:
                     self.paid, self.spent = self.paid + 1, self.spent + self._price(entry)
                     self._sending += 1
                     return self._rows.popleft()
-                await self._gate.stirred()  # a refused row gives back what it took, an ended task makes room
+                await self._gate.changed()  # a refused row gives back what it took, an ended task makes room
         return None
 
     def _reached(self, entry: Entry) -> str | None:

@@ -26,7 +26,7 @@ from ..settings import dialect_of
 from .entering import Entered, Source, columns_of
 from .folder import folder_of
 from .plan import Plan
-from .planning import ForeignError, Once, Wishes, entering_of, no_progress, opened, planned
+from .planning import ForeignError, Once, SheetOptions, entering_of, no_progress, opened, planned
 from .reporting import Reporting
 from .results import STATUS, Results, count_not_stored, stands
 from .running import Run
@@ -122,7 +122,7 @@ class Batch:
             rows that the folder has.
         out: The folder; by default the file's name without its ending.
         gateway: As for `OmniClient`.
-        wishes: How the sheet is to be taken.
+        sheet_options: How the sheet is to be taken.
         bounds: Where to stop.
         limits: Of the account; `bounds.concurrency` wins over its `max_running_tasks`.
         options: Further keywords of `OmniClient`.
@@ -138,7 +138,7 @@ class Batch:
         *,
         out: str | os.PathLike[str] | None = None,
         gateway: str | Dialect = "jimmy",
-        wishes: Wishes | None = None,
+        sheet_options: SheetOptions | None = None,
         bounds: Bounds | None = None,
         limits: Limits | None = None,
         **options: Unpack[BatchOptions],
@@ -146,7 +146,7 @@ class Batch:
         if options.get("keep_requests") is False:
             raise invalid([Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")])
         self.folder = folder_of(source, out)
-        self.wishes, self.bounds = wishes or Wishes(), bounds or Bounds()
+        self.sheet_options, self.bounds = sheet_options or SheetOptions(), bounds or Bounds()
         self.dialect = dialect_of(gateway)
         self._source = opened(source)
         self.journal = SqliteJournal(
@@ -164,7 +164,7 @@ class Batch:
             self.dialect,
             journal=self.journal,
             limits=limits,
-            strict=self.wishes.strict,
+            strict=self.sheet_options.strict,
             **options,
         )
         self._results = Results(self.folder)
@@ -205,7 +205,7 @@ class Batch:
         entering = entering_of(
             self.dialect,
             self.folder,
-            self.wishes,
+            self.sheet_options,
             progress=lambda count: loop.call_soon_threadsafe(tell, count),
             stop=self._stop,
         )

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Self
 from ..disk import reason
 from ..errors import Fault, OmniError
 from .columns import NAMES, check_header, field_of
-from .decoding import Line, codec_name, lines_of, marked, refused
-from .record import BadRecord, Record
+from .decoding import NumberedLine, codec_name, lines_of, marked, refused
+from .record import BadRecord, SheetRecord
 from .strictjson import is_cut, read_object
 from .workbook import workbook_records
 
@@ -39,11 +39,11 @@ class Sheet:
         owned: The file that closing it closes, if it was opened here.
     """
 
-    def __init__(self, records: Iterator[Record | BadRecord], owned: BinaryIO | None) -> None:
+    def __init__(self, records: Iterator[SheetRecord | BadRecord], owned: BinaryIO | None) -> None:
         self._records = records
         self._owned = owned
 
-    def __iter__(self) -> Iterator[Record | BadRecord]:
+    def __iter__(self) -> Iterator[SheetRecord | BadRecord]:
         """The records themselves: no step between, for a million of them."""
         return self._records
 
@@ -74,7 +74,7 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sh
             stream, by its first bytes.
 
     Returns:
-        An iterable of `Record`s in the sheet's order, with a `BadRecord` for each line that cannot be read.
+        An iterable of `SheetRecord`s in the sheet's order, with a `BadRecord` for each line that cannot be read.
 
     Raises:
         InvalidRequestError: The sheet as a whole cannot be read; also while it is being read.
@@ -121,7 +121,7 @@ def _unreadable(error: Exception) -> Exception:
     return refused(f"it cannot be opened or read ({reason(error)})")
 
 
-def _records(file: BinaryIO, kind: str | None, encoding: str | None) -> Iterator[Record | BadRecord]:
+def _records(file: BinaryIO, kind: str | None, encoding: str | None) -> Iterator[SheetRecord | BadRecord]:
     """The records of a file; what the disk refuses becomes one error of ours."""
     try:
         head = file.peek(_HEAD)[:_HEAD] if isinstance(file, io.BufferedReader) else b""
@@ -145,14 +145,14 @@ def _sniffed(head: bytes, encoding: str | None) -> str:
     return "jsonl" if head.decode(known, "ignore").lstrip("\ufeff \t\r\n").startswith("{") else "csv"
 
 
-def _json_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
+def _json_records(lines: Iterable[NumberedLine]) -> Iterator[SheetRecord | BadRecord]:
     """One object a line."""
     begun = False
     for number, line in lines:
         found = read_object(line)
         if not isinstance(found, Fault):
             begun = True
-            yield Record(number, found)
+            yield SheetRecord(number, found)
         elif not line.isspace():
             cut = is_cut(line)
             if cut and not begun:  # told once, not of every line
@@ -161,7 +161,7 @@ def _json_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
             yield BadRecord(number, (Fault("line", _CUT) if cut else found,))
 
 
-def _csv_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
+def _csv_records(lines: Iterable[NumberedLine]) -> Iterator[SheetRecord | BadRecord]:
     """Rows under a header, delimited by whatever the header is delimited by."""
     source = _Feed(lines)
     header = next((line for line in source if line.strip(" \t\r\n,;")), None)
@@ -181,19 +181,21 @@ def _csv_records(lines: Iterable[Line]) -> Iterator[Record | BadRecord]:
             yield BadRecord(number, (row,))
         elif any(row) and not "".join(row).isspace():
             if len(row) == width and named:
-                yield Record(number, {name: cell or None for name, cell in zip(names, row, strict=True)}, cells=True)
+                values = {name: cell or None for name, cell in zip(names, row, strict=True)}
+                yield SheetRecord(number, values, cells=True)
             else:
                 yield _uneven(number, names[:last], row)
 
 
-def _uneven(number: int, names: list[str], row: list[str]) -> Record | BadRecord:
+def _uneven(number: int, names: list[str], row: list[str]) -> SheetRecord | BadRecord:
     """A row that is shorter or longer than the header, or stands under columns without a name."""
     nameless = [cell for at, cell in enumerate(row) if cell.strip() and not (at < len(names) and names[at])]
     if nameless:
         told = f"has {len(row)} cells, the header names {len(list(filter(None, names)))}: a cell stands under no name"
         return BadRecord(number, (Fault("line", f"{told} (a delimiter in a text needs quotes around it)"),))
     cells = [*row, *[""] * (len(names) - len(row))]
-    return Record(number, {name: cell or None for name, cell in zip(names, cells, strict=False) if name}, cells=True)
+    values = {name: cell or None for name, cell in zip(names, cells, strict=False) if name}
+    return SheetRecord(number, values, cells=True)
 
 
 def _delimiter(header: str) -> str:
@@ -211,7 +213,7 @@ def _delimiter(header: str) -> str:
 class _Feed:
     """Lines for the CSV reader, which counts none itself: it may take several for one row."""
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[NumberedLine]) -> None:
         self._lines = iter(lines)
         self._kept: deque[str] = deque()
         self._more = 0
@@ -270,4 +272,4 @@ def _broken(error: csv.Error, first: int, last: int) -> Fault:
     return Fault("line", next((text for start, text in told.items() if word.startswith(start)), quotes))
 
 
-__all__ = ["FORMATS", "BadRecord", "Record", "Sheet", "open_sheet"]
+__all__ = ["FORMATS", "BadRecord", "Sheet", "SheetRecord", "open_sheet"]

@@ -51,7 +51,7 @@ class Standing:
         if self.open.pop(task_id, None) is None:
             self._ended.add(task_id)
         else:
-            self.gate.stir()  # there is room for another
+            self.gate.notify()  # there is room for another
 
     def moved(self, entry: Entry, before: State) -> None:
         """A row stands elsewhere than before; rows that are no longer in the sheet are not counted."""

@@ -22,7 +22,7 @@ from .folder import Folder
 CHUNK = 5000
 """Stored rows whose files are looked at in one go."""
 
-Stored = tuple[int, str, str | None, int | None]
+StoredRow = tuple[int, str, str | None, int | None]
 """A stored row: its place, key, target and size."""
 
 
@@ -129,13 +129,13 @@ def place_of(folder: Folder, key: str, target: str | None) -> Path:
     return folder.videos / (target or f"{key}.mp4")
 
 
-def stored_rows(ledger: Ledger, *, after: int) -> list[Stored]:
+def stored_rows(ledger: Ledger, *, after: int) -> list[StoredRow]:
     """Some of the rows whose videos are stored, from a place on."""
     query = "SELECT rowid, key, target, size FROM item WHERE state = 'DONE' AND rowid > ? ORDER BY rowid LIMIT ?"
     return ledger.connection.execute(query, (after, CHUNK)).fetchall()
 
 
-def missing(folder: Folder, rows: Sequence[Stored]) -> list[str]:
+def missing(folder: Folder, rows: Sequence[StoredRow]) -> list[str]:
     """Keys of those whose file is gone or has another size: finished files are checked, not fetched again."""
     return [key for _, key, target, size in rows if _size(place_of(folder, key, target)) != size]
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from ..errors import Fault
 from .columns import check_header
 from .decoding import refused
-from .record import BadRecord, Record
+from .record import BadRecord, SheetRecord
 
 LARGEST = 2 * 1024**3
 """Bytes of a workbook, unpacked."""
@@ -26,7 +26,7 @@ _UNSEEN = Fault("line", "is hidden in the sheet, by a filter or by hand: show it
 _NUMBER = re.compile(rb'\sr="(\d+)"')
 
 
-def workbook_records(file: BinaryIO) -> Iterator[Record | BadRecord]:
+def workbook_records(file: BinaryIO) -> Iterator[SheetRecord | BadRecord]:
     """The records of a workbook's first sheet, under its header row; a line is the sheet's row number.
 
     Raises:
@@ -115,7 +115,7 @@ def _rows(sheets: list[Any]) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, 
 
 def _told(
     rows: Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]], hidden: frozenset[int]
-) -> Iterator[Record | BadRecord]:
+) -> Iterator[SheetRecord | BadRecord]:
     """Records under the first row that is not empty; what nobody sees in the sheet is not paid for unasked."""
     names: list[str] = []
     for number, values, formulas in rows:
@@ -134,7 +134,7 @@ def _told(
 
 def _record(
     number: int, names: list[str], values: tuple[Any, ...], formulas: tuple[Any, ...]
-) -> Record | BadRecord | None:
+) -> SheetRecord | BadRecord | None:
     faults, record = [], {}
     for name, value, formula in itertools.zip_longest(names, values, formulas):
         if value is None and isinstance(formula, str) and formula.startswith("="):
@@ -147,7 +147,7 @@ def _record(
             record[name] = _plain(value)
     if faults:
         return BadRecord(number, tuple(dict.fromkeys(faults)))
-    return Record(number, record, cells=True) if any(value is not None for value in record.values()) else None
+    return SheetRecord(number, record, cells=True) if any(value is not None for value in record.values()) else None
 
 
 def _plain(value: Any) -> Any:

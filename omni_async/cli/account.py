@@ -9,7 +9,7 @@ import typer
 from ..client import OmniClient
 from ..errors import OmniError
 from ..models import Balance
-from .board import Row, State
+from .board import BoardRow, BoardState
 from .connect import Target, connected
 from .exits import DONE, code_of, worst
 from .options import (
@@ -55,7 +55,7 @@ def upload(
 
 async def _upload(screen: Screen, target: Target, files: list[str]) -> int:
     for place, file in enumerate(files):
-        screen.board.add(str(place), Row(label=file, gateway=target.gateway))
+        screen.board.add(str(place), BoardRow(label=file, gateway=target.gateway))
     async with screen, connected(target) as client:
         sent = await asyncio.gather(
             *(_sent(screen, client, row, file) for row, file in zip(screen.board.rows.values(), files, strict=True))
@@ -74,18 +74,18 @@ async def _upload(screen: Screen, target: Target, files: list[str]) -> int:
     return worst(code_of(url) if isinstance(url, OmniError) else DONE for url in sent)
 
 
-async def _sent(screen: Screen, client: OmniClient, row: Row, file: str) -> str | OmniError:
+async def _sent(screen: Screen, client: OmniClient, row: BoardRow, file: str) -> str | OmniError:
     def progressed(sent: int, size: int | None) -> None:
         row.progress = 100 * sent // size if size else None
 
     row.started = screen.board.clock()
-    screen.board.set(row, State.UPLOADING)
+    screen.board.set(row, BoardState.UPLOADING)
     try:
         url = await client.upload(Path(file), on_progress=progressed)
     except OmniError as error:
-        screen.board.set(row, State.FAILED)
+        screen.board.set(row, BoardState.FAILED)
         return error
-    screen.board.set(row, State.DONE)
+    screen.board.set(row, BoardState.DONE)
     return url
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..batch import Bounds, Prices, Wishes, dry_plan
+from ..batch import Bounds, Prices, SheetOptions, dry_plan
 from ..batch.folder import Folder, folder_of
-from .batchjob import Job, check_begun
+from .batchjob import BatchJob, check_begun
 from .connect import Target
 from .exits import UsageError, in_options
 from .options import (
@@ -137,7 +137,9 @@ def batch(
         return
     folder = _folder(file, out_dir, emulator=emulator)
     check_begun(folder, gateway=gateway, emulator=emulator)
-    wishes = Wishes(encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited)
+    sheet_options = SheetOptions(
+        encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed, redo_edited=redo_edited
+    )
     if max_cost is not None and prices is None:
         raise UsageError('--max-cost needs to know what videos cost: --prices FILE, such as {"1080p": 0.9, "*": 0.5}')
     bounds = Bounds(
@@ -149,7 +151,7 @@ def batch(
         timeout=timeout,
     )
     if dry_run:
-        _show_plan(file, folder, gateway, wishes, bounds, show)
+        _show_plan(file, folder, gateway, sheet_options, bounds, show)
         return
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
     tally = Tally()
@@ -165,7 +167,9 @@ def batch(
         poll=poll,
         scenario=scenario,
     )
-    job = Job(source=file, folder=folder, wishes=wishes, bounds=bounds, yes=yes, tally=tally, kept=kept)
+    job = BatchJob(
+        source=file, folder=folder, sheet_options=sheet_options, bounds=bounds, yes=yes, tally=tally, kept=kept
+    )
     run(lambda screen: job.run(screen, target), Screen(show, view=view_of(tally, show)))
 
 
@@ -205,13 +209,15 @@ def _words(**given: Any) -> list[str]:
 
 
 def _show_plan(
-    file: str | None, folder: Folder, gateway: GatewayName, wishes: Wishes, bounds: Bounds, show: Show
+    file: str | None, folder: Folder, gateway: GatewayName, sheet_options: SheetOptions, bounds: Bounds, show: Show
 ) -> None:
     """The plan, and nothing else: results on stdout."""
     reading = ReadingLine(kind_of(show))
     try:
         with failing(json=show.json):
-            plan = dry_plan(file, out=folder.path, gateway=gateway, wishes=wishes, bounds=bounds, progress=reading)
+            plan = dry_plan(
+                file, out=folder.path, gateway=gateway, sheet_options=sheet_options, bounds=bounds, progress=reading
+            )
     finally:
         reading.clear()
     lines = [*map(in_options, plan.lines()), "dry run: nothing was sent or entered"]

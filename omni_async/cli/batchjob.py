@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..batch import Batch, Bounds, Plan, Summary, Wishes
+from ..batch import Batch, Bounds, Plan, SheetOptions, Summary
 from ..batch.entering import check_own
 from ..batch.folder import Folder
 from ..journal import Ledger, State
@@ -67,13 +67,13 @@ def _begun(folder: Folder, *, own: bool) -> tuple[str | None, bool]:
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class BatchJob:
     """A batch to run.
 
     Args:
         source: The sheet.
         folder: Where everything goes.
-        wishes: How the sheet is taken.
+        sheet_options: How the sheet is taken.
         bounds: Where to stop.
         yes: Whether to begin without asking.
         tally: Counts for the view.
@@ -82,7 +82,7 @@ class Job:
 
     source: str | None
     folder: Folder
-    wishes: Wishes
+    sheet_options: SheetOptions
     bounds: Bounds
     yes: bool
     tally: Tally
@@ -98,7 +98,7 @@ class Job:
                 self.source,
                 out=self.folder.path,
                 gateway=target.gateway,
-                wishes=self.wishes,
+                sheet_options=self.sheet_options,
                 bounds=self.bounds,
                 on_event=self.tally.on_event,
                 **settings,

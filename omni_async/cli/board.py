@@ -16,7 +16,7 @@ ROW = "row"
 """Key in a request's metadata that names its row."""
 
 
-class State(enum.StrEnum):
+class BoardState(enum.StrEnum):
     """Where a row stands; the library's statuses, and what is before and after them."""
 
     WAITING = "waiting"
@@ -31,14 +31,14 @@ class State(enum.StrEnum):
     @property
     def ended(self) -> bool:
         """Whether it changes no more."""
-        return self in (State.DONE, State.FAILED, State.UNCERTAIN)
+        return self in (BoardState.DONE, BoardState.FAILED, BoardState.UNCERTAIN)
 
 
-_RUNS = {TaskStatus.QUEUED: State.QUEUED, TaskStatus.RUNNING: State.RUNNING}
+_RUNS = {TaskStatus.QUEUED: BoardState.QUEUED, TaskStatus.RUNNING: BoardState.RUNNING}
 
 
 @attrs.define(eq=False, kw_only=True)
-class Row:
+class BoardRow:
     """One video. Times are seconds of the board's clock.
 
     Args:
@@ -55,7 +55,7 @@ class Row:
     detail: str = ""
     wants_file: bool = False
     task_id: str | None = None
-    state: State = State.WAITING
+    state: BoardState = BoardState.WAITING
     progress: int | None = None
     started: float | None = None
     ended: float | None = None
@@ -76,13 +76,13 @@ class Board:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.began = clock()
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, BoardRow] = {}
         self.pause = ""
         self.paused_until = -math.inf
-        self.on_change: Callable[[Row], None] = _nobody_looks
+        self.on_change: Callable[[BoardRow], None] = _nobody_looks
         self.on_pause: Callable[[str], None] = _nobody_looks
-        self._by_task: dict[str, Row] = {}
-        self._handlers: Mapping[type[Event], Callable[[Row, Any], None]] = {
+        self._by_task: dict[str, BoardRow] = {}
+        self._handlers: Mapping[type[Event], Callable[[BoardRow, Any], None]] = {
             Submitted: self._submitted,
             Polled: self._polled,
             Finished: self._finished,
@@ -90,14 +90,14 @@ class Board:
             Uncertain: self._uncertain,
         }
 
-    def add(self, key: str, row: Row) -> Row:
+    def add(self, key: str, row: BoardRow) -> BoardRow:
         """Enter a row; one with a task id is being followed from now on."""
         self.rows[key] = row
         if row.task_id is not None:
             self.follow(row, row.task_id)
         return row
 
-    def follow(self, row: Row, task_id: str) -> None:
+    def follow(self, row: BoardRow, task_id: str) -> None:
         """A row's task is being followed from now on."""
         row.task_id, row.started = task_id, self.clock()
         self._by_task[task_id] = row
@@ -109,17 +109,17 @@ class Board:
         elif (handler := self._handlers.get(type(event))) and (row := self._row(event)):
             handler(row, event)
 
-    def set(self, row: Row, state: State) -> None:
+    def set(self, row: BoardRow, state: BoardState) -> None:
         """Move a row; what has ended stays as it is."""
         if row.state is state or row.state.ended:
             return
         row.state = state
         if state.ended:
             row.ended = self.clock()
-            row.progress = 100 if state is State.DONE else row.progress
+            row.progress = 100 if state is BoardState.DONE else row.progress
         self.on_change(row)
 
-    def count(self) -> Counter[State]:
+    def count(self) -> Counter[BoardState]:
         """How many rows stand where."""
         return Counter(row.state for row in self.rows.values())
 
@@ -132,7 +132,7 @@ class Board:
         """Whether nothing changes any more."""
         return all(row.state.ended for row in self.rows.values())
 
-    def unfinished(self) -> list[Row]:
+    def unfinished(self) -> list[BoardRow]:
         """Rows whose task is known and still to be fetched or followed."""
         return [row for row in self.rows.values() if row.task_id and not row.state.ended]
 
@@ -140,35 +140,35 @@ class Board:
         """The pause that holds now, in words; empty if none does."""
         return self.pause if self.clock() < self.paused_until else ""
 
-    def _row(self, event: Any) -> Row | None:
+    def _row(self, event: Any) -> BoardRow | None:
         named = self.rows.get(event.metadata.get(ROW, ""))
         return named or self._by_task.get(getattr(event, "task_id", None) or "")
 
-    def _submitted(self, row: Row, event: Submitted) -> None:
+    def _submitted(self, row: BoardRow, event: Submitted) -> None:
         self.follow(row, event.task_id)
         row.detail = row.detail or event.model or ""
-        self.set(row, State.QUEUED)
+        self.set(row, BoardState.QUEUED)
 
-    def _polled(self, row: Row, event: Polled) -> None:
+    def _polled(self, row: BoardRow, event: Polled) -> None:
         state = _RUNS.get(event.status)
         if state is not None:
             row.progress = event.progress if event.progress is not None else row.progress
             self.set(row, state)
 
-    def _finished(self, row: Row, event: Finished) -> None:
+    def _finished(self, row: BoardRow, event: Finished) -> None:
         if event.status is TaskStatus.SUCCEEDED:
             row.progress = 100
-            self.set(row, State.DOWNLOADING if row.wants_file else State.DONE)
+            self.set(row, BoardState.DOWNLOADING if row.wants_file else BoardState.DONE)
         else:
-            self.set(row, State.FAILED)
+            self.set(row, BoardState.FAILED)
 
-    def _downloaded(self, row: Row, event: Downloaded) -> None:
+    def _downloaded(self, row: BoardRow, event: Downloaded) -> None:
         row.file = event.path
-        self.set(row, State.DONE)
+        self.set(row, BoardState.DONE)
 
-    def _uncertain(self, row: Row, event: Uncertain) -> None:
+    def _uncertain(self, row: BoardRow, event: Uncertain) -> None:
         row.task_id = event.candidate
-        self.set(row, State.UNCERTAIN)
+        self.set(row, BoardState.UNCERTAIN)
 
     def _throttled(self, event: Throttled) -> None:
         """A new pause is told; refusals within one are not."""
@@ -203,6 +203,6 @@ def clock_text(seconds: float | None) -> str:
 def summary(board: Board) -> str:
     """All rows in one line, such as `12 of 14: 10 done, 2 failed, 2 running`."""
     count = board.count()
-    states = ", ".join(f"{count[state]} {state}" for state in State if count[state])
-    ended = sum(count[state] for state in State if state.ended)
+    states = ", ".join(f"{count[state]} {state}" for state in BoardState if count[state])
+    ended = sum(count[state] for state in BoardState if state.ended)
     return f"{ended} of {len(board.rows)} ended in {clock_text(board.elapsed())}: {states}"

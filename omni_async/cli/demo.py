@@ -15,7 +15,7 @@ from ..client import OmniClient
 from ..emulator import Emulator, Fault, Scenario
 from ..errors import OmniError
 from ..models import VideoTask
-from .board import ROW, Row, State
+from .board import ROW, BoardRow, BoardState
 from .connect import EMULATOR_KEY, poll_policy
 from .exits import DONE, FAILED, UsageError
 from .options import Json, Progress, ProgressMode, Quiet
@@ -65,7 +65,7 @@ def demo(
 
 async def _demo(screen: Screen, folder: Path) -> int:
     for number, scene in enumerate(SCENES, 1):
-        row = Row(label=scene.name, gateway=scene.gateway, detail=scene.fields.get("model", ""), wants_file=True)
+        row = BoardRow(label=scene.name, gateway=scene.gateway, detail=scene.fields.get("model", ""), wants_file=True)
         screen.board.add(str(number), row)
     async with screen, Emulator(SCENARIO) as emulator:
         made = await _make_all(screen, emulator, folder)
@@ -115,7 +115,7 @@ async def _make(screen: Screen, clients: Mapping[str, OmniClient], key: str, ima
         request = scene.request(image, metadata={ROW: key})
         task = await clients[scene.gateway].generate(request, output=file, overwrite=True)
     except OmniError as error:
-        screen.board.set(row, State.FAILED)
+        screen.board.set(row, BoardState.FAILED)
         screen.error(error)
     return Made(scene=scene, file=file, task=task, seconds=row.seconds(screen.board.clock()) or 0.0)
 

@@ -10,17 +10,18 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Call
+from ..headers import USER_AGENT
 from ..identity import idempotency_key_of
 from ..models import VideoRequest, relinked
 from ..references import local_references
 from ..settings import base_url_of
 from ..submit import row_key
-from ..transport import USER_AGENT, checked_base_url
+from ..transport import checked_base_url
 from .output import as_json
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class Preview:
     """A create that is not sent.
 
     Args:
@@ -38,7 +39,7 @@ class Plan:
     warnings: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """The plan as plain JSON data."""
+        """It as plain JSON data."""
         return {
             "method": self.call.method,
             "url": self.url,
@@ -58,7 +59,7 @@ class Plan:
         return " \\\n  ".join(lines)
 
     def lines(self) -> Iterator[str]:
-        """The plan for a person."""
+        """It for a person."""
         for path in self.uploads:
             yield f"# {path} would be uploaded first; its URL takes the place of {_stand_in(path)}"
         yield f"{self.call.method} {self.url}"
@@ -73,7 +74,7 @@ class Plan:
         yield "# dry run: nothing was sent, nothing was charged"
 
 
-def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
+def preview(request: VideoRequest, *, gateway: str, base_url: str | None) -> Preview:
     """Check a request and work out what would be sent.
 
     Raises:
@@ -86,7 +87,7 @@ def plan(request: VideoRequest, *, gateway: str, base_url: str | None) -> Plan:
     call = dialect.create(relinked(request, {path: _stand_in(path) for path in uploads}), idempotency_key=key)
     where = checked_base_url(base_url_of(dialect, base_url))
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
-    return Plan(
+    return Preview(
         call=call,
         url=where + call.path,
         headers={**headers, **call.headers, **dialect.auth(f"${dialect.key_variable}")},

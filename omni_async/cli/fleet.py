@@ -100,7 +100,7 @@ def status(
     Exit code 3 while rows wait to be settled, 1 while some failed.
     """
     needs_pg()
-    from ..fleet.admin import standing
+    from ..fleet.admin import fleet_status
 
     if watch:
 
@@ -111,11 +111,11 @@ def status(
 
         def look() -> Any:
             with looking(dsn, gateway) as ledger:
-                return standing(ledger)
+                return fleet_status(ledger)
 
         run_plain(work, json=json)
     with looking(dsn, gateway) as ledger:
-        now = standing(ledger)
+        now = fleet_status(ledger)
     out(as_json(document(now)) if json else "\n".join(picture(now)))
     if now.uncertain:
         note(f"these may have been paid: look in the gateway's console, then {settle_line(gateway)}")

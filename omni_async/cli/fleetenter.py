@@ -12,7 +12,7 @@ import anyio
 import attrs
 import typer
 
-from ..batch import Plan, Prices, Wishes
+from ..batch import Plan, Prices, SheetOptions
 from ..batch.folder import Folder
 from ..batch.planning import price_doubts
 from ..batch.session import BALANCE
@@ -100,11 +100,11 @@ def enqueue(
     """
     needs_pg()
     _check(source, gateway, retry=retry_failed)
-    entry = Entry(
+    entry = Enqueuing(
         source=source,
         dsn=dsn,
         gateway=gateway,
-        wishes=Wishes(encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed),
+        sheet_options=SheetOptions(encoding=encoding, skip_bad=skip_bad, retry_failed=retry_failed),
         prices=Prices.load(prices) if prices is not None else None,
         lost=database_lost,
         yes=yes,
@@ -136,14 +136,14 @@ def _is_journal(path: Path) -> bool:
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class Enqueuing:
     """Rows to be entered.
 
     Args:
         source: The sheet, `-`, or a journal with its rows; None for those that failed.
         dsn: The fleet's database.
         gateway: Whose rows.
-        wishes: How they are taken.
+        sheet_options: How they are taken.
         prices: What they cost.
         lost: Whether another fleet that had them has lost its database.
         yes: Whether to enter them without asking.
@@ -153,7 +153,7 @@ class Entry:
     source: str | None
     dsn: str
     gateway: GatewayName
-    wishes: Wishes
+    sheet_options: SheetOptions
     prices: Prices | None
     lost: bool
     yes: bool
@@ -173,7 +173,7 @@ class Entry:
     async def _enter(self, screen: Screen, shared: "SharedJournal") -> int:
         from ..fleet.entering import enter, look, refused_by
 
-        refused = refused_by(dialect_of(self.gateway)) if self.wishes.retry_failed else None
+        refused = refused_by(dialect_of(self.gateway)) if self.sheet_options.retry_failed else None
         if self.source == "-" and at_terminal() and not screen.show.quiet:
             screen.note("reading rows from this terminal: end them with Ctrl-D")
         async with self._rows(screen) as rows:
@@ -227,7 +227,7 @@ class Entry:
         dialect, path = dialect_of(self.gateway), Path(str(self.source))
         if self.source != "-" and _is_journal(path):
             return journal_rows(path, dialect)
-        return sheet_rows(str(self.source), dialect, self.wishes, progress, stop)
+        return sheet_rows(str(self.source), dialect, self.sheet_options, progress, stop)
 
     # --- what is told ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from ..journal import State
 from .output import as_json, out, printable
 
 if TYPE_CHECKING:
-    from ..fleet.admin import Standing
+    from ..fleet.admin import FleetStatus
     from ..fleet.budget import Allowed
     from ..fleet.bulk import Enqueued
 
@@ -61,7 +61,7 @@ def seen(came: "Enqueued") -> list[str]:
     return [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
 
 
-def picture(now: "Standing") -> list[str]:
+def picture(now: "FleetStatus") -> list[str]:
     """Where a fleet stands."""
     counts = [f"{now.states[state]:,} {state.lower()}" for state in State if now.states.get(state)]
     lines = [" · ".join(counts) or "no rows yet"]
@@ -82,7 +82,7 @@ def picture(now: "Standing") -> list[str]:
     return [*lines, *(f"uncertain: {key}" for key in now.uncertain)]
 
 
-async def watched(look: Callable[[], Awaitable["Standing"]], *, json: bool) -> None:
+async def watched(look: Callable[[], Awaitable["FleetStatus"]], *, json: bool) -> None:
     """Show it again and again, until the command is interrupted: drawn on a terminal, else as lines."""
     if sys.stdout.isatty() and not json:
         await _drawn(look)
@@ -92,7 +92,7 @@ async def watched(look: Callable[[], Awaitable["Standing"]], *, json: bool) -> N
         await asyncio.sleep(EVERY if json else PLAIN)
 
 
-async def _drawn(look: Callable[[], Awaitable["Standing"]]) -> None:
+async def _drawn(look: Callable[[], Awaitable["FleetStatus"]]) -> None:
     """A database that goes away is told of, and waited for; what was seen last stays on the terminal."""
     with Live(console=Console(highlight=False), auto_refresh=False, transient=False) as live:
         seen = _text(await look())
@@ -106,5 +106,5 @@ async def _drawn(look: Callable[[], Awaitable["Standing"]]) -> None:
                 await asyncio.sleep(EVERY)
 
 
-def _text(now: "Standing") -> Text:
+def _text(now: "FleetStatus") -> Text:
     return Text(printable("\n".join(picture(now))), overflow="ellipsis", no_wrap=True)

@@ -13,13 +13,13 @@ import typer
 from ..client import OmniClient
 from ..delivery import file_in
 from ..errors import JournalError, OmniError, SubmissionUncertainError
-from ..journal import State as RowState
+from ..journal import State
 from ..models import VideoRequest, VideoTask
 from ..safety import file_name
 from ..settings import base_url_of, dialect_of
-from .board import ROW, Row, State
+from .board import ROW, BoardRow, BoardState
 from .connect import Target, connected
-from .dryrun import plan
+from .dryrun import preview
 from .exits import DONE, code_of
 from .ledgers import note_stored, own_journal, own_path
 from .options import (
@@ -162,18 +162,18 @@ def generate(
         | ({OUTPUT: _absolute(output)} if output else {}),
     )
     if dry_run:
-        shown = plan(request, gateway=gateway, base_url=base_url)
+        shown = preview(request, gateway=gateway, base_url=base_url)
         out(as_json(shown.document()) if json else "\n".join(shown.lines()))
         return
     with failing(json=json):
         OmniClient(gateway, api_key="not-needed").check(request)  # before anything is drawn
     target = Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
-    job = Job(request=request, output=output, timeout=timeout, overwrite=overwrite)
+    job = VideoJob(request=request, output=output, timeout=timeout, overwrite=overwrite)
     run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class VideoJob:
     """One video to make.
 
     Args:
@@ -191,7 +191,7 @@ class Job:
     async def run(self, screen: Screen, target: Target) -> int:
         """Make it and show what came of it."""
         asked = self.request
-        row = Row(
+        row = BoardRow(
             label=asked.custom_id or "",
             private=asked.prompt,
             gateway=target.gateway,
@@ -211,7 +211,7 @@ class Job:
                     except OmniError as error:
                         failure = error
                         if row.task_id is None:
-                            screen.board.set(row, State.FAILED)
+                            screen.board.set(row, BoardState.FAILED)
         except asyncio.CancelledError:  # the client has ended: a create that was in flight has its id
             if screen.show.json:
                 screen.result(as_json(outcome(row, task, failure)))
@@ -224,7 +224,7 @@ class Job:
             screen.result(row.file or task.video_url or task.task_id)
         return DONE if failure is None else code_of(failure)
 
-    async def _made(self, screen: Screen, client: OmniClient, row: Row) -> VideoTask:
+    async def _made(self, screen: Screen, client: OmniClient, row: BoardRow) -> VideoTask:
         """The video: paid for now, or before."""
         known = await self._known(client)
         if known is None:
@@ -235,7 +235,7 @@ class Job:
             task = await self._again(screen, client, row, known)
         if row.file is not None:
             await note_stored(client, task, Path(row.file))
-        screen.board.set(row, State.DONE)
+        screen.board.set(row, BoardState.DONE)
         return task
 
     async def _known(self, client: OmniClient) -> VideoTask | None:
@@ -254,11 +254,11 @@ class Job:
         base = entry.data.get(BASE)
         if base is not None and base != self.request.metadata[BASE]:
             raise JournalError(f"{key!r} is known from {base}: give this one an id of its own", may_have_charged=False)
-        if entry.state is RowState.SUBMITTING:  # of a command that was killed, unless it is just being sent
+        if entry.state is State.SUBMITTING:  # of a command that was killed, unless it is just being sent
             await client.studio.followed().take_over()
         return await journal.known(key, await client.studio.fingerprint(self.request))
 
-    async def _again(self, screen: Screen, client: OmniClient, row: Row, known: VideoTask) -> VideoTask:
+    async def _again(self, screen: Screen, client: OmniClient, row: BoardRow, known: VideoTask) -> VideoTask:
         """What was paid for before: waited for and fetched, unless its file is there."""
         screen.board.follow(row, known.task_id)
         screen.note(f"task {known.task_id} was submitted before: nothing is paid again")
@@ -281,7 +281,7 @@ async def _is_stored(client: OmniClient, key: str, target: Path) -> bool:
     """Whether the file is the row's video, as it was stored."""
     journal = client.studio.journal
     entry = await journal.run(lambda ledger: ledger.entry(key)) if journal is not None else None
-    if entry is None or entry.state is not RowState.DONE:
+    if entry is None or entry.state is not State.DONE:
         return False
     with contextlib.suppress(OSError):
         return (await asyncio.to_thread(target.stat)).st_size == entry.size

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .board import Board, Row, State, clock_text
+from .board import Board, BoardRow, BoardState, clock_text
 from .output import printable
 
 MOST_ROWS = 20
@@ -22,24 +22,24 @@ OTHER_LINES = 5
 """Lines of the screen that rows must leave free."""
 
 STYLE = {
-    State.WAITING: "dim",
-    State.UPLOADING: "blue",
-    State.QUEUED: "yellow",
-    State.RUNNING: "cyan",
-    State.DOWNLOADING: "blue",
-    State.DONE: "green",
-    State.FAILED: "red",
-    State.UNCERTAIN: "magenta",
+    BoardState.WAITING: "dim",
+    BoardState.UPLOADING: "blue",
+    BoardState.QUEUED: "yellow",
+    BoardState.RUNNING: "cyan",
+    BoardState.DOWNLOADING: "blue",
+    BoardState.DONE: "green",
+    BoardState.FAILED: "red",
+    BoardState.UNCERTAIN: "magenta",
 }
 SIGN = {
-    State.WAITING: "·",
-    State.UPLOADING: "↑",
-    State.QUEUED: "○",
-    State.RUNNING: "◐",
-    State.DOWNLOADING: "↓",
-    State.DONE: "✓",
-    State.FAILED: "✗",
-    State.UNCERTAIN: "?",
+    BoardState.WAITING: "·",
+    BoardState.UPLOADING: "↑",
+    BoardState.QUEUED: "○",
+    BoardState.RUNNING: "◐",
+    BoardState.DOWNLOADING: "↓",
+    BoardState.DONE: "✓",
+    BoardState.FAILED: "✗",
+    BoardState.UNCERTAIN: "?",
 }
 
 
@@ -117,7 +117,7 @@ def _rows(board: Board, width: int) -> Table:
     return table
 
 
-def _cells(row: Row, board: Board, width: int) -> list[RenderableType]:
+def _cells(row: BoardRow, board: Board, width: int) -> list[RenderableType]:
     style = STYLE[row.state]
     name = " ".join(printable(row.private or row.label).split())
     cells: list[RenderableType] = [Text(SIGN[row.state], style=style), Text(name)]
@@ -146,7 +146,7 @@ def _counts(board: Board, width: int) -> Table:
     table.add_column(justify="right")
     table.add_column(width=max(8, min(40, width - 30)))
     count = board.count()
-    for state in State:
+    for state in BoardState:
         if count[state]:
             share = bar(count[state], len(board.rows), STYLE[state])
             table.add_row(Text(SIGN[state], style=STYLE[state]), state, f"{count[state]:,}", share)
@@ -155,7 +155,7 @@ def _counts(board: Board, width: int) -> Table:
 
 def _footer(board: Board) -> Text:
     count = board.count()
-    done, ended = count[State.DONE], sum(count[state] for state in State if state.ended)
+    done, ended = count[BoardState.DONE], sum(count[state] for state in BoardState if state.ended)
     bad = f" · {ended - done} not" if ended > done else ""
     line = Text(f"{done:,} of {len(board.rows):,} done{bad} · {clock_text(board.elapsed())}", style="bold")
     if board.pause_shown():

@@ -3,12 +3,12 @@
 import abc
 import asyncio
 
-from .board import Board, Row, State, summary
+from .board import Board, BoardRow, BoardState, summary
 from .output import note
 
 FEW = 20
 """Up to so many rows each change has its line."""
-TOO_SHORT = frozenset({State.UPLOADING, State.QUEUED, State.DOWNLOADING})
+TOO_SHORT = frozenset({BoardState.UPLOADING, BoardState.QUEUED, BoardState.DOWNLOADING})
 """What passes by itself in a moment and deserves no line."""
 EVERY = 30.0
 """Seconds between two summaries."""
@@ -76,8 +76,8 @@ class PlainView(LookingView):
         board.on_change = self._changed
         board.on_pause = self.note
 
-    def _changed(self, row: Row) -> None:
-        refused = row.state is State.FAILED and row.task_id is None  # its error is told by itself
+    def _changed(self, row: BoardRow) -> None:
+        refused = row.state is BoardState.FAILED and row.task_id is None  # its error is told by itself
         if len(self._board.rows) <= FEW and row.state not in TOO_SHORT and not refused:
             seconds = row.seconds(self._board.clock())
             took = f" after {seconds:.0f} s" if row.state.ended and seconds is not None else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidRequestError, NotFoundError, OmniError, SubmissionUncertainError
 from ..models import VideoTask
-from .board import Row, State
+from .board import BoardRow, BoardState
 from .exits import in_options
 from .output import as_json, out
 
@@ -53,16 +53,16 @@ def failing(*, json: bool) -> Iterator[None]:
         raise
 
 
-def _status(row: Row, failure: OmniError | None) -> str:
+def _status(row: BoardRow, failure: OmniError | None) -> str:
     """Where it stands, for want of a task that tells."""
     if isinstance(failure, NotFoundError):
         return "unknown"
-    if row.task_id is None and row.state is not State.UNCERTAIN:
+    if row.task_id is None and row.state is not BoardState.UNCERTAIN:
         return "not_submitted"
-    return {State.DONE: "succeeded", State.DOWNLOADING: "succeeded"}.get(row.state, row.state.value)
+    return {BoardState.DONE: "succeeded", BoardState.DOWNLOADING: "succeeded"}.get(row.state, row.state.value)
 
 
-def outcome(row: Row, task: VideoTask | None, failure: OmniError | None) -> dict[str, Any]:
+def outcome(row: BoardRow, task: VideoTask | None, failure: OmniError | None) -> dict[str, Any]:
     """What came of one row: the task, the file if there is one, and the error if there is one."""
     known = task or getattr(failure, "task", None)
     if isinstance(known, VideoTask):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from .board import State
+from .board import BoardState
 from .exits import DONE, FAILED, UNCERTAIN, code_of
 from .output import note
 from .screen import Screen, Show
@@ -144,7 +144,7 @@ async def _guarded(work: Work, screen: Screen) -> int:
         screen.error(error)
         code = code_of(error)
     tell_unfinished(screen)
-    return UNCERTAIN if code in (DONE, FAILED) and screen.board.count()[State.UNCERTAIN] else code
+    return UNCERTAIN if code in (DONE, FAILED) and screen.board.count()[BoardState.UNCERTAIN] else code
 
 
 def tell_unfinished(screen: Screen) -> None:

@@ -11,7 +11,7 @@ from ..client import OmniClient
 from ..errors import NotFoundError, OmniError
 from ..models import VideoTask
 from ..safety import file_name
-from .board import Row, State
+from .board import BoardRow, BoardState
 from .connect import Target, connected
 from .exits import DONE, FAILED, UNCERTAIN, UsageError, code_of, worst
 from .ledgers import note_stored, own_journal, own_path
@@ -128,12 +128,12 @@ def wait(
         raise UsageError("name the tasks: nothing is known of earlier ones here; see omni-async wait --help")
     if output is not None and len(wanted) > 1 and Path(output).is_file():
         raise UsageError(f"{output} is a file, and there are {len(wanted)} videos: give -o a folder")
-    errand = Errand(ids=wanted, output=output, timeout=timeout, overwrite=overwrite)
-    run(lambda screen: errand.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
+    job = WaitJob(ids=wanted, output=output, timeout=timeout, overwrite=overwrite)
+    run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
 
 
 @attrs.frozen(kw_only=True)
-class Errand:
+class WaitJob:
     """Tasks to wait for.
 
     Args:
@@ -155,7 +155,7 @@ class Errand:
         async with screen, connected(target, screen.board.on_event, journal) as client:
             files, code = await self._wanted(screen, client, target)
             for task_id, file in files.items():
-                row = Row(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=file is not None)
+                row = BoardRow(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=file is not None)
                 screen.board.add(task_id, row)
             codes = await asyncio.gather(
                 *(self._one(screen, client, target, task_id, file) for task_id, file in files.items())
@@ -206,12 +206,12 @@ class Errand:
         folder = many or len(self.ids) > 1 or self.output.endswith(("/", "\\")) or path.is_dir() or not path.suffix
         return path / file_name(task_id) if folder else path
 
-    def _show(self, screen: Screen, row: Row, task: VideoTask | None, failure: OmniError | None) -> None:
+    def _show(self, screen: Screen, row: BoardRow, task: VideoTask | None, failure: OmniError | None) -> None:
         if failure is None:
-            screen.board.set(row, State.DONE)
+            screen.board.set(row, BoardState.DONE)
         else:
             if isinstance(failure, NotFoundError):
-                screen.board.set(row, State.FAILED)
+                screen.board.set(row, BoardState.FAILED)
             screen.error(failure)
         if screen.show.json:
             screen.result(as_json(outcome(row, task, failure), indent=None))

@@ -7,12 +7,12 @@ import attrs
 from aiohttp import web
 
 from . import files
-from .answer import Answer
 from .clock import Clock
 from .faults import DISTURBANCES, FATES, SIGHTS, FaultBook, Strike
 from .gateway import Gateway, Site
 from .jimmy import Jimmy
 from .ledger import Charge, Ledger
+from .response import Response
 from .scenario import Fault, Scenario
 from .tasks import Order, Task, TaskBook
 from .toapis import GeminiOmni, Toapis
@@ -57,7 +57,7 @@ class Desk:
         self.shelf = UploadShelf()
         self.on_finish: Callable[[Task, Scenario], None] | None = None
         self._faults = FaultBook(scenario.seed)
-        self._doors: Mapping[str, Callable[[Call], Answer]] = {
+        self._doors: Mapping[str, Callable[[Call], Response]] = {
             "create": self._create,
             "query": self._query,
             "upload": self._upload,
@@ -65,7 +65,7 @@ class Desk:
             "file": self._file,
         }
 
-    def serve(self, call: Call) -> Answer:
+    def serve(self, call: Call) -> Response:
         """The answer to a request that passed key and limits, faults included."""
         fault = self._disturbance(call)
         if fault is None:
@@ -81,7 +81,7 @@ class Desk:
             return answer  # refused, so there is no accepted answer to disturb
         return DISTURBANCES[fault.kind](Strike(fault, call.gateway, answer))
 
-    def limited(self, call: Call, limit: str, seconds: float | None = None) -> Answer:
+    def limited(self, call: Call, limit: str, seconds: float | None = None) -> Response:
         """The refusal by a limit, written down."""
         self.ledger.refuse(call.kind, limit)
         after = self.scenario.retry_after if seconds is None else seconds
@@ -103,12 +103,12 @@ class Desk:
                 return fault
         return None
 
-    def _create(self, call: Call) -> Answer:
+    def _create(self, call: Call) -> Response:
         gateway, scenario = call.gateway, self.scenario
         if call.bad:
             return gateway.invalid("the request body is not a JSON object")
         order = gateway.read(call.body, scenario)
-        if isinstance(order, Answer):
+        if isinstance(order, Response):
             return order
         earlier = self.tasks.replayed(order)
         if earlier is not None:
@@ -131,7 +131,7 @@ class Desk:
             self.on_finish(task, self.scenario)
         return task
 
-    def _query(self, call: Call) -> Answer:
+    def _query(self, call: Call) -> Response:
         task = call.task
         if task is None:
             return call.gateway.unknown_task()
@@ -141,10 +141,10 @@ class Desk:
                 look = SIGHTS[fault.kind](look)
         return GATEWAYS[task.order.gateway].shown(task, look, call.site, self.scenario)
 
-    def _balance(self, call: Call) -> Answer:
+    def _balance(self, call: Call) -> Response:
         return call.gateway.balance(call.detail, self.ledger.spent, self.scenario.balance)
 
-    def _upload(self, call: Call) -> Answer:
+    def _upload(self, call: Call) -> Response:
         upload, gateway = call.upload, call.gateway
         if upload is None:
             return gateway.invalid("multipart form with one part named file expected")
@@ -155,7 +155,7 @@ class Desk:
         path = self.shelf.put(upload.content, upload.extension)
         return gateway.uploaded(call.site.base + path, upload)
 
-    def _file(self, call: Call) -> Answer:
+    def _file(self, call: Call) -> Response:
         task, query = call.task, call.request.query
         if task is None:
             return files.missing()
@@ -164,7 +164,7 @@ class Desk:
         data = files.video(task.order.ratio, task.order.seconds, self.scenario.video_bytes)
         return files.ranged(data, "video/mp4", call.request.headers)
 
-    def _expire(self, call: Call) -> Answer:
+    def _expire(self, call: Call) -> Response:
         """As if the signature had run out: this URL is dead from now on, the next query signs another."""
         if call.task is not None:
             call.task.generation += 1

@@ -8,8 +8,8 @@ from random import Random
 
 import attrs
 
-from .answer import Answer
 from .gateway import Gateway
+from .response import Response
 from .scenario import Fault, Scenario
 from .tasks import CANCELED, FAILED, QUEUED, RUNNING, Look, Task
 
@@ -25,7 +25,7 @@ class Strike:
 
     fault: Fault
     gateway: Gateway
-    answer: Answer | None
+    answer: Response | None
 
 
 def _fail(task: Task, gateway: Gateway) -> None:
@@ -59,54 +59,54 @@ def _without_url(look: Look) -> Look:
     return attrs.evolve(look, url=None, expires=None)
 
 
-def _drop(_: Strike) -> Answer:
-    return Answer(0, drop=True)
+def _drop(_: Strike) -> Response:
+    return Response(0, drop=True)
 
 
-def _hang(strike: Strike) -> Answer:
+def _hang(strike: Strike) -> Response:
     if strike.fault.seconds is None:
-        return Answer(0, silence=math.inf)
-    return attrs.evolve(strike.answer or Answer(0, drop=True), silence=strike.fault.seconds)
+        return Response(0, silence=math.inf)
+    return attrs.evolve(strike.answer or Response(0, drop=True), silence=strike.fault.seconds)
 
 
-def _html_502(_: Strike) -> Answer:
-    return Answer(502, HTML_502, content_type="text/html")
+def _html_502(_: Strike) -> Response:
+    return Response(502, HTML_502, content_type="text/html")
 
 
-def _html_200(_: Strike) -> Answer:
-    return Answer(200, HTML_200, content_type="text/html")
+def _html_200(_: Strike) -> Response:
+    return Response(200, HTML_200, content_type="text/html")
 
 
-def _broken(strike: Strike) -> Answer:
+def _broken(strike: Strike) -> Response:
     return strike.gateway.broken()
 
 
-def _moderated(strike: Strike) -> Answer:
+def _moderated(strike: Strike) -> Response:
     return strike.gateway.refused_by_moderation()
 
 
-def _not_found(strike: Strike) -> Answer:
+def _not_found(strike: Strike) -> Response:
     return strike.gateway.unknown_task()
 
 
-def _truncate(strike: Strike) -> Answer:
+def _truncate(strike: Strike) -> Response:
     """A well-formed HTTP answer whose JSON ends in the middle."""
     answer = strike.answer or strike.gateway.broken()
     return attrs.evolve(answer, body=answer.body[: len(answer.body) // 2])
 
 
-def _drop_mid_answer(strike: Strike) -> Answer:
+def _drop_mid_answer(strike: Strike) -> Response:
     """Fewer bytes than Content-Length says, then the connection closes."""
     answer = strike.answer or strike.gateway.broken()
     return attrs.evolve(answer, cut=len(answer.body) // 2)
 
 
-def _slow(strike: Strike) -> Answer:
+def _slow(strike: Strike) -> Response:
     seconds = SLOW_SECONDS if strike.fault.seconds is None else strike.fault.seconds
     return attrs.evolve(strike.answer or strike.gateway.broken(), drip=seconds)
 
 
-def _without_id(strike: Strike) -> Answer:
+def _without_id(strike: Strike) -> Response:
     answer = strike.answer or strike.gateway.broken()
     payload = strike.gateway.without_id(json.loads(answer.body))
     return attrs.evolve(answer, body=json.dumps(payload, ensure_ascii=False).encode())
@@ -114,7 +114,7 @@ def _without_id(strike: Strike) -> Answer:
 
 Fate = Callable[[Task, Gateway], None]
 Sight = Callable[[Look], Look]
-Disturbance = Callable[[Strike], Answer]
+Disturbance = Callable[[Strike], Response]
 
 FATES: dict[str, Fate] = {
     "fail": _fail,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 
-from .answer import Answer
+from .response import Response
 
 RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 SECONDS = (4, 5, 6, 8, 10)
@@ -45,28 +45,28 @@ def etag(data: bytes) -> str:
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-def denied() -> Answer:
+def denied() -> Response:
     """The signature is wrong or past its time."""
-    return Answer(403, DENIED, content_type="application/xml")
+    return Response(403, DENIED, content_type="application/xml")
 
 
-def missing() -> Answer:
+def missing() -> Response:
     """No such file."""
-    return Answer(404, MISSING, content_type="application/xml")
+    return Response(404, MISSING, content_type="application/xml")
 
 
-def ranged(data: bytes, content_type: str, asked: Mapping[str, str]) -> Answer:
+def ranged(data: bytes, content_type: str, asked: Mapping[str, str]) -> Response:
     """The file, or the single range the request's headers ask for."""
     tag = etag(data)
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": "private"}
     wanted = _wanted(asked, tag, len(data))
     if wanted is None:
-        return Answer(200, data, headers, content_type)
+        return Response(200, data, headers, content_type)
     start, stop = wanted
     if start >= stop:
-        return Answer(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"}, content_type)
+        return Response(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"}, content_type)
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
-    return Answer(206, data[start:stop], headers, content_type)
+    return Response(206, data[start:stop], headers, content_type)
 
 
 def _wanted(asked: Mapping[str, str], tag: str, size: int) -> tuple[int, int] | None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from .answer import Answer, Json
 from .clock import Clock
+from .response import Json, Response
 from .scenario import Scenario
 from .tasks import Look, Order, Task
 from .uploads import Upload
@@ -38,63 +38,63 @@ class Gateway(ABC):
     limit_words: Mapping[str, str]  # limit -> message; VAGUE -> the one that tells nothing
 
     @abstractmethod
-    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Response:
         """The order in a create's JSON body, or the refusal of a bad one."""
 
     @abstractmethod
-    def created(self, task: Task, look: Look, site: Site) -> Answer:
+    def created(self, task: Task, look: Look, site: Site) -> Response:
         """The answer to a create."""
 
     @abstractmethod
-    def shown(self, task: Task, look: Look, site: Site, scenario: Scenario) -> Answer:
+    def shown(self, task: Task, look: Look, site: Site, scenario: Scenario) -> Response:
         """The answer to a query."""
 
     @abstractmethod
-    def balance(self, of: str, spent: float, total: float | None) -> Answer:
+    def balance(self, of: str, spent: float, total: float | None) -> Response:
         """The account's balance; `of` is "user" or "key"."""
 
     @abstractmethod
-    def uploaded(self, url: str, upload: Upload) -> Answer:
+    def uploaded(self, url: str, upload: Upload) -> Response:
         """The answer to an upload, now to be had at `url`."""
 
     @abstractmethod
-    def wrong_type(self, extension: str) -> Answer:
+    def wrong_type(self, extension: str) -> Response:
         """An upload whose name has another ending than `upload_types`."""
 
     @abstractmethod
-    def too_large(self) -> Answer:
+    def too_large(self) -> Response:
         """An upload beyond `upload_bytes`."""
 
     @abstractmethod
-    def invalid(self, message: str) -> Answer:
+    def invalid(self, message: str) -> Response:
         """A malformed request."""
 
     @abstractmethod
-    def unauthorised(self) -> Answer:
+    def unauthorised(self) -> Response:
         """No key, or a wrong one."""
 
     @abstractmethod
-    def limited(self, message: str, *, hidden: bool, headers: Mapping[str, str]) -> Answer:
+    def limited(self, message: str, *, hidden: bool, headers: Mapping[str, str]) -> Response:
         """A rate limit, in a 429 or `hidden` in a 200."""
 
     @abstractmethod
-    def poor(self) -> Answer:
+    def poor(self) -> Response:
         """The balance is too low."""
 
     @abstractmethod
-    def unknown_task(self) -> Answer:
+    def unknown_task(self) -> Response:
         """No such task."""
 
     @abstractmethod
-    def unknown_path(self, status: int, message: str) -> Answer:
+    def unknown_path(self, status: int, message: str) -> Response:
         """No such path (404) or method (405)."""
 
     @abstractmethod
-    def broken(self) -> Answer:
+    def broken(self) -> Response:
         """The gateway's own well-formed word that something inside failed and nothing was made."""
 
     @abstractmethod
-    def refused_by_moderation(self) -> Answer:
+    def refused_by_moderation(self) -> Response:
         """A create refused for its prompt."""
 
     @abstractmethod

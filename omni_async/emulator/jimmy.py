@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from .answer import Answer, Json, json_answer
 from .checks import FILLED, RATIO, Rule, faults, one_of, text, texts, unknown, whole
 from .gateway import VAGUE, Gateway, Site
+from .response import Json, Response, json_response
 from .scenario import Scenario
 from .tasks import Look, Order, Task
 from .uploads import MEDIA, Upload
@@ -44,14 +44,14 @@ STATUS_WORDS = {
 }
 
 
-def envelope(status: int, code: str, msg: str, **headers: str) -> Answer:
+def envelope(status: int, code: str, msg: str, **headers: str) -> Response:
     """A refusal; without `data`, which the seed's schema wants to be an object where it is there."""
-    return json_answer(status, {"code": code, "msg": msg}, **headers)
+    return json_response(status, {"code": code, "msg": msg}, **headers)
 
 
-def fine(data: Json, *, task_id: str | None = None) -> Answer:
+def fine(data: Json, *, task_id: str | None = None) -> Response:
     """A success (seed: code "20000", msg "ok")."""
-    return json_answer(200, {"code": "20000", "msg": "ok", "data": data}, task_id=task_id)
+    return json_response(200, {"code": "20000", "msg": "ok", "data": data}, task_id=task_id)
 
 
 def _references(body: Json) -> list[str]:
@@ -114,7 +114,7 @@ class Jimmy(Gateway):
         "running_tasks": "请求过于频繁，请稍后再试：进行中的任务数超限",
     }
 
-    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Response:
         wrong = faults(body, RULES, ("model", "prompt"))
         if scenario.closed:
             wrong += unknown(body, RULES)
@@ -144,10 +144,10 @@ class Jimmy(Gateway):
             "created_at": int(site.wall(task.created)),
         }
 
-    def created(self, task: Task, look: Look, site: Site) -> Answer:
+    def created(self, task: Task, look: Look, site: Site) -> Response:
         return fine(self._data(task, look, site), task_id=task.task_id)
 
-    def shown(self, task: Task, look: Look, site: Site, scenario: Scenario) -> Answer:
+    def shown(self, task: Task, look: Look, site: Site, scenario: Scenario) -> Response:
         data = self._data(task, look, site)
         if look.progress is not None:
             data["progress"] = look.progress
@@ -159,7 +159,7 @@ class Jimmy(Gateway):
             data["error_message"] = look.error[1]
         return fine(data)
 
-    def balance(self, of: str, spent: float, total: float | None) -> Answer:
+    def balance(self, of: str, spent: float, total: float | None) -> Response:
         if of == "key":
             quota = total or 0.0  # 0 = no cap (docs)
             left = max(0.0, quota - spent)
@@ -168,40 +168,40 @@ class Jimmy(Gateway):
         total = NO_CAP if total is None else total
         return fine({"balance": total, "used_coin": spent, "available": max(0.0, total - spent)})
 
-    def uploaded(self, url: str, upload: Upload) -> Answer:
+    def uploaded(self, url: str, upload: Upload) -> Response:
         size = len(upload.content or b"")
         mime_type = MEDIA[upload.extension]
         return fine({"url": url, "filename": upload.filename, "size": size, "mime_type": mime_type})
 
-    def wrong_type(self, extension: str) -> Answer:
+    def wrong_type(self, extension: str) -> Response:
         return envelope(200, "20002", "不支持的文件类型")
 
-    def too_large(self) -> Answer:
+    def too_large(self) -> Response:
         return envelope(413, "20002", "文件大小超过 100MB 限制")
 
-    def invalid(self, message: str) -> Answer:
+    def invalid(self, message: str) -> Response:
         return envelope(400, "20002", message)
 
-    def unauthorised(self) -> Answer:
+    def unauthorised(self) -> Response:
         return envelope(401, "20001", "API Key 缺失、错误或已过期", WWW_Authenticate="Bearer")
 
-    def limited(self, message: str, *, hidden: bool, headers: Mapping[str, str]) -> Answer:
+    def limited(self, message: str, *, hidden: bool, headers: Mapping[str, str]) -> Response:
         payload = {"code": "20009", "msg": message, "data": None}
-        return json_answer(200 if hidden else 429, payload, **headers)
+        return json_response(200 if hidden else 429, payload, **headers)
 
-    def poor(self) -> Answer:
+    def poor(self) -> Response:
         return envelope(200, "20003", "余额不足，请充值后重试")
 
-    def unknown_task(self) -> Answer:
+    def unknown_task(self) -> Response:
         return envelope(404, "20004", "任务不存在")
 
-    def unknown_path(self, status: int, message: str) -> Answer:
+    def unknown_path(self, status: int, message: str) -> Response:
         return envelope(status, "20004", message)
 
-    def broken(self) -> Answer:
+    def broken(self) -> Response:
         return envelope(500, "-1", "服务器内部错误，请稍后重试")
 
-    def refused_by_moderation(self) -> Answer:
+    def refused_by_moderation(self) -> Response:
         return envelope(200, "20002", "PROVIDER_MODERATION_ERROR: 提示词违反内容政策")
 
     def without_id(self, payload: Json) -> Json:

@@ -13,7 +13,7 @@ import aiohttp
 from .clock import Clock
 from .ledger import Delivery, Ledger
 from .scenario import Scenario
-from .tasks import COMPLETED, Task, TaskBook
+from .tasks import COMPLETED, Task
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 TRIES = 4
@@ -29,10 +29,9 @@ def signature(webhook_secrets: tuple[str, ...], event_id: str, timestamp: str, b
 class Webhooks:
     """Sends each task's event when it ends; the only thing here that needs a timer."""
 
-    def __init__(self, clock: Clock, ledger: Ledger, tasks: TaskBook) -> None:
+    def __init__(self, clock: Clock, ledger: Ledger) -> None:
         self._clock = clock
         self._ledger = ledger
-        self._tasks = tasks
         self._sending: set[asyncio.Task[None]] = set()
 
     def plan(self, task: Task, scenario: Scenario) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import attrs
 
 from . import files
-from .answer import Answer
 from .desk import Call
 from .ledger import Charge, Ledger
+from .response import Response
 
 TIMES = frozenset({"created_at", "completed_at", "expires_at"})
 LINKS = frozenset({"video_url", "url"})
@@ -90,7 +90,7 @@ class Replay:
             if sample.kind != "create":
                 self._others[sample.path].append(sample)
 
-    def serve(self, call: Call) -> Answer:
+    def serve(self, call: Call) -> Response:
         """The recorded answer to a request; the gateway's refusal where nothing of it was recorded."""
         if call.kind == "file":
             return files.ranged(files.video("16:9", 6, None), "video/mp4", call.request.headers)
@@ -101,7 +101,7 @@ class Replay:
             self._charge(sample, call)
         return _answer(sample, call)
 
-    def _unknown(self, call: Call) -> Answer:
+    def _unknown(self, call: Call) -> Response:
         query = call.kind == "query"
         return call.gateway.unknown_task() if query else call.gateway.invalid("nothing more of it was recorded")
 
@@ -143,17 +143,17 @@ def _settings(body: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in STAND_INS and name != "input"}
 
 
-def _answer(sample: Sample, call: Call) -> Answer:
+def _answer(sample: Sample, call: Call) -> Response:
     if sample.status is None:
-        return Answer(0, drop=True)
+        return Response(0, drop=True)
     headers = {name: value for name, value in sample.headers.items() if name != "content-type"}
     if sample.answer is None:  # no JSON, and not kept
         kind = sample.headers.get("content-type", "text/html").partition(";")[0]
-        return Answer(sample.status, b"<html>not kept</html>", headers, content_type=kind)
+        return Response(sample.status, b"<html>not kept</html>", headers, content_type=kind)
     age = call.site.wall(call.now) - sample.at.timestamp()
     document = dict(_renewed(sample.answer, age, call)) if isinstance(sample.answer, dict) else sample.answer
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Answer(sample.status, body, headers, task_id=sample.task_id if sample.kind == "create" else None)
+    return Response(sample.status, body, headers, task_id=sample.task_id if sample.kind == "create" else None)
 
 
 def _renewed(answer: Mapping[str, Any], age: float, call: Call) -> Iterator[tuple[str, Any]]:

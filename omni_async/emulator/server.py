@@ -14,7 +14,6 @@ import attrs
 from aiohttp import hdrs, web
 
 from . import jimmy, toapis
-from .answer import Answer, send
 from .clock import Clock
 from .desk import GATEWAYS, Call, Desk
 from .files import missing
@@ -24,6 +23,7 @@ from .limits import Limits
 from .notices import Webhooks
 from .openapi import document
 from .replay import Replay, load
+from .response import Response, send
 from .scenario import Scenario
 from .uploads import read_upload
 
@@ -77,7 +77,7 @@ class Emulator:
         played = None if replay is None else Replay(load(Path(replay)), self.ledger, scenario.price)
         self._serve = self._desk.serve if played is None else played.serve
         self._limits = Limits()
-        self._webhooks = Webhooks(self._clock, self.ledger, self._desk.tasks)
+        self._webhooks = Webhooks(self._clock, self.ledger)
         self._desk.on_finish = self._webhooks.plan
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
@@ -185,14 +185,14 @@ class Emulator:
         finally:
             self._in_flight -= 1
 
-    def _refusal(self, call: Call) -> Answer | None:
+    def _refusal(self, call: Call) -> Response | None:
         """What turns the call away before anybody looks at what it wants: key, then limits."""
         if not _has_key(call.request, self.scenario):
             return call.gateway.unauthorised()
         limit = self._limits.refusing(self.scenario, call.kind, call.now)
         return None if limit is None else self._desk.limited(call, limit)
 
-    async def _answer(self, call: Call, answer: Answer) -> web.StreamResponse:
+    async def _answer(self, call: Call, answer: Response) -> web.StreamResponse:
         answer.headers["X-Request-Id"] = f"req_{next(self._request_ids):012d}"
         if self.scenario.latency:
             await asyncio.sleep(self.scenario.latency)
@@ -248,7 +248,7 @@ class Emulator:
 
     async def _uploaded_file(self, request: web.Request) -> web.StreamResponse:
         kept = self._desk.shelf.get(request.match_info["name"])
-        answer = missing() if kept is None else Answer(200, kept[0], content_type=kept[1])
+        answer = missing() if kept is None else Response(200, kept[0], content_type=kept[1])
         return await send(request, answer, self._stopping)
 
     async def _openapi(self, request: web.Request) -> web.Response:
@@ -274,7 +274,7 @@ class Emulator:
             return await send(request, answer, self._stopping)
 
 
-def _wrong_route(gateway: Gateway, error: web.HTTPException, request: web.Request) -> Answer:
+def _wrong_route(gateway: Gateway, error: web.HTTPException, request: web.Request) -> Response:
     if request.path == toapis.CHAT:
         return gateway.invalid("invalid apitype: -1")  # seed FAQ: a video model asked for over the chat route
     return gateway.unknown_path(error.status, error.reason)

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from .answer import Answer, Json, json_answer
 from .checks import (
     PUBLIC_URL,
     Rule,
@@ -18,6 +17,7 @@ from .checks import (
     whole_between,
 )
 from .gateway import VAGUE, Gateway, Site
+from .response import Json, Response, json_response
 from .scenario import Scenario
 from .tasks import Look, Order, Task
 from .uploads import IMAGES, Upload
@@ -64,9 +64,9 @@ STATUS_WORDS = {
 }
 
 
-def error(status: int, code: str, message: str, **headers: str) -> Answer:
+def error(status: int, code: str, message: str, **headers: str) -> Response:
     """An error in the table's shape (seed, docs)."""
-    return json_answer(status, {"error": {"code": code, "message": message, "type": code}}, **headers)
+    return json_response(status, {"error": {"code": code, "message": message, "type": code}}, **headers)
 
 
 class _Generations(Gateway):
@@ -93,10 +93,10 @@ class _Generations(Gateway):
     def _head(self, task: Task, look: Look, site: Site) -> Json:
         """What creates and queries both show."""
 
-    def created(self, task: Task, look: Look, site: Site) -> Answer:
-        return json_answer(200, self._head(task, look, site), task_id=task.task_id)
+    def created(self, task: Task, look: Look, site: Site) -> Response:
+        return json_response(200, self._head(task, look, site), task_id=task.task_id)
 
-    def shown(self, task: Task, look: Look, site: Site, scenario: Scenario) -> Answer:
+    def shown(self, task: Task, look: Look, site: Site, scenario: Scenario) -> Response:
         data = self._head(task, look, site)
         if look.progress is not None:
             data["progress"] = look.progress
@@ -107,49 +107,49 @@ class _Generations(Gateway):
             data["expires_at"] = self._dated(site, look.expires or 0.0)
         if look.error is not None:
             data["error"] = {"code": look.error[0], "message": look.error[1]}
-        return json_answer(200, data)
+        return json_response(200, data)
 
-    def balance(self, of: str, spent: float, total: float | None) -> Answer:
+    def balance(self, of: str, spent: float, total: float | None) -> Response:
         left = 0.0 if total is None else max(0.0, total - spent)
         payload = {"success": True, "remain_balance": left, "used_balance": spent}
-        return json_answer(200, {**payload, "unlimited_quota": total is None})
+        return json_response(200, {**payload, "unlimited_quota": total is None})
 
-    def uploaded(self, url: str, upload: Upload) -> Answer:
+    def uploaded(self, url: str, upload: Upload) -> Response:
         size = len(upload.content or b"")
         image: Json = {"id": url.rpartition("/")[2].partition(".")[0], "url": url}
         image |= {"mime_type": IMAGES[upload.extension], "size": size}
-        return json_answer(200, {"success": True, "message": "", "data": image})
+        return json_response(200, {"success": True, "message": "", "data": image})
 
-    def wrong_type(self, extension: str) -> Answer:
+    def wrong_type(self, extension: str) -> Response:
         message = "Unsupported file type: only JPEG, PNG, WebP and GIF are allowed."
-        return json_answer(200, {"success": False, "message": message})
+        return json_response(200, {"success": False, "message": message})
 
-    def too_large(self) -> Answer:
+    def too_large(self) -> Response:
         return error(413, "file_too_large", "The file exceeds the limit of 10 MB.")
 
-    def invalid(self, message: str) -> Answer:
+    def invalid(self, message: str) -> Response:
         return error(400, "invalid_request_error", message)
 
-    def unauthorised(self) -> Answer:
+    def unauthorised(self) -> Response:
         message = "Missing Authorization header or invalid API key."
         return error(401, "authentication_error", message, WWW_Authenticate="Bearer")
 
-    def limited(self, message: str, *, hidden: bool, headers: Mapping[str, str]) -> Answer:
+    def limited(self, message: str, *, hidden: bool, headers: Mapping[str, str]) -> Response:
         return error(200 if hidden else 429, "rate_limit_exceeded", message, **headers)
 
-    def poor(self) -> Answer:
+    def poor(self) -> Response:
         return error(402, "insufficient_quota", "Insufficient balance, please top up.")
 
-    def unknown_task(self) -> Answer:
+    def unknown_task(self) -> Response:
         return error(404, "task_not_found", "No such task.")
 
-    def unknown_path(self, status: int, message: str) -> Answer:
+    def unknown_path(self, status: int, message: str) -> Response:
         return error(status, "not_found" if status == 404 else "method_not_allowed", message)
 
-    def broken(self) -> Answer:
+    def broken(self) -> Response:
         return error(500, "internal_error", "Transient upstream error or internal processing failure.")
 
-    def refused_by_moderation(self) -> Answer:
+    def refused_by_moderation(self) -> Response:
         return error(422, *self.moderated)
 
     def without_id(self, payload: Json) -> Json:
@@ -161,7 +161,7 @@ class Toapis(_Generations):
 
     name = "toapis"
 
-    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Response:
         wrong = faults(body, FLAT_RULES, ("model", "prompt"))
         if scenario.closed is not False:
             wrong += unknown(body, FLAT_RULES)
@@ -211,7 +211,7 @@ class GeminiOmni(_Generations):
 
     name = "gemini_omni"
 
-    def read(self, body: Json, scenario: Scenario) -> Order | Answer:
+    def read(self, body: Json, scenario: Scenario) -> Order | Response:
         rules = {"model": one_of(MODEL), "mode": one_of(*scenario.modes), "input": _is_object}
         wrong = faults(body, rules, ("model", "mode", "input"))
         given = body.get("input")

@@ -99,7 +99,7 @@ class WorkerSeen:
 
 
 @attrs.frozen(kw_only=True)
-class Standing:
+class FleetStatus:
     """Where a fleet stands.
 
     Args:
@@ -127,7 +127,7 @@ class Standing:
     at: datetime
 
 
-def standing(ledger: FleetView) -> Standing:
+def fleet_status(ledger: FleetView) -> FleetStatus:
     """Where the fleet stands."""
     fetch, gateway = ledger.connection.execute, ledger.gateway
     limits = fetch(
@@ -152,7 +152,7 @@ def standing(ledger: FleetView) -> Standing:
         (gateway,),
     )
     uncertain = fetch(f"SELECT key {own} AND state = 'UNCERTAIN' ORDER BY position, rowid LIMIT ?", (gateway, SHOWN))
-    return Standing(
+    return FleetStatus(
         states=ledger.counts(),
         allowed=Allowed(running=limits[0], submits_per_second=limits[1], polls_per_second=limits[2]),
         seats=jobs.get((video, "picked"), 0),

@@ -24,7 +24,7 @@ _HERE = ", ".join(f"here.{name}" for name in COLUMNS)
 _MOVABLE = "here.target IS NULL OR here.state IN ('PLANNED', 'REJECTED', 'SUBMITTING', 'SUBMITTED', 'UNCERTAIN')"
 """Where a row's video can still get another name."""
 
-Refused = Callable[[Entry], bool]
+IsRefused = Callable[[Entry], bool]
 """Whether trying a failed row again would not help."""
 
 
@@ -90,7 +90,7 @@ def last_place(ledger: FleetLedger) -> int:
 
 
 def looked_at(
-    ledger: FleetLedger, some: Sequence[Entry], *, whole: bool, refused: Refused | None = None
+    ledger: FleetLedger, some: Sequence[Entry], *, whole: bool, refused: IsRefused | None = None
 ) -> tuple[Enqueued, list[Fault]]:
     """What rows would come to, and those that cannot be entered; nothing is changed.
 
@@ -148,7 +148,7 @@ def _at(line: int | None, fault: Fault) -> Fault:
     return at_line(line, fault) if line else fault
 
 
-def failed(ledger: FleetLedger, some: Sequence[Entry], refused: Refused) -> list[Entry]:
+def failed(ledger: FleetLedger, some: Sequence[Entry], refused: IsRefused) -> list[Entry]:
     """Of rows that were brought, those to be tried again: failed or expired, in the fleet or in their own journal."""
     cursor = ledger.connection.execute(
         f"SELECT {_HERE} FROM brought JOIN omni_item here USING (key)"  # noqa: S608 - our own names
@@ -158,7 +158,7 @@ def failed(ledger: FleetLedger, some: Sequence[Entry], refused: Refused) -> list
     return [entry for row in some if can_be_tried(entry := here.get(row.key, row), refused)]
 
 
-def can_be_tried(entry: Entry, refused: Refused) -> bool:
+def can_be_tried(entry: Entry, refused: IsRefused) -> bool:
     """Whether a row failed or expired, and a new attempt may help."""
     if entry.state is State.REJECTED:
         return entry.again == 1
@@ -177,7 +177,7 @@ def counted(entries: Iterable[Entry]) -> Enqueued:
 
 
 def entered(
-    ledger: FleetLedger, some: Sequence[Entry], *, base: int, whole: bool, refused: Refused | None = None
+    ledger: FleetLedger, some: Sequence[Entry], *, base: int, whole: bool, refused: IsRefused | None = None
 ) -> None:
     """Enter rows with their jobs, in one transaction.
 
@@ -244,7 +244,7 @@ def try_again(ledger: FleetLedger, entries: Iterable[Entry]) -> None:
         ledger.connection.execute("UPDATE item SET size = NULL, sha256 = NULL WHERE key = ?", (entry.key,))
 
 
-def tried_again(ledger: FleetLedger, refused: Refused, *, keys: Sequence[str]) -> int:
+def tried_again(ledger: FleetLedger, refused: IsRefused, *, keys: Sequence[str]) -> int:
     """A new attempt for those of some rows that may still have one; how many."""
     entries = [entry for entry in map(ledger.entry, keys) if entry is not None and can_be_tried(entry, refused)]
     try_again(ledger, entries)

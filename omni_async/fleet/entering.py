@@ -12,7 +12,7 @@ import attrs
 
 from ..batch.entering import HANDED_OVER, SHOWN, Source, columns_of, faulty, moderated
 from ..batch.folder import Folder
-from ..batch.planning import Wishes, entering_of, no_progress, opened
+from ..batch.planning import SheetOptions, entering_of, no_progress, opened
 from ..batch.record import BadRecord
 from ..dialects import Dialect
 from ..errors import Fault, JournalError
@@ -26,7 +26,7 @@ from ..references import local_references
 from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,
-    Refused,
+    IsRefused,
     add_columns,
     can_be_tried,
     counted,
@@ -120,7 +120,7 @@ class Rows:
 def sheet_rows(
     source: Source,
     dialect: Dialect,
-    wishes: Wishes,
+    sheet_options: SheetOptions,
     progress: Callable[[int], object] = no_progress,
     stop: threading.Event | None = None,
 ) -> Iterator[Rows]:
@@ -129,23 +129,23 @@ def sheet_rows(
     Args:
         source: The sheet.
         dialect: Whose rules its rows keep.
-        wishes: How it is taken; what they say of rows that were paid does not concern the passing journal.
+        sheet_options: How it is taken; what they say of rows that were paid does not concern the passing journal.
         progress: Called with the rows read so far.
         stop: Set to give up.
 
     Raises:
         InvalidRequestError: Faults, each with its line; also a local file, which other machines cannot read.
     """
-    wishes = attrs.evolve(wishes, retry_failed=False, redo_edited=False)
+    sheet_options = attrs.evolve(sheet_options, retry_failed=False, redo_edited=False)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Folder(Path(nowhere))
         ledger = Ledger(open_journal(folder.journal))
         ledger.connection.execute("PRAGMA synchronous = OFF")  # it is of no use to anybody after this
         try:
             ledger.begin()
-            entering = entering_of(dialect, folder, wishes, progress=progress, stop=stop or threading.Event())
+            entering = entering_of(dialect, folder, sheet_options, progress=progress, stop=stop or threading.Event())
             bad = len(entering.enter(ledger, opened(source)).bad)
-            bad += _leave_out_local(ledger, skip=wishes.skip_bad)
+            bad += _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
             yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), bad=bad)
         finally:
@@ -232,7 +232,7 @@ def _refuse_local(ledger: Ledger, run: int) -> None:
         raise faulty(bad)
 
 
-def refused_by(dialect: Dialect) -> Refused:
+def refused_by(dialect: Dialect) -> IsRefused:
     """Tells whether a failed row would only be refused for its content again, or needs a file of some machine."""
 
     def refused(entry: Entry) -> bool:
@@ -244,7 +244,7 @@ def refused_by(dialect: Dialect) -> Refused:
 # --- entering --------------------------------------------------------------------------------------------------------
 
 
-async def look(shared: SharedJournal, rows: Rows, *, refused: Refused | None = None, lost: bool = False) -> Enqueued:
+async def look(shared: SharedJournal, rows: Rows, *, refused: IsRefused | None = None, lost: bool = False) -> Enqueued:
     """What rows would come to; nothing is entered.
 
     Args:
@@ -267,25 +267,11 @@ async def look(shared: SharedJournal, rows: Rows, *, refused: Refused | None = N
     return told
 
 
-async def enqueue(
-    shared: SharedJournal,
-    rows: Rows,
-    *,
-    refused: Refused | None = None,
-    lost: bool = False,
-    progress: Callable[[int], object] = no_progress,
-) -> Enqueued:
-    """Look at rows, and enter them: see `look` and `enter`."""
-    told = await look(shared, rows, refused=refused, lost=lost)
-    await enter(shared, rows, refused=refused, progress=progress)
-    return told
-
-
 async def enter(
     shared: SharedJournal,
     rows: Rows,
     *,
-    refused: Refused | None = None,
+    refused: IsRefused | None = None,
     progress: Callable[[int], object] = no_progress,
 ) -> None:
     """Enter rows with their jobs; a row that is there already is not entered, and not paid, again.
@@ -324,7 +310,7 @@ def place_of(ledger: FleetLedger) -> str:
     return f"{info.host}/{info.dbname}"
 
 
-async def failed_rows(shared: SharedJournal, refused: Refused) -> tuple[Enqueued, list[str]]:
+async def failed_rows(shared: SharedJournal, refused: IsRefused) -> tuple[Enqueued, list[str]]:
     """The fleet's rows that failed or expired and may be tried again, counted and by key."""
 
     def find(ledger: FleetLedger) -> list[Entry]:
@@ -338,7 +324,7 @@ async def failed_rows(shared: SharedJournal, refused: Refused) -> tuple[Enqueued
     return counted(found), [entry.key for entry in found]
 
 
-async def retry(shared: SharedJournal, refused: Refused, keys: Sequence[str]) -> int:
+async def retry(shared: SharedJournal, refused: IsRefused, keys: Sequence[str]) -> int:
     """Try rows again that failed or expired; how many of them still had."""
     count = 0
     for start in range(0, len(keys), CHUNK):

@@ -165,7 +165,7 @@ class Ownership:
                 may_have_charged=False,
             )
         for name in names:
-            self.bury(name)
+            self.discard(name)
 
     def alive(self, name: str) -> bool:
         """Whether the client instance of that name still lives."""
@@ -176,7 +176,7 @@ class Ownership:
         probe.release()
         return not free
 
-    def bury(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """Remove what a dead instance left; a name without a file is a dead one's, too. The living stay."""
         lock = FileLock(self._file(name))
         with contextlib.suppress(OSError):

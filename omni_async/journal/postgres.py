@@ -380,7 +380,7 @@ class SessionOwner:
             return True
         return bool(self.session.raw.execute(HELD, (LAPSE, OWNERS, _number(name))).fetchone()[0])  # type: ignore[index]
 
-    def bury(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """A dead instance has left nothing but its rows."""
 
     def release(self) -> None:

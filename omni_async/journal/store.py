@@ -48,7 +48,7 @@ class Owner(Protocol):
     def alive(self, name: str) -> bool:
         """Whether the instance of that name still lives."""
 
-    def bury(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """Remove what a dead instance left."""
 
     def release(self) -> None:
@@ -222,7 +222,7 @@ class LedgerJournal:
         left = set(ledger.owners())
         for name in dead:
             if name and name not in left:
-                owner.bury(name)
+                owner.discard(name)
         return taken
 
     def enter(self, ledger: Ledger) -> None:

@@ -33,7 +33,7 @@ IDLE = 2.0
 writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
 """All there are."""
 
-Opening = Callable[[], tuple[Ledger, Callable[[], None]]]
+OpenLedger = Callable[[], tuple[Ledger, Callable[[], None]]]
 
 
 @attrs.define(eq=False)
@@ -76,7 +76,7 @@ class Writer:
         opening: Run in the thread: gives the ledger, and what is to be done at the end.
     """
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: OpenLedger) -> None:
         self._opening = opening
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()

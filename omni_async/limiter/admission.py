@@ -81,12 +81,12 @@ class Admission:
             granted.append(ticket)
         return granted
 
-    def forsaken(self) -> None:
+    def abandoned(self) -> None:
         """The loop that all this was for has ended: nothing in flight is given back, and nobody waits any more."""
         for queue in self.queues.values():
             queue.clear()
         self.in_flight, self._transfers, self._stragglers = 0, 0, Stragglers()
-        self.trials.forsaken()
+        self.trials.abandoned()
 
     @property
     def idle(self) -> bool:

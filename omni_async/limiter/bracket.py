@@ -44,7 +44,7 @@ HASTY, HASTY_PART, JITTER = 2.0, 0.97, 0.99
 """A refusal within so many seconds tells little of a bucket: at most this part is cut at first; the least cut."""
 
 
-class Refusal(NamedTuple):
+class Observation(NamedTuple):
     """A refused request, and what went before it.
 
     Args:
@@ -112,7 +112,7 @@ class Bracket:
         self._late = self._slow = self._just = 0
         self._held, self._quick = 0.0, math.inf
 
-    def refused(self, seen: Refusal) -> float:
+    def refused(self, seen: Observation) -> float:
         """The level after a refusal that costs a pause."""
         if seen.level is None:
             most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), JITTER * seen.pace)
@@ -134,7 +134,7 @@ class Bracket:
         self.testing, self._proved, self._stride = True, False, STRIDE
         return level
 
-    def _failed(self, seen: Refusal) -> float:
+    def _failed(self, seen: Observation) -> float:
         pace = self.high = seen.pace
         self._stride = 0.0
         self._slow = self._slow + 1 if seen.held > SLOW else 0
@@ -146,7 +146,7 @@ class Bracket:
             return REFUSED_LOW * pace
         return self._next() or self._closed()
 
-    def _climb_ended(self, seen: Refusal, level: float) -> float:
+    def _climb_ended(self, seen: Observation, level: float) -> float:
         self._late = 0
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
         if seen.pace > level * ((STEEP_BUCKET if self._bucket else STEEP) + ONE_MORE / level):
@@ -154,12 +154,12 @@ class Bracket:
         self.high, self._held = seen.pace, seen.used
         return level if self._bucket else max(WHOLE * math.floor(passed), level)
 
-    def _refused_soon(self, seen: Refusal, level: float) -> float:
+    def _refused_soon(self, seen: Observation, level: float) -> float:
         """A request that was on its way; if it happens again, much less is allowed than was thought."""
         lower = REFUSED_LOW * seen.pace
         return level if self._just == 1 else self._open(LEAST_OF_FIRST * lower, seen.pace, lower)
 
-    def _refused_late(self, seen: Refusal) -> float:
+    def _refused_late(self, seen: Observation) -> float:
         """A level that had passed is refused: by a window for some milliseconds, or by a bucket that is empty now."""
         self.high = seen.pace
         if self._quick <= NO_BUCKET * seen.pace:

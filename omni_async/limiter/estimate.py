@@ -10,7 +10,7 @@ A refusal that costs a pause is *dear*: then the level is found by trial (`brack
 
 import math
 
-from .bracket import Bracket, Refusal
+from .bracket import Bracket, Observation
 
 BELOW_WINDOW, BELOW_BUCKET, ONE_OF_FEW = 0.989, 0.99, 0.4
 AGAIN = 2.1
@@ -40,7 +40,7 @@ class Estimate:
         self._climbed: float | None = None  # what got through per second before the last refusal, if that ended a climb
         self._as_bucket, self._patience, self._was_window = 0, 1, False
 
-    def level(self, seen: Refusal) -> float:
+    def level(self, seen: Observation) -> float:
         """Just below what the account allows, by what is known of it now."""
         if seen.dear:
             self.again = 0
@@ -56,7 +56,7 @@ class Estimate:
             self._climbed = None
         return self._level_refused(seen)
 
-    def _climb_ended(self, seen: Refusal) -> float:
+    def _climb_ended(self, seen: Observation) -> float:
         if self._as_bucket:
             return self._bucket(seen)
         if self._was_window:
@@ -64,7 +64,7 @@ class Estimate:
         self._was_window = True
         return _below(seen)
 
-    def _level_refused(self, seen: Refusal) -> float:
+    def _level_refused(self, seen: Observation) -> float:
         through = max(seen.through, min(seen.through + seen.ahead, seen.pace * seen.used))
         seen = seen._replace(through=through)
         if _early(seen):
@@ -74,7 +74,7 @@ class Estimate:
         self._take_for_bucket(seen.pace)
         return self._between((seen.through - 0.5) / seen.whole, seen)
 
-    def _no_help(self, seen: Refusal) -> float:
+    def _no_help(self, seen: Observation) -> float:
         """The last cut was too small; one after the other they grow."""
         measured = seen.through / max(seen.used, min(seen.whole, 1.0))
         if self.again > 1 and self._climbed is not None and FAR * self._climbed < seen.pace:
@@ -83,12 +83,12 @@ class Estimate:
         least = seen.pace * (HASTY if seen.whole < SECOND else 1.0 / 3.0)
         return min(max(measured, least), seen.pace) * math.pow(_margin(seen.pace), 2 ** min(self.again - 1, 4))
 
-    def _bucket(self, seen: Refusal) -> float:
+    def _bucket(self, seen: Observation) -> float:
         self._as_bucket -= 1
         self._was_window = False
         return self._between(BELOW_BUCKET * (seen.through - 1) / seen.used, seen)
 
-    def _between(self, measured: float, seen: Refusal) -> float:
+    def _between(self, measured: float, seen: Observation) -> float:
         """For a bucket: what it was seen to allow, and the more above that the cheaper a refusal is."""
         below, measured = _below(seen), max(measured, seen.pace / 3.0)
         part = 0.5 if below > FAR * measured else min(seen.pace / CHEAP, 0.5)
@@ -107,12 +107,12 @@ def _margin(pace: float) -> float:
     return min(BELOW_WINDOW, 1.0 - min(ONE_OF_FEW / pace, 0.04))
 
 
-def _early(seen: Refusal) -> bool:
+def _early(seen: Observation) -> bool:
     """Whether it came as soon as a window that was as full as before would have refused."""
     return seen.used < max(AGAIN, 2.5 / seen.pace)
 
 
-def _below(seen: Refusal) -> float:
+def _below(seen: Observation) -> float:
     """Just below what a window has refused."""
     most = min(seen.mean, seen.counted + max(math.sqrt(seen.counted), 3.0) + 1.0)
     return most * _margin(seen.pace)

@@ -117,7 +117,7 @@ class Limiter:
         if self._loop is not None and not self._loop.is_closed():
             raise OmniError("this limiter belongs to another event loop; make one per loop", may_have_charged=False)
         if self._loop is not None:
-            self._state.forsaken()
+            self._state.abandoned()
             self._bound_at = loop.time()
         self._loop, self._now, self._timer = loop, loop.time, None  # the timer was of a loop that is gone
 

@@ -8,7 +8,7 @@ is far above. An account that counts by the minute is told apart (`minutes.py`).
 import math
 from collections import deque
 
-from .bracket import Refusal
+from .bracket import Observation
 from .estimate import Estimate
 from .minutes import Minutes
 
@@ -224,7 +224,7 @@ class Pace:
         counted, mean = self._last_second(now)
         used = max(sent - self._resumed_at, 1e-3)
         whole = max(sent - self._refused_at, used)
-        seen = Refusal(
+        seen = Observation(
             pace=self.rate,
             level=self._level,
             climbing=self._used > self._hold,

@@ -163,7 +163,7 @@ class Trials:
         if self.trial is not None:
             self.trial.ticket = ticket
 
-    def forsaken(self) -> None:
+    def abandoned(self) -> None:
         """What is in flight is never given back."""
         self.trial, self.line = None, Line()
 

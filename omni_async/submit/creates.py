@@ -4,11 +4,11 @@ import contextvars
 import json
 import re
 import secrets
-from collections import OrderedDict
 from typing import Any
 
 import attrs
 
+from ..bounded import Bounded
 from ..dialects import Call, Dialect, Reply, Verdict
 from ..dialects.verdict import SHORTEST
 from ..errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
@@ -19,7 +19,7 @@ from ..limiter import UNSENT
 from ..models import VideoRequest, VideoTask
 
 REMEMBERED = 100_000
-"""Task ids remembered, in an `OrderedDict`: to find its oldest key a plain one walks over all it has forgotten."""
+"""Task ids remembered."""
 
 
 @attrs.define(kw_only=True)
@@ -64,14 +64,11 @@ class Issued:
     """Whose each task id is, to notice one that is given out twice."""
 
     def __init__(self) -> None:
-        self._owners: OrderedDict[str, str] = OrderedDict()
+        self._owners: Bounded[str, str] = Bounded(REMEMBERED)
 
     def own(self, task_id: str, name: str) -> bool:
         """Whether a task id is new, or was given out under this name."""
-        owner = self._owners.setdefault(task_id, name)
-        if len(self._owners) > REMEMBERED:
-            self._owners.popitem(last=False)
-        return owner == name
+        return self._owners.setdefault(task_id, name) == name
 
 
 def row_key(asked: VideoRequest) -> str:
@@ -79,18 +76,18 @@ def row_key(asked: VideoRequest) -> str:
     return asked.custom_id or f"anonymous-{secrets.token_hex(16)}"
 
 
-def intent_of(dialect: Dialect, asked: VideoRequest, print_: str, *, keep: bool) -> Intent:
+def intent_of(dialect: Dialect, asked: VideoRequest, fingerprint: str, *, keep: bool) -> Intent:
     """The row of a create.
 
     Args:
         dialect: The gateway's.
         asked: What the caller asked for, local references as they are.
-        print_: Its fingerprint.
+        fingerprint: Its fingerprint.
         keep: Whether its inputs are kept; the fingerprint always is.
     """
     return Intent(
         key=row_key(asked),
-        fingerprint=print_,
+        fingerprint=fingerprint,
         gateway=dialect.name,
         custom_id=asked.custom_id,
         inputs=write_request(asked) if keep else None,

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from omni_async import InvalidRequestError, JournalError, Limits, OmniError, VideoRequest, run_batch
-from omni_async.batch import Batch, Bounds, Prices, Wishes, dry_plan
+from omni_async.batch import Batch, Bounds, Prices, SheetOptions, dry_plan
 from omni_async.emulator import Emulator, Fault
 from omni_async.journal import State
 from tests.batch.batches import KEY, cats, lab
@@ -479,7 +479,7 @@ async def test_a_dry_plan_leaves_everything_as_it_is(tmp_path):
         assert plan.to_pay == 1
         assert {path.name: path.read_bytes() for path in here.out.iterdir() if path.is_file()} == before
         nowhere = tmp_path / "nowhere"
-        assert dry_plan(cats(5), out=nowhere, wishes=Wishes()).to_pay == 5
+        assert dry_plan(cats(5), out=nowhere, sheet_options=SheetOptions()).to_pay == 5
         assert not nowhere.exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 from omni_async import InvalidRequestError, Jimmy, JournalError
 from omni_async.batch import planning
 from omni_async.batch.folder import Folder
-from omni_async.batch.planning import ForeignError, Once, Wishes, entering_of
+from omni_async.batch.planning import ForeignError, Once, SheetOptions, entering_of
 from omni_async.journal import Ledger, open_journal
 from tests.batch.batches import cats, lab
 
@@ -25,10 +25,10 @@ def ledger(tmp_path):
     found.connection.close()
 
 
-def once(tmp_path, source, **wishes):
+def once(tmp_path, source, **options):
     """A sheet to be entered."""
-    wish = attrs.evolve(Wishes(), **wishes)
-    entering = entering_of(Jimmy(), Folder(tmp_path), wish, progress=lambda _: None, stop=threading.Event())
+    sheet_options = attrs.evolve(SheetOptions(), **options)
+    entering = entering_of(Jimmy(), Folder(tmp_path), sheet_options, progress=lambda _: None, stop=threading.Event())
     return Once(entering, source)
 
 

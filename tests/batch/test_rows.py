@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omni_async.batch import rows
-from omni_async.batch.record import BadRecord, Record
+from omni_async.batch.record import BadRecord, SheetRecord
 from omni_async.batch.rows import Checker, Row
 from omni_async.dialects import Abilities, Checked, Dialect, GeminiOmni, Jimmy, ToApis
 from omni_async.errors import Fault, InvalidRequestError
@@ -23,7 +23,7 @@ HERE = Path("/videos")
 
 def check(values, *, dialect=None, cells=False, strict=True, folder=HERE, line=2):
     """One record, checked."""
-    return Checker(dialect or Jimmy(), strict=strict, folder=folder).check(Record(line, values, cells))
+    return Checker(dialect or Jimmy(), strict=strict, folder=folder).check(SheetRecord(line, values, cells))
 
 
 def faults(values, **options):
@@ -178,27 +178,27 @@ def test_carried_columns_keep_their_names_and_order():
     """Over all rows; lists and objects become JSON text."""
     checker = Checker(Jimmy(), folder=HERE)
     assert (
-        checker.check(Record(1, {"镜号": 3, "prompt": "a", "Tags": ["x"]})).carried
+        checker.check(SheetRecord(1, {"镜号": 3, "prompt": "a", "Tags": ["x"]})).carried
         == '{"镜号": 3, "Tags": "[\\"x\\"]"}'
     )
-    assert checker.check(Record(2, {"Tags": None, "prompt": "a", "note": 0.5})).carried == '{"note": 0.5}'
+    assert checker.check(SheetRecord(2, {"Tags": None, "prompt": "a", "note": 0.5})).carried == '{"note": 0.5}'
     assert checker.carried_columns == ["镜号", "Tags", "note"]
 
 
 def test_a_name_that_cannot_be_written_is_carried_nowhere():
     """Its row is bad, and the others' columns are noted all the same."""
     checker = Checker(Jimmy(), folder=HERE)
-    (fault,) = checker.check(Record(1, {"prompt": "a", "half \ud83d": 1})).faults
+    (fault,) = checker.check(SheetRecord(1, {"prompt": "a", "half \ud83d": 1})).faults
     assert "half a surrogate pair" in str(fault)
-    checker.check(Record(2, {"prompt": "a", "note": 1}))
+    checker.check(SheetRecord(2, {"prompt": "a", "note": 1}))
     assert checker.carried_columns == ["note"]
 
 
 def test_a_slip_is_told_once_and_every_row_with_it_is_bad():
     """It concerns the sheet: the first line tells it, none of the others is paid for."""
     checker = Checker(Jimmy(), folder=HERE)
-    found = [checker.check(Record(line, {"prompt": "a", "durration": 6})) for line in (1, 2)]
-    found.append(checker.check(Record(3, {"prompt": "a", "durration": 6, "modle": "x"})))
+    found = [checker.check(SheetRecord(line, {"prompt": "a", "durration": 6})) for line in (1, 2)]
+    found.append(checker.check(SheetRecord(3, {"prompt": "a", "durration": 6, "modle": "x"})))
     assert [[fault.field for fault in bad.faults] for bad in found] == [["durration"], [], ["modle"]]
     assert "did you mean 'duration'" in found[0].faults[0].problem
     assert checker.carried_columns == []
@@ -208,7 +208,7 @@ def test_what_else_is_wrong_with_a_row_is_told_beside_a_slip():
     """All its faults at once; but for those of the field that the slip stands for."""
     checker = Checker(Jimmy(), folder=HERE)
     rows = [{"promt": "a", "duration": 7, "file": "../a"}, {"promt": "b", "resolution": "8k"}, {"promt": "c"}]
-    found = [checker.check(Record(line, row)) for line, row in enumerate(rows, 1)]
+    found = [checker.check(SheetRecord(line, row)) for line, row in enumerate(rows, 1)]
     told = [[fault.field for fault in bad.faults] for bad in found]
     assert told == [["promt", "file", "duration"], ["resolution"], []]
 
@@ -218,9 +218,9 @@ def test_data_in_the_place_of_names_is_refused(monkeypatch):
     monkeypatch.setattr(rows, "MOST_NAMES", 5)
     checker = Checker(Jimmy(), folder=HERE)
     for number in range(5):
-        checker.check(Record(number, {"prompt": "a", f"column number {number}": 1}))
+        checker.check(SheetRecord(number, {"prompt": "a", f"column number {number}": 1}))
     with pytest.raises(InvalidRequestError, match="more than 5 columns"):
-        checker.check(Record(6, {"prompt": "a", "column number 6": 1}))
+        checker.check(SheetRecord(6, {"prompt": "a", "column number 6": 1}))
 
 
 def test_without_strictness_rules_are_warnings():
@@ -234,7 +234,7 @@ def test_without_strictness_rules_are_warnings():
 def test_references_of_a_program_are_taken_as_a_request_takes_them(images, tmp_path):
     """A tuple and paths, which no file holds, count as the list of texts they stand for."""
     (tmp_path / "a.png").write_bytes(b"picture")
-    row = Checker(Jimmy(), folder=tmp_path).check(Record(1, {"prompt": "cat", "image_urls": images}))
+    row = Checker(Jimmy(), folder=tmp_path).check(SheetRecord(1, {"prompt": "cat", "image_urls": images}))
     assert json.loads(row.inputs)["image_urls"] == [str(tmp_path / "a.png")]
 
 
@@ -247,7 +247,7 @@ def test_a_local_file_is_found_beside_the_sheet_and_counts_by_its_content(tmp_pa
     checker = Checker(Jimmy(), folder=tmp_path)
 
     def of(*images):
-        return checker.check(Record(2, {"prompt": "cat", "image_urls": [*images, link, link]}))
+        return checker.check(SheetRecord(2, {"prompt": "cat", "image_urls": [*images, link, link]}))
 
     row = of("a.png")
     assert json.loads(row.inputs)["image_urls"] == [str(tmp_path / "a.png"), link, link]
@@ -317,7 +317,7 @@ def test_the_fast_way_gives_what_the_slow_way_gives(records, dialect, cells, str
     fast = Checker(dialect, strict=strict, folder=HERE)
     slow = Checker(no_shapes(dialect), strict=strict, folder=HERE)
     for line, values in enumerate([*records, *records]):
-        record = Record(line, values, cells)
+        record = SheetRecord(line, values, cells)
         assert repr(fast.check(record)) == repr(slow.check(record))
 
 
@@ -325,7 +325,7 @@ def test_the_fast_way_gives_what_the_slow_way_gives(records, dialect, cells, str
 def test_the_fingerprint_is_that_of_the_request(prompt):
     """Batch and client know a create by the same hash."""
     checker = Checker(ToApis(), folder=HERE)
-    row = checker.check(Record(1, {"prompt": prompt, "duration": 6, "extra": {"z": prompt}}))
+    row = checker.check(SheetRecord(1, {"prompt": prompt, "duration": 6, "extra": {"z": prompt}}))
     request = asked_by(row)
     assert request.prompt == prompt
     assert row.fingerprint == fingerprint_of(ToApis(), request, {})
@@ -343,7 +343,7 @@ def test_records_of_any_kind_raise_nothing_of_others(records, cells, strict):
     """Whatever a line holds, it becomes a row whose texts can be stored, or is told to be bad."""
     checker = Checker(Jimmy(), strict=strict, folder=HERE)
     for line, values in enumerate(records):
-        found = checker.check(Record(line, values, cells))
+        found = checker.check(SheetRecord(line, values, cells))
         assert isinstance(found, Row | BadRecord)
         if isinstance(found, Row):
             "".join(text for text in attrs.astuple(found, recurse=False) if isinstance(text, str)).encode()
@@ -358,7 +358,9 @@ def test_a_shape_is_checked_once(monkeypatch):
     monkeypatch.setattr(Jimmy, "check", lambda _, request: asked.append(request) or Checked())
     checker = Checker(Jimmy(), folder=HERE)
     for number in range(1000):
-        checker.check(Record(number, {"id": f"b{number}", "prompt": f"cat {number}", "duration": 6, "scene": number}))
+        checker.check(
+            SheetRecord(number, {"id": f"b{number}", "prompt": f"cat {number}", "duration": 6, "scene": number})
+        )
     assert len(asked) == 1
 
 
@@ -367,8 +369,8 @@ def test_the_shapes_remembered_are_bounded(monkeypatch):
     monkeypatch.setattr(rows, "SHAPES", 10)
     checker = Checker(Jimmy(), folder=HERE)
     for number in range(100):
-        checker.check(Record(number, {"prompt": "cat", "extra": {"n": number}}))
-        checker.check(Record(number, {"prompt": "cat", "x" * (number + 20): number}))
+        checker.check(SheetRecord(number, {"prompt": "cat", "extra": {"n": number}}))
+        checker.check(SheetRecord(number, {"prompt": "cat", "x" * (number + 20): number}))
     assert sum(len(layout.shapes) for layout in checker._layouts.values()) <= 10
     assert len(checker._layouts) <= 10
 

@@ -35,7 +35,7 @@ def disk(monkeypatch):
     """A disk that is full while `full` is true; `tried` counts what it refused."""
 
     class Disk:
-        full, tried, refused_at = False, 0, ()
+        full, tried = False, 0
 
     write = PartFile._put
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_async.batch import strictjson
-from omni_async.batch.record import BadRecord, Record
+from omni_async.batch.record import BadRecord, SheetRecord
 from omni_async.batch.sheet import open_sheet
 from omni_async.errors import InvalidRequestError, OmniError
 from tests.batch.languages import DISGUISED, ORDINARY
@@ -51,8 +51,8 @@ TABLE = "id,prompt\n1,一只小猫走在雨夜里\n2,镜头慢慢推近\n"
 def test_chinese_sheets_are_read_as_office_programs_save_them(encoding, ending):
     """UTF-8 with and without its mark, UTF-16 with it, and GB18030 need no option; the mark is no part of a name."""
     assert read(TABLE.replace("\n", ending).encode(encoding)) == [
-        Record(2, {"id": "1", "prompt": "一只小猫走在雨夜里"}, cells=True),
-        Record(3, {"id": "2", "prompt": "镜头慢慢推近"}, cells=True),
+        SheetRecord(2, {"id": "1", "prompt": "一只小猫走在雨夜里"}, cells=True),
+        SheetRecord(3, {"id": "2", "prompt": "镜头慢慢推近"}, cells=True),
     ]
 
 
@@ -174,7 +174,7 @@ def test_an_empty_cell_is_not_set():
 def test_every_bad_row_is_told():
     """Too many cells, quotes in the middle: the others are read."""
     found = read(b'prompt,note,\ncat,x,\ndog,y,z\na "b" c,\n"a" b,\nlast,\n')
-    assert [record.line for record in found if isinstance(record, Record)] == [2, 4, 6]
+    assert [record.line for record in found if isinstance(record, SheetRecord)] == [2, 4, 6]
     assert [line for line, _ in problems(found)] == [3, 5]
     assert "stands under no name" in problems(found)[0][1]
     assert "quote in the middle" in problems(found)[1][1]
@@ -211,10 +211,10 @@ def test_jsonl_is_an_object_a_line():
     lines = ['{"id": "1", "duration": 6}', "", "[1]", "nonsense", '{"a": NaN}', '{"a": 1e999}', "7", '{"a": [1.5]}']
     lines += ['{"a": ' + "1" * 5000 + "}", '{"a": ' + "[" * 5000 + "]" * 5000 + "}", '{"n": 12345678901234567890}']
     found = read("\n".join(lines).encode())
-    assert [record for record in found if isinstance(record, Record)] == [
-        Record(1, {"id": "1", "duration": 6}),
-        Record(8, {"a": [1.5]}),
-        Record(11, {"n": 12345678901234567890}),
+    assert [record for record in found if isinstance(record, SheetRecord)] == [
+        SheetRecord(1, {"id": "1", "duration": 6}),
+        SheetRecord(8, {"a": [1.5]}),
+        SheetRecord(11, {"n": 12345678901234567890}),
     ]
     assert [line for line, _ in problems(found)] == [3, 4, 5, 6, 7, 9, 10]
 
@@ -247,7 +247,7 @@ def test_a_key_that_stands_twice_is_a_fault(line):
 def test_quotation_marks_in_texts_are_no_keys():
     """Escaped ones, and colons."""
     line = json.dumps({"prompt": 'he says "a": "b"', "metadata": {"a": ['"', "\\"]}})
-    assert read(line.encode(), sheet_format="jsonl") == [Record(1, json.loads(line))]
+    assert read(line.encode(), sheet_format="jsonl") == [SheetRecord(1, json.loads(line))]
 
 
 JSON = st.recursive(
@@ -284,7 +284,7 @@ def test_bytes_of_any_kind_raise_nothing_of_others(data, encoding, sheet_format)
         found = read(data, encoding=encoding, sheet_format=sheet_format)
     except OmniError:
         return
-    assert all(isinstance(record, Record | BadRecord) for record in found)
+    assert all(isinstance(record, SheetRecord | BadRecord) for record in found)
 
 
 def test_a_file_goes_by_its_ending(tmp_path):
@@ -403,7 +403,7 @@ def test_a_formula_without_a_result_is_a_fault(workbook):
     """As are error values and cells under no name; the other rows are read."""
     rows = [["prompt", "duration"], ["cat", "=3*2"], ["dog", 6], ["#REF!", 6], ["bird", 6, "x"]]
     found = read(workbook(rows))
-    assert [record.line for record in found if isinstance(record, Record)] == [3]
+    assert [record.line for record in found if isinstance(record, SheetRecord)] == [3]
     assert [fault.field for bad in found if isinstance(bad, BadRecord) for fault in bad.faults] == [
         "duration",
         "prompt",

@@ -218,7 +218,7 @@ def test_a_bug_is_one_line_without_what_it_held(omni, monkeypatch, scenario):
     async def broken(*_args):
         raise KeyError(PROMPT)
 
-    monkeypatch.setattr(generate.Job, "run", broken)
+    monkeypatch.setattr(generate.VideoJob, "run", broken)
     ran = omni("generate", PROMPT, "--emulator", "--scenario", scenario())
     assert ran.code == 1
     assert ran.err.startswith("error: KeyError at test_generate.py:")

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from omni_async.cli import running
-from omni_async.cli.board import Row
+from omni_async.cli.board import BoardRow
 from omni_async.cli.ledgers import own_path
 from omni_async.cli.running import Interrupts
 from omni_async.cli.screen import Screen, Show
@@ -136,7 +136,7 @@ def test_leaving_at_once_in_this_process(monkeypatch, capsys):
     async def wait():
         screen = Screen(Show(progress="plain"))
         screen.resumes_with("--gateway jimmy")
-        screen.board.add("1", Row(label="x", task_id="task_1"))
+        screen.board.add("1", BoardRow(label="x", task_id="task_1"))
         task = asyncio.get_running_loop().create_task(asyncio.sleep(10))
         interrupts = Interrupts(task, screen)
         async with screen:

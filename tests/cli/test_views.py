@@ -17,7 +17,7 @@ from rich.console import Console
 from omni_async import Downloaded, Finished, Polled, Submitted, TaskStatus, Throttled, Uncertain
 from omni_async.cli import plain
 from omni_async.cli import screen as screens
-from omni_async.cli.board import ROW, Board, Row, State, clock_text, summary
+from omni_async.cli.board import ROW, Board, BoardRow, BoardState, clock_text, summary
 from omni_async.cli.live import LiveView, picture
 from omni_async.cli.plain import PlainView, SilentView
 from omni_async.cli.screen import Screen, Show
@@ -68,46 +68,46 @@ class TestBoard:
 
     def test_a_row_through_its_life(self, board, clock):
         """Named by its metadata until its id is known, then by that."""
-        row = board.add("1", Row(label="cat", wants_file=True))
+        row = board.add("1", BoardRow(label="cat", wants_file=True))
         board.on_event(Submitted(gateway="jimmy", task_id="t1", model="m", metadata={ROW: "1"}))
-        assert (row.state, row.task_id, row.detail) == (State.QUEUED, "t1", "m")
+        assert (row.state, row.task_id, row.detail) == (BoardState.QUEUED, "t1", "m")
         clock.now += 5
         board.on_event(polled("t1", progress=40))
         board.on_event(polled("t1"))
-        assert (row.state, row.progress, row.seconds(clock())) == (State.RUNNING, 40, 5)
+        assert (row.state, row.progress, row.seconds(clock())) == (BoardState.RUNNING, 40, 5)
         assert board.unfinished() == [row]
         board.on_event(Finished(gateway="jimmy", task_id="t1", status=TaskStatus.SUCCEEDED))
-        assert row.state is State.DOWNLOADING
+        assert row.state is BoardState.DOWNLOADING
         board.on_event(Downloaded(gateway="jimmy", task_id="t1", path="cat.mp4", size=1))
         clock.now += 5
-        assert (row.state, row.file, row.seconds(clock())) == (State.DONE, "cat.mp4", 5)
+        assert (row.state, row.file, row.seconds(clock())) == (BoardState.DONE, "cat.mp4", 5)
         assert board.all_ended
 
     @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.CANCELED])
     def test_a_task_without_video_fails(self, board, status):
         """A finished look does not end a row, the end does; afterwards nothing moves it."""
-        row = board.add("t1", Row(label="t1", task_id="t1"))
+        row = board.add("t1", BoardRow(label="t1", task_id="t1"))
         board.on_event(polled("t1", status))
-        assert row.state is State.WAITING
+        assert row.state is BoardState.WAITING
         board.on_event(Finished(gateway="jimmy", task_id="t1", status=status))
         board.on_event(polled("t1"))
-        assert row.state is State.FAILED
+        assert row.state is BoardState.FAILED
 
     def test_without_a_file_wanted_success_is_the_end(self, board):
         """A row that wants only a URL is done when its task is."""
-        row = board.add("t1", Row(label="t1", task_id="t1"))
+        row = board.add("t1", BoardRow(label="t1", task_id="t1"))
         board.on_event(Finished(gateway="jimmy", task_id="t1", status=TaskStatus.SUCCEEDED))
-        assert row.state is State.DONE
+        assert row.state is BoardState.DONE
 
     def test_an_uncertain_create_keeps_its_candidate(self, board):
         """The candidate id is kept for whoever looks it up, and the row waits for nobody."""
-        row = board.add("1", Row(label="cat"))
+        row = board.add("1", BoardRow(label="cat"))
         board.on_event(Uncertain(gateway="jimmy", reason="lost", candidate="t9", metadata={ROW: "1"}))
-        assert (row.state, row.task_id, board.unfinished()) == (State.UNCERTAIN, "t9", [])
+        assert (row.state, row.task_id, board.unfinished()) == (BoardState.UNCERTAIN, "t9", [])
 
     def test_events_of_others_change_nothing(self, board):
         """Tasks and events it does not know leave it as it is."""
-        row = board.add("1", Row(label="cat"))
+        row = board.add("1", BoardRow(label="cat"))
         for event in (
             Submitted(gateway="jimmy", task_id="x"),
             polled("x"),
@@ -116,7 +116,7 @@ class TestBoard:
             Uncertain(gateway="jimmy", reason="lost"),
         ):
             board.on_event(event)
-        assert row.state is State.WAITING
+        assert row.state is BoardState.WAITING
 
     def test_a_pause_is_told_once(self, board, clock):
         """Refusals within a pause make no new one; one without pause makes none."""
@@ -136,11 +136,23 @@ class TestBoard:
     def test_summary_and_times(self, board, clock):
         """One line for any number of rows."""
         for number in range(3):
-            board.add(str(number), Row(label=str(number)))
-        board.set(board.rows["0"], State.DONE)
+            board.add(str(number), BoardRow(label=str(number)))
+        board.set(board.rows["0"], BoardState.DONE)
         clock.now += 3725
         assert summary(board) == "1 of 3 ended in 1:02:05: 2 waiting, 1 done"
         assert [clock_text(seconds) for seconds in (None, 0, 59.9, 60)] == ["", "0:00", "0:59", "1:00"]
+
+
+class CountedView(PlainView):
+    """Tells of each look."""
+
+    def __init__(self, board, *, every):
+        super().__init__(board, every=every)
+        self.looks = asyncio.Queue()
+
+    def look(self):
+        super().look()
+        self.looks.put_nowait(None)
 
 
 class TestPlain:
@@ -149,11 +161,11 @@ class TestPlain:
     def test_few_rows_have_a_line_per_change(self, board, clock, capsys):
         """What passes in a moment is left out, and so is what is private."""
         PlainView(board)
-        row = board.add("1", Row(label="", private="a secret prompt"))
+        row = board.add("1", BoardRow(label="", private="a secret prompt"))
         board.on_event(Submitted(gateway="jimmy", task_id="t1", metadata={ROW: "1"}))
         board.on_event(polled("t1"))
         clock.now += 7
-        board.set(row, State.DONE)
+        board.set(row, BoardState.DONE)
         board.on_event(throttled())
         assert capsys.readouterr().err == (
             "t1: running\nt1: done after 7 s\nthe gateway refused a create for now (slots): pausing 2.0 s\n"
@@ -163,15 +175,15 @@ class TestPlain:
         """Changes of many rows have no lines of their own; summaries end when all has ended."""
 
         async def watch():
-            view = PlainView(board, every=0.05)
+            view = CountedView(board, every=0.001)
             for number in range(plain.FEW + 1):
-                board.add(str(number), Row(label=str(number)))
+                board.add(str(number), BoardRow(label=str(number)))
             view.start()
-            board.set(board.rows["0"], State.RUNNING)
-            await asyncio.sleep(0.08)
+            board.set(board.rows["0"], BoardState.RUNNING)
+            await view.looks.get()
             for row in board.rows.values():
-                board.set(row, State.DONE)
-            await asyncio.sleep(0.08)
+                board.set(row, BoardState.DONE)
+            await view.looks.get()
             view.stop()
             view.stop()
 
@@ -193,9 +205,11 @@ class TestPicture:
 
     def rows(self, board, count=3):
         for number in range(count):
-            row = Row(label=f"row {number}", private="千盏孔明灯\n从湖面升起" * 9, gateway="jimmy", detail="omni-10s")
+            row = BoardRow(
+                label=f"row {number}", private="千盏孔明灯\n从湖面升起" * 9, gateway="jimmy", detail="omni-10s"
+            )
             board.add(str(number), row)
-        board.set(board.rows["0"], State.DONE)
+        board.set(board.rows["0"], BoardState.DONE)
 
     @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
     def test_no_line_is_wider_than_the_terminal(self, board, width):
@@ -227,7 +241,7 @@ class TestPicture:
     def test_the_footer_tells_of_failures_and_pauses(self, board):
         """What is done, what is not, and why nothing moves."""
         self.rows(board)
-        board.set(board.rows["1"], State.FAILED)
+        board.set(board.rows["1"], BoardState.FAILED)
         board.on_event(throttled())
         assert "1 of 3 done · 1 not · 0:00 · the gateway refused" in plain_text(drawn(board))
 
@@ -244,7 +258,7 @@ class TestPicture:
 
     def test_control_characters_are_not_obeyed(self, board):
         """A prompt cannot steer the terminal."""
-        board.add("1", Row(label="", private="a\x1b[2Jb\rc"))
+        board.add("1", BoardRow(label="", private="a\x1b[2Jb\rc"))
         assert "a\N{REPLACEMENT CHARACTER}[2Jb" in plain_text(drawn(board))
 
 
@@ -257,13 +271,21 @@ class TestLive:
 
         async def watch():
             console = Console(file=io.StringIO(), width=60, height=20, force_terminal=True)
-            view = LiveView(console, lambda: picture(board, console))
-            board.add("1", Row(label="cat"))
+            board.add("1", BoardRow(label="cat"))
+            frames = asyncio.Queue()
+
+            def drawn():
+                frames.put_nowait(None)
+                return picture(board, console)
+
+            view = LiveView(console, drawn, frame=0.001)
             assert view.result("too early") is False
             view.start()
             view.note("a [b]note[/b]")
             assert view.result("cat.mp4") is True
-            await asyncio.sleep(0.15)
+            while not frames.empty():
+                frames.get_nowait()
+            await frames.get()  # one that the timer drew
             view.stop()
             view.stop()
             return console.file.getvalue()

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 
-from omni_async.batch import Wishes
+from omni_async.batch import SheetOptions
 from omni_async.emulator import Emulator, Scenario
 from omni_async.errors import JournalError
 from omni_async.fleet.admin import set_up
 from omni_async.fleet.book import SharedJournal
-from omni_async.fleet.entering import enqueue, sheet_rows
+from omni_async.fleet.entering import enter, look, sheet_rows
 from omni_async.fleet.worker import Worker
 from omni_async.policies import PollPolicy
 from omni_async.settings import dialect_of
@@ -38,8 +38,10 @@ class Fleet:
         lines = [row if isinstance(row, dict) else {"id": row} for row in rows]
         sheet = self.folder / "sheet.jsonl"
         sheet.write_text("".join(json.dumps({"prompt": f"a cat, {line['id']}", **line}) + "\n" for line in lines))
-        with sheet_rows(sheet, dialect_of("jimmy"), Wishes(), lambda _: None) as ready:
-            return await enqueue(self.shared, ready)
+        with sheet_rows(sheet, dialect_of("jimmy"), SheetOptions(), lambda _: None) as ready:
+            told = await look(self.shared, ready)
+            await enter(self.shared, ready)
+            return told
 
     def worker(self, machine="one", **options):
         """A worker, not begun yet."""

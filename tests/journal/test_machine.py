@@ -98,32 +98,32 @@ class Journals(RuleBasedStateMachine):
 
     # --- a create ---------------------------------------------------------------------------------------------
 
-    @rule(place=st.sampled_from([0, 1]), key=KEYS, print_=PRINTS, notify=st.booleans())
-    def intend(self, place, key, print_, notify):
+    @rule(place=st.sampled_from([0, 1]), key=KEYS, fingerprint=PRINTS, notify=st.booleans())
+    def intend(self, place, key, fingerprint, notify):
         """Leave to send is given for what is new or unpaid, and for nothing else."""
         book, row = self.alive[place], self.rows.get(key)
         if row is not None and row.state not in UNPAID:
-            return self._not_sent(book, key, print_, row)
+            return self._not_sent(book, key, fingerprint, row)
         round_ = row.round if row is not None else 0
-        assert book.intend(key, owner=book.name, fingerprint=print_, notify=notify, round=round_) is None
+        assert book.intend(key, owner=book.name, fingerprint=fingerprint, notify=notify, round=round_) is None
         if row is None:
-            self.rows[key] = Row(print_, book.name, notify=notify)
+            self.rows[key] = Row(fingerprint, book.name, notify=notify)
         else:
-            row.state, row.fingerprint, row.owner, row.leave = State.SUBMITTING, print_, book.name, row.leave + 1
+            row.state, row.fingerprint, row.owner, row.leave = State.SUBMITTING, fingerprint, book.name, row.leave + 1
             row.notify = row.notify or notify
         return None
 
-    def _not_sent(self, book, key, print_, row):
+    def _not_sent(self, book, key, fingerprint, row):
         try:
-            known = book.intend(key, owner=book.name, fingerprint=print_)
+            known = book.intend(key, owner=book.name, fingerprint=fingerprint)
         except JournalError:
-            assert print_ != row.fingerprint
+            assert fingerprint != row.fingerprint
         except NotNow:
             assert row.state is State.SUBMITTING
         except SubmissionUncertainError:
             assert row.state is State.UNCERTAIN
         else:
-            assert print_ == row.fingerprint
+            assert fingerprint == row.fingerprint
             assert known.task_id == row.task_id
 
     def _pick(self, key, *states):

@@ -137,15 +137,15 @@ def test_a_look_whether_somebody_lives_does_no_harm(journal):
 
 
 def test_a_process_that_was_killed_is_dead(journal):
-    """Its lock goes with it; its file stays until it is buried."""
+    """Its lock goes with it; its file stays until it is discarded."""
     mine = Ownership(journal, exclusive=False)
     with child(HOLDER, journal, "client") as other:
         assert mine.alive(other.first)
         kill(other)
         assert not mine.alive(other.first)
         assert f"j.owner-{other.first}" in names(journal)
-        mine.bury(other.first)
-        mine.bury(other.first)
+        mine.discard(other.first)
+        mine.discard(other.first)
         assert f"j.owner-{other.first}" not in names(journal)
         assert not mine.alive(other.first)
     mine.release()

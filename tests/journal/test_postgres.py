@@ -312,7 +312,7 @@ def test_who_is_connected_lives(make):
     mine, theirs = owner_of(one), owner_of(other)
     assert mine.alive(mine.name)
     assert mine.alive(theirs.name)
-    theirs.bury(mine.name)
+    theirs.discard(mine.name)
     assert theirs.alive(mine.name)
     theirs.release()
     assert not mine.alive(theirs.name)

@@ -290,7 +290,7 @@ async def test_the_uncertain_of_ones_own_gateway(make):
 
 
 async def test_rows_of_the_living_stay_theirs(make):
-    """Only what a closed or killed one left is taken, once, and its file is buried."""
+    """Only what a closed or killed one left is taken, once, and its file is discarded."""
     one, two, three = make(), make(), make()
     for key, journal in (("a", one), ("b", two)):
         await journal.intend(intent(key))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.limiter.bracket import FIRST, JITTER, QUICK, WHOLE, Bracket, Refusal
+from omni_async.limiter.bracket import FIRST, JITTER, QUICK, WHOLE, Bracket, Observation
 from omni_async.limiter.pace import Pace
 
 
@@ -16,7 +16,7 @@ def refusal(level, pace, **known):
     usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
     used = known.get("used", 10.0)
     times = {"ahead": 0, "used": used, "whole": used + 1.0, "dear": True, "held": used}
-    return Refusal(**{"pace": pace, "level": level, **usual, **times, **known})
+    return Observation(**{"pace": pace, "level": level, **usual, **times, **known})
 
 
 def begun(counted=30.0, pace=80.0):

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.limiter.bracket import Refusal
+from omni_async.limiter.bracket import Observation
 from omni_async.limiter.estimate import HASTY, Estimate
 from omni_async.limiter.pace import BRISK, NEAR, Pace
 
@@ -15,7 +15,7 @@ def refusal(level, pace, **known):
     """A refusal after ten seconds at about this pace."""
     usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
     times = {"ahead": 0, "used": 10.0, "whole": 10.1, "dear": False, "held": 10.0}
-    return Refusal(**{"pace": pace, "level": level, **usual, **times, **known})
+    return Observation(**{"pace": pace, "level": level, **usual, **times, **known})
 
 
 def test_the_first_refusal_is_met_just_below_what_got_through():

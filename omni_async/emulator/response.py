@@ -15,7 +15,7 @@ DRIPS = 20  # pieces a slow body is sent in
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """What a request is answered with.
 
     `task_id` tells which task a create made. `silence` is the time in seconds before the first byte (inf: for
@@ -39,14 +39,14 @@ class Answer:
         return self.cut is None and not self.drip and len(self.body) <= CHUNK
 
 
-def json_answer(status: int, payload: Json, *, task_id: str | None = None, **headers: str) -> Answer:
+def json_response(status: int, payload: Json, *, task_id: str | None = None, **headers: str) -> Response:
     """An answer of UTF-8 JSON; keyword names become headers, `_` as `-`."""
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, body, named, task_id=task_id)
+    return Response(status, body, named, task_id=task_id)
 
 
-async def send(request: web.Request, answer: Answer, stopping: asyncio.Event) -> web.StreamResponse:
+async def send(request: web.Request, answer: Response, stopping: asyncio.Event) -> web.StreamResponse:
     """Put the answer on the wire with whatever disturbance it carries."""
     if answer.silence:
         await _keep_silent(answer.silence, stopping)
@@ -76,7 +76,7 @@ def _hang_up(request: web.Request) -> None:
         request.transport.abort()
 
 
-async def _stream(request: web.Request, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
+async def _stream(request: web.Request, answer: Response, headers: dict[str, str]) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=headers)
     response.content_length = len(answer.body)
     await response.prepare(request)
@@ -89,7 +89,7 @@ async def _stream(request: web.Request, answer: Answer, headers: dict[str, str])
     return response
 
 
-async def _write_pieces(response: web.StreamResponse, answer: Answer) -> None:
+async def _write_pieces(response: web.StreamResponse, answer: Response) -> None:
     body = memoryview(answer.body)[: answer.cut]
     size = max(1, min(CHUNK, math.ceil(len(body) / DRIPS))) if answer.drip else CHUNK
     pause = answer.drip * size / max(1, len(body))
