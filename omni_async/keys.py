@@ -15,8 +15,8 @@ KEY_TIMEOUT = 60.0
 KeySource = str | Callable[[], str | Awaitable[str]]
 
 
-SHORTEST = 4
-"""Letters of a key that is looked for: a shorter one, of a test, stands in any answer by chance."""
+SHORTEST = 6
+"""Letters of a key that is looked for: a shorter one, of a test, stands in any answer, and in its ids, by chance."""
 STAND_IN = "***"
 
 

@@ -410,10 +410,10 @@ async def test_row_5_a_connection_that_the_machine_slept_with_carries_no_create(
 
 
 async def test_row_5_idle_connections_are_given_up_before_servers_do():
-    """Row 5, made rare: our own connections live for ten idle seconds."""
+    """Row 5, made rare: our own connections live for less than the five idle seconds of many servers."""
     async with scene(running=1) as here:
         await here.submit()
-        assert here.client.studio.exchange.transport._session().connector._keepalive_timeout == 10.0
+        assert here.client.studio.exchange.transport._session().connector._keepalive_timeout == 4.0
 
 
 async def test_row_6_no_answer_in_time_is_uncertain():
@@ -508,6 +508,54 @@ async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
     """Row 7: what the gateway does not know is evidence, not a task."""
     error = await uncertain(_cut_after_the_id(task_id=b"task-of-nobody"), charges=1)
     assert error.evidence["candidate"] == error.task_id == "task-of-nobody"
+
+
+NAMING = {
+    "minus one": http(body={"code": "-1", "msg": "server error", "data": {"id": "@ID"}}),
+    "minus one, 502": http(502, {"code": -1, "msg": "server error", "data": {"taskId": "@ID"}}, charge=True),
+    "queued": http(body={"code": "20010", "msg": "请求过多，已进入排队", "data": {"id": "@ID"}}),
+    "too many, cut": http(429, b'{"deep": {"task_id": "@ID"}, "sta', charge=True),
+}
+
+
+@pytest.mark.parametrize("answer", NAMING)
+async def test_row_1_a_refusal_that_names_a_task_which_is_there_is_not_sent_again(answer):
+    """Rows 1, 10: an id in sight counts, although the code would have it sent again; the gateway says whose it is."""
+    async with scene(NAMING[answer], running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+        assert len(here.server.posts) == 1
+        assert here.journal.states == ["UNCERTAIN", "SUBMITTED"]
+
+
+async def test_row_19b_a_refusal_that_names_a_task_which_nobody_knows_is_sent_again():
+    """Rows 16, 19b: the gateway says three times that there is no such task."""
+    said = {"code": "-1", "msg": "server error", "data": {"id": "task-of-nobody"}}
+    async with scene(http(body=said, charge=False), ACCEPT, running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+        assert (len(here.server.posts), len(here.server.gets)) == (2, 3)
+        assert here.journal.states == ["PLANNED", "SUBMITTED"]
+
+
+async def test_row_1_a_refusal_that_names_a_task_which_cannot_be_looked_up_is_uncertain():
+    """With the id as evidence: it is not sent again before somebody knows."""
+    async with scene(NAMING["minus one"], running=None) as here:
+        here.server.always["GET"] = HANG
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await here.submit()
+        assert [caught.value.evidence["candidate"]] == here.server.charges
+        assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize("status", [201, 202, 303])
+async def test_row_9_a_task_that_only_a_location_names_is_found(status):
+    """Rows 9, 21: nothing is followed there; the gateway is asked about the id, as about any candidate."""
+    headers = {"Location": "/api/open-api/v1/videos/@ID"}
+    async with scene(http(status, b"", headers=headers, charge=True), running=1) as here:
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+        assert here.journal.states == ["UNCERTAIN", "SUBMITTED"]
 
 
 # --- rows 8 to 13: what a 200 says ---------------------------------------------------------------------------

@@ -129,6 +129,8 @@ ECHOES = {
     "escaped": http(401, f'{{"code": "20001", "msg": "{ESCAPED} {PROMPT}"}}'),
     "escaped alike": http(401, f'{{"code": "20001", "msg": "{SPELT} {PROMPT}"}}'),
     "escaped alike, uncertain": http(500, f'{{"code": "20777", "msg": "{SPELT} {quote(KEY, safe="")}"}}'),
+    "utf-16": http(400, json.dumps({"code": "20002", "msg": SAID}).encode("utf-16")),
+    "utf-16, uncertain": http(500, json.dumps({"code": "20777", "msg": SAID}).encode("utf-16-le")),
     "request id in a query": http(400, SAID, headers={"X-Request-Id": quote(KEY, safe="")}),
     "redirect": http(307, SAID, headers={"Location": SIGNED}),
     "request id": http(400, SAID, headers={"X-Request-Id": f"req-{KEY}"}),

@@ -152,6 +152,7 @@ MODERATION_WORDS = (
 RATE_WORDS = (
     r"(?i)too.?frequent|too.?many.{0,20}(request|call|task|job)|(?<!gene)rate.?limit|throttl|slow down"
     r"|过于频繁|操作频繁|请求频率|限流|请求过多|请求次数.{0,4}(超|上限|过多)"
+    r"|任务(过多|太多)|排队.{0,6}(过多|太多|已满)|队列已?满|queue.{0,4}full"
     r"|(?<!采样)(?<!帧)频率.{0,2}(限制|过高|过快)|(?<!比特)速率.{0,2}(限制|过高|过快)"
 )
 _CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数(?!据)"

@@ -219,8 +219,15 @@ class Jimmy(Dialect):
         )
 
     def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
-        """The envelope's code and message; success, or a code that is no number or digits, is no refusal."""
-        code = number_code(dig(reply.document, "code"))
+        """The envelope's code and message, else those of an error object, such as a proxy before the gateway has.
+
+        Success, or a code that is no number or digits, is no refusal; a number in an error object is not the gateway's.
+        """
+        said = dig(reply.document, "code")
+        if said is None:
+            told = super().refused(reply)
+            return None if told is None or any(map(number_code, told[0])) else told
+        code = number_code(said)
         if code is None or code == SUCCESS:
             return None
         return (code,), text(dig(reply.document, "msg")) or text(dig(reply.document, "message")) or ""

@@ -6,7 +6,10 @@
 | 2 | a refusal that the dialect's table knows | REFUSED, of that kind |
 | 3 | HTTP 429, any body | REFUSED for the rate |
 | 4 | HTTP 400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431 with any other body | REFUSED by status |
-| 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body |
+| 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body or a Location |
+
+What is refused for now is sent again. Where such an answer names a task all the same, that is a candidate too: it is
+sent again only if the gateway does not know that task.
 """
 
 import enum
@@ -29,7 +32,7 @@ from ..errors import (
 )
 from ..explanations import MODERATION, STEPS, WRONG_ROUTE, chat_was_called, glossed, meaning
 from .dialect import CLEAN_REFUSALS, WORDS_READ, Dialect, Refusal, RefusalKind, is_chat, named_cause
-from .wire import MISSING, Reply, text
+from .wire import MISSING, Reply, dig, ident, text
 
 EVIDENCE_BYTES = 64 * 1024
 
@@ -60,8 +63,10 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
-        return Verdict(meaning=Meaning.REFUSED, refusal=refusal)
-    return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate_id(reply), reason=_why(dialect, reply))
+        named = _named_task(reply) if refusal.kind in _SENT_AGAIN else None
+        return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
+    candidate = candidate_id(reply) or _located(dialect, reply)
+    return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
 
 
 def _nonsense(refusal: Refusal, reply: Reply) -> bool:
@@ -90,7 +95,11 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
     404: RefusalKind.NOT_FOUND,
 }
 
-_ID_IN_PIECES = re.compile(rb'"(?:task_id|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
+_ANY = "-any-id-"
+_SENT_AGAIN = {RefusalKind.RATE, RefusalKind.TRANSIENT}
+_ID_IN_PIECES = re.compile(rb'"(task_?[iI]d|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
+_OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
+"""Where an `id` is that of what was made, and not of the request or the answer."""
 
 
 def candidate_id(reply: Reply) -> str | None:
@@ -100,9 +109,32 @@ def candidate_id(reply: Reply) -> str | None:
     """
     if is_chat(reply.document) or reply.body.lstrip()[:1] not in (b"{", b"["):
         return None
-    found = [match for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]) if match[1] not in (b".", b"..")]
-    best = next((match for match in found if match[0].startswith(b'"task_id"')), found[0] if found else None)
-    return best[1].decode("ascii") if best else None
+    found = _ids(reply)
+    return next((task_id for name, task_id in found if name != "id"), found[0][1] if found else None)
+
+
+def _ids(reply: Reply) -> list[tuple[str, str]]:
+    """Each id that stands whole in a body, with its name."""
+    found = (match.groups() for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]))
+    return [(name.decode(), task_id.decode()) for name, task_id in found if task_id not in (b".", b"..")]
+
+
+def _named_task(reply: Reply) -> str | None:
+    """A task that a refusal names: an `id` alone is no such word, since refusals have ids of their own."""
+    named = next((task_id for name, task_id in _ids(reply) if name != "id"), None)
+    return named or next((found for place in _OBJECTS if (found := ident(dig(reply.document, *place)))), None)
+
+
+def _located(dialect: Dialect, reply: Reply) -> str | None:
+    """The task that a Location leads to, if that is where the gateway is asked about its tasks."""
+    link = reply.headers.get("location") or reply.headers.get("operation-location") or ""
+    before, _, after = dialect.query(_ANY).path.partition(_ANY)
+    try:
+        path = urlsplit(link).path
+    except ValueError:
+        return None
+    found = re.fullmatch(f".*{re.escape(before)}([A-Za-z0-9._:~-]{{1,200}}){re.escape(after)}/?", path)
+    return ident(found[1]) if found else None
 
 
 def _why(dialect: Dialect, reply: Reply) -> str:

@@ -201,8 +201,11 @@ class Limiter:
         self._pump()
 
     def adopt(self, ticket: Ticket, task_id: str) -> None:
-        """A create whose answer was lost did make a task after all: its slot goes to it."""
-        self._state.slots.rename(ticket.key, task_id)
+        """A create whose answer was lost, or read as a refusal, did make a task after all: it holds a slot."""
+        slots = self._state.slots
+        slots.rename(ticket.key, task_id)
+        if not slots.holds(task_id):
+            slots.occupy(task_id, self._now())
 
     def occupy(self, task_id: str) -> None:
         """A task that was submitted before runs: it holds a slot like any other."""

@@ -60,6 +60,13 @@ def keyed(dialect: Dialect, create: Create) -> Create:
     return Create(create.request, intent, dialect.create(create.request, idempotency_key=key))
 
 
+def name_of(dialect: Dialect, create: Create) -> str | None:
+    """What the gateway knows a create by before it has a task id."""
+    field = dialect.abilities.idempotency_field
+    name = (create.call.body or {}).get(field) if field else None
+    return name if isinstance(name, str) else None
+
+
 class Issued:
     """Whose each task id is, to notice one that is given out twice."""
 

@@ -6,7 +6,7 @@ import logging
 
 import anyio
 
-from ..errors import NotFoundError, OmniError
+from ..errors import AuthenticationError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..lifetime import is_cancelled
 
@@ -34,6 +34,27 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
             if (task_id := await _id_of(exchange, str(name))) is not None:
                 return task_id
     return None
+
+
+async def is_unknown(exchange: Exchange, candidate: str) -> bool:
+    """Whether the gateway itself says, and goes on saying, that there is no such task; a refused key made none either.
+
+    Args:
+        exchange: What look-ups go through.
+        candidate: An id that a refused create's answer names.
+    """
+    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(0.0 if is_cancelled() else TIME):
+        for delay in TRIES:
+            await anyio.sleep(delay)
+            try:
+                await exchange.ask(exchange.dialect.query(candidate), exchange.dialect.read_query)
+            except (NotFoundError, AuthenticationError):
+                continue
+            except OmniError:
+                pass
+            return False
+        return True
+    return False
 
 
 async def _id_of(exchange: Exchange, name: str) -> str | None:

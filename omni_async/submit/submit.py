@@ -32,14 +32,15 @@ from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
-from .creates import Attempt, Create, Issued, answer_of, keyed, still_refused
-from .lookup import find_lost
+from .creates import Attempt, Create, Issued, answer_of, keyed, name_of, still_refused
+from .lookup import find_lost, is_unknown
 from .posts import Posts, Told
 
 logger = logging.getLogger("omni_async")
 
 SAME_ID = "answered with the task id of another create"
 FOUND = "found by looking it up"
+NAMES_A_TASK = "refused, and the answer names a task all the same"
 GONE = "cancelled before it was sent"
 
 
@@ -227,8 +228,7 @@ class Submitter:
             limiter.failed(ticket)
             raise
         else:
-            verdict = self._judged(reply)
-            refused = self._give_back(ticket, create, reply, verdict)
+            verdict, refused = await self._weighed(ticket, create, reply)
         return await self._recorded(ticket, create, reply, verdict, refused)
 
     def _unsent(self, ticket: Ticket, error: OmniError) -> Attempt:
@@ -238,6 +238,14 @@ class Submitter:
             return Attempt(error=error)
         self._exchange.limiter.failed(ticket, sent=False)
         return Attempt(error=error, again=not error.configuration)
+
+    async def _weighed(self, ticket: Ticket, create: Create, reply: Reply) -> tuple[Verdict, Attempt | None]:
+        """What the answer means, and what a refusal came to: it is none where a task is there all the same."""
+        verdict = self._judged(reply)
+        refused = self._give_back(ticket, create, reply, verdict)
+        if refused is None or not verdict.candidate or await is_unknown(self._exchange, verdict.candidate):
+            return verdict, refused
+        return attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK), None
 
     def _judged(self, reply: Reply) -> Verdict:
         """What the answer means; a caller's own dialect that trips over it leaves it uncertain, not lost."""
@@ -319,15 +327,9 @@ class Submitter:
                 raise
         return Attempt(task=task)
 
-    def _name(self, create: Create) -> str | None:
-        """What the gateway knows the create by before it has a task id."""
-        field = self._exchange.dialect.abilities.idempotency_field
-        name = (create.call.body or {}).get(field) if field else None
-        return name if isinstance(name, str) else None
-
     def _is_own(self, create: Create, task_id: str) -> bool:
         """Whether no other create was given this id. What goes by one idempotency key is the same create."""
-        return self._issued.own(task_id, self._name(create) or create.intent.key)
+        return self._issued.own(task_id, name_of(self._exchange.dialect, create) or create.intent.key)
 
     def _decoded(self, reply: Reply | None, *, task_id: str, **whose: Any) -> VideoTask:
         """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""
@@ -360,7 +362,7 @@ class Submitter:
     ) -> Attempt:
         """Nobody knows whether it was accepted: find out where that can be found out, else say so with the evidence."""
         candidate, reason = verdict.candidate, verdict.reason
-        found = await find_lost(self._exchange, candidate=candidate, name=self._name(create))
+        found = await find_lost(self._exchange, candidate=candidate, name=name_of(self._exchange.dialect, create))
         if found is not None and await self._found(create, found):
             self._exchange.limiter.adopt(ticket, found)
             return self._accepted(create, reply if candidate == found else None, found, 0.0)

@@ -282,6 +282,64 @@ def test_an_id_seen_in_a_broken_body_is_only_a_candidate(body, candidate):
 
 
 @pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"code":"-1","msg":"server error","data":{"id":"t-1"}}', {JIMMY: "t-1"}),
+        (b'{"code":-1,"data":{"taskId":"t-1"}}', {JIMMY: "t-1"}),
+        (b'{"code":-1,"id":"req-1","requestId":"r"}', {JIMMY: None}),
+        (b'{"error":{"code":"internal_error","message":"m","task_id":"t-1"}}', {GUIDE: "t-1", FLAT: "t-1"}),
+        (b'{"error":{"code":"internal_error","message":"m"},"task":{"id":"t-1"}}', {GUIDE: "t-1", FLAT: "t-1"}),
+        (b'{"error":{"code":"internal_error","message":"m","id":"e-1"}}', {GUIDE: None, FLAT: None}),
+    ],
+)
+def test_a_task_that_a_refusal_names_is_a_candidate(body, named):
+    """What is sent again could be paid again; an `id` that may be the request's names no task."""
+    for dialect, candidate in named.items():
+        for status in (200, 502, 500) if dialect is JIMMY else (500,):
+            verdict = judge_create(dialect, reply(status, body=body))
+            assert (verdict.refusal.kind, verdict.candidate) == (RefusalKind.TRANSIENT, candidate)
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_a_refusal_by_429_that_breaks_off_after_a_task_names_it(dialect):
+    """Rate refusals are sent again, too; what is refused for good is not, and needs no candidate."""
+    body = b'{"data":{"deep":{"task_id":"t-1"},"st'
+    verdict = judge_create(dialect, reply(429, body=body, complete=False))
+    assert (verdict.refusal.kind, verdict.candidate) == (RefusalKind.RATE, "t-1")
+    assert judge_create(dialect, reply(400, body=body)).candidate is None
+
+
+@pytest.mark.parametrize("header", ["location", "operation-location"])
+@pytest.mark.parametrize("status", [201, 202, 303])
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_a_location_names_a_task_where_the_gateway_is_asked_about_its_tasks(dialect, status, header):
+    """Relative or whole, with a prefix or a query of its own; any other place is none."""
+    path = dialect.query("t-1").path
+    for link in (path, f"https://gateway.example/prefix{path}?sig=1", f"{path}/"):
+        verdict = judge_create(dialect, reply(status, body=b"", headers={header: link}))
+        assert (verdict.meaning, verdict.candidate) == (Meaning.UNCERTAIN, "t-1")
+    for link in ("/login", "https://[", "/v9/t-1", f"{path}/media", ""):
+        assert judge_create(dialect, reply(status, body=b"", headers={header: link})).candidate is None
+
+
+def test_jimmys_words_are_believed_in_an_error_object_and_its_numbers_are_not():
+    """A proxy before the gateway refuses so; a -1 there is not the gateway's own word that it failed."""
+    said = {"code": "rate_limit_exceeded", "message": "slow down"}
+    assert meaning(JIMMY, 200, {"error": said}) is RefusalKind.RATE
+    assert meaning(JIMMY, 200, {"error": {"code": "-1", "message": "slow down"}}) is Meaning.UNCERTAIN
+    assert meaning(JIMMY, 500, {"error": {"code": "internal_error", "message": "m"}}) is Meaning.UNCERTAIN
+
+
+@pytest.mark.parametrize(
+    "message", ["当前任务过多，请稍后", "排队人数过多", "排队已满", "队列已满", "the queue is full"]
+)
+def test_a_full_queue_is_a_refusal_for_now(message):
+    """Whatever code goes with it: waiting helps, and three tries do not."""
+    for code in ("-1", "20010"):
+        assert meaning(JIMMY, 200, {"code": code, "msg": message}) is RefusalKind.RATE
+
+
+@pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (reply(200, body=b'{"co', complete=False), "HTTP 200, and the body broke off"),
