@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 
 import aiohttp
 
-from .delivery import Link
+from .delivery import Link, path_of
 from .dialects import Checked, Dialect
 from .exchange import OnEvent, OnFinished
 from .fields import RequestFields
@@ -228,7 +228,7 @@ class OmniClient:
         self._life.enter()
         request = asked = VideoRequest.of(request, fields)
         del fields
-        target = None if output is None else os.fspath(output)
+        target = None if output is None else path_of("output", output)
         return await self.studio.one(asked, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
 
     def generate_many(
@@ -254,7 +254,7 @@ class OmniClient:
             InvalidRequestError: `timeout` is no number, or `requests` a single text or mapping. A row's faults are told
                 in its outcome.
         """
-        studio, folder = self._begun(), None if output is None else Path(output)
+        studio, folder = self._begun(), None if output is None else Path(path_of("output", output))
         return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite)
 
     # --- files and balance -------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class OmniClient:
             DownloadError: Not stored; its subclasses say why. Downloading again costs nothing.
         """
         studio, task_or_url = self._begun(), Link.of(task_or_url)
-        return await studio.download(task_or_url, os.fspath(path), overwrite=overwrite, on_progress=on_progress)
+        return await studio.download(task_or_url, path_of("path", path), overwrite=overwrite, on_progress=on_progress)
 
     async def upload(self, path: str | os.PathLike[str], *, on_progress: OnProgress | None = None) -> str:
         """Upload a reference image or video and give its public URL.
@@ -291,7 +291,7 @@ class OmniClient:
         Raises:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
         """
-        return await self._begun().references.upload(Path(path), on_progress=on_progress)
+        return await self._begun().references.upload(Path(path_of("path", path)), on_progress=on_progress)
 
     async def balance(self, *, scope: str = "account") -> Balance:
         """What the account or the key has left, in the gateway's own unit.

@@ -13,10 +13,11 @@ from urllib.parse import urljoin
 import attrs
 
 from .disk import in_thread, reason
-from .errors import DownloadError, NotFoundError, OmniError, ResultExpiredError
+from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError
 from .events import Downloaded, Event
+from .fields import shown
 from .files import Downloader, OnWhole
-from .models import TaskStatus, VideoTask, without_query
+from .models import TaskStatus, VideoTask, invalid, without_query
 from .safety import file_name
 from .uploads import OnProgress
 
@@ -33,6 +34,18 @@ class Link(str):
     def of(cls, task_or_url: VideoTask | str) -> VideoTask | str:
         """What to download, as frames may hold it."""
         return cls(task_or_url) if isinstance(task_or_url, str) else task_or_url
+
+
+def path_of(name: str, value: object) -> str:
+    """A path as a text; `name` is what the caller knows it by.
+
+    Raises:
+        InvalidRequestError: It is none, and nothing was sent.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise invalid([Fault(name, f"{shown(value)} is no path")])
+    return path
 
 
 class Delivery:

@@ -66,10 +66,7 @@ def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
         request: What has the fields of a `VideoRequest`.
         taken: Names that `extra` may not have.
     """
-    if not isinstance(request.prompt, str) or not request.prompt.strip():
-        yield Fault("prompt", "required text")
-    elif not encodable(request.prompt):
-        yield Fault("prompt", NOT_UNICODE)
+    yield from check_prompt(request.prompt)
     yield from _check_texts(request)
     if request.duration is not None and type(request.duration) is not int:
         yield Fault("duration", f"{shown(request.duration)} is no whole number of seconds")
@@ -81,25 +78,39 @@ def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
         yield Fault("metadata", "no mapping")
 
 
+def check_prompt(prompt: Any) -> Iterator[Fault]:
+    """What every gateway would refuse a prompt for."""
+    if prompt is not None and not isinstance(prompt, str):
+        yield Fault("prompt", f"{shown(prompt)} is no text")
+    elif prompt is None or not prompt.strip():
+        yield Fault("prompt", "required text")
+    elif not encodable(prompt):
+        yield Fault("prompt", NOT_UNICODE)
+
+
 def _check_texts(request: Any) -> Iterator[Fault]:
     for name in TEXTS:
         value = getattr(request, name)
         if value is None:
             continue
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str):
             yield Fault(name, f"{shown(value)} is no text")
+        elif not value.strip():
+            yield Fault(name, "is blank; leave it out, or give a text")
         elif not encodable(value):
             yield Fault(name, NOT_UNICODE)
 
 
 def shown(value: Any) -> str:
     """A value as a fault shows it: short, and of what is no plain value its type only."""
-    return repr(value)[:40] if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
+    return repr(value)[:40] if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
 
 
 def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
     for place, link in enumerate(links):
-        if not isinstance(link, str) or not link.strip():
+        if not isinstance(link, str):
+            yield Fault(f"{name}[{place}]", f"{shown(link)} is no URL or path; what is in memory goes into a file")
+        elif not link.strip():
             yield Fault(f"{name}[{place}]", "no URL or path")
         elif not encodable(link):
             yield Fault(f"{name}[{place}]", NOT_UNICODE)

@@ -29,7 +29,7 @@ MEMBERS = 100
 NEVER = 7 * 86400.0
 """Seconds that no call takes."""
 KEEPALIVE = 4.0
-"""Seconds an idle connection is kept: less than servers do (many keep one for 5), so that hardly a create is lost to one
+"""Seconds an idle connection is kept: less than servers do (many keep one for 5), so that hardly a create meets one
 just closed. Looks further apart than that pay with a new connection."""
 
 

@@ -95,6 +95,22 @@ async def test_every_call_works(gateway, emulator, tmp_path):
     assert emulator.ledger.keys_at_files == 0
 
 
+@pytest.mark.parametrize("path", [5, b"a.mp4", ["a"], object()])
+async def test_what_is_no_path_is_told_before_anything_is_sent(emulator, path):
+    """By the name of its argument, as an error of the library like any other."""
+    async with OmniClient("jimmy", api_key="k", base_url=emulator.url) as client:
+        calls = (
+            lambda: client.generate("a cat", output=path),
+            lambda: client.generate_many(["a cat"], output=path),
+            lambda: client.download("task_1", path),
+            lambda: client.upload(path),
+        )
+        for call, name in zip(calls, ("output", "output", "path", "path"), strict=True):
+            with pytest.raises(InvalidRequestError, match=f"{name}: .* is no path"):
+                await call()
+    assert not emulator.ledger.requests
+
+
 async def test_balances(emulator):
     """Of the account and of the key; another scope is refused before any I/O."""
     async with client_of(emulator) as client:

@@ -244,6 +244,7 @@ def test_the_faults_of_a_request_are_named():
         {"generation_type": "frame", "images": ["a", ""], "video_urls": ["v", "v"], "extra": {"prompt": "x", "s": {1}}},
         {"model": "omni-10s", "image_urls": ["a"] * 8, "duration": 6, "video_urls": ["v"], "metadata": 1},
         {"promt": "x", "colour": 1},
+        {"custom_id": " ", "model": 5, "image_urls": [b"png"]},
         {"image_urls": ["data:image/png;base64,AAAA"]},
     ],
     ids=lambda fields: next(iter(fields)),

@@ -189,7 +189,7 @@ def test_plain_data_is_refused_with_every_fault_at_once():
         "prompt: required text",
         "resolution: 720 is no text",
         "duration: '6' is no whole number of seconds",
-        "video_urls[1]: no URL or path",
+        "video_urls[1]: None is no URL or path; what is in memory goes into a file",
         "extra.mode: is a field of its own; set it there",
         "metadata: no mapping",
     ]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json as jsonlib
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 from ..client import OmniClient
 from ..delivery import file_in
+from ..dialects.rules import GENERATION_TYPES, MODES, ORIENTATIONS
 from ..errors import JournalError, OmniError, SubmissionUncertainError
 from ..journal import State
 from ..models import VideoRequest, VideoTask
@@ -35,6 +37,8 @@ from .options import (
     ScenarioFile,
     Timeout,
     UseEmulator,
+    model_fields,
+    offering,
 )
 from .output import as_json, out
 from .results import failing, outcome
@@ -47,19 +51,30 @@ OUTPUT, BASE = "output", "base_url"
 """Keys in a request's metadata: where its video was to go and where it was asked for, for a `wait` that goes on."""
 
 
-def _field(*names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_VIDEO)
+def _field(*names: str, help: str, values: Callable[[], Iterable[str]] = tuple, **more: Any) -> Any:  # noqa: A002 - typer's word
+    return typer.Option(*names, help=help, rich_help_panel=_VIDEO, autocompletion=offering(values), **more)
 
 
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE|DIR", help="Store the video there; its URL is shown otherwise."),
 ]
-Model = Annotated[str | None, _field("--model", "-m", help="Name or alias; the gateway's default unless given.")]
+Model = Annotated[
+    str | None,
+    _field("--model", "-m", help="Name or alias; the gateway's default unless given.", values=model_fields("name")),
+]
 Duration = Annotated[int | None, _field("--duration", "-d", help="Seconds.", metavar="SECONDS")]
-Resolution = Annotated[str | None, _field("--resolution", "-r", help="720p, 1080p, 4k as the model allows.")]
-AspectRatio = Annotated[str | None, _field("--aspect-ratio", "-a", help="16:9, 9:16, …", metavar="W:H")]
-Orientation = Annotated[str | None, _field("--orientation", help="landscape or portrait; --aspect-ratio wins over it.")]
+Resolution = Annotated[
+    str | None,
+    _field("--resolution", "-r", help="720p, 1080p, 4k as the model allows.", values=model_fields("resolutions")),
+]
+AspectRatio = Annotated[
+    str | None, _field("--aspect-ratio", "-a", help="16:9, 9:16, …", metavar="W:H", values=ORIENTATIONS.values)
+]
+Orientation = Annotated[
+    str | None,
+    _field("--orientation", help="landscape or portrait; --aspect-ratio wins over it.", values=ORIENTATIONS.keys),
+]
 Images = Annotated[
     list[str] | None,
     _field("--image", "-i", help="Reference image, repeatable; a file is uploaded first.", metavar="URL|FILE"),
@@ -68,11 +83,20 @@ Videos = Annotated[
     list[str] | None, _field("--video", help="Reference video; a file is uploaded first.", metavar="URL|FILE")
 ]
 GenerationType = Annotated[
-    str | None, _field("--generation-type", help="frame: the image is the first frame; or reference.")
+    str | None,
+    _field(
+        "--generation-type",
+        help="frame: the image is the first frame; or reference.",
+        values=lambda: GENERATION_TYPES,
+    ),
 ]
 Mode = Annotated[
     str | None,
-    _field("--mode", help="text-to-video, image-to-video, reference-to-video, video-edit; follows from the rest."),
+    _field(
+        "--mode",
+        help="text-to-video, image-to-video, reference-to-video, video-edit; follows from the rest.",
+        values=lambda: MODES,
+    ),
 ]
 Extra = Annotated[
     list[str] | None,

@@ -20,7 +20,7 @@ from ..journal.owners import Ownership
 from ..journal.schema import journal_error
 from .exits import UsageError
 from .ledgers import found, reading
-from .options import Json
+from .options import Json, offering
 from .output import as_json, note, out, write_all
 from .rowtext import COLUMNS, document, evidence, record_document, table
 from .settling import settle_line
@@ -37,7 +37,13 @@ Place = Annotated[
 Key = Annotated[str | None, typer.Argument(metavar="ID", help="A row's id or task id: all that is known of it.")]
 States = Annotated[
     list[str] | None,
-    typer.Option("--state", "-s", metavar="STATE", help="Only rows in this state; repeatable, or a,b,c."),
+    typer.Option(
+        "--state",
+        "-s",
+        metavar="STATE",
+        help="Only rows in this state; repeatable, or a,b,c.",
+        autocompletion=offering(lambda: map(str.lower, State)),
+    ),
 ]
 Export = Annotated[
     str | None,

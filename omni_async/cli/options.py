@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
 import enum
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..dialects import GATEWAYS, dialect_named
 
 
 class GatewayName(enum.StrEnum):
@@ -22,6 +25,22 @@ class ProgressMode(enum.StrEnum):
     LIVE = "live"
     PLAIN = "plain"
     NONE = "none"
+
+
+def offering(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What a shell is told an option's value can be; any other is taken all the same."""
+    return lambda incomplete: [value for value in values() if value.startswith(incomplete)]
+
+
+def model_fields(name: str) -> Callable[[], list[str]]:
+    """What the gateways' model tables have in a field, each once."""
+
+    def found() -> list[str]:
+        models = [spec for gateway in GATEWAYS for spec in getattr(dialect_named(gateway), "models", ())]
+        values = (getattr(spec, name) for spec in models)
+        return list(dict.fromkeys(one for value in values for one in ([value] if isinstance(value, str) else value)))
+
+    return found
 
 
 _CONNECTION = "Gateway"

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import attrs
 
 from ..errors import DecodeError, Fault
+from ..fields import check_prompt
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
 from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
 
@@ -194,8 +195,7 @@ class Dialect(abc.ABC):
 
     def check(self, request: VideoRequest) -> Checked:
         """Everything that is wrong with a request, before any I/O."""
-        blank = not isinstance(request.prompt, str) or not request.prompt.strip()
-        return Checked((Fault("prompt", "required text"),) if blank else ())
+        return Checked(tuple(check_prompt(request.prompt)))
 
     @abc.abstractmethod
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:

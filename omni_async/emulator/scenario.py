@@ -118,7 +118,7 @@ def _tuple_or_text(value: Any) -> Any:
     return value if isinstance(value, str) else _tuple(value)
 
 
-def _known_fields(cls: type[attrs.AttrsInstance], values: object) -> dict[str, Any]:
+def known_fields(cls: type[attrs.AttrsInstance], values: object) -> dict[str, Any]:
     """The mapping itself if every key is a field of `cls`; else ValueError with the nearest name."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__} must be a JSON object, not {type(values).__name__}")
@@ -178,7 +178,7 @@ class Fault:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain JSON data; ValueError names the field that is wrong."""
-        known = _known_fields(cls, values)
+        known = known_fields(cls, values)
         if "kind" not in known:
             raise ValueError("Fault needs a kind, one of " + ", ".join(FAULT_KINDS))
         return cls(**known)
@@ -259,7 +259,7 @@ class Scenario:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain JSON data; ValueError names the field that is wrong and what it may be."""
-        return cls(**_known_fields(cls, values))
+        return cls(**known_fields(cls, values))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

@@ -24,7 +24,7 @@ from .notices import Webhooks
 from .openapi import document
 from .replay import Replay, load
 from .response import Response, send
-from .scenario import Scenario
+from .scenario import Scenario, known_fields
 from .uploads import read_upload
 
 LARGEST_JSON = 8 * 1024 * 1024
@@ -69,6 +69,10 @@ class Emulator:
         replay: str | os.PathLike[str] | None = None,
         **scenario_fields: Any,
     ) -> None:
+        try:
+            known_fields(Scenario, scenario_fields)
+        except ValueError as error:
+            raise TypeError(str(error)) from None
         scenario = attrs.evolve(scenario or Scenario(), **scenario_fields)
         self._host, self._port = host, port
         self._clock = Clock()

@@ -61,7 +61,14 @@ def test_the_completion_script_is_printed(shell):
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("omni-async ba", ["batch", "balance"]), ("omni-async generate --gateway to", ["toapis"])],
+    [
+        ("omni-async ba", ["batch", "balance"]),
+        ("omni-async generate --gateway to", ["toapis"]),
+        ("omni-async generate --model gemini_omni_", ["gemini_omni_flash"]),
+        ("omni-async generate --resolution 1", ["1080p"]),
+        ("omni-async generate --mode video-", ["video-edit"]),
+        ("omni-async journal --state unc", ["uncertain"]),
+    ],
 )
 def test_a_shell_is_told_how_a_line_can_go_on(line, offered):
     """What the installed script asks for is answered with commands, options and their values."""

@@ -194,3 +194,9 @@ async def test_a_thousand_tasks(talk):
         assert len(set(ids)) == 1000
         assert client.emulator.ledger.running_now == 1000
         assert client.emulator.ledger.running[-1][1] == 1000
+
+
+def test_a_misspelt_field_is_told_with_the_one_that_was_meant():
+    """As the command line and the marker tell it."""
+    with pytest.raises(TypeError, match="no field 'task_secs'; did you mean 'task_seconds'"):
+        Emulator(task_secs=1)
