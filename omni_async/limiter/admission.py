@@ -25,6 +25,9 @@ OUTAGE = 5
 DOUBT = 10.0
 """Seconds in which cuts of the pace that were no help are taken back if it turns out to be the window."""
 POLLS_PER_CREATE = 4
+STUCK = 5.0
+"""Seconds in which nothing ends, with all places taken, until a create goes beyond them: looks that hang do not keep
+it."""
 START = 40.0
 """Untested requests per second: accounts allow few, and each in flight beyond that is a refusal."""
 
@@ -53,7 +56,7 @@ class Admission:
         self._pause_step, self._in_vain_since = 0, -math.inf
         self._one_at_a_time = False
         self._stragglers = Stragglers()
-        self._cut_at = -math.inf
+        self._cut_at = self._ended_at = -math.inf
         self._in_doubt_until = -math.inf
         self._failures, self._out_since = 0, -math.inf
         self._failed_of: str | None = None
@@ -124,8 +127,15 @@ class Admission:
             and (not self._one_at_a_time or now >= self._stragglers.room_at(self.pause_until, self.in_flight))
         )
 
+    def _stuck_at(self) -> float:
+        """When one more may go than there are places, as nothing has come or gone for so long."""
+        one_more = self.in_flight == self.window.size < self.window.ceiling and not self._one_at_a_time
+        return max(self._ended_at, self.pace.next_at, self.pause_until) + STUCK if one_more else math.inf
+
     def _create_may_go(self, now: float) -> bool:
-        return self._poll_may_go(now) and not self.trials.held_up and self.ready_at(CREATE, now) <= now
+        if not self._poll_may_go(now) and now < self._stuck_at():
+            return False
+        return not self.trials.held_up and self.ready_at(CREATE, now) <= now
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
@@ -152,7 +162,8 @@ class Admission:
     def next_time(self, now: float) -> float | None:
         """When `admit` is worth asking again; None if only an ending can change anything."""
         if self.in_flight >= self.window.size:
-            return None
+            stuck_at = max(self._stuck_at(), self.ready_at(CREATE, now)) if self.creates else math.inf
+            return stuck_at if now < stuck_at < math.inf else None
         room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else now
         polls = self.ready_at(POLL, now) if self.polls else math.inf
         creates = self.ready_at(CREATE, now) if self.creates else math.inf
@@ -167,23 +178,25 @@ class Admission:
 
     # --- endings ---------------------------------------------------------------------------------------------
 
-    def _end(self, ticket: Ticket) -> Trial | None:
+    def _end(self, ticket: Ticket, now: float) -> Trial | None:
         """Take the ticket back; gives the experiment it was sent for, if that is still open."""
         if ticket.kind is TRANSFER:
             self._transfers -= 1
             return None
         self.in_flight -= 1
+        self._ended_at = now
         self._stragglers.ended(ticket.sent_at)
         return self.trials.end(ticket)
 
     def passed(self, ticket: Ticket, now: float) -> None:
         """The gateway did what was asked, or refused for a reason of the request's own."""
         if ticket.kind is not POLL:
-            self._end(ticket)
+            self._end(ticket, now)
             if ticket.kind is TRANSFER:
                 return
         else:
             self.in_flight -= 1
+            self._ended_at = now
             self._stragglers.ended(ticket.sent_at)
         window, in_flight = self.window, ticket.in_flight
         if in_flight > window.safe:
@@ -216,7 +229,7 @@ class Admission:
             wait: Seconds it asked to wait, if it did.
             named: The limit its words name, if they do.
         """
-        trial = self._end(ticket)
+        trial = self._end(ticket, now)
         self._failures = 0
         if wait is not None and wait < BLINK:  # "at once" is no answer to when: own pauses grow
             wait = None
@@ -295,7 +308,7 @@ class Admission:
 
         With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did.
         """
-        self._end(ticket)
+        self._end(ticket, now)
         if ticket.kind is TRANSFER:
             return
         if timeout:
@@ -335,7 +348,7 @@ class Admission:
 
     def unused(self, ticket: Ticket, now: float) -> None:
         """Nothing was sent after all."""
-        self._end(ticket)
+        self._end(ticket, now)
         self.slots.free(ticket.key, now)
 
     def finished(self, task_id: str, now: float, *, seen: bool = True) -> bool:

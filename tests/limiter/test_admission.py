@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from omni_async import Limits
-from omni_async.limiter.admission import OUTAGE, POLLS_PER_CREATE, Admission, Kind, Ticket
+from omni_async.limiter.admission import OUTAGE, POLLS_PER_CREATE, STUCK, Admission, Kind, Ticket
 from omni_async.limiter.controllers import LADDER, Controller
 from omni_async.limiter.pauses import LONGEST_PAUSE, STRAGGLING
 from omni_async.limiter.trials import Trial
@@ -88,7 +88,8 @@ class Machine(RuleBasedStateMachine):
         assert all(ticket.granted for ticket in granted)
         self.open += granted
         if any(ticket.kind is not Kind.TRANSFER for ticket in granted):
-            assert self.state.in_flight <= self.state.window.size
+            beyond = len(granted) == 1 and granted[0].kind is Kind.CREATE  # nothing came or went for long
+            assert self.state.in_flight <= min(self.state.window.size + beyond, self.state.window.ceiling)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), how=st.sampled_from(["passed", "refused", "waits", "failed", "late", "unused"]))
@@ -198,6 +199,36 @@ def test_a_stream_of_polls_does_not_starve_a_create():
             state.passed(ticket, now)
         now = state.next_time(now)
     assert create.granted
+
+
+def test_looks_that_hang_do_not_keep_a_create():
+    """With all places taken, and nothing coming or going for five seconds, one create goes beyond them."""
+    state = admission(max_connections=40, requests_per_second=100)
+    ask(state, Kind.POLL, 40)
+    for step in range(100):
+        now = 0.01 * step
+        state.admit(now)
+    (create, other) = ask(state, Kind.CREATE, 2)
+    assert state.in_flight == state.window.size
+    assert not state.admit(now)
+    then = state.next_time(now)
+    assert then == pytest.approx(state.pace.next_at + STUCK)
+    assert state.admit(then) == [create]
+    assert state.next_time(then) is None
+    state.failed(create, then + 0.1)
+    assert state.admit(state.next_time(then + 0.1)) == [other]
+
+
+def test_what_is_told_is_not_exceeded_by_a_create_that_waits():
+    """No more in flight than `max_connections`, however long nothing ends."""
+    state = admission(max_connections=4, requests_per_second=100)
+    ask(state, Kind.POLL, 8)
+    for step in range(10):
+        state.admit(step * 0.1)
+    ask(state, Kind.CREATE)
+    assert state.in_flight == 4
+    assert state.next_time(1.0) is None
+    assert not state.admit(1000.0)
 
 
 def test_transfers_have_their_own_places():
