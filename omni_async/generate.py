@@ -262,12 +262,9 @@ class Studio:
         origin = own(task, self.exchange.dialect.name)
         whose: dict[str, Any] = {} if origin is None else {"custom_id": origin.custom_id, "metadata": origin.metadata}
         try:
-            seen = attrs.evolve(await self.exchange.query(id_of(task)), **whose)
+            return self.poller.queried(attrs.evolve(await self.exchange.query(id_of(task)), **whose))
         except OmniError as error:
             raise error.about(**whose)  # noqa: B904 - the same one
-        if seen.status.finished:
-            self.poller.notice(seen.task_id)  # whoever waits, or will, need not wait for the schedule
-        return seen
 
     def watch(self, task: Handle, *, min_interval: float, timeout: float | None) -> Watch:
         """An iterator over a task's changes."""

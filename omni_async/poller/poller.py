@@ -135,6 +135,12 @@ class Poller:
         if followed is not None and followed.notice(now) and self._wanted(followed):
             self._put(followed, now)
 
+    def queried(self, task: VideoTask) -> VideoTask:
+        """Somebody looked by himself; gives back what he saw. An end is news to whoever waits, or will."""
+        if task.status.finished:
+            self.notice(task.task_id)
+        return task
+
     def let_go(self, task_id: str, waiter: Waiter) -> VideoTask | None:
         """A waiter is no longer interested; gives what is known of the task."""
         followed = self._followed.get(task_id)
