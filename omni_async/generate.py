@@ -262,7 +262,7 @@ class Studio:
         origin = own(task, self.exchange.dialect.name)
         whose: dict[str, Any] = {} if origin is None else {"custom_id": origin.custom_id, "metadata": origin.metadata}
         try:
-            return attrs.evolve(await self.exchange.query(id_of(task)), **whose)
+            return self.poller.queried(attrs.evolve(await self.exchange.query(id_of(task)), **whose))
         except OmniError as error:
             raise error.about(**whose)  # noqa: B904 - the same one
 

@@ -16,6 +16,8 @@ GRACE = 60.0
 """Seconds in which a gateway may not know a task yet that it has just accepted."""
 CONFIRMATIONS = 3
 """How often a definite bad answer must come in a row before it is believed."""
+SELDOM = 8.0
+"""Intervals between two looks that come early for a deadline: of waits of seconds each would have its own."""
 
 
 class Waiter(Protocol):
@@ -69,6 +71,8 @@ class Followed:
         aged: Whether `started` is the time of its submit.
         origin: The task as it was submitted or asked for: whose it is.
         due: Loop time of the next look.
+        planned: The same by the schedule alone, whatever the deadlines; infinite before anybody was interested.
+        unhurried: Loop time until which no look comes early for a deadline.
         looked: Loop time of the last look.
         seen: Age at which it was last seen running.
         glance: What it was last seen as while it ran.
@@ -86,6 +90,8 @@ class Followed:
     aged: bool = False
     origin: VideoTask | None = None
     due: float = math.inf
+    planned: float = math.inf
+    unhurried: float = -math.inf
     looked: float | None = None
     seen: float = 0.0
     glance: Glance | None = None
@@ -113,9 +119,16 @@ class Followed:
     def in_time(self, due: float, slack: float, *, lead: float, soonest: float) -> tuple[float, float]:
         """When it is due, and its slack, if the last look before a deadline is to start so many seconds before that."""
         for waiter in self.waiters:
-            if due + slack > (last := waiter.deadline - lead) > soonest:
+            if due + slack > (last := waiter.deadline - lead) > soonest and last >= min(due, self.unhurried):
                 due, slack = min(due, last), 0.0  # once: its own round trip moves this moment a little
         return due, slack
+
+    def begins(self, now: float) -> None:
+        """A look at it begins."""
+        if now < self.planned:
+            last = self.started if self.looked is None else self.looked
+            self.unhurried = now + SELDOM * (self.planned - last)
+        self.looked, self.noticed = now, False
 
     def dismissed(self) -> list[Waiter]:
         """Who waited: nobody does any more. An idle worker keeps the id it looked at last, and must not keep them."""
@@ -128,7 +141,10 @@ class Followed:
         One whose looks fail keeps its pause: news from outside must not make bad answers count faster.
         """
         self.noticed = self.busy
-        return not self.busy and self.trouble is None and self.due > now
+        if self.trouble is not None:
+            return False
+        self.planned = min(self.planned, now)
+        return not self.busy and self.due > now
 
     def task(self, gateway: str) -> VideoTask | None:
         """The task as it was seen last, in so far as that is kept; None if it was never seen."""

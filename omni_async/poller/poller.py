@@ -25,6 +25,7 @@ from ..retry import backoff
 from ..schedule import Schedule
 from .agenda import Agenda
 from .followed import Followed, Trouble, Waiter, run_time_of
+from .known import Known
 
 logger = logging.getLogger("omni_async")
 
@@ -49,15 +50,13 @@ class Poller:
         self._schedule = schedule
         self._workers = workers
         self._rng: random.Random = exchange.rng
-        self._followed: dict[str, Followed] = {}
-        self._parked: dict[str, Followed] = {}
+        self._followed = Known(exchange.limiter.holds)
         self._agenda: Agenda[Followed] = Agenda(self._still_wanted)
         self._pump: asyncio.Task[None] | None = None
         self._now: Callable[[], float] = loop_time
         self._round_trip = 0.2
         self._unknown_words: set[str] = set()
         self._closed = False
-        self._purged_at = 1000
         self._stop_listening = exchange.limiter.on_starved(self._starved)
 
     @property
@@ -68,7 +67,7 @@ class Poller:
     @property
     def following(self) -> int:
         """Ids that are being looked at."""
-        return len(self._followed) - len(self._parked)
+        return self._followed.following
 
     # --- interest ----------------------------------------------------------------------------------------------
 
@@ -80,12 +79,9 @@ class Poller:
             traits: What its run time may depend on, from general to special.
         """
         if task.task_id not in self._followed:
-            if len(self._parked) >= self._purged_at:
-                self._purge()
             course = self._schedule.course(tuple(traits))
             origin = attrs.evolve(task, raw=None)  # nobody may hold the answer but this
-            followed = Followed(task.task_id, loop_time(), course, aged=True, origin=origin)
-            self._followed[task.task_id] = self._parked[task.task_id] = followed
+            self._followed.submitted(Followed(task.task_id, loop_time(), course, aged=True, origin=origin))
         if self._exchange.limiter.starving:
             self._starved()
 
@@ -112,55 +108,53 @@ class Poller:
         if self._closed:
             waiter.failed(task_id, OmniError("this client is closed; make a new one", task_id=task_id))
             return origin
-        followed = self._followed.get(task_id)
+        followed = self._followed.recall(task_id)
         if followed is None:
             # Submitted elsewhere, and it may have ended long ago: look at once.
             schedule, now = self._schedule, loop_time()
             course = schedule.ageless() if age is None else schedule.course(tuple(traits) or (self.gateway,))
             followed = Followed(task_id, now - (age or 0.0), course, aged=age is not None, origin=origin)
             self._followed[task_id] = followed
-            self._put(followed, now)
+            self._due(followed, now, now)
         followed.origin = followed.origin or origin
         followed.join(waiter)
-        if waiter.every and followed.looked and (last := followed.task(self.gateway)):
+        rested, now = self._followed.wake(task_id), self._now()
+        if waiter.every and rested and followed.planned <= now:
+            followed.glance = None  # of long ago: the look that is due tells
+        elif waiter.every and followed.looked and (last := followed.task(self.gateway)):
             waiter.changed(last)
-        if self._parked.pop(task_id, None) is not None:
-            self._plan(followed, self._now())
-        elif followed.due > waiter.deadline - LEAD * self._round_trip:
-            self._plan(followed, self._now(), keep=True)
+        if followed.planned == math.inf:
+            self._plan(followed, now)
+        elif rested or followed.due > waiter.deadline - LEAD * self._round_trip:
+            self._in_time(followed, max(followed.planned, now), now)
         return followed.origin
 
     def notice(self, task_id: str) -> None:
-        """Somebody says that it has ended: if anybody is interested, look at once, and trust the look alone."""
-        followed, now = self._followed.get(task_id), self._now()
-        if followed is not None and self._wanted(followed) and followed.notice(now):
+        """Somebody says that it has ended: look at once, or once anybody is interested, and trust the look alone."""
+        followed, now = self._followed.seek(task_id), self._now()
+        if followed is not None and followed.notice(now) and self._wanted(followed):
             self._put(followed, now)
+
+    def queried(self, task: VideoTask) -> VideoTask:
+        """Somebody looked by himself; gives back what he saw. An end is news to whoever waits, or will."""
+        if task.status.finished:
+            self.notice(task.task_id)
+        return task
 
     def let_go(self, task_id: str, waiter: Waiter) -> VideoTask | None:
         """A waiter is no longer interested; gives what is known of the task."""
         followed = self._followed.get(task_id)
         if followed is None:
             return None
+        known = followed.task(self.gateway)
         if followed.leave(waiter) and not followed.busy:
             self._park(followed)
-        return followed.task(self.gateway)
+        return known
 
     def _park(self, followed: Followed) -> None:
         """Nobody waits: no more looks, unless a create waits for this task to finish."""
-        if self._wanted(followed):
-            return
-        followed.due = math.inf
-        if self._exchange.limiter.holds(followed.task_id):
-            self._parked[followed.task_id] = followed
-        else:
-            self._followed.pop(followed.task_id, None)
-
-    def _purge(self) -> None:
-        """Ids whose slot was given back, by a query or with time: nobody ever looks at them."""
-        for task_id in [one for one in self._parked if not self._exchange.limiter.holds(one)]:
-            del self._parked[task_id]
-            self._followed.pop(task_id, None)
-        self._purged_at = max(1000, 2 * len(self._parked))
+        if not self._wanted(followed):
+            self._followed.park(followed)
 
     def _wanted(self, followed: Followed) -> bool:
         return bool(followed.waiters) or self._starves(followed)
@@ -172,24 +166,26 @@ class Poller:
 
     def _starved(self) -> None:
         """A create waits for a task to finish: the running ids are looked at without anybody waiting for them."""
-        if self._parked and not self._closed:
-            parked, self._parked = self._parked, {}
-            for followed in parked.values():
+        if not self._closed:
+            for followed in self._followed.wake_all():
                 self._plan(followed, self._now())
 
     # --- when --------------------------------------------------------------------------------------------------
 
-    def _plan(self, followed: Followed, now: float, *, keep: bool = False) -> None:
-        """Set when an id is due next; with `keep` no later than it is now."""
+    def _plan(self, followed: Followed, now: float) -> None:
+        """Set when an id is due next."""
         last = followed.started if followed.looked is None else followed.looked
         awaited = self._exchange.limiter.run_time if self._starves(followed) else None
         course, at_once = followed.course, followed.noticed and followed.trouble is None
         age = last - followed.started
         interval = 0.0 if at_once else course.interval(age, followed.mark, self._rng, awaited=awaited)
-        due = max(min(last + interval, followed.due if keep else math.inf), now)
-        self._due(followed, due, now, slack=course.slack * interval)
+        self._due(followed, max(last + interval, now), now, slack=course.slack * interval)
 
     def _due(self, followed: Followed, due: float, now: float, *, slack: float = 0.0) -> None:
+        followed.planned = due
+        self._in_time(followed, due, now, slack=slack)
+
+    def _in_time(self, followed: Followed, due: float, now: float, *, slack: float = 0.0) -> None:
         """Put it on the heap; the last look before a deadline starts in time for its answer."""
         soonest = max(now + self._round_trip, self._schedule.soonest(followed.looked))
         due, left = followed.in_time(due, slack, lead=LEAD * self._round_trip, soonest=soonest)
@@ -239,7 +235,7 @@ class Poller:
     async def _look(self, followed: Followed, ticket: Ticket) -> None:
         """One GET. Whatever goes wrong delays this id only."""
         exchange, began = self._exchange, self._now()
-        followed.looked, followed.noticed = began, False
+        followed.begins(began)
         try:
             try:
                 look = exchange.look if followed.watchers else exchange.glance
@@ -284,9 +280,8 @@ class Poller:
             age = began - followed.started
             followed.mark = followed.course.running(followed.seen, age, look.progress, followed.mark)
             followed.seen = age
-        if followed.waiters or self._starves(followed):
-            self._plan(followed, now)
-        else:
+        self._plan(followed, now)  # for whoever waits next, too
+        if not followed.waiters:
             self._park(followed)
 
     def _report_look(self, followed: Followed, glance: Glance, took: float) -> None:
@@ -379,13 +374,10 @@ class Poller:
     def _dismiss(self, error: OmniError) -> None:
         """Nothing is looked at any more, and whoever waits learns why; ids that hold slots are kept in mind."""
         self._agenda.clear()
-        followed, self._followed, self._parked = self._followed, {}, {}
-        for task_id, one in followed.items():
-            waiters, one.busy, one.due = one.dismissed(), False, math.inf
-            if self._exchange.limiter.holds(task_id):
-                self._followed[task_id] = self._parked[task_id] = one
+        for followed in self._followed.dismissed():
+            waiters, followed.busy, followed.due = followed.dismissed(), False, math.inf
             for waiter in waiters:
-                waiter.failed(task_id, one.error(error))
+                waiter.failed(followed.task_id, followed.error(error))
 
     async def aclose(self) -> None:
         """Stop looking; whoever still waits is told that the client was closed."""
