@@ -80,7 +80,7 @@ def test_errors_say_what_is_known():
     assert (error.moderated, error.retryable, error.task, error.custom_id) == (True, False, FAILED, "row-1")
     late = timed_out("task_1", None, 3.0)
     assert isinstance(late, TimeoutError)
-    assert "never seen" in str(late)
+    assert "not seen for 3 s" in str(late)
     assert "wait('task_1')" in str(late)
     assert "last seen failed" in str(timed_out("task_1", FAILED, 3.0))
 
