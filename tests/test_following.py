@@ -26,8 +26,8 @@ from omni_async import (
     VideoTask,
 )
 from omni_async.emulator import Emulator
-from omni_async.journal import Entry, SqliteJournal
-from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
+from omni_async.journal import Entry, SqliteJournal, unfollowed
+from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, finished, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
 from tests.journalled import (
@@ -140,6 +140,67 @@ async def test_who_waits_for_anothers_task_writes_its_end(tmp_path):
         assert states(tmp_path) == {"mine": "SUCCEEDED"}
         await asyncio.sleep(300)
         assert told.ids == ["mine"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_task_that_cannot_be_followed_says_why_until_it_is_seen(tmp_path, restarted):
+    """Its row has the gateway's last word; a good look, also of a later run, takes that away, and nobody settles it."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(404, body={"code": "20002", "msg": "task not found"})
+        await here.submit()
+        await asyncio.sleep(100)
+        assert rows(tmp_path)["mine"].detail.startswith("cannot be followed: not found")
+        if restarted:
+            await here.client.aclose()
+        async with client_of(tmp_path, here.server) if restarted else contextlib.nullcontext(here.client) as client:
+            await asyncio.sleep(100)
+            assert rows(tmp_path)["mine"].unfollowed
+            here.server.always["GET"] = running("task-0000001", progress=50)
+            await asyncio.sleep(300)
+            assert rows(tmp_path)["mine"].detail is None
+            with pytest.raises(JournalError, match="there is nothing to settle"):
+                await client.settle("mine", not_charged=True)
+
+
+@pytest.mark.parametrize("word", [{"not_charged": True}, {"pay_again": True}, {"task_id": "task-0000002"}])
+async def test_a_task_that_the_gateway_has_forgotten_is_settled(tmp_path, word):
+    """As an uncertain create; paid again, it is followed as any."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(404, body={"code": "20002", "msg": "task not found"})
+        await here.submit()
+        await asyncio.sleep(100)
+        settled = await here.client.settle("mine", **word)
+        here.server.always["GET"] = finished("task-0000002")
+        if settled is None:
+            assert (await here.submit()).task_id == "task-0000002"
+        await asyncio.sleep(300)
+        row = rows(tmp_path)["mine"]
+        assert (row.state, row.task_id) == ("SUCCEEDED", "task-0000002")
+        assert len(here.server.charges) == (2 if settled is None else 1)
+
+
+async def test_a_refused_key_says_nothing_of_a_task(tmp_path):
+    """Its row may not be settled for that."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(401, body={"code": "20001", "msg": "bad key"})
+        await here.submit()
+        await asyncio.sleep(100)
+        assert rows(tmp_path)["mine"].detail is None
+
+
+async def test_a_journal_that_cannot_note_why_holds_nothing_up(tmp_path, caplog, monkeypatch):
+    """The task is looked at again all the same."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(404)
+        await here.submit()
+        monkeypatch.setattr(unfollowed, "mark", _no_place)
+        await asyncio.sleep(1000)
+        assert "could not be noted" in caplog.text
+        assert "the next look is in 120 s" in caplog.text
+
+
+def _no_place(*_):
+    raise JournalError("no space left", kind="full")
 
 
 async def test_a_task_that_cannot_be_followed_is_looked_at_again_much_later(tmp_path, caplog):
