@@ -138,9 +138,7 @@ async def told(words, caplog):
     return words in caplog.text
 
 
-async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_person(
-    postgres, tmp_path, monkeypatch
-):
+async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_person(postgres, tmp_path, monkeypatch):
     """Its row says why nothing comes of it, and is sent again once somebody says so: another create to the gateway."""
     monkeypatch.setattr(steps_, "MUCH_LATER", 0.1)
     async with fleet(postgres, tmp_path, faults=(Fault("missing_url"),)) as here:
