@@ -21,6 +21,7 @@ from .learned import Memory
 from .lifetime import background, is_cancelled
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
+from .poller.waiting import check_seconds, refuse_waiting
 from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")
@@ -236,9 +237,10 @@ class Follower:
         await self.take_over(search=True)
         return list(await self.journal.uncertain())
 
-    def resumed(self, finished: Callable[[VideoTask], VideoTask]) -> Resumed:
+    def resumed(self, finished: Callable[[VideoTask], VideoTask], timeout: float | None) -> Resumed:
         """What earlier runs left unfinished, as it finishes; see `Resumed`."""
-        return Resumed(self, self._poller, finished)
+        refuse_waiting(check_seconds(timeout=timeout))
+        return Resumed(self, self._poller, finished, timeout=timeout)
 
     async def settle(self, key: str, *, task_id: str | None, not_charged: bool, pay_again: bool) -> VideoTask | None:
         """Answer for an uncertain row; see `OmniClient.settle`."""

@@ -24,6 +24,7 @@ from omni_async import (
     TaskStatus,
     VideoRequest,
     VideoTask,
+    WaitTimeoutError,
 )
 from omni_async.emulator import Emulator
 from omni_async.journal import Entry, SqliteJournal, unfollowed
@@ -565,6 +566,29 @@ def test_resuming_at_once_misses_nothing(tmp_path, rounds):
         return outcomes
 
     assert len(on_warp(second)) == 3
+
+
+@pytest.mark.usefixtures("let_go")
+def test_a_resume_may_have_an_end(tmp_path):
+    """One stuck task does not keep it open: it is given with the error of any wait, and followed on."""
+    server = left(tmp_path)
+
+    async def second():
+        server.always["GET"] = running("x")
+        async with server, client_of(tmp_path, server) as client:
+            began = now()
+            outcomes = [outcome async for outcome in client.resume(timeout=60)]
+            assert now() - began == pytest.approx(60, abs=1)
+            assert [type(outcome.error) for outcome in outcomes[1:]] == [WaitTimeoutError] * 2
+            assert {outcome.error.task_id for outcome in outcomes[1:]} == {one.task.task_id for one in outcomes[1:]}
+            assert all(outcome.request is not None for outcome in outcomes)
+            server.always["GET"] = None
+            await asyncio.sleep(300)
+            with pytest.raises(InvalidRequestError, match="timeout: 'soon' is no number of seconds"):
+                client.resume(timeout="soon")
+
+    on_warp(second)
+    assert set(states(tmp_path).values()) == {"UNCERTAIN", "SUCCEEDED", "FAILED"}
 
 
 @pytest.mark.usefixtures("let_go")
