@@ -831,6 +831,46 @@ async def test_a_known_id_gives_its_task_whatever_the_limiter_says(tmp_path, how
         other.cancel()
 
 
+TOLD_MORE = {"task_id": "@ID", "status": "pending", "model": "Gemini-Omini", "created_at": 1_767_000_000}
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_known_id_gives_what_was_told_of_it_first(tmp_path, busy):
+    """Its model and its time stand in the answer that is kept; also where the id is looked up before a slot is free."""
+    answer = http(body={"code": 20000, "data": TOLD_MORE}, headers={"x-request-id": "req-1"})
+    async with booked(tmp_path, answer, limits=Limits(max_running_tasks=1 if busy else None)) as here:
+        here.server.always["GET"] = running("task-0000001")
+        first = await here.submit()
+        again = await here.submit()
+        assert (again.task_id, again.custom_id, again.status) == (first.task_id, "mine", TaskStatus.QUEUED)
+        assert (again.model, again.created_at, again.request_id) == (first.model, first.created_at, "req-1")
+        assert again.model == "Gemini-Omini"
+        here.server.always["GET"] = failed(message="no such style")
+        await asyncio.sleep(100)
+        over = await here.submit()
+        assert (over.status, over.error_message, over.model) == (TaskStatus.FAILED, "no such style", "Gemini-Omini")
+
+
+@pytest.mark.parametrize("body", [{"code": 20000, "data": {**TOLD_MORE, "status": 5}}, b'{"task_id": "@ID", "st'])
+async def test_a_known_id_whose_answer_cannot_be_read_gives_its_task_all_the_same(tmp_path, body):
+    """It was written down before anybody knew whether it can be."""
+    async with booked(tmp_path, http(body=body)) as here:
+        here.server.always["GET"] = running("task-0000001")
+        first = await here.submit()
+        again = await here.submit()
+        assert (again.task_id, again.model, len(here.server.posts)) == (first.task_id, None, 1)
+
+
+async def test_a_known_id_whose_task_was_adopted_tells_nothing_of_another(tmp_path):
+    """The kept answer is of another task, or there is none."""
+    async with booked(tmp_path, DROP) as here:
+        here.server.always["GET"] = running("task-7")
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        await here.client.settle("mine", task_id="task-7")
+        assert (await here.submit()).model is None
+
+
 async def test_one_id_at_once_is_one_create(tmp_path):
     """Ten at the same moment: one POST, and all have its task."""
     async with booked(tmp_path, Act(raw=ACCEPT.raw, delay=5.0)) as here:
