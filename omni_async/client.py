@@ -307,22 +307,24 @@ class OmniClient:
 
     # --- the journal -------------------------------------------------------------------------------------------
 
-    def resume(self) -> Resumed:
+    def resume(self, *, timeout: float | None = None) -> Resumed:
         """What an earlier run left unfinished: an async iterator over an `Outcome` per row of the journal.
 
         Uncertain creates come first, as errors; then tasks in order of finishing. Nothing is paid by it: what was never
         sent is sent only by submitting it again.
 
+        Args:
+            timeout: Seconds for the whole wait: the rest comes with a WaitTimeoutError each. None waits for ever.
+
         Raises:
             JournalError: There is no journal file.
         """
-        return self._begun().followed().resumed(self.studio.finished)
+        return self._begun().followed().resumed(self.studio.finished, timeout)
 
     async def pending(self) -> list[VideoTask]:
         """The journal's tasks that run, over all processes that share it; for instance to count them by `metadata`.
 
-        Returns:
-            Those that were submitted and not seen finished; uncertain creates are not among them.
+        They were submitted and not seen finished; uncertain creates are not among them.
 
         Raises:
             JournalError: There is no journal file, or it cannot be read.
@@ -332,10 +334,10 @@ class OmniClient:
     async def settle(
         self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
     ) -> VideoTask | None:
-        """Answer the one open question about an uncertain create; exactly one answer is given.
+        """Answer the one open question about an uncertain create, or a task that the gateway no longer shows.
 
         Args:
-            custom_id: The row: its `custom_id`, or the `key` of the error's evidence.
+            custom_id: The row: its `custom_id`, or the `key` of the error's evidence. Exactly one answer is given:
             task_id: It is this task, as found in the gateway's console or bill; it is followed from now on.
             not_charged: It surely was not accepted: submitting it again sends it.
             pay_again: Nobody can tell: submitting it again sends it, and may pay a second time.
@@ -344,8 +346,7 @@ class OmniClient:
             The task, if one was named.
 
         Raises:
-            JournalError: No such row, or it is not uncertain; a task id that was named before is taken back, as long as
-                the gateway has not shown that task.
+            JournalError: No such row, or nothing to settle. A task id named before may be changed until it was seen.
             InvalidRequestError: Not exactly one answer.
         """
         follower = self._begun().followed()

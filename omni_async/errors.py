@@ -285,7 +285,10 @@ class TaskFailedError(OmniError):
 
 
 class WaitTimeoutError(OmniError, TimeoutError):
-    """Still running when the wait ended: not a failure. `task` is its last known state, `waited` is in seconds."""
+    """No end was seen when the wait ended: not a failure. `task` is its last known state, `waited` is in seconds.
+
+    `__cause__` is why the last look at it told nothing, where that is so: then nobody knows whether it still runs.
+    """
 
     if TYPE_CHECKING:
         task: VideoTask | None
@@ -294,6 +297,15 @@ class WaitTimeoutError(OmniError, TimeoutError):
         super().__init__(message, **about)
         self.task = task
         self.waited = waited
+
+    def _meaning(self, language: str) -> str:
+        why = self.__cause__
+        return why._meaning(language) if isinstance(why, OmniError) else ""  # noqa: SLF001 - one of ours
+
+    def _step(self) -> "Both":
+        from .explanations import UNSEEN
+
+        return UNSEEN if self.__cause__ is not None or self.task is None else super()._step()
 
 
 class DownloadError(OmniError):

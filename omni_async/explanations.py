@@ -150,6 +150,12 @@ MODERATION = Both(
     "内容被拒绝：请修改提示词或参考素材，不要原样重发",
 )
 
+UNSEEN = Both(
+    "nobody could look at it, so nobody knows whether it still runs; mend what the message names, then wait again:"
+    " it is not lost",
+    "一直未能查到任务状态，不知道是否仍在进行；请先解决原始信息中的问题，再继续等待：任务没有丢失",
+)
+
 STEPS: dict[str, Both] = {
     # What to do about an error, by its class; what is not here does as its parent. The English of refusals is the
     # seed's error table and FAQ, said to the person who meets them.

@@ -12,15 +12,16 @@ from typing import Any
 
 import anyio
 
-from .errors import JournalError, OmniError
+from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
 from .exchange import Exchange, OnFinished
 from .identity import idempotency_key_of
-from .journal import Entry, LedgerJournal, State
+from .journal import Entry, LedgerJournal, State, unfollowed
 from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import background, is_cancelled
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
+from .poller.waiting import check_seconds, refuse_waiting
 from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")
@@ -34,12 +35,42 @@ TOGETHER = 100
 """Rows taken over in one turn of the loop."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before `on_finished` is called again after it raised, and before a journal that failed is tried again."""
+DEFINITE = (NotFoundError, RejectedError, DecodeError)
+"""What the poller gives a task up for that is about this task alone: a refused key says nothing of it."""
 LATER, MUCH_LATER = 60.0, 3600.0
 """Seconds before a task is looked at again that could not be followed."""
 GRACE = 10.0
 """Seconds for `on_finished` to end when the client closes; cut short, it is called again after the next start."""
 LAST = 1.0
 """Seconds for what was cut short to end: it may be what closes the client, or take no cancellation."""
+
+
+class _Sighting:
+    """Waits for one good look at a task that could not be followed.
+
+    Args:
+        poller: Looks.
+        seen: Told of it, once.
+    """
+
+    every = True
+    deadline = math.inf
+
+    def __init__(self, poller: Poller, seen: Callable[[str], None]) -> None:
+        self._poller, self._tell = poller, seen
+
+    def wait_for(self, task: VideoTask) -> None:
+        """Begin."""
+        self._poller.follow(task.task_id, self, origin=task)
+
+    def changed(self, task: VideoTask) -> None:
+        """The poller: it was seen, if the gateway's word is there; its end is written down by itself."""
+        if task.raw_status and not task.status.finished:
+            self._poller.let_go(task.task_id, self)
+            self._tell(task.task_id)
+
+    def failed(self, task_id: str, error: OmniError) -> None:
+        """The poller: still not."""
 
 
 class Follower:
@@ -179,6 +210,8 @@ class Follower:
     def _follow_on(self, entry: Entry, task: VideoTask) -> None:
         """Follow a task of an earlier run: how long it has run tells when it may end."""
         if not self._closed:
+            if entry.unfollowed:
+                _Sighting(self._poller, self._seen).wait_for(task)
             age = max(self._exchange.wall().timestamp() - entry.sent_at, 0.0) if entry.sent_at is not None else None
             traits = traits_of(task, request_of(entry))
             self._poller.follow(task.task_id, self, origin=task, traits=traits, age=age)
@@ -204,9 +237,10 @@ class Follower:
         await self.take_over(search=True)
         return list(await self.journal.uncertain())
 
-    def resumed(self, finished: Callable[[VideoTask], VideoTask]) -> Resumed:
+    def resumed(self, finished: Callable[[VideoTask], VideoTask], timeout: float | None) -> Resumed:
         """What earlier runs left unfinished, as it finishes; see `Resumed`."""
-        return Resumed(self, self._poller, finished)
+        refuse_waiting(check_seconds(timeout=timeout))
+        return Resumed(self, self._poller, finished, timeout=timeout)
 
     async def settle(self, key: str, *, task_id: str | None, not_charged: bool, pay_again: bool) -> VideoTask | None:
         """Answer for an uncertain row; see `OmniClient.settle`."""
@@ -231,22 +265,37 @@ class Follower:
 
     def failed(self, task_id: str, error: OmniError) -> None:
         """The poller: the task cannot be followed just now. It was paid for, so it is not given up."""
-        if self._closed:
-            return
+        if not self._closed:
+            self._spawn(self._unfollowed(task_id, error))
+
+    async def _unfollowed(self, task_id: str, error: OmniError) -> None:
+        """Its row says why nothing is seen of it, and it is looked at again later: by the next run, or by this one."""
+        if isinstance(error, DEFINITE):
+            await self._noted(unfollowed.mark, task_id, str(error.args[0]))
         if self.lost is not None:
             self.lost(task_id, error)
             return
         failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
         pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
         logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
+        await anyio.sleep(pause)
         known = VideoTask(
             task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata or {}
         )
-        self._spawn(self._again(known, pause))
+        if not self._closed:
+            _Sighting(self._poller, self._seen).wait_for(known)
+        self.follow(known)
 
-    async def _again(self, task: VideoTask, pause: float) -> None:
-        await anyio.sleep(pause)
-        self.follow(task)
+    def _seen(self, task_id: str) -> None:
+        """A task that could not be followed is to be seen again."""
+        self._spawn(self._noted(unfollowed.clear, task_id))
+
+    async def _noted(self, note: Callable[..., None], *about: str) -> None:
+        """Note what helps a person; a journal that cannot take it just now holds nothing up."""
+        try:
+            await self.journal.run(lambda ledger: note(ledger, self.journal.gateway, *about))
+        except JournalError as error:
+            logger.warning("why a task cannot be followed could not be noted: %s", error)
 
     async def _record(self, task: VideoTask) -> None:
         entry = await self._insist(lambda: self.journal.finished(task))

@@ -358,6 +358,7 @@ class Studio:
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
             follow=lambda task, row: self.poller.follow(task.task_id, row, origin=task) or task,
             let_go=self.poller.let_go,
+            missed=self.poller.missed,
             finished=self.finished,
             closed=lambda: self.life.closed,
             left=self.submitter.posts.left,

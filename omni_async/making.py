@@ -161,6 +161,7 @@ def _follower(
 
     if not isinstance(journal, LedgerJournal):
         return None
+    journal.read = exchange.dialect.read_create
     return Follower(journal, poller, exchange, Memory(journal, schedule), on_finished)
 
 

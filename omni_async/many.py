@@ -40,6 +40,7 @@ class Callbacks:
         submit: Submits one.
         follow: Registers a waiter for a task; gives what is kept of it.
         let_go: Withdraws it.
+        missed: Why the last look at a task told nothing, if so.
         finished: Gives back a finished task with a video, or raises TaskFailedError.
         closed: Whether the client was closed.
         left: Told of outcomes that nobody will be given.
@@ -50,6 +51,7 @@ class Callbacks:
     submit: Callable[[VideoRequest], Awaitable[VideoTask]]
     follow: Callable[[VideoTask, Any], VideoTask]
     let_go: Callable[[str, Any], VideoTask | None]
+    missed: Callable[[str], OmniError | None]
     finished: Callable[[VideoTask], VideoTask]
     closed: Callable[[], bool]
     left: Callable[[Iterable[Outcome]], None]
@@ -213,8 +215,9 @@ class _Run:
             if row.deadline > now:
                 self._timer = asyncio.get_running_loop().call_at(row.deadline, self._time_out)
                 return
+            missed = self.callbacks.missed(row.last.task_id)
             row.last = self.callbacks.let_go(row.last.task_id, row) or row.last
-            self.ended(row, timed_out(row.last.task_id, row.last, now - row.since))
+            self.ended(row, timed_out(row.last.task_id, row.last, now - row.since, missed=missed))
 
     async def _store(self) -> None:
         """Download what has finished."""

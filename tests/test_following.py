@@ -24,10 +24,11 @@ from omni_async import (
     TaskStatus,
     VideoRequest,
     VideoTask,
+    WaitTimeoutError,
 )
 from omni_async.emulator import Emulator
-from omni_async.journal import Entry, SqliteJournal
-from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, http, running
+from omni_async.journal import Entry, SqliteJournal, unfollowed
+from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, finished, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
 from tests.journalled import (
@@ -140,6 +141,67 @@ async def test_who_waits_for_anothers_task_writes_its_end(tmp_path):
         assert states(tmp_path) == {"mine": "SUCCEEDED"}
         await asyncio.sleep(300)
         assert told.ids == ["mine"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_task_that_cannot_be_followed_says_why_until_it_is_seen(tmp_path, restarted):
+    """Its row has the gateway's last word; a good look, also of a later run, takes that away, and nobody settles it."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(404, body={"code": "20002", "msg": "task not found"})
+        await here.submit()
+        await asyncio.sleep(100)
+        assert rows(tmp_path)["mine"].detail.startswith("cannot be followed: not found")
+        if restarted:
+            await here.client.aclose()
+        async with client_of(tmp_path, here.server) if restarted else contextlib.nullcontext(here.client) as client:
+            await asyncio.sleep(100)
+            assert rows(tmp_path)["mine"].unfollowed
+            here.server.always["GET"] = running("task-0000001", progress=50)
+            await asyncio.sleep(300)
+            assert rows(tmp_path)["mine"].detail is None
+            with pytest.raises(JournalError, match="there is nothing to settle"):
+                await client.settle("mine", not_charged=True)
+
+
+@pytest.mark.parametrize("word", [{"not_charged": True}, {"pay_again": True}, {"task_id": "task-0000002"}])
+async def test_a_task_that_the_gateway_has_forgotten_is_settled(tmp_path, word):
+    """As an uncertain create; paid again, it is followed as any."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(404, body={"code": "20002", "msg": "task not found"})
+        await here.submit()
+        await asyncio.sleep(100)
+        settled = await here.client.settle("mine", **word)
+        here.server.always["GET"] = finished("task-0000002")
+        if settled is None:
+            assert (await here.submit()).task_id == "task-0000002"
+        await asyncio.sleep(300)
+        row = rows(tmp_path)["mine"]
+        assert (row.state, row.task_id) == ("SUCCEEDED", "task-0000002")
+        assert len(here.server.charges) == (2 if settled is None else 1)
+
+
+async def test_a_refused_key_says_nothing_of_a_task(tmp_path):
+    """Its row may not be settled for that."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(401, body={"code": "20001", "msg": "bad key"})
+        await here.submit()
+        await asyncio.sleep(100)
+        assert rows(tmp_path)["mine"].detail is None
+
+
+async def test_a_journal_that_cannot_note_why_holds_nothing_up(tmp_path, caplog, monkeypatch):
+    """The task is looked at again all the same."""
+    async with booked(tmp_path) as here:
+        here.server.always["GET"] = http(404)
+        await here.submit()
+        monkeypatch.setattr(unfollowed, "mark", _no_place)
+        await asyncio.sleep(1000)
+        assert "could not be noted" in caplog.text
+        assert "the next look is in 120 s" in caplog.text
+
+
+def _no_place(*_):
+    raise JournalError("no space left", kind="full")
 
 
 async def test_a_task_that_cannot_be_followed_is_looked_at_again_much_later(tmp_path, caplog):
@@ -507,6 +569,29 @@ def test_resuming_at_once_misses_nothing(tmp_path, rounds):
 
 
 @pytest.mark.usefixtures("let_go")
+def test_a_resume_may_have_an_end(tmp_path):
+    """One stuck task does not keep it open: it is given with the error of any wait, and followed on."""
+    server = left(tmp_path)
+
+    async def second():
+        server.always["GET"] = running("x")
+        async with server, client_of(tmp_path, server) as client:
+            began = now()
+            outcomes = [outcome async for outcome in client.resume(timeout=60)]
+            assert now() - began == pytest.approx(60, abs=1)
+            assert [type(outcome.error) for outcome in outcomes[1:]] == [WaitTimeoutError] * 2
+            assert {outcome.error.task_id for outcome in outcomes[1:]} == {one.task.task_id for one in outcomes[1:]}
+            assert all(outcome.request is not None for outcome in outcomes)
+            server.always["GET"] = None
+            await asyncio.sleep(300)
+            with pytest.raises(InvalidRequestError, match="timeout: 'soon' is no number of seconds"):
+                client.resume(timeout="soon")
+
+    on_warp(second)
+    assert set(states(tmp_path).values()) == {"UNCERTAIN", "SUCCEEDED", "FAILED"}
+
+
+@pytest.mark.usefixtures("let_go")
 def test_a_resume_that_is_dropped_lets_go(tmp_path):
     """Nothing is collected for nobody; the tasks are followed on all the same."""
     server = left(tmp_path)
@@ -744,6 +829,46 @@ async def test_a_known_id_gives_its_task_whatever_the_limiter_says(tmp_path, how
         assert now() - began < 0.1
         assert len(here.server.posts) == posts
         other.cancel()
+
+
+TOLD_MORE = {"task_id": "@ID", "status": "pending", "model": "Gemini-Omini", "created_at": 1_767_000_000}
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_known_id_gives_what_was_told_of_it_first(tmp_path, busy):
+    """Its model and its time stand in the answer that is kept; also where the id is looked up before a slot is free."""
+    answer = http(body={"code": 20000, "data": TOLD_MORE}, headers={"x-request-id": "req-1"})
+    async with booked(tmp_path, answer, limits=Limits(max_running_tasks=1 if busy else None)) as here:
+        here.server.always["GET"] = running("task-0000001")
+        first = await here.submit()
+        again = await here.submit()
+        assert (again.task_id, again.custom_id, again.status) == (first.task_id, "mine", TaskStatus.QUEUED)
+        assert (again.model, again.created_at, again.request_id) == (first.model, first.created_at, "req-1")
+        assert again.model == "Gemini-Omini"
+        here.server.always["GET"] = failed(message="no such style")
+        await asyncio.sleep(100)
+        over = await here.submit()
+        assert (over.status, over.error_message, over.model) == (TaskStatus.FAILED, "no such style", "Gemini-Omini")
+
+
+@pytest.mark.parametrize("body", [{"code": 20000, "data": {**TOLD_MORE, "status": 5}}, b'{"task_id": "@ID", "st'])
+async def test_a_known_id_whose_answer_cannot_be_read_gives_its_task_all_the_same(tmp_path, body):
+    """It was written down before anybody knew whether it can be."""
+    async with booked(tmp_path, http(body=body)) as here:
+        here.server.always["GET"] = running("task-0000001")
+        first = await here.submit()
+        again = await here.submit()
+        assert (again.task_id, again.model, len(here.server.posts)) == (first.task_id, None, 1)
+
+
+async def test_a_known_id_whose_task_was_adopted_tells_nothing_of_another(tmp_path):
+    """The kept answer is of another task, or there is none."""
+    async with booked(tmp_path, DROP) as here:
+        here.server.always["GET"] = running("task-7")
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        await here.client.settle("mine", task_id="task-7")
+        assert (await here.submit()).model is None
 
 
 async def test_one_id_at_once_is_one_create(tmp_path):

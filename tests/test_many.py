@@ -41,7 +41,7 @@ class Works:
         self.following, self.stored, self.left = {}, [], []
         self.most_storing = self.storing = 0
         self.closed = False
-        self.timers = []
+        self.timers, self.missed = [], {}
 
     def steps(self, *, download=False):
         """For `Many`."""
@@ -50,6 +50,7 @@ class Works:
             submit=self.submit,
             follow=self.follow,
             let_go=self.let_go,
+            missed=self.missed.get,
             finished=self.finished,
             closed=lambda: self.closed,
             left=self.left.extend,
@@ -243,6 +244,15 @@ async def test_each_rows_wait_ends_on_time():
         assert one.task.custom_id == one.error.custom_id == one.request.custom_id
     assert works.following
     assert not any(works.following.values())
+
+
+async def test_a_row_that_nobody_could_look_at_says_why():
+    """Its wait's error has the reason."""
+    works = Works()
+    works.missed = {f"task_{number}": OmniError("the connection was refused") for number in range(9)}
+    (row,) = [one async for one in many(works, ["endless"], timeout=60)]
+    assert "not seen for 60 s: the connection was refused" in str(row.error)
+    assert str(row.error.__cause__) == "the connection was refused"
 
 
 async def test_rows_that_wait_have_a_deadline_for_the_poller():

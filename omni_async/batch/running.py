@@ -192,6 +192,6 @@ class Run:
             task_id, since = next(iter(running.items()))
             if now - since < timeout:
                 return
-            logger.warning("task %s is still running after %.0f s: the next run goes on with it", task_id, now - since)
+            logger.warning("no end of task %s was seen in %.0f s: the next run goes on with it", task_id, now - since)
             del running[task_id]
             self.gate.notify()

@@ -101,10 +101,19 @@ def _told(error: BaseException) -> list[str]:
     if isinstance(error, OSError) and not isinstance(error, OmniError):
         return [f"error: {error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}"]
     if isinstance(error, WaitTimeoutError):
-        return [f"error: task {error.task_id} is still running after {error.waited:.1f} s: no failure, and not lost"]
+        return [f"error: task {error.task_id} {_not_ended(error)}"]
     if isinstance(error, OmniError | UsageError):
         return [f"error: {error}"]
     return [f"error: {type(error).__name__} at {_place(error)}: this is a bug in omni-async, please report it"]
+
+
+def _not_ended(error: WaitTimeoutError) -> str:
+    """What is known of a task whose end was not seen in time; that it runs is only where it was seen."""
+    if isinstance(error.__cause__, OmniError):
+        return f"was not seen{' to end' * bool(error.task)} in {error.waited:.1f} s: {error.__cause__.args[0]}"
+    if error.task is None:
+        return f"was not seen in {error.waited:.1f} s"
+    return f"is still running after {error.waited:.1f} s: no failure, and not lost"
 
 
 def _place(error: BaseException) -> str:

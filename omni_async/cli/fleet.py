@@ -179,8 +179,10 @@ def settle(
 ) -> None:
     """Settle a row that may have been paid and has no task id.
 
+    Or one whose task the gateway no longer shows, as its detail says.
     Look for the video in the gateway's console or bill first. A worker
-    goes on with the row at once: it follows the task, or sends the row.
+    goes on with the row at once (within five minutes, if its task was not
+    to be seen): it follows the task, or sends the row.
 
     Examples:
 

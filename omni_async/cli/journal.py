@@ -127,6 +127,8 @@ def show_row(ledger: Ledger, key: str, settles: Callable[[str], str], *, json: b
     write_all(sys.stdout, evidence(entry, records))
     if entry.state is State.UNCERTAIN:
         note(f"it may have been paid: look in the gateway's console, then {settles(entry.key)}")
+    elif entry.unfollowed:
+        note(f"nothing is to be seen of its task: look in the gateway's console, then {settles(entry.key)}")
 
 
 def _row(ledger: Ledger, key: str) -> Entry:

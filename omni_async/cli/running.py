@@ -21,6 +21,8 @@ Work = Callable[[Screen], Coroutine[Any, Any, int]]
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 HANGUP = getattr(signal, "SIGHUP", None)
+TOLD_ANYHOW = ("whoever waited for ",)
+"""How the library's warnings begin about what is told as unfinished, with the command that goes on with it."""
 ECHO = 0.25
 """Seconds in which a second SIGTERM is still the first: `timeout` sends one to the process and one to its group."""
 
@@ -74,6 +76,7 @@ class Interrupts:
             self._leave()
         self.number, self._at = number, now
         leaving = self._screen.leaving
+        self._screen.hushed += TOLD_ANYHOW
         self._task.cancel()  # first of all: there may be no terminal any more to tell it
         if leaving.patience is not None:
             asyncio.get_running_loop().call_later(leaving.patience, self._leave)

@@ -63,8 +63,10 @@ def settle(
 ) -> None:
     """Settle a row that may have been paid and has no task id.
 
-    Look for the video in the gateway's console or bill first. Nothing is
-    sent by this: the next run follows the task, or sends the row.
+    Or one whose task the gateway no longer shows: its detail in the
+    journal says that it cannot be followed, and why. Look for the video in
+    the gateway's console or bill first. Nothing is sent by this: the next
+    run follows the task, or sends the row.
 
     Examples:
 

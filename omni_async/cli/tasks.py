@@ -1,6 +1,7 @@
 """`status` and `wait`: tasks that were submitted before, here or anywhere."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,9 @@ import typer
 
 from ..client import OmniClient
 from ..errors import NotFoundError, OmniError
+from ..events import Event, Retried
 from ..models import VideoTask
+from ..poller.followed import GRACE
 from ..safety import file_name
 from .board import BoardRow, BoardState
 from .connect import Target, connected
@@ -132,6 +135,26 @@ def wait(
     run(lambda screen: job.run(screen, target), Screen(Show(progress=progress, quiet=quiet, json=json)))
 
 
+class Unknown:
+    """Takes a command's events, and tells at once of an id that the gateway does not know: it may be mistyped.
+
+    Args:
+        screen: Where.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._told: set[str | None] = set()
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the library."""
+        self._screen.board.on_event(event)
+        if isinstance(event, Retried) and event.reason == NotFoundError.__name__ and event.task_id not in self._told:
+            self._told.add(event.task_id)
+            until = time.strftime("%H:%M:%S", time.localtime(time.time() + GRACE))
+            self._screen.note(f"the gateway does not know task {event.task_id} (yet): it is asked until {until}")
+
+
 @attrs.frozen(kw_only=True)
 class WaitJob:
     """Tasks to wait for.
@@ -152,7 +175,7 @@ class WaitJob:
         """Wait for all of them; one that cannot be followed does not end the others."""
         screen.resumes_with(target.resuming(self.output))
         journal = await own_journal(screen, target, make=False)
-        async with screen, connected(target, screen.board.on_event, journal) as client:
+        async with screen, connected(target, Unknown(screen).on_event, journal) as client:
             files, code = await self._wanted(screen, client, target)
             for task_id, file in files.items():
                 row = BoardRow(label=task_id, gateway=target.gateway, task_id=task_id, wants_file=file is not None)

@@ -49,6 +49,7 @@ from .wire import (
     dig,
     excerpt,
     instant,
+    only,
     percent,
     segment,
     structure,
@@ -345,7 +346,7 @@ def _task_in(reply: Reply) -> dict[str, Any]:
     document = reply.document
     if not isinstance(document, dict):
         raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
-    inner = document.get("data")
+    inner = only(document.get("data"))
     return inner if isinstance(inner, dict) and not isinstance(document.get("status"), str) else document
 
 

@@ -34,6 +34,7 @@ from .wire import (
     ident,
     instant,
     number_code,
+    only,
     percent,
     segment,
     structure,
@@ -265,17 +266,20 @@ WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Create))
 
 
 def _payload(reply: Reply) -> Any:
-    """The object an answer is about: `data` of the envelope, or the bare object of the older page (docs)."""
+    """The object an answer is about: `data` of the envelope, also in a list of its own, or the bare object of
+    the older page (docs).
+    """
     document = reply.document
     if not isinstance(document, dict):
         raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
     if "data" not in document and ("code" not in document or "task_id" in document):
         return document
     code = number_code(document.get("code", SUCCESS))
-    if code != SUCCESS and not isinstance(document.get("data"), dict):
+    data = only(document.get("data"))
+    if code != SUCCESS and not isinstance(data, dict):
         told = f"the envelope has code {code or 'of no known form'}"
         raise DecodeError(told, path="$.code", excerpt=excerpt(document))
-    return document.get("data")
+    return data
 
 
 __all__ = ["MODELS", "REFUSALS", "Jimmy"]

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin
@@ -137,6 +138,11 @@ def dig(document: Any, *path: str | int) -> Any:
     return document
 
 
+def only(value: Any) -> Any:
+    """What a list of one holds, else the value itself: a single object or text may come like that (inferred)."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 def text(value: Any) -> str | None:
     """A text that says something, else None: never another type turned into one."""
     return value if isinstance(value, str) and value.strip() and encodable(value) else None
@@ -179,13 +185,33 @@ def link(base: str, value: Any) -> str | None:
 def video_link(reply: Reply, document: Any, places: Iterable[tuple[str | int, ...]], *, path: str) -> str:
     """The first usable URL at any of these places, for a task that has succeeded; `path` is where it should be.
 
+    A bare `result`, and lists of one on the way, are taken too: it is paid for.
+
     Raises:
         DecodeError: There is none.
     """
-    url = next((url for place in places if (url := link(reply.url, dig(document, *place)))), None)
+    exact = (link(reply.url, dig(document, *place)) for place in places)
+    wrapped = (link(reply.url, _unwrapped(document, place)) for place in places)
+    url = next(filter(None, chain(exact, wrapped)), None) or _bare_link(document)
     if url is None:
         raise DecodeError("finished, but without a URL", path=path, excerpt=excerpt(document), terminal=True)
     return url
+
+
+def _unwrapped(document: Any, place: tuple[str | int, ...]) -> Any:
+    """The value at a place, out of whatever lists of one it and what is around it come in."""
+    for step in place:
+        if isinstance(step, str):
+            document = only(dig(document, step))
+        elif isinstance(document, list):
+            document = dig(document, step)
+    return only(document)
+
+
+def _bare_link(document: Any) -> str | None:
+    """A `result` that is nothing but a URL; another text there is none."""
+    found = _unwrapped(document, ("result",))
+    return found if isinstance(found, str) and _WHOLE.fullmatch(found) else None
 
 
 def number_code(value: Any) -> str | None:

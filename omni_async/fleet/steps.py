@@ -3,19 +3,21 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..batch.results import NOT_STORED
 from ..breaker import Breaker
 from ..errors import (
     AuthenticationError,
+    DecodeError,
     DownloadError,
     JournalError,
     NotFoundError,
     OmniError,
     QuotaError,
     RateLimitError,
+    RejectedError,
     ResultExpiredError,
     SubmissionUncertainError,
     TaskFailedError,
@@ -24,7 +26,7 @@ from ..errors import (
 from ..exchange import is_unauthorized
 from ..generate import Studio
 from ..identity import idempotency_key_of
-from ..journal import Entry, NotNow, State
+from ..journal import Entry, NotNow, State, unfollowed
 from ..journal.entries import request_of
 from ..journal.ledger import LEASE
 from ..journal.staging import sent_again
@@ -191,13 +193,18 @@ class Steps:
         return True
 
     async def _prove(self, key: str, task_id: str) -> None:
-        """Note that the gateway knows the task that a person named for a row: until then it may be taken back."""
+        """Note that the gateway knows a row's task that a person named, or that was not to be seen."""
         if await find_lost(self._studio.exchange, candidate=task_id, name=None) is not None:
             await self._book.shared.run(lambda ledger: ledger.sighted(key, task_id))
+            await self._noted(unfollowed.clear, task_id)
+
+    async def _noted(self, note: Callable[..., None], *about: str) -> None:
+        gateway = self._studio.exchange.dialect.name
+        await self._book.shared.run(lambda ledger: note(ledger, gateway, *about))
 
     async def _follow(self, entry: Entry) -> float | None:
         """To the end of its task; one that runs longer than any should gives its seat back and is looked at later."""
-        if entry.unproved:
+        if entry.unproved or entry.unfollowed:
             await self._prove(entry.key, str(entry.task_id))
         now = self._book.shared.now()
         left = (entry.sent_at or now) + LEASE - now
@@ -205,7 +212,9 @@ class Steps:
             ended = await self._studio.wait(entry.video_task or str(entry.task_id), max(left, SENDING))
         except TaskFailedError as error:
             ended = error.task
-        except (WaitTimeoutError, NotFoundError) as error:
+        except (WaitTimeoutError, NotFoundError, RejectedError, DecodeError) as error:
+            if not isinstance(error, WaitTimeoutError):
+                await self._noted(unfollowed.mark, str(entry.task_id), str(error.args[0]))
             logger.warning("task %s of row %s: %s", entry.task_id, entry.key, type(error).__name__)
             return MUCH_LATER
         while True:

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 ADOPTED = "settled by a person: it is this task"
 SIGHTED = f"{ADOPTED}, and the gateway knows it"
+UNFOLLOWED = "cannot be followed: "
+"""How the detail of a row begins whose task the gateway no longer shows, or never in a form that can be read."""
 WAIT = 0.25
 """Seconds after which to ask again about a create that somebody else is sending."""
 
@@ -91,6 +93,11 @@ class Entry:
     def unproved(self) -> bool:
         """Whether a person alone says that this is its task: the gateway neither gave that id nor has shown it yet."""
         return self.state is State.SUBMITTED and self.detail == ADOPTED
+
+    @property
+    def unfollowed(self) -> bool:
+        """Whether nothing is to be seen of its task, by the gateway's own word: then a person may say what to do."""
+        return self.state is State.SUBMITTED and (self.detail or "").startswith(UNFOLLOWED)
 
     @property
     def video_task(self) -> VideoTask | None:

@@ -267,7 +267,8 @@ class Ledger:
     def resolve(self, key: str, state: State, what: str, task_id: str | None = None) -> Entry:
         """Settle an uncertain row by what a person found out, recorded as such.
 
-        A task id that a person named before is taken back, unless the gateway has shown that task: it may be mistyped.
+        A task id is taken back that a person named before, unless the gateway has shown that task: it may be mistyped.
+        So is one that cannot be followed: sent again, that row is a new create to the gateway, too.
 
         Raises:
             JournalError: There is no such row, it is not uncertain, or the task id is another row's.
@@ -275,10 +276,12 @@ class Ledger:
         entry = self.entry(key)
         if entry is None:
             raise JournalError(f"there is no row {key!r} in this journal", may_have_charged=False)
-        if entry.unproved:
+        if entry.unproved or entry.unfollowed:
             self._check_free(entry, state, task_id)
-            self._record(key, "taken back", State.UNCERTAIN, "by a person", entry.task_id)
+            self._record(key, "taken back", State.UNCERTAIN, entry.detail or "", entry.task_id)
             self._move(key, State.UNCERTAIN, task_id=None, candidate=None, detail="taken back", tried=False)
+            if entry.unfollowed and state is State.PLANNED:
+                self.connection.execute("UPDATE item SET round = round + 1 WHERE key = ?", (key,))
         elif entry.state is not State.UNCERTAIN:
             raise JournalError(f"row {key!r} is {entry.state}, not UNCERTAIN: there is nothing to settle")
         self.settle(key, state, what, task_id)

@@ -21,6 +21,7 @@ from . import fallback
 from .entries import ADOPTED, Entry
 from .ledger import Ledger
 from .owners import Ownership
+from .recalled import ReadCreate, recalled
 from .schema import journal_error, open_journal, presence
 from .seam import UNWRITTEN, Answer, Intent
 from .states import FINAL, UNPAID, State
@@ -80,6 +81,8 @@ class LedgerJournal:
     ) -> None:
         self.gateway, self.exclusive, self.room, self.notify = gateway, exclusive, room, notify
         self.follow_others = follow_others
+        self.read: ReadCreate | None = None
+        """How the answer to a create is read, to tell of a known task what was told of it first."""
         self._owner: Owner | None = None
         self._begun: Writer | None = None
         self._writer: Writer | None = None  # the same, once it is open
@@ -159,9 +162,15 @@ class LedgerJournal:
 
     async def intend(self, intent: Intent) -> VideoTask | None:
         """See `Journal.intend`."""
-        return await self._written(
-            lambda ledger: ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
-        )
+
+        def work(ledger: Ledger) -> VideoTask | None:
+            known = ledger.intend(intent, owner=self.owner, room=self.room, notify=self.notify)
+            return self._recalled(ledger, intent.key, known)
+
+        return await self._written(work)
+
+    def _recalled(self, ledger: Ledger, key: str, known: VideoTask | None) -> VideoTask | None:
+        return known if known is None or self.read is None else recalled(ledger, key, known, self.read)
 
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """See `Journal.answered`. Tried again for half a minute; then it goes where it can still be read.
@@ -239,7 +248,7 @@ class LedgerJournal:
     async def known(self, key: str, fingerprint: str, *, sent: bool = True) -> VideoTask | None:
         """See `Ledger.known`; `sent` is whether somebody may have sent it, whatever the journal can tell."""
         try:
-            return await self.run(lambda ledger: ledger.known(key, fingerprint))
+            return await self.run(lambda ledger: self._recalled(ledger, key, ledger.known(key, fingerprint)))
         except JournalError as error:
             if error.kind in UNWRITTEN:
                 error.may_have_charged = sent

@@ -8,7 +8,7 @@ import attrs
 
 from ..dialects import Glance
 from ..errors import ApiError, DecodeError, NotFoundError, OmniError, RejectedError
-from ..exchange import is_unauthorized
+from ..exchange import is_too_busy, is_unauthorized
 from ..models import VideoRequest, VideoTask
 from ..schedule import Course, Mark
 
@@ -41,15 +41,25 @@ class Trouble:
 
     failures: int = 0
     bad_answers: int = 0
+    unseen: int = 0
     missing_since: float | None = None
+    last: OmniError | None = None
 
     def confirmed(self, error: OmniError, now: float) -> bool:
         """Count one more; True if by now it is definite that the id cannot be followed."""
+        self.last = error.with_traceback(None)  # its frames hold the answer
         self.bad_answers = self.bad_answers + 1 if _definite(error) else 0
         if isinstance(error, NotFoundError):
             self.missing_since = now if self.missing_since is None else self.missing_since
             return now - self.missing_since >= GRACE
         return self.bad_answers >= CONFIRMATIONS
+
+    def strikes(self, error: OmniError) -> int:
+        """How many told nothing, the last one too; 0 if that was put off, or of a task not known: that is told soon."""
+        if is_too_busy(error) or isinstance(error, NotFoundError):
+            return 0
+        self.unseen += 1
+        return self.unseen
 
 
 def _definite(error: OmniError) -> bool:
@@ -153,6 +163,11 @@ class Followed:
         known = self.origin or VideoTask(task_id=self.task_id, gateway=gateway)
         status, word, progress = self.glance
         return attrs.evolve(known, status=status, raw_status=word, progress=progress)
+
+    @property
+    def missed(self) -> OmniError | None:
+        """Why the last look told nothing; None if it did, or there was none."""
+        return self.error(self.trouble.last) if self.trouble and self.trouble.last else None
 
     def told(self, gateway: str, seen: Glance | VideoTask) -> dict[str, Any]:
         """What all events about a task tell of it."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 
-from ..errors import OmniError
+from ..errors import OmniError, WaitTimeoutError
 from ..lifetime import running_loop
 from ..models import VideoTask
 from .agenda import AT_ONCE
@@ -161,11 +161,14 @@ class Watch(Following):
             if item.status.finished:
                 self._let_go()
             return item
+        error = self._late() if item is None else item[1]
         self._let_go()
-        if item is None:
-            waited = anyio.current_time() - self._began
-            raise timed_out(self._task_id, self._last, waited, gateway=self._poller.gateway)
-        raise item[1]
+        raise error
+
+    def _late(self) -> WaitTimeoutError:
+        poller, waited = self._poller, anyio.current_time() - self._began
+        missed = poller.missed(self._task_id)
+        return timed_out(self._task_id, self._last, waited, gateway=poller.gateway, missed=missed)
 
     def _begin(self) -> Inbox:
         self._began = anyio.current_time()
@@ -239,8 +242,11 @@ class Completed(Following):
 
     def _give_up(self) -> None:
         waited = anyio.current_time() - self._began
-        gateway = self._poller.gateway
-        self._errors += [timed_out(task_id, task, waited, gateway=gateway) for task_id, task in self._open.items()]
+        gateway, missed = self._poller.gateway, self._poller.missed
+        self._errors += [
+            timed_out(task_id, task, waited, gateway=gateway, missed=missed(task_id))
+            for task_id, task in self._open.items()
+        ]
         self._let_go()
 
     def _let_go(self) -> None:

@@ -26,14 +26,13 @@ from ..schedule import Schedule
 from .agenda import Agenda
 from .followed import Followed, Trouble, Waiter, run_time_of
 from .known import Known
+from .remarks import LOOKS, Remarks
 
 logger = logging.getLogger("omni_async")
 
 LEAD, MOST_TRIP = 1.5, 30.0
 """Typical round trips before a deadline at which the last look starts; the most seconds that one counts: as long as the
 loop stands still, or the machine sleeps, none ends."""
-MOST_WORDS = 50
-"""Unknown status words that are told, each once: one with a number in it would be new with each look."""
 
 
 class Poller:
@@ -55,7 +54,7 @@ class Poller:
         self._pump: asyncio.Task[None] | None = None
         self._now: Callable[[], float] = loop_time
         self._round_trip = 0.2
-        self._unknown_words: set[str] = set()
+        self._remarks = Remarks()
         self._closed = False
         self._stop_listening = exchange.limiter.on_starved(self._starved)
 
@@ -150,6 +149,11 @@ class Poller:
         if followed.leave(waiter) and not followed.busy:
             self._park(followed)
         return known
+
+    def missed(self, task_id: str) -> OmniError | None:
+        """Why the last look at an id that is followed told nothing; None if it did, or there was none."""
+        followed = self._followed.get(task_id)
+        return None if followed is None else followed.missed
 
     def _park(self, followed: Followed) -> None:
         """Nobody waits: no more looks, unless a create waits for this task to finish."""
@@ -259,7 +263,7 @@ class Poller:
     def _seen(self, followed: Followed, task: VideoTask, began: float, now: float) -> None:
         glance = Glance(task.status, task.raw_status, task.progress)
         if not task.status.finished:
-            self._note_word(task.raw_status)
+            self._remarks.word(task.raw_status, self._exchange.dialect)
             self._runs(followed, glance, began, now, task)
             return
         if self._exchange.report.wanted:
@@ -306,20 +310,16 @@ class Poller:
         for waiter in followed.dismissed():
             waiter.changed(task)
 
-    def _note_word(self, word: str) -> None:
-        word = word[:40]
-        known = word in self._unknown_words or len(self._unknown_words) >= MOST_WORDS
-        if not known and self._exchange.dialect.status(word) is None:
-            self._unknown_words.add(word)
-            logger.warning("the gateway reports the unknown status %r; it is taken as still running", word)
-
     def _missed(self, followed: Followed, error: OmniError) -> None:
         """A look gave no status. Only what is definite, and confirmed, ends the following."""
         now = self._now()
         trouble = followed.trouble = followed.trouble or Trouble()
         if trouble.confirmed(error, now):
             self._abandon(followed, error)
-        elif is_too_busy(error):
+            return
+        if trouble.strikes(error) == LOOKS:
+            self._remarks.unseen(followed.task_id, error, now)
+        if is_too_busy(error):
             # The limiter slows everybody; this one comes back as soon as it lets go on, not all at the same moment.
             pause = max(getattr(error, "retry_after", None) or 0.0, backoff(trouble.failures, self._rng, cap=8.0))
             trouble.failures += 1
@@ -327,7 +327,7 @@ class Poller:
         elif isinstance(error, TransportError | GatewayError) and self._exchange.budget.spend():
             self._repeat(followed, trouble, error)
         else:
-            self._later(followed)
+            self._later(followed, error)
 
     def _repeat(self, followed: Followed, trouble: Trouble, error: OmniError) -> None:
         """Soon again, out of the shared budget."""
@@ -335,22 +335,21 @@ class Poller:
         trouble.failures += 1
         now = self._now()
         self._due(followed, now + delay, now)
+        self._tell_repeat(followed, trouble, error, delay)
+
+    def _tell_repeat(self, followed: Followed, trouble: Trouble, error: OmniError, delay: float) -> None:
+        reason, attempt, task_id = type(error).__name__, trouble.failures, followed.task_id
         self._exchange.report(
-            Retried(
-                gateway=self.gateway,
-                kind=POLL,
-                reason=type(error).__name__,
-                attempt=trouble.failures,
-                delay=delay,
-                task_id=followed.task_id,
-            )
+            Retried(gateway=self.gateway, kind=POLL, reason=reason, attempt=attempt, delay=delay, task_id=task_id)
         )
 
-    def _later(self, followed: Followed) -> None:
+    def _later(self, followed: Followed, error: OmniError | None = None) -> None:
         trouble = followed.trouble = followed.trouble or Trouble()
-        now = self._now()
-        self._due(followed, now + self._schedule.after_error(trouble.failures, self._rng), now)
+        now, delay = self._now(), self._schedule.after_error(trouble.failures, self._rng)
+        self._due(followed, now + delay, now)
         trouble.failures += 1
+        if isinstance(error, NotFoundError):  # mistyped, perhaps: that is told before the grace is over
+            self._tell_repeat(followed, trouble, error, delay)
 
     def _abandon(self, followed: Followed, error: OmniError) -> None:
         """It cannot be followed: its waiters are told, its slot is free."""

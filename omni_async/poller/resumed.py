@@ -1,15 +1,16 @@
 """What an earlier run left unfinished, as it finishes: what `OmniClient.resume` gives."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..errors import JournalError, OmniError
 from ..journal.entries import Entry, request_of, uncertain_error
+from ..lifetime import loop_time
 from ..models import Outcome, VideoTask
 from .iterators import FinishedInbox, Following, Inbox
 from .poller import Poller
+from .waiting import deadline_after, timed_out
 
 
 class Leftovers(Protocol):
@@ -29,11 +30,20 @@ class Resumed(Following):
         leftovers: The journal's rows.
         poller: Follows.
         finished: Gives back a finished task with a video, or raises TaskFailedError.
+        timeout: Seconds for the whole wait; None waits for ever. What is not finished then comes with its error.
     """
 
-    def __init__(self, leftovers: Leftovers, poller: Poller, finished: Callable[[VideoTask], VideoTask]) -> None:
+    def __init__(
+        self,
+        leftovers: Leftovers,
+        poller: Poller,
+        finished: Callable[[VideoTask], VideoTask],
+        *,
+        timeout: float | None = None,
+    ) -> None:
         super().__init__(poller)
-        self._leftovers, self._finished = leftovers, finished
+        self._leftovers, self._finished, self._timeout = leftovers, finished, timeout
+        self._began = 0.0
         self._ready: deque[Outcome] = deque()
 
     async def __anext__(self) -> Outcome:
@@ -45,16 +55,16 @@ class Resumed(Following):
         inbox = self._inbox or await self._begin()
         if not self._ready and self._open:
             item = await inbox.next()
-            if item is not None:  # there is no deadline
-                self._ready.append(self._ended(item))
+            self._ready.extend(self._late() if item is None else [self._ended(item)])
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.popleft()
 
     async def _begin(self) -> Inbox:
+        self._began, deadline = loop_time(), deadline_after(self._timeout)
         uncertain = await self._leftovers.uncertain()
         entries = await self._leftovers.left_over()
-        inbox = self._begun(FinishedInbox(math.inf))
+        inbox = self._begun(FinishedInbox(deadline))
         self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, uncertain_error(entry))))
         self._each(entries, self._take)
         return inbox
@@ -79,6 +89,16 @@ class Resumed(Following):
         if isinstance(item, VideoTask):
             return self._judged(self._open.pop(item.task_id), item)
         return _outcome(self._open.pop(item[0]), None, item[1])
+
+    def _late(self) -> list[Outcome]:
+        """What has not finished in time: given with the error of any wait, and followed on."""
+        poller, waited, entries = self._poller, loop_time() - self._began, self._open
+        late = [
+            timed_out(task_id, entry.video_task, waited, gateway=poller.gateway, missed=poller.missed(task_id))
+            for task_id, entry in entries.items()
+        ]
+        self._let_go()
+        return [_outcome(entry, None, error) for entry, error in zip(entries.values(), late, strict=True)]
 
     def _judged(self, entry: Entry, task: VideoTask) -> Outcome:
         try:

@@ -81,11 +81,25 @@ def refuse_waiting(faults: Iterable[Fault]) -> None:
         raise unusable(*found, may_have_charged=True)
 
 
-def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: str | None = None) -> WaitTimeoutError:
-    """The error of a wait that ended before its task did."""
-    stand = f"last seen {task.raw_status or task.status.value}" if task is not None else "never seen"
-    return WaitTimeoutError(
-        f"still running after {waited:.0f} s ({stand}): it is not lost, wait({task_id!r}) goes on waiting",
+def timed_out(
+    task_id: str,
+    task: VideoTask | None,
+    waited: float,
+    *,
+    gateway: str | None = None,
+    missed: OmniError | None = None,
+) -> WaitTimeoutError:
+    """The error of a wait that ended before its task did.
+
+    Args:
+        task_id: Its id.
+        task: What is known of it.
+        waited: Seconds.
+        gateway: Where it runs.
+        missed: Why the last look told nothing, if it did not: the error's cause.
+    """
+    error = WaitTimeoutError(
+        f"{_stand(task, waited, missed)}; wait({task_id!r}) goes on waiting",
         task=task,
         waited=waited,
         task_id=task_id,
@@ -93,6 +107,18 @@ def timed_out(task_id: str, task: VideoTask | None, waited: float, *, gateway: s
         custom_id=task.custom_id if task else None,
         metadata=(task.metadata or None) if task else None,
     )
+    error.__cause__ = missed
+    return error
+
+
+def _stand(task: VideoTask | None, waited: float, missed: OmniError | None) -> str:
+    """Where a task stands whose end was not seen in time. Nobody knows that it runs while no look tells so."""
+    word = task.raw_status or task.status.value if task is not None else ""
+    if missed is None:
+        running = f"still running after {waited:.0f} s (last seen {word}), and not lost"
+        return running if word else f"not seen for {waited:.0f} s"
+    seen = f"last seen {word}, no end seen in" if task is not None and task.raw_status else "not seen for"
+    return f"{seen} {waited:.0f} s: {missed.args[0]}"
 
 
 Moderated = Callable[[str | None, str | None], bool]
@@ -162,6 +188,7 @@ async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> Video
     except TimeoutError:
         if waiter.task is not None:  # in the same turn of the loop
             return waiter.task
+        missed = poller.missed(task_id)
     finally:
         known = poller.let_go(task_id, waiter)
-    raise timed_out(task_id, known, anyio.current_time() - began, gateway=poller.gateway)
+    raise timed_out(task_id, known, anyio.current_time() - began, gateway=poller.gateway, missed=missed)

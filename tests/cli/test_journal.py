@@ -1,6 +1,7 @@
 """`journal` and `settle`: what a journal knows, and the answer to its one open question."""
 
 import base64
+import contextlib
 import csv
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 
 from omni_async.cli import rowtext
 from omni_async.cli.app import app
-from omni_async.journal import Answer, Intent, Ledger, State, open_journal
+from omni_async.journal import Answer, Intent, Ledger, State, open_journal, unfollowed
 from omni_async.journal.owners import Ownership
 
 from .conftest import PATIENCE, command, environment
@@ -351,6 +352,17 @@ class TestSettle:
         assert ran.json["state"] == "PLANNED"
         assert told + "omni-async batch --out shots" in ran.json["next"]
         assert omni("journal", folder, "c", "--json").json["state"] == "PLANNED"
+
+    def test_a_task_that_is_not_to_be_seen(self, omni, book):
+        """It says so, and is settled as an uncertain row is."""
+        book("a", "SUBMITTED", task_id="t-a")
+        with contextlib.closing(open_journal(Path("own.sqlite3"))) as connection:
+            unfollowed.mark(Ledger(connection), "jimmy", "t-a", "no such task")
+        shown = omni("journal", "own.sqlite3", "a")
+        assert "cannot be followed: no such task" in shown.out
+        assert "nothing is to be seen of its task" in shown.err
+        assert "omni-async settle own.sqlite3 a" in shown.err
+        assert omni("settle", "own.sqlite3", "a", "--pay-again", "--json").json["state"] == "PLANNED"
 
     def test_what_is_not_uncertain(self, omni, folder):
         """One line, and nothing is changed."""

@@ -13,11 +13,13 @@ from omni_async.errors import (
     AuthenticationError,
     Fault,
     InvalidRequestError,
+    NotSentError,
     OmniError,
     SubmissionUncertainError,
     TargetExistsError,
     WaitTimeoutError,
 )
+from omni_async.models import VideoTask
 
 from .conftest import PATIENCE, command, environment
 
@@ -97,9 +99,11 @@ def test_errors_are_lines():
     assert lines_of(SubmissionUncertainError("lost", evidence=evidence)) == [
         "error: lost", "  status: 502", "  candidate id: t1", f"  body: {'x' * 500}"
     ]  # fmt: skip
-    assert lines_of(WaitTimeoutError("x", task_id="t1", waited=2.5)) == [
-        "error: task t1 is still running after 2.5 s: no failure, and not lost"
-    ]
+    late = WaitTimeoutError("x", task=VideoTask(task_id="t1"), task_id="t1", waited=2.5)
+    assert lines_of(late) == ["error: task t1 is still running after 2.5 s: no failure, and not lost"]
+    late.__cause__ = NotSentError("the connection was refused")
+    assert lines_of(late) == ["error: task t1 was not seen to end in 2.5 s: the connection was refused"]
+    assert lines_of(WaitTimeoutError("x", task_id="t1", waited=2.5)) == ["error: task t1 was not seen in 2.5 s"]
     assert lines_of(OSError(28, "No space left on device", "a.mp4")) == ["error: No space left on device: a.mp4"]
     assert lines_of(OSError("odd")) == ["error: OSError"]
     assert lines_of(KeyError("secret")) == [

@@ -33,6 +33,7 @@ def test_an_interrupted_wait_tells_how_to_go_on(omni, gateway, number, code):
     assert ran.code == code
     assert "stopping: creates in flight are waited for; once more leaves at once\n" in ran.err
     assert ran.err.endswith(f"  omni-async wait {task_id} --gateway jimmy --base-url {running_gateway.url}\n")
+    assert "warning" not in ran.err  # that nobody waits any more is what was asked for
 
 
 def test_a_create_in_flight_is_waited_for(omni, gateway):

@@ -119,6 +119,24 @@ def test_a_fresh_emulator_knows_no_task_and_says_so_at_once(omni):
     assert ran.json["status"] == "unknown"
 
 
+def test_an_unknown_id_is_told_at_once(omni, tasks):
+    """It may be mistyped: whoever waits hears so after the first look, and until when it is asked."""
+    running, _ = tasks("a")
+    ran = omni("wait", "nope", "--base-url", running.url, "--poll", "0.05", "--timeout", "1")
+    assert ran.err.count("the gateway does not know task nope (yet): it is asked until ") == 1
+    assert "error: task nope was not seen in 1.0 s: " in ran.err
+    assert ran.code == 1
+
+
+def test_a_gateway_that_is_not_there_is_named(omni):
+    """Nobody is told that a task runs which nobody has seen."""
+    ran = omni("wait", "task_1", "--base-url", "http://127.0.0.1:9", "--timeout", "6")
+    assert "warning: task task_1 could not be seen in 3 looks: never sent to 127.0.0.1" in ran.err
+    assert "error: task task_1 was not seen in 6.0 s: never sent to 127.0.0.1: the connection was refused" in ran.err
+    assert "running" not in ran.err
+    assert ran.code == 1
+
+
 def test_several_videos_need_a_folder(omni):
     """A file cannot hold two videos."""
     Path("cat.mp4").write_text("")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni_async.dialects import Call, CallKind, Reply, wire
+from omni_async.dialects import Call, CallKind, GeminiOmni, Jimmy, Reply, ToApis, wire
 from omni_async.dialects.wire import (
     CONVERTER,
     MISSING,
@@ -398,3 +398,64 @@ def test_without_orjson_json_reads(monkeypatch):
     plain = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plain)
     assert plain._fast_loads is json.loads
+
+
+# -- links
+
+
+V = "https://video.example/v.mp4"
+DIALECTS = [Jimmy(), GeminiOmni(), ToApis()]
+
+
+def queried(dialect, **fields):
+    """What a dialect reads in an answer about a task that has succeeded."""
+    task = {"task_id": "t-1", "status": "completed", **fields}
+    body = {"code": 20000, "data": task} if dialect.name == "jimmy" else task
+    return dialect.read_query(Reply(status=200, body=json.dumps(body).encode(), url="https://api.example/x"))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"result": {"video_url": [V]}},
+        {"result": [{"video_url": V}]},
+        {"result": [{"url": [V]}]},
+        {"result": {"url": [V]}},
+        {"result": [V]},
+        {"result": V},
+        {"video_url": [V]},
+        {"url": [V]},
+    ],
+    ids=json.dumps,
+)
+def test_a_link_in_a_list_of_its_own_is_found(dialect, fields):
+    """A paid video must be reachable."""
+    assert queried(dialect, **fields).video_url == V
+
+
+@pytest.mark.parametrize("data", [[{"url": [V]}], {"url": V}], ids=json.dumps)
+def test_a_link_in_the_results_data_is_found_in_or_out_of_its_list(data):
+    """As the reference pages have it, and nearly so."""
+    assert queried(ToApis(), result={"data": data}).video_url == V
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("result", ["done", [], [None], [V, V], {"video_url": []}, [["done"]], {}], ids=json.dumps)
+def test_what_is_no_link_is_none(dialect, result):
+    """A word is no link, and of several nobody says which it is."""
+    with pytest.raises(DecodeError, match="without a URL") as caught:
+        queried(dialect, result=result)
+    assert caught.value.terminal
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("status", "more"), [("completed", {"result": {"video_url": V}}), ("processing", {"progress": 10})]
+)
+def test_a_task_in_a_list_of_its_own_is_seen(dialect, status, more):
+    """As the answer to a create may have it."""
+    body = {"code": 20000, "data": [{"task_id": "t-1", "status": status, **more}]}
+    task = dialect.read_query(Reply(status=200, body=json.dumps(body).encode()))
+    assert (task.task_id, task.raw_status, task.progress) == ("t-1", status, more.get("progress"))
+    assert task.video_url == (V if status == "completed" else None)

@@ -15,6 +15,7 @@ from omni_async.errors import AuthenticationError, DownloadError, JournalError, 
 from omni_async.fleet import steps as steps_
 from omni_async.fleet import worker as workers_
 from omni_async.fleet.tables import video_job
+from omni_async.journal import resolve
 
 ROWS = [f"r{number}" for number in range(6)]
 
@@ -135,6 +136,24 @@ def _only_reading(postgres):
 async def told(words, caplog):
     """Whether they were logged."""
     return words in caplog.text
+
+
+async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_person(postgres, tmp_path, monkeypatch):
+    """Its row says why nothing comes of it, and is sent again once somebody says so: another create to the gateway."""
+    monkeypatch.setattr(steps_, "MUCH_LATER", 0.1)
+    async with fleet(postgres, tmp_path, faults=(Fault("missing_url"),)) as here:
+        await here.add("r1")
+
+        async def marked():
+            row = await here.shared.run(lambda ledger: ledger.entry("r1"))
+            return row if row.unfollowed else None
+
+        async with here.at_work(here.worker()):
+            assert "finished, but without a URL" in (await until(marked)).detail
+            here.emulator.scenario = type(here.emulator.scenario)(task_seconds=0.2)
+            await here.shared.fleet(lambda ledger: resolve(ledger, "r1", pay_again=True))
+            await here.until("DONE")
+        assert len(here.charged()) == 2
 
 
 async def test_a_worker_told_to_stop_while_it_starts_stops(postgres, tmp_path):

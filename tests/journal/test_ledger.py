@@ -431,6 +431,35 @@ def test_a_task_that_the_gateway_gave_or_has_shown_is_not_taken_back(book, how):
     assert book.entry("k").task_id == "t-1"
 
 
+@pytest.mark.parametrize("word", ["t-2", "t-1", None])
+def test_a_task_that_cannot_be_followed_is_settled_by_a_person(book, word):
+    """As an uncertain one; what was known of it is on record, and sent again it is a new create to the gateway."""
+    book.submitted("k", "t-1")
+    book.note_unfollowed("t-1", "no such task")
+    assert book.entry("k").detail == "cannot be followed: no such task"
+    row = book.resolve("k", State.PLANNED if word is None else State.SUBMITTED, "said", word)
+    assert (row.state, row.task_id, row.detail) == ("PLANNED" if word is None else "SUBMITTED", word, "said")
+    assert (row.round, row.attempts) == (int(word is None), 1)
+    told = [(record.what, record.task_id, record.detail) for record in book.records("k")]
+    assert told[1:] == [("taken back", "t-1", "cannot be followed: no such task"), ("settled", word, "said")]
+
+
+def test_a_task_that_is_seen_again_is_settled_by_nobody(book):
+    """Neither is one that has ended, nor another row's."""
+    for key in ("k", "l", "m"):
+        book.submitted(key, f"t-{key}")
+        if key != "m":
+            book.note_unfollowed(f"t-{key}", "no such task")
+    book.note_seen("t-k")
+    book.note_seen("t-m")
+    book.finished("jimmy", task("t-l"))
+    book.note_unfollowed("t-l", "too late")
+    for key in ("k", "l", "m"):
+        with pytest.raises(JournalError, match="there is nothing to settle"):
+            book.resolve(key, State.PLANNED, "not charged")
+    assert book.entry("k").detail is None
+
+
 def test_what_is_found(book):
     """The row of a lost create whose task was found."""
     book.uncertain("k", candidate="t-8")

@@ -22,6 +22,7 @@ from omni_async import (
     Jimmy,
     Limits,
     NotFoundError,
+    NotSentError,
     OmniClient,
     OmniError,
     PollPolicy,
@@ -330,6 +331,62 @@ async def test_looks_that_fail_for_hours_go_on():
         waiting = asyncio.ensure_future(wait_for(follower, "bad", None))
         assert (await wait_for(follower, "good", 10)).task_id == "good"
         assert (await waiting).task_id == "bad"
+
+
+async def test_a_wait_that_saw_nothing_says_why():
+    """It never claims that a task runs which no look has seen; the reason is its cause, without frames."""
+    async with poller(lambda _: NotSentError("never sent: the connection was refused")) as (_, follower):
+        with pytest.raises(WaitTimeoutError, match="not seen for 75 s: never sent: the connection was refused") as late:
+            await wait_for(follower, "task_1", 75)
+    why = late.value.__cause__
+    assert isinstance(why, NotSentError)
+    assert (why.task_id, why.may_have_charged, why.__traceback__) == ("task_1", True, None)
+    assert "running" not in str(late.value)
+    assert "nobody could look at it" in late.value.explain()
+    assert "任务没有丢失" in late.value.explain("zh")
+
+
+async def test_a_wait_whose_last_looks_failed_says_both():
+    """How it was seen last, and why it was not seen since; a good look ends that."""
+    runs, odd = task("t", TaskStatus.RUNNING), DecodeError("odd")
+    for first, then, says in ((runs, odd, "last seen running, no end seen in 60 s: odd"), (odd, runs, "still running")):
+        looks = iter([first])
+        async with poller(lambda _, looks=looks, then=then: next(looks, then), Schedule(fixed=10.0)) as (_, follower):
+            with pytest.raises(WaitTimeoutError, match=says) as late:
+                await wait_for(follower, "t", 60)
+        assert (late.value.__cause__ is None) is (then is runs)
+
+
+@pytest.mark.parametrize("ids", [1, 3000])
+async def test_an_outage_is_one_line_however_many_ids_it_concerns(ids, caplog):
+    """The third look in a row that fails is told, of one id for all."""
+    async with poller(lambda _: DecodeError("odd")) as (_, follower):
+        waits = [wait_for(follower, f"task_{number}", 600) for number in range(ids)]
+        ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(error) for error in ended} == {WaitTimeoutError}
+    assert caplog.text.count("could not be seen in 3 looks: odd") == 1
+
+
+@pytest.mark.parametrize(
+    "found", [[DecodeError("odd")] * 2, [RateLimitError("slower")] * 9, [NotFoundError("no such task")] * 4]
+)
+async def test_what_is_soon_over_or_told_is_no_warning(found, caplog):
+    """Two bad looks, refusals for now, a task that is not known yet."""
+    looks = iter(found)
+    async with poller(lambda task_id: next(looks, task(task_id))) as (_, follower):
+        await wait_for(follower, "task_1", 600)
+    assert not caplog.text
+
+
+async def test_a_task_that_is_not_known_is_an_event_at_once():
+    """Whoever mistyped an id need not wait for the end of the grace to hear it."""
+    events, looks = [], iter([NotFoundError("no such task")])
+    async with poller(lambda task_id: next(looks, task(task_id))) as (exchange, follower):
+        object.__setattr__(exchange, "report", Reporter(events.append))
+        await wait_for(follower, "task_1", 600)
+    assert [(event.reason, event.task_id, event.attempt) for event in events if isinstance(event, Retried)] == [
+        ("NotFoundError", "task_1", 1)
+    ]
 
 
 async def test_repeats_are_reported_and_budgeted():

@@ -14,6 +14,7 @@ from omni_async import (
     InvalidRequestError,
     Jimmy,
     NotFoundError,
+    NotSentError,
     OmniError,
     TaskFailedError,
     TaskStatus,
@@ -80,7 +81,7 @@ def test_errors_say_what_is_known():
     assert (error.moderated, error.retryable, error.task, error.custom_id) == (True, False, FAILED, "row-1")
     late = timed_out("task_1", None, 3.0)
     assert isinstance(late, TimeoutError)
-    assert "never seen" in str(late)
+    assert "not seen for 3 s" in str(late)
     assert "wait('task_1')" in str(late)
     assert "last seen failed" in str(timed_out("task_1", FAILED, 3.0))
 
@@ -164,6 +165,21 @@ async def test_no_time_to_wait(timeout):
         with pytest.raises(WaitTimeoutError) as caught:
             await client.wait(task, timeout=timeout)
         assert caught.value.task == task
+
+
+async def test_each_way_to_wait_says_why_nothing_was_seen():
+    """An outage: the reason is the error's cause, and neither holds the prompt."""
+    async with pair() as (emulator, client):
+        task = await client.submit("a cat in secret")
+        await emulator.stop()
+        for waiting in (client.watch(task, timeout=60), client.as_completed([task], timeout=60)):
+            with pytest.raises(WaitTimeoutError, match=r"seen (for|in) 60 s: never sent to 127\.0\.0\.1") as caught:
+                _ = [one async for one in waiting]
+            why = caught.value.__cause__
+            assert isinstance(why, NotSentError)
+            assert why.task_id == task.task_id
+            told = f"{caught.value} {why} {vars(why)}"
+            assert "secret" not in told
 
 
 async def test_other_gateways_tasks_are_refused_by_each_call():

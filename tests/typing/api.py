@@ -174,6 +174,8 @@ async def journalled(client: OmniClient) -> None:
     """What a client with a journal can do."""
     async for outcome in client.resume():
         assert_type(outcome, Outcome)
+    async for outcome in client.resume(timeout=60):
+        assert_type(outcome, Outcome)
     task = await client.settle("order-1", task_id="task_1")
     assert_type(task, VideoTask | None)
     await client.settle("order-2", not_charged=True)
