@@ -13,6 +13,7 @@ import attrs
 
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, OmniError
+from ..journal.anew import SheetLedger
 from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
@@ -60,7 +61,7 @@ class Entering:
     progress: Callable[[int], object]
     stop: threading.Event
 
-    def enter(self, ledger: Ledger, source: Source | None) -> "Entered":
+    def enter(self, ledger: SheetLedger, source: Source | None) -> "Entered":
         """Check and enter a sheet, inside a transaction of the ledger's; without one, the last sheet's rows stand.
 
         Raises:

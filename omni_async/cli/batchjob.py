@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -113,7 +114,7 @@ class BatchJob:
                     screen.note("nothing was entered or sent")
                     raise
                 code = tell(screen, ended, again)
-                if ended.unsent or ended.under_way:
+                if ended.unsent or ended.under_way or ended.put_off:
                     raise
                 return code
         return tell(screen, summary, again)
@@ -133,7 +134,8 @@ class BatchJob:
         if not await self._agreed(screen, plan):
             return attrs.evolve(await work.summary(), stopped=DECLINED)
         lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"
-        screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}")))
+        waiting = [name for name, count in plan.changes.to_be_paid_again.items() if count]
+        screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}{flags(waiting)}")))
         self.tally.begin(work.progress, work.client.stats, unsent=plan.unsent, to_pay=plan.to_pay)
         return await work.run()
 
@@ -184,7 +186,7 @@ def code_of(summary: Summary) -> int:
     """The exit code: uncertain rows before rows that were not sent before failed ones."""
     if summary.uncertain:
         return UNCERTAIN
-    if summary.unsent:
+    if summary.unsent or summary.put_off:
         return STOPPED
     return FAILED if summary.failed or summary.under_way else DONE
 
@@ -198,6 +200,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "uncertain": summary.uncertain,
         "unsent": summary.unsent,
         "under_way": summary.under_way,
+        "put_off": dict(summary.put_off),
         "stopped": in_options(summary.stopped) if summary.stopped else None,
         "noted": [str(path) for path in summary.noted],
         "seconds": round(summary.seconds, 1),
@@ -215,6 +218,8 @@ def told(summary: Summary, again: str) -> list[str]:
         (summary.under_way, "still under way"),
     )
     lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
+    if summary.put_off:
+        lines.append(f"{sum(summary.put_off.values()):,} to be paid again, not sent: they stay as they were")
     if summary.stopped:
         lines.append(f"stopped: {in_options(summary.stopped)}")
     folder = shlex.quote(str(summary.folder))
@@ -233,6 +238,11 @@ def told(summary: Summary, again: str) -> list[str]:
             f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state {found}; look in "
             f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
         )
-    if summary.unsent or summary.under_way or summary.noted:
-        lines.append(f"to go on: {again}")
+    if summary.unsent or summary.under_way or summary.noted or summary.put_off:
+        lines.append(f"to go on: {again}{flags(summary.put_off)}")
     return lines
+
+
+def flags(names: Iterable[str]) -> str:
+    """Options of these names, behind a command: ` --redo-edited`."""
+    return "".join(f" --{name.replace('_', '-')}" for name in names)

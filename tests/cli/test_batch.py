@@ -123,6 +123,24 @@ class TestTheWay:
         assert line.endswith(f"{shlex.join(bounds)} --poll 0.05")
         assert batch(*shlex.split(line)[2:]).code == 4
 
+    def test_rows_that_are_still_to_be_paid_again(self, batch):
+        """Exit code 4, what they are, and a line with the option that pays for them; without it nothing is paid."""
+        batch(sheet())
+        Path("shots.csv").write_text(Path("shots.csv").read_text().replace("about", "about again"))
+        ran = batch("shots.csv", "--redo-edited", "--limit", "1")
+        assert ran.code == 4
+        assert ran.err.startswith("3 edited after paying: to be paid again\nto pay: 1 of 3 videos (--limit 1)\n")
+        assert (
+            "3 done\n2 to be paid again, not sent: they stay as they were\nstopped: --limit 1 is reached\n" in ran.err
+        )
+        line = ran.err.splitlines()[-1].partition("to go on: ")[2]
+        assert line.endswith(" --limit 1 --poll 0.05 --redo-edited")
+        assert batch("shots.csv").code == 0
+        assert len(batch.ledger().charges) == 4
+        assert batch(*shlex.split(line)[2:]).code == 4
+        assert batch(*shlex.split(line)[2:], "--json").json["put_off"] == {}
+        assert len(batch.ledger().charges) == 6
+
     def test_failed_rows(self, batch):
         """Code 1, and where to read why."""
         ran = batch(sheet(), faults=[{"kind": "fail", "prompt": "about 2"}])
