@@ -104,7 +104,7 @@ class Entering:
         with _records(source, self.encoding) as records:
             checker = Checker(self.dialect, strict=self.strict, folder=_beside(source))
             for count, record in enumerate(records, 1):
-                row = record if isinstance(record, BadRecord) else checker.check(record)
+                row = _read_on(record, checker) if isinstance(record, BadRecord) else checker.check(record)
                 if isinstance(row, BadRecord):
                     bad.append(BadRecord(row.line, (*self._left_out(staging, record), *row.faults)))
                 elif (fault := staging.add(row)) is not None:
@@ -131,10 +131,11 @@ class Entering:
 
     def _left_out(self, staging: Staging, record: SheetRecord | BadRecord) -> list[Fault]:
         """A row with faults is in the sheet all the same, if one can tell which it is; its id may be another's, too."""
-        if isinstance(record, BadRecord):
+        read = record.rest if isinstance(record, BadRecord) else record
+        if read is None:
             return []
-        given = [value for name, value in record.values.items() if field_of(name) in ("id", "custom_id")]
-        keys = [str(key) for key in (map(cell_text, given) if record.cells else given) if key not in (None, "")]
+        given = [value for name, value in read.values.items() if field_of(name) in ("id", "custom_id")]
+        keys = [str(key) for key in (map(cell_text, given) if read.cells else given) if key not in (None, "")]
         return [fault for key in keys if (fault := staging.left_out(key, record.line)) is not None]
 
     def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
@@ -187,6 +188,15 @@ def faulty(bad: Iterable[BadRecord]) -> OmniError:
     if len(lines) > SHOWN:
         faults.append(Fault("file", f"and {len(lines) - SHOWN:,} more lines with faults"))
     return invalid(faults)
+
+
+def _read_on(bad: BadRecord, checker: Checker) -> BadRecord:
+    """What cannot be read of a line hides no fault of the rest."""
+    found = checker.check(bad.rest) if bad.rest is not None else None
+    if not isinstance(found, BadRecord):
+        return bad
+    told = {field_of(fault.field) for fault in bad.faults}
+    return bad._replace(faults=(*bad.faults, *(fault for fault in found.faults if fault.field not in told)))
 
 
 def _records(source: Source, encoding: str | None) -> Any:

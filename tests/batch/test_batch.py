@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import attrs
+import openpyxl
 import pytest
 
 from omni_async import InvalidRequestError, JournalError, Limits, OmniError, VideoRequest, run_batch
@@ -501,6 +502,26 @@ async def test_a_row_left_out_for_a_file_that_is_there_is_not_sent(tmp_path):
         summary = await here.run(source, skip_bad=True)
         assert summary.done == here.charges == 2
         assert set(here.rows) == {"r0", "r2"}
+
+
+async def test_what_cannot_be_read_of_a_line_hides_no_other_fault(tmp_path):
+    """A cell too many and a wrong length are told together; what an unreadable cell would say is not guessed."""
+    sheet = tmp_path / "rows.csv"
+    sheet.write_text("id,prompt,duration\na,,7,odd\nb,cat,6,odd\na,dog,6\n")
+    with pytest.raises(InvalidRequestError) as caught:
+        dry_plan(sheet, out=tmp_path / "out")
+    assert [fault.field for fault in caught.value.faults] == [
+        "line 2: line", "line 2: prompt", "line 2: duration", "line 3: line", "line 4: id"
+    ]  # fmt: skip
+    book = openpyxl.Workbook()
+    for row in (["prompt", "duration", "note"], [None, 7, "=A1"], ["=A1", 6, "x"]):
+        book.active.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    with pytest.raises(InvalidRequestError) as caught:
+        dry_plan(tmp_path / "rows.xlsx", out=tmp_path / "out")
+    assert [fault.field for fault in caught.value.faults] == [
+        "line 2: note", "line 2: prompt", "line 2: duration", "line 3: prompt"
+    ]  # fmt: skip
 
 
 async def test_a_row_with_faults_that_was_entered_before_stays_as_it_was(tmp_path):
