@@ -11,8 +11,8 @@ import attrs
 from ..batch import Batch, Bounds, Plan, SheetOptions, Summary
 from ..batch.entering import check_own
 from ..batch.folder import Folder
-from ..journal import Ledger, State
-from ..report.rows import doubtful
+from ..journal import Ledger, SqliteJournal, State
+from ..report.rows import counted, doubtful
 from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served, words_for
@@ -28,6 +28,7 @@ EMULATED = "emulator"
 ADDRESS = "base_url"
 """The note of where a batch's gateway was last."""
 DECLINED = "you said no"
+ENDED = "the emulator that made it has ended"
 HUSHED = ("a create finished after its caller had gone", "the journal cannot be searched for unfinished tasks")
 """Warnings of the library that a batch tells better: of a drained create, which the journal has and the next run
 follows; and of a journal that cannot be opened, which ends the command."""
@@ -106,8 +107,10 @@ class BatchJob:
             )
             try:
                 with failing(json=screen.show.json):
-                    async with screen, work:
-                        summary = await self._run(screen, target, work, again)
+                    async with screen:
+                        await self._start_over(screen, target)
+                        async with work:
+                            summary = await self._run(screen, target, work, again)
             except asyncio.CancelledError:
                 ended = work.ended
                 if ended is None:
@@ -118,6 +121,20 @@ class BatchJob:
                     raise
                 return code
         return tell(screen, summary, again)
+
+    async def _start_over(self, screen: Screen, target: Target) -> None:
+        """An emulator knows nothing of the tasks that ran in an earlier one: they are sent anew, and pay nothing."""
+        if not target.emulator or not self.folder.journal.exists():
+            return
+        journal = SqliteJournal(self.folder.journal, gateway=target.gateway, exclusive=True, follow_others=False)
+        try:
+            count = await journal.run(_unmade)
+        finally:
+            await journal.aclose()
+        if count and not screen.show.quiet:
+            screen.note(
+                f"{counted(count, 'task')} ended with the emulator of the last run: sent anew, nothing was paid"
+            )
 
     async def _run(self, screen: Screen, target: Target, work: Batch, again: str) -> Summary:
         address = base_url_of(work.dialect, target.base_url)
@@ -161,6 +178,14 @@ def _write_served(ledger: Ledger, *, emulator: bool, address: str) -> str | None
     before = ledger.note(ADDRESS)
     ledger.write_note(ADDRESS, address)
     return None if emulator or before == address else before
+
+
+def _unmade(ledger: Ledger) -> int:
+    """Have sent anew what an emulator that has ended was making; how much that was. Of a real gateway, nothing."""
+    left = list(ledger.entries([State.SUBMITTED, State.SUCCEEDED])) if ledger.note(EMULATED) == "1" else []
+    for entry in left:
+        ledger.anew(entry.key, ENDED)
+    return len(left)
 
 
 def options_of(ledger: Ledger) -> list[str]:
