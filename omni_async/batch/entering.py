@@ -24,6 +24,8 @@ from .folder import Folder
 from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
+from .targets import target_key
+from .unsent import place_of
 
 Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]
 
@@ -130,13 +132,18 @@ class Entering:
         return lambda target: os.path.lexists(root + target)
 
     def _left_out(self, staging: Staging, record: SheetRecord | BadRecord) -> list[Fault]:
-        """A row with faults is in the sheet all the same, if one can tell which it is; its id may be another's, too."""
+        """A row with faults is in the sheet all the same, if one can tell which. Its id or file may be another's."""
         read = record.rest if isinstance(record, BadRecord) else record
         if read is None:
             return []
         given = [value for name, value in read.values.items() if field_of(name) in ("id", "custom_id")]
         keys = [str(key) for key in (map(cell_text, given) if read.cells else given) if key not in (None, "")]
-        return [fault for key in keys if (fault := staging.left_out(key, record.line)) is not None]
+        target = place_of(
+            read.values.get(next((name for name in read.values if field_of(name) == "file"), "")), read.cells, []
+        )
+        found = [staging.left_out(key, record.line) for key in keys]
+        found += [staging.file_left_out(target, target_key(target), record.line)] if target is not None else []
+        return [fault for fault in found if fault is not None]
 
     def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
         """Refuse the sheet for its faults, all of them at once."""

@@ -113,6 +113,10 @@ def _taken(key: str, line: int | None) -> Fault:
     return Fault("id", f"{key!r} is the id of line {line} already")
 
 
+def _file_taken(target: str | None, where: str) -> Fault:
+    return Fault("file", f"{target!r} is the file of {where} already (capitals make no difference)")
+
+
 class Staging:
     """One sheet being entered.
 
@@ -143,6 +147,7 @@ class Staging:
         self._kinds: dict[str, int] = {}
         self._folders: set[str] = set()
         self._left_out: dict[str, int] = {}
+        self._left_files: dict[str, int] = {}
         ledger.forget_wishes()
         self._execute("DROP TABLE IF EXISTS temp.repeat")
         self._execute("DROP TABLE IF EXISTS temp.edited")
@@ -153,6 +158,8 @@ class Staging:
         if row.custom_id is not None and row.custom_id in self._left_out:
             return self.left_out(row.custom_id, row.line)
         place = row.target_key
+        if place in self._left_files:
+            return _file_taken(row.target, f"line {self._left_files[place]}")
         if place is not None and ("/" in place or place in self._folders):
             fault = self._in_the_way(row, place)
             if fault is not None:
@@ -169,6 +176,13 @@ class Staging:
             return _taken(key, entry.position)
         first = self._left_out.setdefault(key, line)
         return None if first == line else _taken(key, first)
+
+    def file_left_out(self, target: str, target_key: str, line: int) -> Fault | None:
+        """As `left_out`, of the file that such a row names."""
+        query = "SELECT position FROM item WHERE target_key = ? AND run = ?"
+        found = self._execute(query, (target_key, self.run)).fetchone()
+        first = found[0] if found else self._left_files.setdefault(target_key, line)
+        return None if first == line else _file_taken(target, f"line {first}")
 
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
         other = self._with_target(row, key) if self.changes.redone else None  # a file that is only to be is no row's
@@ -220,7 +234,7 @@ class Staging:
             return self._enter(row, key)
         if other is not None:
             where = f"line {other.position}" if other.run == self.run else f"row {other.key!r}, which is in the journal"
-            return Fault("file", f"{row.target!r} is the file of {where} already (capitals make no difference)")
+            return _file_taken(row.target, where)
         if entry is None:
             return None
         if entry.state in UNPAID and entry.sha256 is None:  # else it is its old video, which is kept beside

@@ -524,6 +524,18 @@ async def test_what_cannot_be_read_of_a_line_hides_no_other_fault(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("faulty", [0, 1])
+async def test_two_rows_with_one_file_are_told_whichever_is_faulty(tmp_path, faulty):
+    """With the other faults, not when those are mended."""
+    rows = [{"prompt": "a cat", "file": "X.mp4"}, {"prompt": "a dog", "file": "x.mp4"}]
+    rows[faulty]["duration"] = 7
+    with pytest.raises(InvalidRequestError) as caught:
+        dry_plan(rows, out=tmp_path / "out")
+    assert sorted(fault.field for fault in caught.value.faults) == sorted(
+        [f"line {faulty + 1}: duration", "line 2: file"]
+    )
+
+
 async def test_a_row_with_faults_that_was_entered_before_stays_as_it_was(tmp_path):
     """Left out, it is not sent with its old inputs either, and it is not told as gone from the file."""
     async with lab(tmp_path) as here:
