@@ -164,8 +164,9 @@ class BatchJob:
             return await confirmed(f"Pay for {plan.to_pay:,} videos?")
 
     def again(self, target: Target) -> str:
-        """The command that goes on."""
-        source = [] if self.source in (None, "-") else [str(self.source)]
+        """The command that goes on; what was edited after it was paid stands in the sheet alone."""
+        needless = self.source is None or (self.source == "-" and not self.sheet_options.redo_edited)
+        source = [] if needless else [str(self.source)]
         emulator = ["--emulator"] if target.emulator else []
         options = ["--out", os.fspath(self.folder.path), *target.words(), *emulator, *self.kept]
         return f"omni-async batch {shlex.join([*source, *options])}"

@@ -179,6 +179,12 @@ class TestTheWay:
         assert process.returncode == 4
         assert "to go on: omni-async batch --out other --gateway jimmy" in process.stderr
         assert batch("--out", "other").code == 0
+        batch(sheet(1), "--out", "other")
+        process = subprocess.run(
+            command(*words[:-1], "0", "--redo-edited"), input='{"id": "r1", "prompt": "x"}\n', text=True,
+            capture_output=True, timeout=PATIENCE, env=environment(),
+        )  # fmt: skip
+        assert "to go on: omni-async batch - --out other --gateway jimmy" in process.stderr
 
     def test_a_reader_that_leaves_ends_nothing(self, batch):
         """Stdout closed early: the videos are made all the same."""
