@@ -34,7 +34,7 @@ def anyio_backend(request):
 def disk(monkeypatch):
     """Under every journal that is opened."""
     disk = Disk()
-    monkeypatch.setattr(store, "Ledger", disk.ledger)
+    monkeypatch.setattr(store, "SheetLedger", disk.ledger)
     yield disk
     disk.gate.set()
 

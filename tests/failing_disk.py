@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 
-from omni_async.journal import Ledger
+from omni_async.journal import SheetLedger
 
 CODES = {
     "full": (sqlite3.SQLITE_FULL, "database or disk is full"),
@@ -55,7 +55,7 @@ class Disk:
         raise error
 
 
-class DiskLedger(Ledger):
+class DiskLedger(SheetLedger):
     """A ledger whose transactions meet the disk."""
 
     def __init__(self, disk, connection, **options):

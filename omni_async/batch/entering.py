@@ -13,6 +13,7 @@ import attrs
 
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, OmniError
+from ..journal.anew import SheetLedger
 from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
@@ -23,6 +24,8 @@ from .folder import Folder
 from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
+from .targets import target_key
+from .unsent import place_of
 
 Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]
 
@@ -60,7 +63,7 @@ class Entering:
     progress: Callable[[int], object]
     stop: threading.Event
 
-    def enter(self, ledger: Ledger, source: Source | None) -> "Entered":
+    def enter(self, ledger: SheetLedger, source: Source | None) -> "Entered":
         """Check and enter a sheet, inside a transaction of the ledger's; without one, the last sheet's rows stand.
 
         Raises:
@@ -103,7 +106,7 @@ class Entering:
         with _records(source, self.encoding) as records:
             checker = Checker(self.dialect, strict=self.strict, folder=_beside(source))
             for count, record in enumerate(records, 1):
-                row = record if isinstance(record, BadRecord) else checker.check(record)
+                row = _read_on(record, checker) if isinstance(record, BadRecord) else checker.check(record)
                 if isinstance(row, BadRecord):
                     bad.append(BadRecord(row.line, (*self._left_out(staging, record), *row.faults)))
                 elif (fault := staging.add(row)) is not None:
@@ -129,12 +132,18 @@ class Entering:
         return lambda target: os.path.lexists(root + target)
 
     def _left_out(self, staging: Staging, record: SheetRecord | BadRecord) -> list[Fault]:
-        """A row with faults is in the sheet all the same, if one can tell which it is; its id may be another's, too."""
-        if isinstance(record, BadRecord):
+        """A row with faults is in the sheet all the same, if one can tell which. Its id or file may be another's."""
+        read = record.rest if isinstance(record, BadRecord) else record
+        if read is None:
             return []
-        given = [value for name, value in record.values.items() if field_of(name) in ("id", "custom_id")]
-        keys = [str(key) for key in (map(cell_text, given) if record.cells else given) if key not in (None, "")]
-        return [fault for key in keys if (fault := staging.left_out(key, record.line)) is not None]
+        given = [value for name, value in read.values.items() if field_of(name) in ("id", "custom_id")]
+        keys = [str(key) for key in (map(cell_text, given) if read.cells else given) if key not in (None, "")]
+        target = place_of(
+            read.values.get(next((name for name in read.values if field_of(name) == "file"), "")), read.cells, []
+        )
+        found = [staging.left_out(key, record.line) for key in keys]
+        found += [staging.file_left_out(target, target_key(target), record.line)] if target is not None else []
+        return [fault for fault in found if fault is not None]
 
     def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
         """Refuse the sheet for its faults, all of them at once."""
@@ -186,6 +195,15 @@ def faulty(bad: Iterable[BadRecord]) -> OmniError:
     if len(lines) > SHOWN:
         faults.append(Fault("file", f"and {len(lines) - SHOWN:,} more lines with faults"))
     return invalid(faults)
+
+
+def _read_on(bad: BadRecord, checker: Checker) -> BadRecord:
+    """What cannot be read of a line hides no fault of the rest."""
+    found = checker.check(bad.rest) if bad.rest is not None else None
+    if not isinstance(found, BadRecord):
+        return bad
+    told = {field_of(fault.field) for fault in bad.faults}
+    return bad._replace(faults=(*bad.faults, *(fault for fault in found.faults if fault.field not in told)))
 
 
 def _records(source: Source, encoding: str | None) -> Any:

@@ -13,6 +13,7 @@ from ..errors import Fault
 from ..journal.staging import FAILED, Changes
 from ..journal.states import FINAL, State
 from ..models import Balance, invalid
+from ..report.rows import counted
 
 UNDER_WAY = frozenset({State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED})
 """Paid, and without a file or an end yet."""
@@ -149,8 +150,8 @@ class Plan:
             (changes.updated, "edited before sending: updated"),
             (self._edited(FINAL), "edited after paying: kept (redo_edited=True pays again)"),
             (self._edited(UNDER_WAY - FINAL), "edited while under way: kept"),
-            (changes.redone, "edited after paying: paid again"),
-            (changes.retried, "tried again"),
+            (changes.redone, "edited after paying: to be paid again"),
+            (changes.retried, "to be tried again"),
             (self._as_asked(*FAILED) - self.moderated, "failed (retry_failed=True pays again)"),
             (self.moderated, "refused for their content"),
             (self.states.get(State.REJECTED, 0), "rejected, not paid"),
@@ -170,10 +171,7 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """The plan for a person."""
         yield self.sentence()
-        left = f" of {self.unsent:,} (limit={self.limit})" if self.to_pay < self.unsent else ""
-        yield (
-            f"to pay: {self.to_pay:,}{left} video{'' if self.to_pay == 1 else 's'}" if self.to_pay else "nothing to pay"
-        )
+        yield self._payment()
         for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
             price = self.prices.of(kind) if self.prices else None
             yield f"  {count:,} × {kind}" + (f" at {price:g} {self._currency}".rstrip() if price is not None else "")
@@ -183,6 +181,13 @@ class Plan:
         yield from (f"warning: {fault}" for fault in self.warnings)
         if self.balance is not None:
             yield f"balance: {_left(self.balance)}"
+
+    def _payment(self) -> str:
+        if not self.to_pay:
+            return "nothing to pay"
+        if self.to_pay == self.unsent:
+            return f"to pay: {counted(self.to_pay, 'video')}"
+        return f"to pay: {self.to_pay:,} of {counted(self.unsent, 'video')} (limit={self.limit})"
 
     @property
     def _currency(self) -> str:

@@ -13,7 +13,8 @@ import attrs
 
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, OmniError
-from ..journal import Ledger, open_journal
+from ..journal import open_journal
+from ..journal.anew import SheetLedger
 from ..journal.owners import FileLock, beside
 from ..models import Balance, invalid
 from ..settings import dialect_of
@@ -70,7 +71,7 @@ class Once:
         self._can_be_read_again = source is None or isinstance(source, str | os.PathLike)
         self._failure: OmniError | None = None
 
-    def __call__(self, ledger: Ledger) -> Entered:
+    def __call__(self, ledger: SheetLedger) -> Entered:
         """Enter it."""
         if self._failure is not None and not self._can_be_read_again:
             raise self._failure
@@ -169,7 +170,7 @@ def dry_plan(
         copy = Path(nowhere) / folder.journal.name
         if folder.journal.exists():
             _copy(folder.journal, copy)
-        ledger = Ledger(open_journal(copy))
+        ledger = SheetLedger(open_journal(copy))
         try:
             ledger.begin()
             if _is_free(folder.journal):  # what a crash left is counted as what it is

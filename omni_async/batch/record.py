@@ -25,7 +25,9 @@ class BadRecord(NamedTuple):
     Args:
         line: Its number in the file, from 1.
         faults: All that is wrong with it; empty if that was told of an earlier line and concerns the whole sheet.
+        rest: What of it can be read, and may have more faults.
     """
 
     line: int
     faults: tuple[Fault, ...]
+    rest: SheetRecord | None = None

@@ -11,10 +11,9 @@ from typing import Any
 
 from ..disk import private, reason
 from ..errors import DownloadError
-from ..journal.entries import Entry
+from ..journal.entries import SENT_AGAIN, Entry, sent_again
 from ..journal.fallback import waiting
 from ..journal.ledger import Ledger
-from ..journal.staging import SENT_AGAIN, sent_again
 from ..journal.states import SETTLED, State
 from .folder import Folder
 
@@ -45,11 +44,16 @@ def not_stored(entry: Entry) -> bool:
     return entry.state is State.SUCCEEDED and (entry.detail or "").startswith(NOT_STORED)
 
 
-def run_states(ledger: Ledger) -> dict[State, int]:
-    """How many rows of the last sheet stand where; those that the next run sends again are still to be sent."""
+def run_states(ledger: Ledger, *, wished: bool = False) -> dict[State, int]:
+    """How many rows of the last sheet stand where; those that the next run sends again are still to be sent.
+
+    Args:
+        ledger: Has them.
+        wished: Whether those that this run is to pay again are to be sent, too (of a `SheetLedger`).
+    """
     query = (
-        "SELECT CASE WHEN state = 'REJECTED' AND again = ? THEN 'PLANNED' ELSE state END, count(*) FROM item"
-        " WHERE run = ? GROUP BY 1"
+        "SELECT CASE WHEN state = 'REJECTED' AND again = ? THEN 'PLANNED' ELSE state END, count(*)"  # noqa: S608
+        f" FROM {'temp.sheet' if wished else 'item'} WHERE run = ? GROUP BY 1"
     )
     rows = ledger.connection.execute(query, (SENT_AGAIN, int(ledger.note("run") or 0)))
     return {State(state): count for state, count in rows}

@@ -10,8 +10,8 @@ import anyio
 from ..errors import JournalError, OmniError
 from ..exchange import is_unauthorized
 from ..generate import Studio
+from ..journal.anew import SheetLedger
 from ..journal.entries import Entry
-from ..journal.ledger import Ledger
 from ..journal.states import State
 from .fetching import STORERS, Fetcher
 from .gate import Gate
@@ -100,10 +100,10 @@ class Run:
     async def _resume(self) -> None:
         """What was paid before: tasks to be waited for, videos to be stored."""
 
-        def left(ledger: Ledger) -> tuple[int, dict[State, int], list[Entry], list[Entry]]:
+        def left(ledger: SheetLedger) -> tuple[int, dict[State, int], list[Entry], list[Entry]]:
             run = int(ledger.note("run") or 0)
-            running, stored = (list(ledger.entries([state])) for state in (State.SUBMITTED, State.SUCCEEDED))
-            return run, run_states(ledger), running, stored
+            running, stored = (list(ledger.wished([state])) for state in (State.SUBMITTED, State.SUCCEEDED))
+            return run, run_states(ledger, wished=True), running, stored
 
         run, states, running, finished = await self._journal.run(left)
         self.standing.begins(run, states)

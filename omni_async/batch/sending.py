@@ -18,9 +18,8 @@ from ..errors import (
 from ..exchange import is_unauthorized
 from ..generate import PATIENCE, Studio
 from ..journal import SqliteJournal
-from ..journal.entries import Entry, request_of
-from ..journal.ledger import Ledger
-from ..journal.staging import sent_again
+from ..journal.anew import SheetLedger
+from ..journal.entries import Entry, request_of, sent_again
 from ..journal.states import UNPAID, State
 from ..many import OUTSTANDING
 from ..models import VideoTask
@@ -140,7 +139,7 @@ class Sender:
         prices = self._bounds.prices
         return (prices.of(entry.kind or "") or 0.0) if prices is not None else 0.0
 
-    def _chunk(self, ledger: Ledger) -> list[Entry]:
+    def _chunk(self, ledger: SheetLedger) -> list[Entry]:
         rows = ledger.planned(self._standing.run, self._place, CHUNK)
         self._place = rows[-1][0] if rows else self._place
         return [entry for _, entry in rows]
@@ -190,9 +189,10 @@ class Sender:
         if self._gate.closed is not None and type(error) in (OmniError, NotAdmittedError):
             why = ""  # it waited when that came
         now = await self._journal.run(lambda ledger: ledger.noted(entry.key, why) if why else ledger.entry(entry.key))
-        if now is None or now.state in UNPAID:
+        left = now is None or now.state is State.PLANNED or now.round < entry.round  # it stands as it stood
+        if now is None or left or now.state in UNPAID:
             self.paid, self.spent = self.paid - 1, self.spent - self._price(entry)
-        if now is None or now.state is State.PLANNED:
+        if now is None or left:
             self.left = why or self.left
             return
         if not isinstance(error, NotSentError | GatewayError):

@@ -17,6 +17,7 @@ from ..client import OmniClient
 from ..dialects import Dialect
 from ..errors import Fault, OmniError
 from ..journal import SqliteJournal
+from ..journal.anew import SheetLedger
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..making import BatchOptions
@@ -50,6 +51,8 @@ class Summary:
         not_stored: Videos that could not be stored in this run.
         noted: Files with answers to creates that the journal could not take, for want of space say. Their rows are
             counted as what these tell; the next run enters them.
+        put_off: Rows that were to be paid again and were not, by the option that asks for it (`redo_edited`,
+            `retry_failed`): they stand as they stood, and are counted as that.
         seconds: What the run took.
     """
 
@@ -58,6 +61,7 @@ class Summary:
     stopped: str | None = None
     not_stored: int = 0
     noted: tuple[Path, ...] = ()
+    put_off: Mapping[str, int] = attrs.field(factory=dict)
     seconds: float = 0.0
 
     def count(self, *states: State) -> int:
@@ -91,8 +95,8 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether every row has its video."""
-        return not (self.failed or self.uncertain or self.unsent or self.under_way)
+        """Whether every row has its video, and those that were to be paid again a new one."""
+        return not (self.failed or self.uncertain or self.unsent or self.under_way or self.put_off)
 
 
 @attrs.frozen(kw_only=True)
@@ -248,11 +252,20 @@ class Batch:
 
     async def summary(self) -> Summary:
         """What it came to so far."""
-        path = self.journal.path
-        states, noted, left = await self.journal.run(lambda it: (*stands(it, path), count_not_stored(it)))
+        states, noted, left, put_off = await self.journal.run(self._ends)
         took = time.monotonic() - self._began
-        summary = Summary(folder=self.folder.path, states=states, not_stored=left, noted=noted, seconds=took)
-        return attrs.evolve(summary, stopped=self._run.stopped(summary.unsent, summary.under_way + left))
+        summary = Summary(
+            folder=self.folder.path, states=states, not_stored=left, noted=noted, put_off=put_off, seconds=took
+        )
+        unsent = summary.unsent + sum(put_off.values())
+        return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + left))
+
+    def _ends(self, ledger: SheetLedger) -> tuple[dict[State, int], tuple[Path, ...], int, dict[str, int]]:
+        return (
+            *stands(ledger, self.journal.path),
+            count_not_stored(ledger),
+            ledger.put_off(),
+        )
 
     def progress(self) -> Progress:
         """Where it stands just now."""

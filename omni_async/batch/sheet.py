@@ -189,13 +189,14 @@ def _csv_records(lines: Iterable[NumberedLine]) -> Iterator[SheetRecord | BadRec
 
 def _uneven(number: int, names: list[str], row: list[str]) -> SheetRecord | BadRecord:
     """A row that is shorter or longer than the header, or stands under columns without a name."""
+    cells = [*row, *[""] * (len(names) - len(row))]
+    values = {name: cell or None for name, cell in zip(names, cells, strict=False) if name}
+    record = SheetRecord(number, values, cells=True)
     nameless = [cell for at, cell in enumerate(row) if cell.strip() and not (at < len(names) and names[at])]
     if nameless:
         told = f"has {len(row)} cells, the header names {len(list(filter(None, names)))}: a cell stands under no name"
-        return BadRecord(number, (Fault("line", f"{told} (a delimiter in a text needs quotes around it)"),))
-    cells = [*row, *[""] * (len(names) - len(row))]
-    values = {name: cell or None for name, cell in zip(names, cells, strict=False) if name}
-    return SheetRecord(number, values, cells=True)
+        return BadRecord(number, (Fault("line", f"{told} (a delimiter in a text needs quotes around it)"),), record)
+    return record
 
 
 def _delimiter(header: str) -> str:

@@ -127,15 +127,22 @@ def _told(
             continue
         found = _record(number, names, values, formulas)
         if found is not None:
-            yield BadRecord(number, (_UNSEEN,)) if number in hidden else found
+            yield _hidden(found) if number in hidden else found
     if not names:
         raise refused("the first sheet is empty: its first row must name the columns")
+
+
+def _hidden(found: SheetRecord | BadRecord) -> BadRecord:
+    """A line that nobody sees in the sheet, with what else is wrong with it."""
+    bad = found if isinstance(found, BadRecord) else BadRecord(found.line, (), found)
+    return bad._replace(faults=(_UNSEEN, *bad.faults))
 
 
 def _record(
     number: int, names: list[str], values: tuple[Any, ...], formulas: tuple[Any, ...]
 ) -> SheetRecord | BadRecord | None:
-    faults, record = [], {}
+    faults: list[Fault] = []
+    record: dict[str, Any] = dict.fromkeys(filter(None, names))
     for name, value, formula in itertools.zip_longest(names, values, formulas):
         if value is None and isinstance(formula, str) and formula.startswith("="):
             faults.append(Fault(name or "line", "is a formula without a stored result: open and save it in Excel"))
@@ -145,9 +152,10 @@ def _record(
             faults.append(Fault(name, f"holds the error {value}"))
         elif name:
             record[name] = _plain(value)
+    found = SheetRecord(number, record, cells=True)
     if faults:
-        return BadRecord(number, tuple(dict.fromkeys(faults)))
-    return SheetRecord(number, record, cells=True) if any(value is not None for value in record.values()) else None
+        return BadRecord(number, tuple(dict.fromkeys(faults)), found)
+    return found if any(value is not None for value in record.values()) else None
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -10,8 +11,8 @@ import attrs
 from ..batch import Batch, Bounds, Plan, SheetOptions, Summary
 from ..batch.entering import check_own
 from ..batch.folder import Folder
-from ..journal import Ledger, State
-from ..report.rows import doubtful
+from ..journal import Ledger, SqliteJournal, State
+from ..report.rows import counted, doubtful
 from ..settings import base_url_of
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served, words_for
@@ -27,6 +28,7 @@ EMULATED = "emulator"
 ADDRESS = "base_url"
 """The note of where a batch's gateway was last."""
 DECLINED = "you said no"
+ENDED = "the emulator that made it has ended"
 HUSHED = ("a create finished after its caller had gone", "the journal cannot be searched for unfinished tasks")
 """Warnings of the library that a batch tells better: of a drained create, which the journal has and the next run
 follows; and of a journal that cannot be opened, which ends the command."""
@@ -105,18 +107,34 @@ class BatchJob:
             )
             try:
                 with failing(json=screen.show.json):
-                    async with screen, work:
-                        summary = await self._run(screen, target, work, again)
+                    async with screen:
+                        await self._start_over(screen, target)
+                        async with work:
+                            summary = await self._run(screen, target, work, again)
             except asyncio.CancelledError:
                 ended = work.ended
                 if ended is None:
                     screen.note("nothing was entered or sent")
                     raise
                 code = tell(screen, ended, again)
-                if ended.unsent or ended.under_way:
+                if ended.unsent or ended.under_way or ended.put_off:
                     raise
                 return code
         return tell(screen, summary, again)
+
+    async def _start_over(self, screen: Screen, target: Target) -> None:
+        """An emulator knows nothing of the tasks that ran in an earlier one: they are sent anew, and pay nothing."""
+        if not target.emulator or not self.folder.journal.exists():
+            return
+        journal = SqliteJournal(self.folder.journal, gateway=target.gateway, exclusive=True, follow_others=False)
+        try:
+            count = await journal.run(_unmade)
+        finally:
+            await journal.aclose()
+        if count and not screen.show.quiet:
+            screen.note(
+                f"{counted(count, 'task')} ended with the emulator of the last run: sent anew, nothing was paid"
+            )
 
     async def _run(self, screen: Screen, target: Target, work: Batch, again: str) -> Summary:
         address = base_url_of(work.dialect, target.base_url)
@@ -133,7 +151,8 @@ class BatchJob:
         if not await self._agreed(screen, plan):
             return attrs.evolve(await work.summary(), stopped=DECLINED)
         lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"
-        screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}")))
+        waiting = [name for name, count in plan.changes.to_be_paid_again.items() if count]
+        screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}{flags(waiting)}")))
         self.tally.begin(work.progress, work.client.stats, unsent=plan.unsent, to_pay=plan.to_pay)
         return await work.run()
 
@@ -145,8 +164,9 @@ class BatchJob:
             return await confirmed(f"Pay for {plan.to_pay:,} videos?")
 
     def again(self, target: Target) -> str:
-        """The command that goes on."""
-        source = [] if self.source in (None, "-") else [str(self.source)]
+        """The command that goes on; what was edited after it was paid stands in the sheet alone."""
+        needless = self.source is None or (self.source == "-" and not self.sheet_options.redo_edited)
+        source = [] if needless else [str(self.source)]
         emulator = ["--emulator"] if target.emulator else []
         options = ["--out", os.fspath(self.folder.path), *target.words(), *emulator, *self.kept]
         return f"omni-async batch {shlex.join([*source, *options])}"
@@ -159,6 +179,14 @@ def _write_served(ledger: Ledger, *, emulator: bool, address: str) -> str | None
     before = ledger.note(ADDRESS)
     ledger.write_note(ADDRESS, address)
     return None if emulator or before == address else before
+
+
+def _unmade(ledger: Ledger) -> int:
+    """Have sent anew what an emulator that has ended was making; how much that was. Of a real gateway, nothing."""
+    left = list(ledger.entries([State.SUBMITTED, State.SUCCEEDED])) if ledger.note(EMULATED) == "1" else []
+    for entry in left:
+        ledger.anew(entry.key, ENDED)
+    return len(left)
 
 
 def options_of(ledger: Ledger) -> list[str]:
@@ -184,7 +212,7 @@ def code_of(summary: Summary) -> int:
     """The exit code: uncertain rows before rows that were not sent before failed ones."""
     if summary.uncertain:
         return UNCERTAIN
-    if summary.unsent:
+    if summary.unsent or summary.put_off:
         return STOPPED
     return FAILED if summary.failed or summary.under_way else DONE
 
@@ -198,6 +226,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "uncertain": summary.uncertain,
         "unsent": summary.unsent,
         "under_way": summary.under_way,
+        "put_off": dict(summary.put_off),
         "stopped": in_options(summary.stopped) if summary.stopped else None,
         "noted": [str(path) for path in summary.noted],
         "seconds": round(summary.seconds, 1),
@@ -215,6 +244,8 @@ def told(summary: Summary, again: str) -> list[str]:
         (summary.under_way, "still under way"),
     )
     lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
+    if summary.put_off:
+        lines.append(f"{sum(summary.put_off.values()):,} to be paid again, not sent: they stay as they were")
     if summary.stopped:
         lines.append(f"stopped: {in_options(summary.stopped)}")
     folder = shlex.quote(str(summary.folder))
@@ -233,6 +264,11 @@ def told(summary: Summary, again: str) -> list[str]:
             f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state {found}; look in "
             f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
         )
-    if summary.unsent or summary.under_way or summary.noted:
-        lines.append(f"to go on: {again}")
+    if summary.unsent or summary.under_way or summary.noted or summary.put_off:
+        lines.append(f"to go on: {again}{flags(summary.put_off)}")
     return lines
+
+
+def flags(names: Iterable[str]) -> str:
+    """Options of these names, behind a command: ` --redo-edited`."""
+    return "".join(f" --{name.replace('_', '-')}" for name in names)

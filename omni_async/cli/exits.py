@@ -124,12 +124,23 @@ def _place(error: BaseException) -> str:
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
 
 
+def refusal_of(error: InvalidRequestError) -> tuple[str, list[str]]:
+    """Why nothing was sent, and each fault, as a document has them."""
+    head, faults = in_options(str(error)).partition("\n")[0].removesuffix(":"), [str(fault) for fault in error.faults]
+    if any(map(_LINE.match, faults)):
+        head, faults = _sheet_head(error.faults), [re.sub(r"^(line \d+: )line: ", r"\1", fault) for fault in faults]
+    return head, [in_options(fault) for fault in faults]
+
+
+def _sheet_head(faults: Sequence[Fault]) -> str:
+    found = [match[1] for fault in faults if (match := _LINE.match(str(fault)))]
+    return f"nothing was sent: {counted(len(found), 'fault')} on {counted(len(set(found)), 'line')} of the sheet"
+
+
 def _sheet_lines(faults: Sequence[Fault], *, aligned: bool) -> Iterator[str]:
     """The faults of a sheet: each with its line, or for the eye the lines in a column of their own."""
     rows = [(_LINE.match(str(fault)), fault) for fault in faults]
-    lines = len({found[1] for found, _ in rows if found})
-    count = sum(found is not None for found, _ in rows)
-    yield f"error: nothing was sent: {counted(count, 'fault')} on {counted(lines, 'line')} of the sheet"
+    yield f"error: {_sheet_head(faults)}"
     for place, group in itertools.groupby(rows, key=lambda row: row[0][1] if row[0] else ""):
         for number, (found, fault) in enumerate(group):
             told = str(fault)[found.end() :].removeprefix("line: ") if found else str(fault).removeprefix("file: ")

@@ -37,6 +37,8 @@ class Stand(enum.StrEnum):
     """Where a row stands, in a person's words."""
 
     WAITING = "waiting"
+    LATER = "for later"
+    """Not sent in this run: a bound leaves it."""
     RUNNING = "at the gateway"
     STORING = "being stored"
     DONE = "done"
@@ -58,7 +60,7 @@ OF_STATE: Mapping[State, Stand] = {
     State.UNCERTAIN: Stand.UNCERTAIN,
     State.EXPIRED: Stand.EXPIRED,
 }
-OPEN = (Stand.WAITING, Stand.RUNNING, Stand.STORING)
+OPEN = (Stand.WAITING, Stand.LATER, Stand.RUNNING, Stand.STORING)
 
 
 @attrs.frozen(kw_only=True)
@@ -163,13 +165,14 @@ class Tally:
         rows = dict.fromkeys(Stand, 0)
         for state, count in progress.states.items():
             rows[OF_STATE[state]] += count
+        self._put_off(rows, closed=progress.closed)
         self._sample(now, rows)
         rate = self._over(lambda sample: sample.done, now)
         speed = self._over(lambda sample: sample.stored, now)
         return Look(
             rows=rows,
             rate=None if rate is None else rate * 60.0,
-            left=self._left(now, rows, closed=progress.closed),
+            left=self._left(now, rows),
             speed=speed or None,
             causes=dict(self._causes(progress, now)),
             account=tuple(_account(self._stats())) if self._stats is not None else (),
@@ -192,12 +195,17 @@ class Tally:
             return None
         return (of(newest) - of(oldest)) / (newest.at - oldest.at)
 
-    def _left(self, now: float, rows: Mapping[Stand, int], *, closed: bool) -> float | None:
-        """Seconds for what is under way and for what will still be sent: not for what a bound leaves unsent."""
-        sent = self._unsent - rows[Stand.WAITING]
-        to_send = 0 if closed else min(rows[Stand.WAITING], max(self._to_pay - sent, 0))
+    def _put_off(self, rows: dict[Stand, int], *, closed: bool) -> None:
+        """Tell what waits to be sent from what a bound leaves unsent."""
+        unsent = rows[Stand.WAITING]
+        sent = self._unsent - unsent
+        rows[Stand.WAITING] = 0 if closed else min(unsent, max(self._to_pay - sent, 0))
+        rows[Stand.LATER] = unsent - rows[Stand.WAITING]
+
+    def _left(self, now: float, rows: Mapping[Stand, int]) -> float | None:
+        """Seconds for what is under way and for what will still be sent."""
         rate = self._over(lambda sample: sample.ended, now)
-        return (to_send + rows[Stand.RUNNING] + rows[Stand.STORING]) / rate if rate else None
+        return (rows[Stand.WAITING] + rows[Stand.RUNNING] + rows[Stand.STORING]) / rate if rate else None
 
     def _causes(self, progress: Progress, now: float) -> Iterator[tuple[str, str]]:
         head = "no more is sent" if progress.closed else "sending is paused"

@@ -25,11 +25,12 @@ NAME, COUNT = 14, 9
 LEAST_BAR, LONGEST_BAR = 8, 60
 LONGEST_CAUSE = 300
 """Letters of a cause at most: gateways' words can be long."""
-ALWAYS = (*OPEN, Stand.DONE)
+ALWAYS = (Stand.WAITING, Stand.RUNNING, Stand.STORING, Stand.DONE)
 """States that have a line from the beginning, so that the picture does not jump."""
 
 STYLE = {
     Stand.WAITING: "dim",
+    Stand.LATER: "dim",
     Stand.RUNNING: "cyan",
     Stand.STORING: "blue",
     Stand.DONE: "green",
@@ -40,6 +41,7 @@ STYLE = {
 }
 SIGN = {
     Stand.WAITING: "·",
+    Stand.LATER: "·",
     Stand.RUNNING: "◐",
     Stand.STORING: "↓",
     Stand.DONE: "✓",
@@ -119,7 +121,7 @@ def _packed(parts: Iterable[str], width: int) -> str:
 def _speeds(look: Look) -> Iterator[str]:
     if look.rate:
         yield f"{_number(look.rate)} videos/min"
-    if look.left is not None and any(look.rows[stand] for stand in OPEN):
+    if look.left:
         yield f"about {span_text(look.left)} left"
     if look.speed:
         yield f"{_bytes(look.speed)}/s"

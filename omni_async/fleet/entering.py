@@ -17,9 +17,10 @@ from ..batch.record import BadRecord
 from ..dialects import Dialect
 from ..errors import Fault, JournalError
 from ..journal import Entry, Ledger, State, open_journal
-from ..journal.entries import request_of
+from ..journal.anew import SheetLedger
+from ..journal.entries import request_of, sent_again
 from ..journal.owners import Ownership
-from ..journal.staging import FAILED, sent_again
+from ..journal.staging import FAILED
 from ..journal.states import UNPAID
 from ..models import invalid
 from ..references import local_references
@@ -139,7 +140,7 @@ def sheet_rows(
     sheet_options = attrs.evolve(sheet_options, retry_failed=False, redo_edited=False)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Folder(Path(nowhere))
-        ledger = Ledger(open_journal(folder.journal))
+        ledger = SheetLedger(open_journal(folder.journal))
         ledger.connection.execute("PRAGMA synchronous = OFF")  # it is of no use to anybody after this
         try:
             ledger.begin()

@@ -27,9 +27,8 @@ from ..exchange import is_unauthorized
 from ..generate import Studio
 from ..identity import idempotency_key_of
 from ..journal import Entry, NotNow, State, unfollowed
-from ..journal.entries import request_of
+from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
-from ..journal.staging import sent_again
 from ..storage import Storage, Stored
 from ..submit import FOUND, find_lost
 from .book import FleetBook

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..batch.targets import target_key
-from ..journal.entries import COLUMNS, Entry, entry_of
+from ..journal.entries import COLUMNS, SENT_AGAIN, Entry, entry_of
 from ..journal.postgres import FLEET, PostgresLedger, Session, has_place
-from ..journal.staging import SENT_AGAIN
 from ..journal.states import FINAL, OPEN, UNPAID, State
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The journal: what was sent, what came back, and what it came to, on disk before anybody acts on it.
 
-`seam` is what `submit` sees; `states` and `ledger` are the synchronous core over `schema`'s tables; `writer` is the one
-thread that writes, `owners` who may; `store` puts them together.
+`seam` is what `submit` sees; `states` and `ledger` are the synchronous core over `schema`'s tables, `anew` what of a
+sheet is paid again; `writer` is the one thread that writes, `owners` who may; `store` puts them together.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from .seam import Answer, Book, Intent, Journal, NoJournal, NotNow
 from .states import State
 
 if TYPE_CHECKING:
+    from .anew import SheetLedger
     from .entries import Entry, Record
     from .ledger import Ledger
     from .pgstore import PostgresJournal
@@ -25,6 +26,7 @@ __getattr__ = lazily(  # what only a journal's file needs
         "Record": ".entries",
         "LedgerJournal": ".store",
         "PostgresJournal": ".pgstore",
+        "SheetLedger": ".anew",
         "SqliteJournal": ".store",
         "open_journal": ".schema",
         "resolve": ".store",
@@ -43,6 +45,7 @@ __all__ = [
     "NotNow",
     "PostgresJournal",
     "Record",
+    "SheetLedger",
     "SqliteJournal",
     "State",
     "open_journal",

@@ -18,6 +18,8 @@ ADOPTED = "settled by a person: it is this task"
 SIGHTED = f"{ADOPTED}, and the gateway knows it"
 UNFOLLOWED = "cannot be followed: "
 """How the detail of a row begins whose task the gateway no longer shows, or never in a form that can be read."""
+SENT_AGAIN = 2
+"""Of a rejected row: the next run sends it again, for what was refused was not the row."""
 WAIT = 0.25
 """Seconds after which to ask again about a create that somebody else is sending."""
 
@@ -173,6 +175,11 @@ def _read(entry: Entry, what: str, read: Callable[[], T]) -> T:
     except (ValueError, TypeError, LookupError, RecursionError):
         failure = _damaged(entry.key, what).about(gateway=entry.gateway, custom_id=entry.custom_id)
     raise failure
+
+
+def sent_again(entry: Entry) -> bool:
+    """Whether a row was refused for what concerns all rows, the key or the balance: the next run sends it again."""
+    return entry.state is State.REJECTED and entry.again == SENT_AGAIN
 
 
 def known_task(entry: Entry, fingerprint: str) -> VideoTask | None:

@@ -14,16 +14,14 @@ from typing import Protocol
 import attrs
 
 from ..errors import Fault
-from .entries import Entry
-from .ledger import Ledger
+from .anew import REDO, RETRY, SheetLedger, Wish
+from .entries import SENT_AGAIN, Entry
 from .states import FINAL, UNPAID, State
 
 PREFIX = 12
 """Hex digits of the fingerprint that make the id of a row without one."""
 FAILED = (State.FAILED, State.CANCELED, State.EXPIRED)
 """What `retry` is for."""
-SENT_AGAIN = 2
-"""Of a rejected row: the next run sends it again, for what was refused was not the row."""
 CACHE = 64 * 1024
 """KiB of the database kept in memory while a sheet is entered: its keys come in no order."""
 
@@ -32,11 +30,6 @@ _INSERT = (
     " target_key, carried, kind, position, run)"
     " VALUES (?, ?, ?, ?, 'PLANNED', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-def sent_again(entry: Entry) -> bool:
-    """Whether a row was refused for what concerns all rows, the key or the balance: the next run sends it again."""
-    return entry.state is State.REJECTED and entry.again == SENT_AGAIN
 
 
 class SheetRow(Protocol):
@@ -91,6 +84,11 @@ class Changes:
     retried: int = 0
     missing: int = 0
 
+    @property
+    def to_be_paid_again(self) -> dict[str, int]:
+        """Rows by the option that asks for it."""
+        return {REDO: self.redone, RETRY: self.retried}
+
 
 @attrs.frozen
 class Staged:
@@ -115,6 +113,10 @@ def _taken(key: str, line: int | None) -> Fault:
     return Fault("id", f"{key!r} is the id of line {line} already")
 
 
+def _file_taken(target: str | None, where: str) -> Fault:
+    return Fault("file", f"{target!r} is the file of {where} already (capitals make no difference)")
+
+
 class Staging:
     """One sheet being entered.
 
@@ -129,7 +131,7 @@ class Staging:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: SheetLedger,
         gateway: str,
         *,
         redo_edited: bool = False,
@@ -145,6 +147,8 @@ class Staging:
         self._kinds: dict[str, int] = {}
         self._folders: set[str] = set()
         self._left_out: dict[str, int] = {}
+        self._left_files: dict[str, int] = {}
+        ledger.forget_wishes()
         self._execute("DROP TABLE IF EXISTS temp.repeat")
         self._execute("DROP TABLE IF EXISTS temp.edited")
         self._execute("CREATE TEMP TABLE edited (key TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -154,6 +158,8 @@ class Staging:
         if row.custom_id is not None and row.custom_id in self._left_out:
             return self.left_out(row.custom_id, row.line)
         place = row.target_key
+        if place in self._left_files:
+            return _file_taken(row.target, f"line {self._left_files[place]}")
         if place is not None and ("/" in place or place in self._folders):
             fault = self._in_the_way(row, place)
             if fault is not None:
@@ -171,8 +177,16 @@ class Staging:
         first = self._left_out.setdefault(key, line)
         return None if first == line else _taken(key, first)
 
+    def file_left_out(self, target: str, target_key: str, line: int) -> Fault | None:
+        """As `left_out`, of the file that such a row names."""
+        query = "SELECT position FROM item WHERE target_key = ? AND run = ?"
+        found = self._execute(query, (target_key, self.run)).fetchone()
+        first = found[0] if found else self._left_files.setdefault(target_key, line)
+        return None if first == line else _file_taken(target, f"line {first}")
+
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
-        if self._insert(row, key):
+        other = self._with_target(row, key) if self.changes.redone else None  # a file that is only to be is no row's
+        if other is None and self._insert(row, key):
             if self._occupied is not None and (fault := self._found(row.target or f"{key}.mp4")) is not None:
                 self._execute("DELETE FROM item WHERE key = ?", (key,))
                 return fault
@@ -194,7 +208,8 @@ class Staging:
         while "/" in place:
             place = place.rpartition("/")[0]
             if place not in self._folders:
-                if self._execute("SELECT 1 FROM item WHERE target_key = ?", (place,)).fetchone():
+                taken = self._execute("SELECT 1 FROM item WHERE target_key = ?", (place,)).fetchone()
+                if taken or self._ledger.wished_for(place, row.custom_id or ""):
                     return Fault("file", f"{row.target!r} lies in a folder that is another row's file")
                 self._folders.add(place)
         return None
@@ -219,7 +234,7 @@ class Staging:
             return self._enter(row, key)
         if other is not None:
             where = f"line {other.position}" if other.run == self.run else f"row {other.key!r}, which is in the journal"
-            return Fault("file", f"{row.target!r} is the file of {where} already (capitals make no difference)")
+            return _file_taken(row.target, where)
         if entry is None:
             return None
         if entry.state in UNPAID and entry.sha256 is None:  # else it is its old video, which is kept beside
@@ -238,9 +253,12 @@ class Staging:
         return self._enter(row, f"{key}-{count}")
 
     def _with_target(self, row: SheetRow, key: str) -> Entry | None:
+        if row.target_key is None:
+            return None
         query = "SELECT key FROM item WHERE target_key = ? AND key != ?"
-        found = self._execute(query, (row.target_key, key)).fetchone() if row.target_key else None
-        return self._ledger.entry(found[0]) if found else None
+        found = self._execute(query, (row.target_key, key)).fetchone()
+        other = found[0] if found else self._ledger.wished_for(row.target_key, key)
+        return self._ledger.entry(other) if other else None
 
     def _move_away(self, other: Entry) -> None:
         """A row of an earlier run, whose file was not made yet, leaves its place to a row of this sheet.
@@ -261,9 +279,8 @@ class Staging:
             self._replace(row, entry.key)
         elif self._redo and entry.state in FINAL:
             changes.redone += 1
-            place_is_open = True
-            self._again(entry.key, "redone: edited after it was paid")
-            self._replace(row, entry.key)
+            place_is_open = False
+            self._pay_again(row, entry.key)
         else:
             changes.kept += 1
             self._execute("INSERT INTO edited VALUES (?)", (entry.key,))
@@ -284,18 +301,19 @@ class Staging:
             (row.fingerprint, row.inputs, row.kind, key),
         )
 
-    def _again(self, key: str, why: str) -> None:
-        """A new attempt: a file that is there is the old one's, and known by its hash alone from now on."""
-        self._ledger.anew(key, why)
-        self._execute("UPDATE item SET size = NULL WHERE key = ?", (key,))
+    def _pay_again(self, row: SheetRow, key: str) -> None:
+        """Its old video stays what it is until the new one is paid."""
+        asked = {"fingerprint": row.fingerprint, "inputs": row.inputs, "kind": row.kind}
+        wish = Wish(key=key, wish=REDO, target=row.target, target_key=row.target_key, **asked)
+        self._ledger.wish(wish)
 
     def retry(self) -> None:
-        """Make a new attempt for what failed, was cancelled or expired, and was not refused for its content."""
-        for entry in list(self._ledger.entries([*FAILED, State.REJECTED])):
+        """Wish a new attempt for what failed, was cancelled or expired, and was not refused for its content."""
+        for entry in list(self._ledger.wished([*FAILED, State.REJECTED])):
             refused = entry.state is State.REJECTED and entry.again != 1
             if entry.run == self.run and not refused and not self._moderated(entry):
                 self.changes.retried += 1
-                self._again(entry.key, "retried")
+                self._ledger.wish(Wish(key=entry.key, wish=RETRY))
 
     def finish(self) -> Staged:
         """The sheet is through: what is in it is this run's. Gives how many of its rows stand where."""
@@ -319,7 +337,7 @@ class Staging:
     def _counted(self) -> tuple[dict[State, int], dict[str, int]]:
         states: dict[State, int] = {}
         kinds: dict[str, int] = {}
-        query = "SELECT state, kind, count(*) FROM item WHERE run = ? GROUP BY state, kind"
+        query = "SELECT state, kind, count(*) FROM temp.sheet WHERE run = ? GROUP BY state, kind"
         for state, kind, count in self._execute(query, (self.run,)):
             states[State(state)] = states.get(State(state), 0) + count
             if state == State.PLANNED:
@@ -327,7 +345,7 @@ class Staging:
         return states, kinds
 
     def _edited(self) -> dict[State, int]:
-        query = "SELECT state, count(*) FROM item JOIN edited USING (key) GROUP BY state"
+        query = "SELECT state, count(*) FROM temp.sheet JOIN edited USING (key) GROUP BY state"
         return {State(state): count for state, count in self._execute(query)}
 
     def _refused(self) -> int:
@@ -335,7 +353,7 @@ class Staging:
         edited = "SELECT 1 FROM edited WHERE key = ?"
         return sum(
             entry.run == self.run and self._moderated(entry) and not self._execute(edited, (entry.key,)).fetchone()
-            for entry in self._ledger.entries(FAILED)
+            for entry in self._ledger.wished(FAILED)
         )
 
     def write_columns(self, names: list[str]) -> None:

@@ -18,6 +18,7 @@ from ..errors import Fault, JournalError
 from ..lifetime import background, is_cancelled, outlasted
 from ..models import VideoTask, invalid
 from . import fallback
+from .anew import SheetLedger
 from .entries import ADOPTED, Entry
 from .ledger import Ledger
 from .owners import Ownership
@@ -325,6 +326,10 @@ class SqliteJournal(LedgerJournal):
         self._clock = clock
         self.path = Path(os.path.realpath(path))  # the working folder may be another by the time it is opened, or fails
 
+    async def run(self, work: Callable[[SheetLedger], T]) -> T:
+        """See `LedgerJournal.run`."""
+        return await super().run(work)  # type: ignore[arg-type]  # `opened` gives no other
+
     def opened(self) -> tuple[Ledger, Owner]:
         """See `LedgerJournal.opened`."""
         path = self.path
@@ -333,7 +338,7 @@ class SqliteJournal(LedgerJournal):
         owner = Ownership(path, exclusive=self.exclusive)
         try:
             connection = open_journal(path)
-            ledger = Ledger(connection, clock=self._clock, present=presence(path))
+            ledger = SheetLedger(connection, clock=self._clock, present=presence(path))
             merge(path, ledger)
         except BaseException:
             owner.release()

@@ -11,8 +11,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from ..explanations import glossed
-from ..journal.entries import Entry, shown_time
-from ..journal.staging import sent_again
+from ..journal.entries import Entry, sent_again, shown_time
 from ..journal.states import State
 
 WORDS: Mapping[State, str] = {

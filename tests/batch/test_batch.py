@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import attrs
+import openpyxl
 import pytest
 
 from omni_async import InvalidRequestError, JournalError, Limits, OmniError, VideoRequest, run_batch
@@ -149,7 +150,9 @@ async def test_retry_failed_sends_a_refused_row_again_unless_it_was_moderated(tm
         assert here.charges == 2
         plan = await here.plan(cats(2), retry_failed=True)
         assert plan.changes.retried == 1
-        assert (await here.run(cats(2))).ok
+        assert not (await here.run(cats(2))).ok
+        assert here.charges == 2
+        assert (await here.run(cats(2), retry_failed=True)).ok
         assert here.charges == 3
 
 
@@ -184,6 +187,67 @@ async def test_redo_edited(tmp_path):
         assert (here.out / "videos" / "r0.mp4").read_bytes() != old
         assert here.lines[0]["attempts"] == 2
         assert (await here.run(edited, redo_edited=True)).ok
+        assert here.charges == 3
+
+
+async def test_a_declined_redo_changes_nothing(tmp_path):
+    """Neither the journal nor the results; a later run without the option keeps the edited rows, and pays nothing."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(4))
+        edited, rows, lines = [{**row, "prompt": "a dog"} for row in cats(4)], here.rows, here.lines
+        plan = await here.plan(edited, redo_edited=True)
+        assert plan.sentence() == "4 edited after paying: to be paid again"
+        assert {key: {**row, "run": 1} for key, row in here.rows.items()} == rows
+        assert here.lines == lines
+        plan = await here.plan(edited)
+        assert plan.sentence() == "4 edited after paying: kept (redo_edited=True pays again)"
+        assert (await here.run(edited)).ok
+        assert here.charges == 4
+
+
+@pytest.mark.parametrize("option", ["redo_edited", "retry_failed"])
+async def test_with_a_limit_only_what_is_sent_changes(tmp_path, option):
+    """The others stand as they stood, with their lines; only the option pays for them."""
+    async with lab(tmp_path, faults=(Fault("fail"),) if option == "retry_failed" else ()) as here:
+        await here.run(cats(4))
+        here.fault()
+        sheet = cats(4) if option == "retry_failed" else [{**row, "prompt": "a dog"} for row in cats(4)]
+        before, lines = here.rows, here.lines
+        summary = await here.run(sheet, limit=1, **{option: True})
+        assert (summary.put_off, summary.unsent, summary.stopped) == ({option: 3}, 0, "limit=1 is reached")
+        assert not summary.ok
+        assert here.charges == 5
+        assert [(old == new) for old, new in zip(lines, here.lines, strict=True)] == [False, True, True, True]
+        assert all({**here.rows[key], "run": 1} == before[key] for key in ("r1", "r2", "r3"))
+        await here.run(sheet)
+        assert here.charges == 5
+        assert (await here.run(sheet, **{option: True})).ok
+        assert here.charges == 8
+
+
+@pytest.mark.parametrize("status", [401, 429])
+async def test_what_is_refused_for_now_is_not_paid_without_the_option(tmp_path, status):
+    """The key, or the account's limit: the paid rows have their videos as before, and the next run sends nothing."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(3))
+        edited, lines = [{**row, "prompt": "a dog"} for row in cats(3)], here.lines
+        here.fault(*([Fault("rate_limited", on="create")] if status == 429 else []), keys=(KEY,))
+        summary = await here.run(edited, redo_edited=True, **({"api_key": "wrong"} if status == 401 else {}))
+        assert summary.put_off == {"redo_edited": 3}
+        assert summary.stopped
+        assert here.lines == lines
+        here.fault()
+        assert (await here.run(edited)).ok
+        assert here.charges == 3
+
+
+async def test_a_redone_row_is_not_fetched_meanwhile(tmp_path):
+    """Its old video may have gone from the disk: the new one is made all the same, and is the row's."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(2))
+        (here.out / "videos" / "r0.mp4").unlink()
+        assert (await here.run([{"id": "r0", "prompt": "a dog"}, *cats(1, 1)], redo_edited=True)).ok
+        assert here.videos == ["r0.mp4", "r1.mp4"]
         assert here.charges == 3
 
 
@@ -438,6 +502,38 @@ async def test_a_row_left_out_for_a_file_that_is_there_is_not_sent(tmp_path):
         summary = await here.run(source, skip_bad=True)
         assert summary.done == here.charges == 2
         assert set(here.rows) == {"r0", "r2"}
+
+
+async def test_what_cannot_be_read_of_a_line_hides_no_other_fault(tmp_path):
+    """A cell too many and a wrong length are told together; what an unreadable cell would say is not guessed."""
+    sheet = tmp_path / "rows.csv"
+    sheet.write_text("id,prompt,duration\na,,7,odd\nb,cat,6,odd\na,dog,6\n")
+    with pytest.raises(InvalidRequestError) as caught:
+        dry_plan(sheet, out=tmp_path / "out")
+    assert [fault.field for fault in caught.value.faults] == [
+        "line 2: line", "line 2: prompt", "line 2: duration", "line 3: line", "line 4: id"
+    ]  # fmt: skip
+    book = openpyxl.Workbook()
+    for row in (["prompt", "duration", "note"], [None, 7, "=A1"], ["=A1", 6, "x"]):
+        book.active.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    with pytest.raises(InvalidRequestError) as caught:
+        dry_plan(tmp_path / "rows.xlsx", out=tmp_path / "out")
+    assert [fault.field for fault in caught.value.faults] == [
+        "line 2: note", "line 2: prompt", "line 2: duration", "line 3: prompt"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+async def test_two_rows_with_one_file_are_told_whichever_is_faulty(tmp_path, faulty):
+    """With the other faults, not when those are mended."""
+    rows = [{"prompt": "a cat", "file": "X.mp4"}, {"prompt": "a dog", "file": "x.mp4"}]
+    rows[faulty]["duration"] = 7
+    with pytest.raises(InvalidRequestError) as caught:
+        dry_plan(rows, out=tmp_path / "out")
+    assert sorted(fault.field for fault in caught.value.faults) == sorted(
+        [f"line {faulty + 1}: duration", "line 2: file"]
+    )
 
 
 async def test_a_row_with_faults_that_was_entered_before_stays_as_it_was(tmp_path):

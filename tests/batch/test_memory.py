@@ -9,7 +9,7 @@ import pytest
 from omni_async.batch.entering import Entering
 from omni_async.batch.folder import Folder
 from omni_async.dialects import Jimmy
-from omni_async.journal import Ledger, open_journal
+from omni_async.journal import SheetLedger, open_journal
 from omni_async.models import VideoRequest
 
 FEW, MANY = 2_000, 20_000
@@ -47,7 +47,7 @@ def as_iterable(folder, count):
 def peak(folder, source_of, count):
     """The most memory that entering so many rows takes, in bytes; and how many were entered."""
     folder.mkdir()
-    ledger = Ledger(open_journal(folder / "journal.sqlite3"))
+    ledger = SheetLedger(open_journal(folder / "journal.sqlite3"))
     entering = Entering(
         dialect=Jimmy(), folder=Folder(folder), strict=True, encoding=None, skip_bad=False, redo_edited=False,
         retry_failed=False, progress=print, stop=threading.Event(),

@@ -7,7 +7,7 @@ import pytest
 
 from omni_async import Balance, InvalidRequestError
 from omni_async.batch import Plan, Prices
-from omni_async.journal.ledger import Ledger
+from omni_async.journal.anew import SheetLedger
 from omni_async.journal.schema import open_journal
 from omni_async.journal.staging import Changes
 from omni_async.journal.states import State
@@ -16,7 +16,7 @@ from tests.batch.batches import cats, lab
 
 def finish(path, *, left):
     """Every row of a batch is done, but the last `left` ones."""
-    ledger = Ledger(open_journal(path))
+    ledger = SheetLedger(open_journal(path))
     ledger.begin()
     query = (
         "UPDATE item SET state = 'DONE', attempts = 1, size = 4, task_id = 'task_' || key, sha256 = 'x'"
@@ -75,7 +75,12 @@ def plan(states, changes=None, kinds=None, **more):
         ({}, {}, {}, "nothing to do"),
         ({State.PLANNED: 1200}, {"new": 1200}, {}, "1,200 new"),
         ({State.PLANNED: 7}, {"new": 2, "same": 5}, {}, "2 new · 5 waiting to be sent"),
-        ({State.PLANNED: 3}, {"redone": 1, "retried": 2}, {}, "1 edited after paying: paid again · 2 tried again"),
+        (
+            {State.PLANNED: 3},
+            {"redone": 1, "retried": 2},
+            {},
+            "1 edited after paying: to be paid again · 2 to be tried again",
+        ),
         ({State.SUBMITTED: 1, State.SUCCEEDED: 1, State.SUBMITTING: 1}, {"same": 3}, {}, "3 paid and under way"),
         (
             {State.FAILED: 1, State.EXPIRED: 1, State.CANCELED: 1, State.REJECTED: 4, State.UNCERTAIN: 2},
@@ -129,7 +134,7 @@ def test_the_lines_tell_costs():
     )
     assert list(told.lines()) == [
         "5 new",
-        "to pay: 4 of 5 (limit=4) videos",
+        "to pay: 4 of 5 videos (limit=4)",
         "  3 × text-to-video 1080p m at 0.9 USD",
         "  2 × text-to-video 10 s 720p m at 0.7 USD",
         "cost: 4.10 USD, stopping at 2",

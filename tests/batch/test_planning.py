@@ -11,14 +11,14 @@ from omni_async import InvalidRequestError, Jimmy, JournalError
 from omni_async.batch import planning
 from omni_async.batch.folder import Folder
 from omni_async.batch.planning import ForeignError, Once, SheetOptions, entering_of
-from omni_async.journal import Ledger, open_journal
+from omni_async.journal import SheetLedger, open_journal
 from tests.batch.batches import cats, lab
 
 
 @pytest.fixture
 def ledger(tmp_path):
     """A new journal, inside a transaction."""
-    found = Ledger(open_journal(tmp_path / "journal.sqlite3"))
+    found = SheetLedger(open_journal(tmp_path / "journal.sqlite3"))
     found.begin()
     yield found
     found.rollback()

@@ -8,8 +8,7 @@ import pytest
 from omni_async.batch.folder import Folder, folder_of
 from omni_async.batch.results import COLUMNS, NOT_STORED, Results, column_of, settled
 from omni_async.errors import DownloadError, InvalidRequestError
-from omni_async.journal.entries import Entry
-from omni_async.journal.staging import sent_again
+from omni_async.journal.entries import Entry, sent_again
 from omni_async.journal.states import State
 
 

@@ -178,6 +178,7 @@ def test_every_bad_row_is_told():
     assert [line for line, _ in problems(found)] == [3, 5]
     assert "stands under no name" in problems(found)[0][1]
     assert "quote in the middle" in problems(found)[1][1]
+    assert found[1].rest == SheetRecord(3, {"prompt": "dog", "note": "y"}, cells=True)
 
 
 @pytest.mark.parametrize(
@@ -409,6 +410,7 @@ def test_a_formula_without_a_result_is_a_fault(workbook):
         "prompt",
         "line",
     ]
+    assert found[0].rest == SheetRecord(2, {"prompt": "cat", "duration": None}, cells=True)
 
 
 def test_a_hidden_sheet_is_not_read():
@@ -438,6 +440,7 @@ def test_a_hidden_row_is_a_fault():
     assert (shown.values["id"], last.values["id"]) == ("a", "c")
     assert hidden.line == 3
     assert str(hidden.faults[0]).startswith("line: is hidden in the sheet, by a filter or by hand")
+    assert hidden.rest.values["id"] == "b"
 
 
 def test_hidden_rows_of_a_long_sheet_are_found():

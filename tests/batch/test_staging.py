@@ -5,7 +5,7 @@ import json
 import attrs
 import pytest
 
-from omni_async.journal import Ledger, State, open_journal
+from omni_async.journal import SheetLedger, State, open_journal
 from omni_async.journal.staging import Staging, all_or_none
 from tests.journal.books import Clock
 
@@ -42,7 +42,7 @@ class Sheets:
     """Sheet after sheet into one journal."""
 
     def __init__(self, path, occupied=None):
-        self.ledger = Ledger(open_journal(path / "journal.sqlite3"), clock=Clock())
+        self.ledger = SheetLedger(open_journal(path / "journal.sqlite3"), clock=Clock())
         self.occupied = occupied
 
     def enter(self, *lines, keep=True, retry=False, **options):
@@ -71,6 +71,11 @@ class Sheets:
     def entry(self, key):
         """One row."""
         return self.ledger.entry(key)
+
+    @property
+    def to_send(self):
+        """The rows that are to be sent, by id, with what is asked for now."""
+        return {entry.key: entry for _, entry in self.ledger.planned(int(self.ledger.note("run")), 0, 99)}
 
     @property
     def keys(self):
@@ -128,22 +133,20 @@ def test_rows_whose_fingerprints_begin_alike(sheets):
 @pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("redo", [False, True])
 def test_an_edited_row(sheets, state, redo):
-    """Unpaid it is updated; paid it is kept, or with redo_edited paid again once its task is over."""
+    """Unpaid it is updated; paid it is kept, or with redo_edited to be paid again once its task is over."""
     sheets.enter(Line(1, "a", "cat"))
     sheets.set("a", state, size=4, sha256="x", task_id="t")
     changes = sheets.changes(Line(1, "a", "dog"), redo_edited=redo)
-    entry = sheets.entry("a")
+    entry, asked = sheets.entry("a"), sheets.to_send.get("a")
     over = state in (State.SUCCEEDED, State.DONE, State.FAILED, State.CANCELED, State.EXPIRED)
     if state in (State.PLANNED, State.REJECTED):
         assert changes == {"updated": 1}
     else:
         assert changes == ({"redone": 1} if redo and over else {"kept": 1})
-    sent = "kept" not in changes
-    assert entry.inputs == ('{"prompt": "dog"}' if sent else '{"prompt": "cat"}')
-    assert (entry.state is State.PLANNED) is sent
-    if changes == {"redone": 1}:
-        assert (entry.size, entry.sha256, entry.task_id) == (None, "x", None)
-        assert sheets.ledger.records("a")[-1].task_id == "t"
+    assert (asked and asked.inputs) == (None if "kept" in changes else '{"prompt": "dog"}')
+    if "updated" not in changes:
+        assert (entry.state, entry.inputs, entry.size, entry.task_id) == (state, '{"prompt": "cat"}', 4, "t")
+        assert not sheets.ledger.records("a")
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -185,9 +188,24 @@ def test_retry(sheets):
     sheets.set("old", State.FAILED)
     changes = sheets.changes(*rows[:-1], retry=True, moderated=lambda entry: entry.key == "m")
     assert changes == {"same": 7, "retried": 4, "missing": 1}
-    again = {key for key in sheets.keys if sheets.entry(key).state is State.PLANNED}
-    assert again == {"f", "c", "e", "r1"}
-    assert [record.detail for record in sheets.ledger.records("f")] == ["retried"]
+    assert sheets.to_send.keys() == {"f", "c", "e", "r1"}
+    assert sheets.entry("f").state is State.FAILED
+    assert not sheets.ledger.records("f")
+    sheets.changes(*rows[:-1])
+    assert not sheets.to_send
+
+
+def test_a_row_that_is_to_be_redone_has_its_file_for_itself(sheets):
+    """What it names for its next video is no other row's from now on; until that is paid it has its last one's."""
+    sheets.enter(Line(1, "a", "cat"), Line(2, "b", "dog"))
+    sheets.set("a", State.DONE)
+    redone = Line(1, "a", "tiger", "x.mp4")
+    for other in (Line(3, "c", "owl", "X.mp4"), Line(3, "c", "owl", "x.mp4/y.mp4"), Line(2, "b", "dog", "x.mp4")):
+        _, faults = sheets.enter(redone, other, redo_edited=True, keep=False)
+        assert len(faults) == 1
+    _, faults = sheets.enter(redone, Line(3, "c", "owl", "y.mp4"), redo_edited=True)
+    assert not faults
+    assert (sheets.entry("a").target, sheets.to_send["a"].target) == ("a.mp4", "x.mp4")
 
 
 def test_what_was_refused_for_all_is_sent_again_by_itself(sheets):

@@ -1,5 +1,6 @@
 """`batch`: every video of a sheet, from its plan to its exit code, and each way it can be ended."""
 
+import contextlib
 import csv
 import fcntl
 import json
@@ -8,6 +9,7 @@ import pty
 import select
 import shlex
 import signal
+import sqlite3
 import subprocess
 import termios
 import time
@@ -123,6 +125,24 @@ class TestTheWay:
         assert line.endswith(f"{shlex.join(bounds)} --poll 0.05")
         assert batch(*shlex.split(line)[2:]).code == 4
 
+    def test_rows_that_are_still_to_be_paid_again(self, batch):
+        """Exit code 4, what they are, and a line with the option that pays for them; without it nothing is paid."""
+        batch(sheet())
+        Path("shots.csv").write_text(Path("shots.csv").read_text().replace("about", "about again"))
+        ran = batch("shots.csv", "--redo-edited", "--limit", "1")
+        assert ran.code == 4
+        assert ran.err.startswith("3 edited after paying: to be paid again\nto pay: 1 of 3 videos (--limit 1)\n")
+        assert (
+            "3 done\n2 to be paid again, not sent: they stay as they were\nstopped: --limit 1 is reached\n" in ran.err
+        )
+        line = ran.err.splitlines()[-1].partition("to go on: ")[2]
+        assert line.endswith(" --limit 1 --poll 0.05 --redo-edited")
+        assert batch("shots.csv").code == 0
+        assert len(batch.ledger().charges) == 4
+        assert batch(*shlex.split(line)[2:]).code == 4
+        assert batch(*shlex.split(line)[2:], "--json").json["put_off"] == {}
+        assert len(batch.ledger().charges) == 6
+
     def test_failed_rows(self, batch):
         """Code 1, and where to read why."""
         ran = batch(sheet(), faults=[{"kind": "fail", "prompt": "about 2"}])
@@ -159,6 +179,12 @@ class TestTheWay:
         assert process.returncode == 4
         assert "to go on: omni-async batch --out other --gateway jimmy" in process.stderr
         assert batch("--out", "other").code == 0
+        batch(sheet(1), "--out", "other")
+        process = subprocess.run(
+            command(*words[:-1], "0", "--redo-edited"), input='{"id": "r1", "prompt": "x"}\n', text=True,
+            capture_output=True, timeout=PATIENCE, env=environment(),
+        )  # fmt: skip
+        assert "to go on: omni-async batch - --out other --gateway jimmy" in process.stderr
 
     def test_a_reader_that_leaves_ends_nothing(self, batch):
         """Stdout closed early: the videos are made all the same."""
@@ -182,6 +208,34 @@ class TestTheWay:
         other = omni("batch", "shots.csv", "-o", "shots", "--emulator", "--scenario", scenario())
         assert other.code == 2
         assert "was begun without the emulator" in other.err
+
+    def test_what_an_emulator_was_making_when_it_ended_is_sent_anew(self, omni, scenario):
+        """The next one knows nothing of it; nothing was paid, and the row's history tells it."""
+        words = ("batch", sheet(3), "--emulator", "--scenario", scenario())
+        omni(*words)
+        with contextlib.closing(sqlite3.connect("shots-emulator/journal.sqlite3")) as journal:
+            journal.execute("UPDATE item SET state = 'SUBMITTED' WHERE key = 'r1'")
+            journal.execute("UPDATE item SET state = 'SUCCEEDED' WHERE key = 'r2'")
+            journal.commit()
+        for number in (1, 2):
+            Path(f"shots-emulator/videos/r{number}.mp4").unlink()
+        ran = omni(*words)
+        assert ran.code == 0
+        assert ran.err.startswith(
+            "2 tasks ended with the emulator of the last run: sent anew, nothing was paid\n1 done · 2"
+        )
+        assert "the emulator that made it has ended" in omni("journal", "shots-emulator", "r1").out
+        assert "sent anew" not in omni(*words).err
+
+    def test_what_a_gateway_is_making_is_never_sent_anew(self, batch):
+        """Only an emulator of the command's own forgets."""
+        batch(sheet(1))
+        with contextlib.closing(sqlite3.connect("shots/journal.sqlite3")) as journal:
+            journal.execute("UPDATE item SET state = 'SUBMITTED'")
+            journal.commit()
+        Path("shots/videos/r1.mp4").unlink()
+        assert batch("shots.csv").code == 0
+        assert len(batch.ledger().charges) == 1
 
 
 class TestDryRun:
@@ -214,7 +268,11 @@ class TestDryRun:
         ran = omni("batch", sheet(2, duration=7), "--dry-run", "--json")
         assert ran.code == 2
         assert [fault[:18] for fault in ran.json["error"]["faults"]] == ["line 2: duration: ", "line 3: duration: "]
-        assert ran.json["error"]["message"].count("\n") == 0
+        assert ran.json["error"]["message"] == "nothing was sent: 2 faults on 2 lines of the sheet"
+        Path("shots.csv").write_text("prompt\ncat,dog\n")
+        ran = omni("batch", "shots.csv", "--dry-run", "--json")
+        assert ran.json["error"]["faults"][0].startswith("line 2: has 2 cells")
+        assert ran.json["error"]["message"] == "nothing was sent: 1 fault on 1 line of the sheet"
 
 
 class TestRefused:
@@ -377,7 +435,7 @@ class TestWords:
         """The plan, why it stopped, its document, and a sheet's faults."""
         sheet(2)
         ran = omni("batch", "shots.csv", "--emulator", "--limit", "1", "--json", "--progress", "plain")
-        assert "to pay: 1 of 2 (--limit 1) video\n" in ran.err
+        assert "to pay: 1 of 2 videos (--limit 1)\n" in ran.err
         assert "stopped: --limit 1 is reached\n" in ran.err
         assert ran.json["stopped"] == "--limit 1 is reached"
         assert "limit=" not in ran.err

@@ -84,7 +84,7 @@ class TestNumbers:
         """Each state of the journal is counted under one word, creates in flight with what is at the gateway."""
         book = Book(**{state.name: 2 for state in State})
         rows = book.tally.look().rows
-        assert rows == dict.fromkeys(Stand, 2) | {Stand.RUNNING: 4, Stand.FAILED: 4}
+        assert rows == dict.fromkeys(Stand, 2) | {Stand.RUNNING: 4, Stand.FAILED: 4, Stand.LATER: 0}
 
     def test_nothing_is_said_before_anything_has_finished(self):
         """No speed and no time left are made up."""
@@ -120,7 +120,9 @@ class TestNumbers:
         """Rows beyond what may be paid are not waited for."""
         book = Book(PLANNED=1000)
         book.begin(to_pay=100)
-        assert book.pass_time(50, done=1).left == pytest.approx(50)
+        look = book.pass_time(50, done=1)
+        assert look.left == pytest.approx(50)
+        assert "50 waiting · 900 for later · 50 done" in line(look)
 
     def test_when_no_more_is_sent_only_what_runs_is_waited_for(self):
         """A closed gate leaves the rest unsent."""
@@ -129,6 +131,7 @@ class TestNumbers:
         book.closed, book.reasons = True, ("--limit 50 is reached",)
         look = book.tally.look()
         assert look.left == pytest.approx(10)
+        assert "950 for later · 10 at the gateway · 50 done" in line(look)
         assert list(look.causes.values()) == ["no more is sent: --limit 50 is reached"]
 
     def test_bytes_a_second(self):
