@@ -278,7 +278,8 @@ class Ledger:
             raise JournalError(f"there is no row {key!r} in this journal", may_have_charged=False)
         if entry.unproved or entry.unfollowed:
             self._check_free(entry, state, task_id)
-            self._record(key, "taken back", State.UNCERTAIN, entry.detail or "", entry.task_id)
+            why = (entry.detail or "") if entry.unfollowed else "by a person"
+            self._record(key, "taken back", State.UNCERTAIN, why, entry.task_id)
             self._move(key, State.UNCERTAIN, task_id=None, candidate=None, detail="taken back", tried=False)
             if entry.unfollowed and state is State.PLANNED:
                 self.connection.execute("UPDATE item SET round = round + 1 WHERE key = ?", (key,))

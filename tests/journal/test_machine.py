@@ -256,21 +256,23 @@ class Journals(RuleBasedStateMachine):
 
     @rule(place=st.sampled_from([0, 1]), key=KEYS, word=WORDS, task_id=TASKS)
     def settle(self, place, key, word, task_id):
-        """Only what is uncertain; a task of another row is refused."""
+        """Only what is uncertain, or whose task a person alone has named; a task of another row is refused."""
         book, row = self.alive[place], self.rows.get(key)
+        entry = book.ledger.entry(key)
+        settles = row is not None and (row.state is State.UNCERTAIN or entry.unproved)
         answer = {"task": {"task_id": task_id}, "not charged": {"not_charged": True}, "pay again": {"pay_again": True}}
         try:
             with writing(book.ledger):
                 resolve(book.ledger, key, **answer[word])
         except JournalError:
             taken = word == "task" and self._taken(key, task_id)
-            assert row is None or row.state is not State.UNCERTAIN or taken
+            assert not settles or taken
             return
-        assert row.state is State.UNCERTAIN
+        assert settles
         row.state = State.SUBMITTED if word == "task" else State.PLANNED
         row.unpaid += word != "task"
-        if word == "task":
-            row.task_id, row.owner = task_id, ""
+        row.task_id = task_id if word == "task" else None
+        row.owner = "" if word == "task" else row.owner
 
     @rule(place=st.sampled_from([0, 1]), key=KEYS, task_id=TASKS)
     def find(self, place, key, task_id):
