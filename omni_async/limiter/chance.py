@@ -22,6 +22,10 @@ a limit that was down for a while."""
 LEAST, MOST, MOST_CREATES = 0.05, 0.25, 0.6
 """Shares that are believed: others at the same limit cost less, and whom more are refused is simply too fast. Creates a
 gateway may refuse more of, for want of room to make videos."""
+STORM, SURELY, MOSTLY, REFUTED = 60.0, 40.0, 1.8, 1200.0
+"""Requests over which it is seen, from so many on, that of all more are refused than so many times the greatest share:
+then a limit was taken for chance, as of one request a second some seconds see none. For so many seconds nothing is
+believed then, since as little would prove it again."""
 NONE, WHERE_FEW_GO = 0.001, 0.3
 """Share where none is believed: one refusal tells that the pace is to blame. And where few go: there it takes many."""
 TOO_MANY, CERTAIN = 0.3, 5.5
@@ -113,11 +117,13 @@ class Chance:
         most: The greatest share that is believed.
     """
 
-    __slots__ = ("_all", "_excess", "_few", "_most", "_seen_at", "_through")
+    __slots__ = ("_all", "_excess", "_few", "_most", "_refuted_until", "_seen_at", "_storm", "_through")
 
     def __init__(self, most: float = MOST) -> None:
         self._most = most
-        self._few, self._all = Part(LATELY), Part(OVERALL)  # while few went; and whatever went
+        self._few = Part(LATELY)  # while few went
+        self._all, self._storm = Part(OVERALL), Part(STORM)  # whatever went
+        self._refuted_until = -math.inf
         self._excess = Excess()
         self._through, self._seen_at = 0, -math.inf  # at the last refusal
 
@@ -143,9 +149,17 @@ class Chance:
         passed, self._through = through - self._through, through
         self._few.refused *= math.pow(0.5, (now - self._seen_at) / FADING)
         self._seen_at = now
-        self._all.count(passed + 1)
         if few:
             self._few.count(passed + 1)
-        if self._all.sent > ENOUGH and self._all.refused < LESS * self.share * self._all.sent:
-            self._few = Part(LATELY)
+        if self._refuted(passed + 1, now):
+            self._few, few = Part(LATELY), False
         return not self._excess.found(through, max(self.share, WHERE_FEW_GO if few else 0.0))
+
+    def _refuted(self, sent: int, now: float) -> bool:
+        """Whether of all requests, `sent` more by now, too few or too many are refused for the share."""
+        self._all.count(sent)
+        self._storm.count(sent)
+        if self._storm.sent > SURELY and self._storm.refused > MOSTLY * self._most * self._storm.sent:
+            self._refuted_until = now + REFUTED
+        rarely = self._all.sent > ENOUGH and self._all.refused < LESS * self.share * self._all.sent
+        return rarely or now < self._refuted_until
