@@ -105,6 +105,9 @@ class Minutes:
         if dry <= BARREN or self._opened is None:
             return None
         (opened, before), self._opened = self._opened, (now, through)
+        if dry > LONGER and not self._longer:
+            self._longer = True
+            return None
         late = self._waited / 2.0  # it may have opened while the last try waited
         level = (through - before) / max(now - opened - late, 1.0)
         if self.drought:  # in the minute before the refusal it may have allowed more already
@@ -112,21 +115,13 @@ class Minutes:
         if level < SQUEEZED * self._most:
             self._most *= math.pow(0.5, min((now - opened) / HALVES, 1.0))
             return SQUEEZED * self._most
-        if self._forgiven(dry, now - dry - opened):
+        well = now - dry - opened > WELL and not (self.drought or self._well)
+        if self._doubts and dry > LASTING and well:
+            self._well = True
             return None
         self._droughts += 1
         self.drought = max(dry, self.drought)
         return level
-
-    def _forgiven(self, dry: float, well: float) -> bool:
-        """Whether so long a time is passed over, the first of its sort: nothing was seen of it for so long before."""
-        if dry > LONGER and not self._longer:
-            self._longer = True
-            return True
-        if self._doubts and dry > LASTING and well > WELL and not (self.drought or self._well):
-            self._well = True
-            return True
-        return False
 
     def refuted(self) -> None:
         """For a whole minute more was let in than was thought to be all of it."""
