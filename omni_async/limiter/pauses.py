@@ -14,6 +14,9 @@ LONGEST_PAUSE = 15.0
 ENDLESS, PART = 660.0, 0.1
 """Seconds from which pauses are this part of a storm: it ends only by itself, or never for who goes on knocking, since
 a gateway may count what it refuses too."""
+BANNED, KNOCKS = 120.0, 32.0
+"""Seconds from which requests refused in vain may be a ban that each of them prolongs; and the longest pause from then
+on: such bans last half a minute."""
 LONG = 600.0
 LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
 """The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
@@ -46,7 +49,8 @@ def blink(
     """
     if step == 0 and cause is Controller.WINDOW:
         return 0.0
-    return WINK if trust else backoff(step, rng, first=min(max(gap, BLINK), BY_THE_MINUTE), cap=longest_pause(in_vain))
+    most = max(longest_pause(in_vain), KNOCKS if in_vain > BANNED else 0.0)
+    return WINK if trust else backoff(step, rng, first=min(max(gap, BLINK), BY_THE_MINUTE), cap=most)
 
 
 def outage_pause(in_vain: int, sent: int, rng: random.Random) -> float:
