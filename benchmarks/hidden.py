@@ -13,6 +13,8 @@ RESERVE = 10
 """Requests of an outage that are not counted: what repeats may draw on at any time."""
 SLOWER = 10.0
 """How many times as long it may take where some are refused by chance: nobody can tell those from a limit at once."""
+AFTER = 300
+"""Seconds, after somebody else has let go of an account, in which most of it must be used again."""
 SOON = 20
 """Seconds in which a changed rate must have been found."""
 
@@ -72,6 +74,34 @@ def rate(rng: random.Random, *, retry_after: float | None = None, factor: float 
         followed=int(2.2 * most) + 8,
         interval=1.0,
         until=150.0,
+        seed=rng.randrange(1 << 30),
+    )
+
+
+def squeezed(rng: random.Random) -> Scenario:
+    """Somebody else takes a known account, all of it or nearly, for a minute or two."""
+    scenario = rate(rng)
+    allowed, begins, lasts = scenario.rate[0][1], rng.uniform(5, 240), between(rng, 30, 120)
+    left = allowed * between(rng, 0.002, 0.1)
+    return attrs.evolve(
+        scenario,
+        name=f"{scenario.name}, {left:.2f}/s from {begins:.0f} s for {lasts:.0f} s",
+        rate=((0.0, allowed), (begins, left), (begins + lasts, allowed)),
+        until=begins + lasts + AFTER,
+    )
+
+
+def looks_alone(rng: random.Random) -> Scenario:
+    """Few looks a second, and as many creates as one likes: those tell nothing of these."""
+    allowed = between(rng, 0.5, 5)
+    return Scenario(
+        name=f"{allowed:.1f} looks/s",
+        rate=((0.0, allowed),),
+        shared=False,
+        burst=between(rng, 0.2, 5.0),
+        latency=(between(rng, 0.02, 0.2), 0.2, 0.2),
+        tasks=(int(allowed * 900), between(rng, 30, 120), 0.35),
+        until=900.0,
         seed=rng.randrange(1 << 30),
     )
 
@@ -220,6 +250,8 @@ FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "rate halves": lambda rng: rate(rng, factor=0.5),
     "rate doubles": lambda rng: rate(rng, factor=2.0),
     "rate doubles, Retry-After 1 s": lambda rng: rate(rng, retry_after=1.0, factor=2.0),
+    "rate squeezed for a minute or two": squeezed,
+    "looks/s alone": looks_alone,
     "requests a minute": minutes,
     "requests a minute, Retry-After 5 s": lambda rng: minutes(rng, retry_after=5.0),
     "requests at once": concurrency,
@@ -284,6 +316,10 @@ def judge(scenario: Scenario, seen: Seen, *, plain: Seen | None = None) -> Verdi
         return _judge_running(scenario, seen)
     if scenario.clients > 1:
         return _judge_shares(scenario, seen)
+    if not scenario.shared:
+        return _judge_looks(scenario, seen)
+    if scenario.rate[2:]:
+        return _judge_squeezed(scenario, seen)
     if scenario.window > 1.0:
         return _judge_minutes(scenario, seen)
     return _judge_rate(scenario, seen)
@@ -303,6 +339,26 @@ def _judge_rate(scenario: Scenario, seen: Seen) -> Verdict:
     count = seen.count_creates if scenario.creates else seen.count
     share = min(count(at, at + 30) / allowed(at, at + 30) for at in range(WARM, end - 29, 10))
     return Verdict(share=share, refused=part, good=share >= 0.95 and part <= 0.02)
+
+
+def _judge_squeezed(scenario: Scenario, seen: Seen) -> Verdict:
+    """From when all of it may be used again."""
+    allowed, begins = scenario.rate[2][1], math.ceil(scenario.rate[2][0])
+    end = begins + AFTER
+    let_in, refused = seen.count(begins, end), seen.count(begins, end, refused=True)
+    share, part = let_in / (allowed * AFTER), refused / max(refused + let_in, 1)
+    spans = range(begins, end - SOON)
+    adapted = next((at - begins for at in spans if seen.count(at, at + SOON) >= 0.9 * SOON * allowed), math.inf)
+    return Verdict(share=share, refused=part, adapted=adapted, good=share >= 0.7 and part <= 0.05)
+
+
+def _judge_looks(scenario: Scenario, seen: Seen) -> Verdict:
+    """From the third minute on; creates, of which none is refused, take part of one pace."""
+    begins, end = 120, int(scenario.until)
+    let_in, refused = seen.count(begins, end), seen.count(begins, end, refused=True)
+    share = (let_in - seen.count_creates(begins, end)) / allowance(scenario)(begins, end)
+    part = refused / (refused + let_in)
+    return Verdict(share=share, refused=part, good=share >= 0.5 and part <= 0.05)
 
 
 def _judge_minutes(scenario: Scenario, seen: Seen) -> Verdict:

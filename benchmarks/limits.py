@@ -86,6 +86,7 @@ COLUMNS = (
 )
 LEGEND = """share: let in, of what was allowed, in the worst window of 30 s from 30 s on (after a change: 20 s after it)
 requests or creates a minute: of all that was allowed from the third minute on
+squeezed: in the five minutes after it · looks alone: from the third minute on, and of looks
 refused: part of the requests from 30 s on · running: of what was allowed, from two task times on
 refused creates: per task time, or per fiftieth of the creates where that is more · adapted: s, or task times (running)
 least share: of its fair part · requests: against the same run without the outage,

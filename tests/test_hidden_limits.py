@@ -162,6 +162,29 @@ def test_after_a_storm_of_refusals_it_is_soon_as_fast_as_before(retry_after, par
     assert seen.count(120, 660, refused=True) <= 60
 
 
+def test_what_somebody_else_took_for_a_minute_is_used_again():
+    """Most of the five minutes after it, whether the account was known well before or not."""
+    found = verdicts("rate squeezed for a minute or two")
+    assert statistics.median(one.share for one in found) >= 0.8
+    assert min(one.share for one in found) >= 0.5
+    assert max(one.refused for one in found) <= 0.05
+
+
+def test_a_limit_of_looks_alone_is_not_taken_for_chance():
+    """However many creates get through beside them."""
+    found = verdicts("looks/s alone")
+    assert statistics.median(one.refused for one in found) <= 0.05
+    assert max(one.refused for one in found) <= 0.1
+
+
+def test_a_storm_in_the_first_seconds_does_not_leave_an_account_unused():
+    """It looks like a count by the minute, is tried for one, and found out within two minutes."""
+    rate = ((0.0, 20.0), (5.0, 0.0), (65.0, 20.0))
+    seen = Simulation(Scenario(name="early", rate=rate, followed=60, interval=1.0, until=400.0)).run()
+    assert seen.count(260, 400) >= 0.9 * 20 * 140
+    assert seen.count(65, 400, refused=True) <= 0.02 * seen.count(65, 400)
+
+
 def test_several_processes_share_an_account():
     """Limiters that know nothing of each other use it nearly whole, and none is left with a crumb."""
     found = verdicts("several processes")

@@ -256,7 +256,8 @@ class Admission:
         self._in_vain_since = self._in_vain_since if step else now
         # Told when to go on, or close to what is known, it goes on as before; if that is refused too, one at a time.
         trust = step == 0 and (wait is not None or (cause is Controller.PACE and self.pace.settled))
-        own = blink(cause, step, now - self._in_vain_since, self._rng, trust=trust)
+        gap = 1.0 / self.pace.rate if self.pace.rare else BLINK
+        own = blink(cause, step, now - self._in_vain_since, self._rng, trust=trust, gap=gap)
         pause = own if wait is None else wait if step < TOLD_IN_VAIN else max(wait, own)
         if cause is Controller.PACE:
             self._cut_pace(ticket, now, now + pause)

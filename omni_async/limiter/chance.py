@@ -15,9 +15,17 @@ REMEMBERED, FADING = 300.0, 1200.0
 LATELY, DOUBTFUL, SURE = 300.0, 10.0, 1.5
 """Requests over which the share is taken, and how many that were let in are added to them; how many standard deviations
 to stay below it, since the first refusals prove little."""
+OVERALL, ENOUGH, LESS = 500.0, 100.0, 0.5
+"""Requests, fast or slow, over which the part that is refused of them all is taken; from how many on it tells; and the
+part of the share below which there is none: what comes whatever goes comes at any pace, so those where few went were of
+a limit that was down for a while."""
 LEAST, MOST, MOST_CREATES = 0.05, 0.25, 0.6
 """Shares that are believed: others at the same limit cost less, and whom more are refused is simply too fast. Creates a
 gateway may refuse more of, for want of room to make videos."""
+STORM, SURELY, MOSTLY, REFUTED = 60.0, 40.0, 1.8, 1200.0
+"""Requests over which it is seen, from so many on, that of all more are refused than so many times the greatest share:
+then a limit was taken for chance, as of one request a second some seconds see none. For so many seconds nothing is
+believed then, since as little would prove it again."""
 NONE, WHERE_FEW_GO = 0.001, 0.3
 """Share where none is believed: one refusal tells that the pace is to blame. And where few go: there it takes many."""
 TOO_MANY, CERTAIN = 0.3, 5.5
@@ -87,6 +95,21 @@ class Best:
             self._mark = now, through
 
 
+class Part:
+    """How many of the last so many requests were refused; what is older counts ever less."""
+
+    __slots__ = ("_last", "refused", "sent")
+
+    def __init__(self, last: float) -> None:
+        self._last = last
+        self.sent = self.refused = 0.0
+
+    def count(self, sent: int) -> None:
+        """So many more, the last of which was refused."""
+        left = math.exp(-sent / self._last)
+        self.sent, self.refused = left * self.sent + sent, left * self.refused + 1.0
+
+
 class Chance:
     """What is known of them.
 
@@ -94,18 +117,20 @@ class Chance:
         most: The greatest share that is believed.
     """
 
-    __slots__ = ("_excess", "_most", "_refused", "_seen_at", "_sent", "_through")
+    __slots__ = ("_all", "_excess", "_few", "_most", "_refuted_until", "_seen_at", "_storm", "_through")
 
     def __init__(self, most: float = MOST) -> None:
         self._most = most
-        self._sent = self._refused = 0.0  # lately, while few went
+        self._few = Part(LATELY)  # while few went
+        self._all, self._storm = Part(OVERALL), Part(STORM)  # whatever went
+        self._refuted_until = -math.inf
         self._excess = Excess()
         self._through, self._seen_at = 0, -math.inf  # at the last refusal
 
     @property
     def share(self) -> float:
         """Part of the requests that is refused by chance."""
-        surely = max(self._refused - SURE * math.sqrt(self._refused), 0.0) / (self._sent + DOUBTFUL)
+        surely = max(self._few.refused - SURE * math.sqrt(self._few.refused), 0.0) / (self._few.sent + DOUBTFUL)
         return surely if LEAST <= surely <= self._most else 0.0
 
     @property
@@ -122,12 +147,19 @@ class Chance:
             few: Whether so few go that no limit refuses one.
         """
         passed, self._through = through - self._through, through
-        self._refused *= math.pow(0.5, (now - self._seen_at) / FADING)
+        self._few.refused *= math.pow(0.5, (now - self._seen_at) / FADING)
         self._seen_at = now
         if few:
-            self._count(passed + 1)
+            self._few.count(passed + 1)
+        if self._refuted(passed + 1, now):
+            self._few, few = Part(LATELY), False
         return not self._excess.found(through, max(self.share, WHERE_FEW_GO if few else 0.0))
 
-    def _count(self, sent: int) -> None:
-        left = math.exp(-sent / LATELY)
-        self._sent, self._refused = left * self._sent + sent, left * self._refused + 1
+    def _refuted(self, sent: int, now: float) -> bool:
+        """Whether of all requests, `sent` more by now, too few or too many are refused for the share."""
+        self._all.count(sent)
+        self._storm.count(sent)
+        if self._storm.sent > SURELY and self._storm.refused > MOSTLY * self._most * self._storm.sent:
+            self._refuted_until = now + REFUTED
+        rarely = self._all.sent > ENOUGH and self._all.refused < LESS * self.share * self._all.sent
+        return rarely or now < self._refuted_until

@@ -4,6 +4,7 @@ Several clients may share one limiter, given that they run on one event loop.
 """
 
 import asyncio
+import contextlib
 import itertools
 import math
 import random
@@ -125,9 +126,14 @@ class Limiter:
         """Its owner is gone: out of the queue, or unused if leave had just been given."""
         if ticket.granted:
             self.unused(ticket)
-        elif ticket in self._state.queues[ticket.kind]:
-            self._state.queues[ticket.kind].remove(ticket)
-            self._starving = self._state.starving()
+            return
+        queue = self._state.queues[ticket.kind]
+        if queue and queue[-1] is ticket:  # many given up newest first: no search for each
+            queue.pop()
+        else:
+            with contextlib.suppress(ValueError):  # of a loop that is gone
+                queue.remove(ticket)
+        self._starving = self._state.starving()
 
     def dismiss(self, tasks: "Container[asyncio.Task[Any] | None]", why: str) -> None:
         """Whoever of these tasks waits for leave gets an error instead."""

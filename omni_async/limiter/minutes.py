@@ -16,22 +16,54 @@ LESS, TOO_SOON = 0.97, 0.9
 """How far to stay below what was let in, and what is kept of a pace that is refused at once."""
 HALF = 0.5
 """The least part of a pace to go on with: in the minute before, pauses may have kept most from being sent."""
+LASTING, WELL = 15.0, 120.0
+"""Seconds of it that are worth a doubt: what is shorter slows a climb but little. And seconds without any before the
+first, from which that is forgiven: it would have come sooner."""
+SQUEEZED, FADES, HALVES = 0.45, 0.99, 120.0
+"""Part of the most that got through in a minute, below which somebody else takes the account for a while: counting by
+the minute lets in twice its number at most, around the end of a fixed one. What is left of that most five seconds on,
+and seconds of such squeezing in which it is halved: it may not end.
+"""
 MINUTE, MARK = 60.0, 5.0
 """Seconds for which most of them count, and how exactly that is looked back on."""
 
 
 class Minutes:
-    """What is seen of such counting. `drought` is how many seconds nothing gets through, 0 while that was not seen."""
+    """What is seen of such counting. `drought` is how many seconds nothing gets through, 0 while that was not seen.
 
-    __slots__ = ("_dry", "_longer", "_marks", "_minute", "_opened", "_waited", "drought")
+    Args:
+        doubts: Whether the first such time may have been a storm of refusals. It costs refusals to learn that.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_doubts",
+        "_droughts",
+        "_dry",
+        "_longer",
+        "_marks",
+        "_minute",
+        "_most",
+        "_opened",
+        "_waited",
+        "_well",
+        "drought",
+    )
+
+    def __init__(self, *, doubts: bool = True) -> None:
+        self._doubts = doubts
         self.drought = 0.0
         self._dry = self._waited = 0.0  # seconds in which nothing gets through; how long the last try of it waited
-        self._longer = False  # whether it was too long for minutes before
+        self._longer = self._well = False  # whether one was too long for minutes; whether one was forgiven
+        self._droughts = 0  # those that were believed
         self._minute = 0.0  # how many got through per second in the minute before the last refusal
+        self._most = 0.0  # the same of the best minute
         self._opened: tuple[float, int] | None = None  # when it went on after such a time, and how many had by then
         self._marks: deque[tuple[float, int]] = deque(maxlen=int(MINUTE / MARK) + 1)
+
+    @property
+    def suspected(self) -> bool:
+        """Whether it was seen once only: a storm of refusals looks the same."""
+        return self._doubts and self._droughts == 1 and self.drought > LASTING
 
     def goes_on(self, now: float, through: int) -> None:
         """Requests go, and so many got through by now."""
@@ -39,10 +71,15 @@ class Minutes:
             self._opened = now, through
         if not self._marks or now >= self._marks[-1][0] + MARK:
             self._marks.append((now, through))
+            self._most = max(FADES * self._most, (through - self._minute_ago(now, through)[1]) / MINUTE)
+
+    def _minute_ago(self, now: float, through: int) -> tuple[float, int]:
+        """The first moment of the last minute that is remembered, and how many had got through by then."""
+        return next((mark for mark in self._marks if mark[0] >= now - MINUTE), (now, through))
 
     def refused(self, now: float, through: int) -> None:
         """One was refused, and ends what was let in."""
-        at, before = next((mark for mark in self._marks if mark[0] >= now - MINUTE), (now, through))
+        at, before = self._minute_ago(now, through)
         self._minute = (through - before) / max(now - at, 1.0)
         self.drought = FADING * self.drought if self.drought > BARREN else 0.0
 
@@ -75,8 +112,20 @@ class Minutes:
         level = (through - before) / max(now - opened - late, 1.0)
         if self.drought:  # in the minute before the refusal it may have allowed more already
             level = max(level, MINUTE * self._minute / (MINUTE + dry - late))
+        if level < SQUEEZED * self._most:
+            self._most *= math.pow(0.5, min((now - opened) / HALVES, 1.0))
+            return SQUEEZED * self._most
+        well = now - dry - opened > WELL and not (self.drought or self._well)
+        if self._doubts and dry > LASTING and well:
+            self._well = True
+            return None
+        self._droughts += 1
         self.drought = max(dry, self.drought)
         return level
+
+    def refuted(self) -> None:
+        """For a whole minute more was let in than was thought to be all of it."""
+        self.drought = 0.0
 
     def forget(self) -> None:
         """What nothing gets through for is somebody else's fault."""

@@ -10,7 +10,7 @@ from collections import deque
 
 from .bracket import Observation
 from .estimate import Estimate
-from .minutes import Minutes
+from .minutes import MINUTE, Minutes
 
 DOUBLING, MOST_DOUBLED = 0.6, 20.0
 """Seconds of use in which an untested pace doubles; and how often in one step, which may be an hour of a slow one."""
@@ -42,6 +42,9 @@ STRAIN, FORGOTTEN = 2.5, 0.9
 through. One in twenty comes whatever the pace is."""
 ONE_SECOND = 1.1
 """Seconds after a pause until what went in the last one tells how fast it goes."""
+DOUBTED = 1.2
+"""How many times the level is gone at for a minute, to learn whether it is all that is let in in one. Less would be let
+in by many that count so, since the level is somewhat below what they allow."""
 STEP, STEPS = 0.1, 26
 """Seconds between two looks at how much of the pace is used, and how many are remembered."""
 
@@ -53,9 +56,11 @@ class Pace:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
         dear: Seconds of pause from which a refusal is dear, and the limit is shut in by tests.
+        doubts: Whether it is worth refusals to learn that an account does not count by the minute after all.
     """
 
     __slots__ = (
+        "_above",
         "_before",
         "_dear",
         "_estimate",
@@ -82,7 +87,9 @@ class Pace:
         "rate",
     )
 
-    def __init__(self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR) -> None:
+    def __init__(
+        self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR, doubts: bool = True
+    ) -> None:
         self.ceiling, self._dear = ceiling, dear
         self.next_at = -math.inf
         """When the next request may go."""
@@ -92,11 +99,12 @@ class Pace:
         self._strain, self._strained_with = 0.0, 0  # failures lately, and how many had got through at the last
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
         self._hold = self._used = 0.0
+        self._above = 0.0  # seconds of it in which clearly more than the level went
         self._pause = 0.0  # seconds of the last refusal
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
-        self._estimate, self._minutes = Estimate(), Minutes()
+        self._estimate, self._minutes = Estimate(), Minutes(doubts=doubts)
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
         self._trail: deque[tuple[float, int, float]] = deque(maxlen=STEPS)
         self.set(ceiling or start)
@@ -144,11 +152,20 @@ class Pace:
             self._used += elapsed
             if self._level is not None and self._used > self._hold and self._estimate.bracket.testing:
                 self._tested(self._level)
+            if self._minutes.suspected and self.rate >= DOUBTED * (self._level or math.inf):
+                self._doubted(elapsed)
             self.set(self._grown(elapsed))
         self._trail.append((now, self.got_through, self.rate))
         self._minutes.goes_on(now, self.got_through)
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
+
+    def _doubted(self, elapsed: float) -> None:
+        """More went unrefused than is let in by the minute, if the level is that: for a whole minute, it is not."""
+        self._above += elapsed
+        if self._above > MINUTE:
+            self._minutes.refuted()
+            self._level, self._used, self._hold, self._slower = self.rate, 0.0, HOLD, 1.0
 
     def _tested(self, level: float) -> None:
         """The level went unrefused for as long as a test takes."""
@@ -163,7 +180,9 @@ class Pace:
         climbed = max(self._used - self._hold, 0.0) * min(self._slower, self._level) / haste
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
         linear = max(self._level, min(FEW, MOST_EQUAL * self._level))
-        return self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * linear * climbed
+        grown = self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * linear * climbed
+        doubting = self._minutes.suspected and self._used > self._hold
+        return max(grown, DOUBTED * self._level) if doubting else grown
 
     def per_second(self, now: float) -> float:
         """How many got through in the last second."""
@@ -193,7 +212,7 @@ class Pace:
             self._known_since = sent
         self._hold = self._holding(level, sent)
         self._slower = self._minutes.slower(SLOWER if self._pause >= self._dear else 1.0)
-        self._level, self._used = level, 0.0
+        self._level, self._used, self._above = level, 0.0, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
         self._refused_at, self._resumed_at, self._refused_with = sent, resumes, self.got_through
@@ -292,7 +311,7 @@ class Pace:
         """The account counts for longer: what it lets in goes evenly from now on."""
         self._estimate.bracket.forget()
         self.set(level)
-        self._level, self._used, self._known_since = self.rate, 0.0, now
+        self._level, self._used, self._above, self._known_since = self.rate, 0.0, 0.0, now
         self._hold, self._slower = min(self._minutes.drought, LONGEST_HOLD), self._minutes.slower()
         self.next_at = max(self.next_at, now + self._gap)
 

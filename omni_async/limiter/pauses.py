@@ -6,14 +6,17 @@ import random
 from ..retry import backoff
 from .controllers import Controller
 
-WINK, BLINK = 0.03, 0.1
-"""First pause after a refused poll, in seconds: the short one where the refusal tells nothing new. It doubles while the
-pause's only request is refused too."""
+WINK, BLINK, BY_THE_MINUTE = 0.03, 0.1, 1.0
+"""First pause after a refused poll, in seconds: the short one where the refusal tells nothing new; and the longest,
+where requests are counted by the minute and few go. It doubles while the pause's only request is refused too."""
 LONGEST_PAUSE = 15.0
 """Longest pause of our own choice after refusals, in seconds: full speed is back soon after a storm ends."""
 ENDLESS, PART = 660.0, 0.1
 """Seconds from which pauses are this part of a storm: it ends only by itself, or never for who goes on knocking, since
 a gateway may count what it refuses too."""
+BANNED, KNOCKS = 120.0, 32.0
+"""Seconds from which requests refused in vain may be a ban that each of them prolongs; and the longest pause from then
+on: such bans last half a minute."""
 LONG = 600.0
 LONGEST_OUTAGE, RAREST, LASTING = 20.0, 60.0, 9
 """The same after failures: full speed is back within half a minute of an outage's end. And after so many in vain, where
@@ -31,7 +34,9 @@ def longest_pause(in_vain: float) -> float:
     return LONGEST_PAUSE if in_vain <= ENDLESS else PART * in_vain
 
 
-def blink(cause: Controller, step: int, in_vain: float, rng: random.Random, *, trust: bool) -> float:
+def blink(
+    cause: Controller, step: int, in_vain: float, rng: random.Random, *, trust: bool, gap: float = BLINK
+) -> float:
     """The pause after a refused poll: none if one fewer in flight is all it takes, longer while it goes on.
 
     Args:
@@ -40,10 +45,12 @@ def blink(cause: Controller, step: int, in_vain: float, rng: random.Random, *, t
         in_vain: Seconds since the first of them.
         rng: Source of jitter.
         trust: Whether it tells nothing new.
+        gap: Seconds between two requests, where they are counted by the minute.
     """
     if step == 0 and cause is Controller.WINDOW:
         return 0.0
-    return WINK if trust else backoff(step, rng, first=BLINK, cap=longest_pause(in_vain))
+    most = max(longest_pause(in_vain), KNOCKS if in_vain > BANNED else 0.0)
+    return WINK if trust else backoff(step, rng, first=min(max(gap, BLINK), BY_THE_MINUTE), cap=most)
 
 
 def outage_pause(in_vain: int, sent: int, rng: random.Random) -> float:

@@ -137,7 +137,7 @@ class Trials:
         self._keys = itertools.count()
 
     def _untested(self) -> Pace:
-        return Pace(self._most, start=START, dear=DEAR)
+        return Pace(self._most, start=START, dear=DEAR, doubts=False)
 
     @property
     def held_up(self) -> bool:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from omni_async import Limits
 from omni_async.limiter.admission import OUTAGE, POLLS_PER_CREATE, STUCK, Admission, Kind, Ticket
 from omni_async.limiter.controllers import LADDER, Controller
-from omni_async.limiter.pauses import LONGEST_PAUSE, STRAGGLING
+from omni_async.limiter.pauses import BANNED, KNOCKS, LONGEST_PAUSE, STRAGGLING
 from omni_async.limiter.trials import Trial
 
 
@@ -319,17 +319,18 @@ def test_retry_after_of_a_create_pauses_creates_alone():
 
 
 def test_a_storm_is_met_with_one_probe_at_a_time():
-    """Everything refused for ten minutes: a probe per pause, pauses up to the longest, no growth."""
+    """Everything refused for ten minutes: a probe per pause, pauses up to the longest, and beyond what bans last."""
     state = admission()
     now, sent = 0.0, 0
     while now < 600:
         ticket, now = send(state, Kind.POLL, now)
         sent += 1
         decision = state.refused(ticket, now)
-        assert decision.pause <= LONGEST_PAUSE * 1.25
-    assert sent <= 60
+        assert decision.pause <= (LONGEST_PAUSE if now <= BANNED else KNOCKS) * 1.25
+    assert sent <= 40
+    assert decision.pause >= KNOCKS
     ticket, now = send(state, Kind.POLL, now)
-    assert now <= 600 + 2 * LONGEST_PAUSE
+    assert now <= 600 + 2 * KNOCKS
 
 
 def test_a_storm_without_end_is_met_ever_more_rarely():
@@ -339,7 +340,7 @@ def test_a_storm_without_end_is_met_ever_more_rarely():
         while now < 1800:
             ticket, now = send(state, kind, now)
             pause = state.refused(ticket, now, named=named).pause
-            assert pause <= max(LONGEST_PAUSE, now / 10) * 1.25
+            assert pause <= max(KNOCKS if kind is Kind.POLL and now > BANNED else LONGEST_PAUSE, now / 10) * 1.25
         assert pause > 150.0
 
 

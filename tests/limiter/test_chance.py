@@ -4,10 +4,10 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from omni_async.limiter.chance import MOST_CREATES, Best, Chance, Excess
+from omni_async.limiter.chance import MOST_CREATES, REFUTED, Best, Chance, Excess
 
 
 class Seen:
@@ -111,6 +111,38 @@ def test_what_is_long_past_is_forgotten():
     assert chance.share > 0.0
     assert not chance.explains(now + 7200.0, through + 10, 4.0)
     assert chance.share == 0.0
+
+
+def test_what_is_not_refused_of_all_requests_is_no_chance():
+    """A limit that was down for a minute refuses many of few; thousands afterwards, nearly all let in, refute it."""
+    chance, now, through = fast_before()
+    _, now, through = refused_by_chance(chance, now, through, share=0.16, going=4.0)
+    assert chance.share > 0.0
+    told, *_ = refused_by_chance(chance, now, through, share=0.015, going=40.0, requests=3000)
+    assert chance.share == 0.0
+    assert not any(told[-10:])
+
+
+def test_what_refuses_ever_more_as_more_go_is_a_limit():
+    """Half of all refused is a pace too high; for long after that, nothing is taken for chance."""
+    chance, now, through = fast_before()
+    _, now, through = refused_by_chance(chance, now, through, share=0.16, going=4.0)
+    assert chance.share > 0.0
+    _, now, through = refused_by_chance(chance, now, through, share=0.6, going=8.0, requests=200)
+    assert chance.share == 0.0
+    told, now, through = refused_by_chance(chance, now, through, share=0.16, going=0.5, requests=200)
+    assert not any(told)
+    assert chance.explains(now + REFUTED, through + 1, 0.01)
+
+
+@given(st.floats(0.12, 0.2), st.integers(0, 1000))
+def test_what_is_refused_whatever_goes_is_believed_whatever_goes(share, seed):
+    """Once believed, fast requests of which as many are refused leave it at that."""
+    chance, now, through = fast_before()
+    _, now, through = refused_by_chance(chance, now, through, share=share, going=4.0, seed=seed)
+    assume(chance.share > 0.0)
+    refused_by_chance(chance, now, through, share=share, going=40.0, requests=3000, seed=seed + 1)
+    assert chance.share > 0.0
 
 
 def test_where_the_limit_counts_by_the_minute_few_going_prove_nothing():

@@ -483,3 +483,17 @@ async def test_a_task_of_an_earlier_run_leaves_the_timer_alone():
     limiter.occupy("of an earlier run")
     assert limiter._timer is timer
     limiter.unused(await waiting)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 0, 3, 1]])
+async def test_whoever_gives_up_leaves_the_queue_in_whatever_order(order):
+    """The newest first, the oldest first or any: nobody else loses a place, and none is left."""
+    limiter = Limiter(Limits(max_running_tasks=1))
+    limiter.accepted(limiter.try_acquire(Kind.CREATE), "task")
+    waiting = [asyncio.ensure_future(limiter.acquire(Kind.CREATE)) for _ in order]
+    await anyio.sleep(0.01)
+    for left, which in zip(range(len(order) - 1, -1, -1), order, strict=True):
+        waiting[which].cancel()
+        await asyncio.gather(waiting[which], return_exceptions=True)
+        assert limiter.load().waiting_creates == left
+    assert not limiter.starving

@@ -1,6 +1,8 @@
 """Counting by the minute, told from how nothing gets through for long."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omni_async.limiter.minutes import BARREN, Minutes
 
@@ -98,3 +100,68 @@ def test_pauses_do_not_drive_a_pace_down():
         minutes.goes_on(float(second), 1)
     minutes.refused(60.0, 2)
     assert minutes.allows(0.25, 60.0) == pytest.approx(0.97 * 0.125)
+
+
+def goes_for(minutes, seconds, *, per_second, since=0.0, through=0):
+    """So many get through; gives when, and how many by then."""
+    for second in range(seconds):
+        minutes.goes_on(since + second, through + second * per_second)
+    return since + seconds, through + seconds * per_second
+
+
+def test_what_somebody_else_takes_is_not_the_account_s_count():
+    """Twenty a second before, a trickle now: about half of what it was is gone on at, and nothing is spread."""
+    minutes = Minutes()
+    now, through = goes_for(minutes, 180, per_second=20)
+    minutes.refused(now, through)
+    tried_in_vain(minutes, 20)
+    minutes.opens(now + 20.0, through)
+    minutes.refused(now + 21.0, through + 1)
+    tried_in_vain(minutes, 30)
+    assert 20 / 4 < minutes.opens(now + 51.0, through + 1) < 20 / 2
+    assert minutes.drought == 0.0
+
+
+@given(st.integers(3, 500), st.integers(1, 59), st.integers(0, 59))
+def test_whatever_counts_by_the_minute_is_never_taken_for_somebody_else(allowed, sent_in, phase):
+    """All of one fixed minute in its last seconds and all of the next in its first: still it is believed."""
+    minutes, through = Minutes(), 0
+    for second in range(0, 61 + phase, 1):
+        minutes.goes_on(float(second), min(allowed, allowed * second // sent_in) + (allowed if second > 60 else 0))
+    through, now = 2 * allowed, 61.0 + phase
+    minutes.refused(now, through)
+    minutes.waits(119.0 - now if now < 115.0 else 4.0)
+    level = minutes.opens(max(120.0, now + 5.0), through)
+    assert level is None or level >= 0.45 * allowed / 60
+
+
+def test_the_first_such_time_after_long_without_any_is_a_storm():
+    """Counted by the minute, it would have come sooner; the second time it is believed."""
+    minutes = Minutes()
+    now, through = goes_for(minutes, 180, per_second=1)
+    minutes.refused(now, through)
+    tried_in_vain(minutes, 60)
+    assert minutes.opens(now + 60.0, through) is None
+    assert minutes.drought == 0.0
+    now, through = goes_for(minutes, 180, per_second=1, since=now + 60.0, through=through)
+    minutes.refused(now, through)
+    tried_in_vain(minutes, 60)
+    assert minutes.opens(now + 60.0, through) is not None
+    assert minutes.drought == 60.0
+
+
+def test_it_is_doubted_once():
+    """A second time that nothing gets through proves it; more than the level, let in for a minute, disproves it."""
+    minutes = Minutes()
+    minutes.goes_on(0.0, 0)
+    minutes.refused(2.0, 60)
+    tried_in_vain(minutes, 58)
+    minutes.opens(60.0, 60)
+    assert minutes.suspected
+    minutes.refused(110.0, 110)
+    tried_in_vain(minutes, 10)
+    minutes.opens(120.0, 110)
+    assert not minutes.suspected
+    assert minutes.drought > 0.0
+    minutes.refuted()
+    assert minutes.drought == 0.0
