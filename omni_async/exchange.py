@@ -163,7 +163,7 @@ class Exchange:
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
         for again in (self.transport.key.renewable, False):
-            ticket = await self.limiter.acquire(Kind.POLL)
+            ticket = await self.limiter.acquire(Kind.QUERY)
             try:
                 task = await self.look(ticket, task_id)
             except OmniError as error:
@@ -192,7 +192,7 @@ class Exchange:
         self.budget.first()
         while True:
             attempt += 1
-            ticket = await self.limiter.acquire(Kind.POLL)
+            ticket = await self.limiter.acquire(Kind.QUERY)
             try:
                 reply = await self._sent(ticket, call, data=data)
                 return self._read(ticket, reply, read)

@@ -100,9 +100,9 @@ class Budget:
 
     def governs(self, kind: Kind) -> bool:
         """Whether the row has a word in when something of a kind is sent."""
-        if kind is Kind.POLL:
+        if kind in (Kind.POLL, Kind.QUERY):
             limited = self.allowed is not None and self.allowed.polls_per_second is not None
-            return limited or self._paused[kind] > loop_time()
+            return limited or self._paused[Kind.POLL] > loop_time()
         return kind is Kind.CREATE
 
     def paused(self, kind: Kind) -> bool:
@@ -215,7 +215,7 @@ class FleetLimiter(Limiter):
                 self._places.append((place, loop_time()))
                 return ticket
         if self._budget.governs(kind):
-            await self._budget.take(kind)
+            await self._budget.take(Kind.POLL)
         return await super().acquire(kind, max_wait=max_wait)
 
     def unused(self, ticket: Ticket) -> None:

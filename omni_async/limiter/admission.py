@@ -1,7 +1,8 @@
 """Whom to let go, and what each ending teaches: plain synchronous state over Window, Pace and Slots.
 
-A refusal adjusts exactly one controller (`controllers.attribute`). Polls get four of five free places, creates one,
-when both wait: running work drains, and neither starves.
+A refusal adjusts exactly one controller (`controllers.attribute`). Polls and queries get four of five free places,
+creates one, when both wait: running work drains, and neither starves. A query goes with each poll: its caller does not
+stand behind thousands of ids that are followed.
 """
 
 import math
@@ -14,7 +15,7 @@ from .chance import Best, Chance
 from .controllers import Controller, Evidence, attribute
 from .pace import Pace
 from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
-from .tickets import CREATE, POLL, TRANSFER, Decision, Kind, Ticket
+from .tickets import CREATE, POLL, QUERY, TRANSFER, Decision, Kind, Ticket
 from .trials import Trial, Trials
 from .window import Window
 
@@ -47,8 +48,10 @@ class Admission:
         self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
-        self.polls, self.creates, self.transfers = deque[Ticket](), deque[Ticket](), deque[Ticket]()
-        self.queues = {POLL: self.polls, CREATE: self.creates, TRANSFER: self.transfers}
+        self.polls, self.queries = deque[Ticket](), deque[Ticket]()
+        self.creates, self.transfers = deque[Ticket](), deque[Ticket]()
+        self.queues = {POLL: self.polls, QUERY: self.queries, CREATE: self.creates, TRANSFER: self.transfers}
+        self._query_went = False
         self.pause_until = -math.inf
         self._transfers = 0
         self._most_transfers = max(limits.max_connections // 4, 1)
@@ -65,14 +68,14 @@ class Admission:
     def try_take(self, kind: Kind, now: float) -> Ticket | None:
         """Leave for one, if nobody of its kind waits and it may go now."""
         if kind is POLL:
-            if self.polls or not self._poll_may_go(now):
+            if self.polls or self.queries or not self._poll_may_go(now):
                 return None
             if self.creates and self._turn >= POLLS_PER_CREATE and self._create_may_go(now):
                 return None
             self.in_flight = in_flight = self.in_flight + 1
             self.pace.take(now)
             return Ticket(POLL, now, in_flight)
-        if self.queues[kind] or (kind is CREATE and self.polls):
+        if self.queues[kind] or (kind is CREATE and (self.polls or self.queries)):
             return None
         ticket = Ticket(kind)
         return self._let_go(ticket, now) if self._may_go(kind, now) else None
@@ -94,7 +97,7 @@ class Admission:
     @property
     def idle(self) -> bool:
         """Whether nobody waits."""
-        return not (self.polls or self.creates or self.transfers)
+        return not (self.polls or self.queries or self.creates or self.transfers)
 
     @property
     def out(self) -> bool:
@@ -102,17 +105,21 @@ class Admission:
         return self._failures >= OUTAGE
 
     def _next(self, now: float) -> Ticket | None:
-        polls = bool(self.polls) and self._poll_may_go(now)
+        polls = bool(self.polls or self.queries) and self._poll_may_go(now)
         creates = bool(self.creates) and self._create_may_go(now)
         if polls and (not creates or self._turn < POLLS_PER_CREATE):
             self._turn += creates
-            return self._let_go(self.polls.popleft(), now)
+            return self._let_go(self._poll_or_query(), now)
         if creates:
             self._turn = 0
             return self._let_go(self.creates.popleft(), now)
         if self.transfers and self._transfers < self._most_transfers:
             return self._let_go(self.transfers.popleft(), now)
         return None
+
+    def _poll_or_query(self) -> Ticket:
+        self._query_went = bool(self.queries) and not (self._query_went and self.polls)
+        return (self.queries if self._query_went else self.polls).popleft()
 
     def _may_go(self, kind: Kind, now: float) -> bool:
         if kind is TRANSFER:
@@ -165,7 +172,7 @@ class Admission:
             stuck_at = max(self._stuck_at(), self.ready_at(CREATE, now)) if self.creates else math.inf
             return stuck_at if now < stuck_at < math.inf else None
         room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else now
-        polls = self.ready_at(POLL, now) if self.polls else math.inf
+        polls = self.ready_at(POLL, now) if self.polls or self.queries else math.inf
         creates = self.ready_at(CREATE, now) if self.creates else math.inf
         if creates <= now:  # an experiment is under way, or enough are in flight
             creates = math.inf

@@ -164,7 +164,7 @@ class Limiter:
         """The gateway did what was asked, or refused for a reason of the request's own."""
         state = self._state
         state.passed(ticket, self._now())
-        if state.polls or state.creates or state.transfers:
+        if state.polls or state.queries or state.creates or state.transfers:
             self._ended()
 
     def accepted(self, ticket: Ticket, task_id: str) -> None:
@@ -244,7 +244,7 @@ class Limiter:
             pace=paces[0],
             create_pace=paces[1],
             waiting_creates=len(state.creates),
-            waiting_polls=len(state.polls),
+            waiting_polls=len(state.polls) + len(state.queries),
             paused_for=max(state.pause_until - now, state.trials.pause_until - now, 0.0),
         )
 

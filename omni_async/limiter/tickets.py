@@ -12,13 +12,15 @@ class Kind(enum.StrEnum):
     """What wants to go."""
 
     POLL = "poll"
-    """Any free call to the gateway."""
+    """A look of the poller's."""
+    QUERY = "query"
+    """Any other free call to the gateway: somebody waits for its answer."""
     CREATE = "create"
     TRANSFER = "transfer"
     """A file up or down; it takes minutes and mostly goes to another host, so only its number is limited."""
 
 
-POLL, CREATE, TRANSFER = Kind.POLL, Kind.CREATE, Kind.TRANSFER
+POLL, QUERY, CREATE, TRANSFER = Kind.POLL, Kind.QUERY, Kind.CREATE, Kind.TRANSFER
 
 
 class Ticket:

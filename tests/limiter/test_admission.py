@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
     def nobody_waits_for_ever(self):
         """With nothing in flight, time alone lets the next one go."""
         state = self.state
-        for kind in (Kind.POLL, Kind.CREATE):
+        for kind in (Kind.POLL, Kind.QUERY, Kind.CREATE):
             if state.queues[kind] and not state.in_flight:
                 assert state.ready_at(kind, self.now) < math.inf
 
@@ -174,7 +174,21 @@ def test_four_polls_to_one_create_when_both_wait():
     assert POLLS_PER_CREATE == 4
 
 
-@pytest.mark.parametrize("kind", [Kind.POLL, Kind.CREATE])
+def test_a_query_goes_with_each_poll_when_both_wait():
+    """Whoever asks for one task does not stand behind all that are followed, and these do not stand still."""
+    state = admission(requests_per_second=1.0)
+    polls, queries = ask(state, Kind.POLL, 8), ask(state, Kind.QUERY, 4)
+    order, now = [], 0.0
+    while len(order) < 12:
+        for ticket in state.admit(now):
+            order.append(ticket)
+            state.passed(ticket, now)
+        now = state.next_time(now) or now
+    assert order[:8:2] == queries
+    assert [*order[1:8:2], *order[8:]] == polls
+
+
+@pytest.mark.parametrize("kind", [Kind.POLL, Kind.QUERY, Kind.CREATE])
 def test_alone_either_kind_has_all_places(kind):
     """What waits alone waits for nobody."""
     state = admission()
