@@ -9,7 +9,7 @@ import contextvars
 import copy
 import math
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,9 @@ OUTSTANDING = 10_000
 SUBMITTERS = 32
 DOWNLOADERS = 8
 
-Requests = Iterable[Any] | AsyncIterable[Any]
+Asked = VideoRequest | str | Mapping[str, Any]
+"""A request as calls take it."""
+Requests = Iterable[Asked] | AsyncIterable[Asked]
 
 _working: set["asyncio.Task[None]"] = set()
 """Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
