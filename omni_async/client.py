@@ -248,8 +248,8 @@ class OmniClient:
 
         Raises:
             InvalidRequestError: `timeout` is no number, or `requests` a single one. A row's faults are in its outcome.
-            OmniError: From the iterator, last: AuthenticationError or QuotaError, with which no more is pulled.
-            Exception: From the iterator, last: what `requests` itself raised.
+            Exception: From the iterator, last: AuthenticationError or QuotaError, with which no more is pulled, or what
+                `requests` itself raised.
         """
         studio, folder = self._begun(), None if output is None else Path(path_of("output", output))
         return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite)
@@ -395,5 +395,4 @@ class OmniClient:
         return self.studio
 
     def __repr__(self) -> str:
-        state = "closed" if self.studio.life.closed else "open" if self.studio.life.started else "idle"
-        return f"<OmniClient {self.dialect.name} {state}, {self.limiter!r}>"
+        return f"<OmniClient {self.dialect.name} {self.studio.life.state}, {self.limiter!r}>"
