@@ -637,8 +637,11 @@ def test_a_resuming_that_is_let_go_follows_on(tmp_path):
         server.always["GET"] = running("x")
         async with server, client_of(tmp_path, server) as client:
             resumed = client.resume()
+            assert repr(resumed) == "<Resumed idle>"  # what there is is not looked up yet
             assert isinstance((await anext(resumed)).error, SubmissionUncertainError)
+            assert repr(resumed) == "<Resumed open, 2 waiting, 0 ready>"
             await resumed.aclose()
+            assert repr(resumed) == "<Resumed over>"
             with pytest.raises(StopAsyncIteration):
                 await anext(resumed)
             server.always["GET"] = None

@@ -19,6 +19,8 @@ autodoc_default_options = {"members": True, "undoc-members": True, "show-inherit
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True  # what a class lists under "Attributes:" is not described a second time
 
+nitpick_ignore = [("py:class", "omni_async.dialects.wire.T")]  # a type variable: there is nothing to tell of it
+
 MANUALS = {
     "aiohttp": "https://docs.aiohttp.org/en/stable/",
     "attr": "https://www.attrs.org/en/stable/",
