@@ -260,8 +260,8 @@ class DecodeError(OmniError):
 class TaskFailedError(OmniError):
     """The gateway finished the task without a video.
 
-    `task` is the finished task, `moderated` whether its content was refused, `retryable` whether a new attempt
-    (a new payment) has a chance.
+    `task` is the finished task, which all that the library raises have; `moderated` whether its content was refused,
+    `retryable` whether a new attempt (a new payment) has a chance.
     """
 
     if TYPE_CHECKING:
