@@ -596,6 +596,17 @@ async def test_row_1_words_alone_do_not_prove_that_there_is_no_such_task():
         assert len(here.server.posts) == 1
 
 
+@pytest.mark.parametrize("word", ["failed", "error", "completed"])
+async def test_row_1_a_look_that_tells_of_a_state_does_not_prove_that_there_is_no_such_task(word):
+    """However odd it is otherwise: it is not sent again."""
+    refusal = http(500, {"error": {"code": "internal_error", "message": "m", "task_id": "t-1"}})
+    async with scene(refusal, gateway="gemini_omni", running=None) as here:
+        here.server.always["GET"] = http(body={"status": word, "error": {"code": "task_not_found"}})
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
 async def test_row_1_a_refusal_that_names_a_task_which_cannot_be_looked_up_is_uncertain():
     """With the id as evidence: it is not sent again before somebody knows."""
     async with scene(NAMING["minus one"], running=None) as here:

@@ -171,7 +171,7 @@ def _tells_of_more(reply: Reply, *told: str | None) -> bool:
 
 def _is_more(value: Any, name: str, told: tuple[str | None, ...], depth: int) -> bool:
     value = value.strip() if isinstance(value, str) else value
-    if not value or _spelt(name) in _TELLS_NOTHING and not isinstance(value, dict | list):
+    if not value or (_spelt(name) in _TELLS_NOTHING and not isinstance(value, dict | list)):
         return False
     if isinstance(value, dict | list) and depth:
         inside = value.items() if isinstance(value, dict) else ((name, each) for each in value)
@@ -209,7 +209,7 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     if is_chat(document):
         return "the answer is a chat answer: " + CHAT_ROUTE
     if 300 <= reply.status < 400:
-        return f"HTTP {reply.status}, a redirect to {_host(reply)}, which was not followed"
+        return f"HTTP {reply.status}, {_redirect(reply)}"
     if document is MISSING:
         kind = "broke off" if not reply.complete else "is no JSON"
         return f"HTTP {reply.status}, and the body {kind}"
@@ -217,6 +217,10 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     advice = meaning(message)  # in our words: the gateway's own can quote a prompt
     what = f"with the unknown code {codes[0][:60]}" if codes else "without a task id"
     return f"HTTP {reply.status} {what}" + (f": {advice}" if advice else "")
+
+
+def _redirect(reply: Reply) -> str:
+    return f"a redirect to {_host(reply)}, which was not followed: check the base URL"
 
 
 def _host(reply: Reply) -> str:
@@ -320,7 +324,8 @@ def unreadable(
     """
     codes, message = said or ((), plain_words(reply))
     code, told = next(iter(codes), None), scrubbed(message, private)
-    head = f"HTTP {reply.status}, " + (f"code {code}" if code else f"{len(reply.body)} bytes of {_kind(reply)}")
+    what = _redirect(reply) if 300 <= reply.status < 400 else f"{len(reply.body)} bytes of {_kind(reply)}"
+    head = f"HTTP {reply.status}, " + (f"code {code}" if code else what)
     advice = explain(told) or (ADVICE[RefusalKind.TRANSIENT] if code and reply.status >= 500 else "")
     kind = ApiError if code and 200 <= reply.status < 300 else GatewayError
     return kind(

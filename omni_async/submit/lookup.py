@@ -6,8 +6,9 @@ import logging
 
 import anyio
 
-from ..dialects import Dialect
-from ..errors import AuthenticationError, NotFoundError, OmniError
+from ..dialects import Dialect, Reply
+from ..dialects.wire import dig
+from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..lifetime import is_cancelled
 from ..models import TaskStatus, VideoTask
@@ -49,7 +50,7 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
         for delay in TRIES:
             await anyio.sleep(delay)
             try:
-                await exchange.ask(exchange.dialect.query(candidate), exchange.dialect.read_query)
+                await exchange.ask(exchange.dialect.query(candidate), lambda reply: _has_state(exchange.dialect, reply))
             except OmniError as error:
                 if _made_none(error):
                     continue
@@ -58,8 +59,18 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
     return False
 
 
+def _has_state(dialect: Dialect, reply: Reply) -> bool:
+    """That an answer tells the state of a task, whose ever and however odd: such a one says of none that it is not."""
+    try:
+        dialect.read_query(reply)
+    except DecodeError:
+        if not any(isinstance(dig(reply.document, *at, "status"), str) for at in ((), ("data",))):
+            raise
+    return True
+
+
 def _made_none(error: OmniError) -> bool:
-    """Whether a look's error says that there is no such task: by its status or code, since words alone can be anybody's."""
+    """Whether a look's error says that there is no such task: by status or code, as words alone can be anybody's."""
     unknown = isinstance(error, NotFoundError) and (error.status_code == 404 or error.code is not None)
     return unknown or isinstance(error, AuthenticationError)
 

@@ -126,6 +126,13 @@ JIMMY_CODES = [
     ("50001", "每分钟请求次数超过限制", K.RATE, K.RATE, K.RATE, U),
     ("50001", "音频采样频率过高", U, K.BAD_REQUEST, K.RATE, U),
     ("50001", "比特速率过高", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "参考视频帧速率限制为60", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "reference video frame rate limit is 60 fps", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "video bitrate limit exceeded", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "Reference video bit rate limit", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "sample-rate limit 48 kHz", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "API rate limit reached", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "request rate_limit exceeded", K.RATE, K.RATE, K.RATE, U),
     ("50001", "too many images", U, K.BAD_REQUEST, K.RATE, U),
     ("50001", "余额不足", K.QUOTA, K.QUOTA, K.QUOTA, U),
     ("50001", "Insufficient balance", K.QUOTA, K.QUOTA, K.QUOTA, U),
@@ -621,7 +628,9 @@ def test_counted_tokens_tell_of_a_chat_route(name, where):
 def test_a_redirect_is_told_by_its_host(headers, host):
     """Nothing else of where it leads, and not endlessly."""
     reason = judge_create(JIMMY, reply(302, body=b"", headers=headers)).reason
-    assert reason == f"HTTP 302, a redirect to {host}, which was not followed"
+    told = f"HTTP 302, a redirect to {host}, which was not followed: check the base URL"
+    assert reason == told
+    assert str(unreadable(reply(302, body=b"", headers=headers))) == f"no usable answer ({told})"
 
 
 @pytest.mark.parametrize(("status", "redirect"), [(299, False), (300, True), (399, True), (451, False), (600, False)])
