@@ -8,9 +8,10 @@
 | 4 | HTTP 400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431 with any other body | REFUSED by status |
 | 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body or a Location |
 
-What is refused for now is sent again. Where such an answer names a task all the same, that is a candidate too: it is
-sent again only if the gateway does not know that task. Where it tells of what may have been made in a form that nobody
-can ask about (a number, a bare text, another name), it is UNCERTAIN.
+What is refused for now is sent again, and what the key or the balance was refused for, with the next run. Where such
+an answer names a task all the same, that is a candidate too: it is sent again only if the gateway does not know that
+task. Where one that is refused for now tells of what may have been made in a form that nobody can ask about (a number,
+a bare text, another name), it is UNCERTAIN.
 """
 
 import enum
@@ -74,7 +75,7 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
-        named = _named_task(reply) if refusal.kind in SENT_AGAIN else None
+        named = _named_task(reply) or _located(dialect, reply) if refusal.kind in _SENT_AGAIN else None
         if refusal.kind in SENT_AGAIN and _tells_of_more(reply, refusal.message, named):
             found = named or candidate_id(reply)
             return Verdict(meaning=Meaning.UNCERTAIN, refusal=refusal, candidate=found, reason=TELLS_OF_MORE)
@@ -110,6 +111,8 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 }
 
 _ANY = "-any-id-"
+_SENT_AGAIN = SENT_AGAIN | {RefusalKind.AUTH, RefusalKind.QUOTA}
+"""By the client or the next run."""
 TELLS_OF_MORE = "refused for now, and the answer tells of something that may be a task all the same"
 _ID = r"[A-Za-z0-9._:~-]{1,200}"
 _ID_IN_PIECES = re.compile(

@@ -438,6 +438,15 @@ def test_a_refusal_for_now_may_tell_of_itself(dialect, data):
         assert verdict.refusal.kind in SENT_AGAIN
 
 
+def test_a_refusal_for_the_key_or_the_balance_stays_one_whatever_it_tells():
+    """Rows 14, 15: it stops a batch, and tells of accounts; a task that it names is looked up before the next run."""
+    account = {"user": "x", "balance": 0.1}
+    assert meaning(JIMMY, 401, {"code": 20001, "msg": "expired", "data": account}) is K.AUTH
+    assert meaning(JIMMY, 403, {"msg": "余额不足", "data": account}) is K.QUOTA
+    verdict = judge_create(FLAT, reply(402, {"error": {"code": "insufficient_quota"}, "task_id": 17}))
+    assert (verdict.meaning, verdict.candidate) == (Meaning.REFUSED, "17")
+
+
 def test_a_refusal_for_now_may_say_its_words_twice():
     """As `data` beside its message; other words there can tell of anything."""
     assert meaning(JIMMY, 200, {"code": -1, "msg": "系统繁忙", "data": "系统繁忙"}) is K.TRANSIENT
