@@ -131,9 +131,17 @@ STATUS_WORDS: Mapping[str, TaskStatus] = {
     "completed": TaskStatus.SUCCEEDED,
     "success": TaskStatus.SUCCEEDED,
     "succeeded": TaskStatus.SUCCEEDED,
+    "succeed": TaskStatus.SUCCEEDED,
+    "complete": TaskStatus.SUCCEEDED,
+    "finished": TaskStatus.SUCCEEDED,
+    "done": TaskStatus.SUCCEEDED,
+    "已完成": TaskStatus.SUCCEEDED,
+    "成功": TaskStatus.SUCCEEDED,
     "failed": TaskStatus.FAILED,
+    "fail": TaskStatus.FAILED,
     "failure": TaskStatus.FAILED,
     "error": TaskStatus.FAILED,
+    "失败": TaskStatus.FAILED,
     "canceled": TaskStatus.CANCELED,
     "cancelled": TaskStatus.CANCELED,
 }
@@ -252,10 +260,12 @@ class Dialect(abc.ABC):
     def classify(self, reply: Reply) -> Refusal | None:
         """What a refusal is about, by this gateway's refusal table; None if the table does not know it."""
         refused = self.refused(reply)
-        if refused is None:
-            return None
-        codes, message = refused[0], refused[1][:WORDS_READ]
-        rule = next((rule for rule in self.refusals if rule.matches(reply.status, codes, message)), None)
+        return None if refused is None else self.refusal(reply.status, *refused)
+
+    def refusal(self, status: int, codes: tuple[str, ...], message: str) -> Refusal | None:
+        """What this HTTP status, these codes and this message refuse, by this gateway's refusal table."""
+        message = message[:WORDS_READ]
+        rule = next((rule for rule in self.refusals if rule.matches(status, codes, message)), None)
         if rule is None:
             return None
         cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
