@@ -8,7 +8,7 @@ Everything here is plain functions of plain data: no I/O, no clock.
 import abc
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -16,7 +16,7 @@ import attrs
 from ..errors import DecodeError, Fault
 from ..fields import check_prompt
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
-from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
+from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, number_code, percent, text
 
 
 class RefusalKind(enum.StrEnum):
@@ -29,6 +29,10 @@ class RefusalKind(enum.StrEnum):
     NOT_FOUND = "not found"
     RATE = "rate"
     TRANSIENT = "transient"
+
+
+SENT_AGAIN = frozenset({RefusalKind.RATE, RefusalKind.TRANSIENT})
+"""Refusals for now: a paid create is sent again after them."""
 
 
 class Cause(enum.StrEnum):
@@ -148,6 +152,8 @@ STATUS_WORDS: Mapping[str, TaskStatus] = {
 
 CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
 """HTTP statuses that say by themselves that nothing was accepted."""
+_TOLD_PLAINLY = CLEAN_REFUSALS - {401}
+"""HTTP statuses whose kind words in any form can tell: 401 is about the key, whatever stands beside it."""
 TOLD_BY_WORDS = CLEAN_REFUSALS | {200, 429}
 """HTTP statuses with which a message alone is believed; with a 5xx or a timeout it could be about anything."""
 
@@ -258,18 +264,16 @@ class Dialect(abc.ABC):
         return (tuple(codes), text(error.get("message")) or "") if codes else None
 
     def classify(self, reply: Reply) -> Refusal | None:
-        """What a refusal is about, by this gateway's refusal table; None if the table does not know it."""
-        refused = self.refused(reply)
-        return None if refused is None else self.refusal(reply.status, *refused)
+        """What a refusal is about, by this gateway's refusal table; None if the table does not know it.
 
-    def refusal(self, status: int, codes: tuple[str, ...], message: str) -> Refusal | None:
-        """What this HTTP status, these codes and this message refuse, by this gateway's refusal table."""
-        message = message[:WORDS_READ]
-        rule = next((rule for rule in self.refusals if rule.matches(status, codes, message)), None)
-        if rule is None:
-            return None
-        cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
-        return Refusal(rule.kind, next(iter(codes), None), message, cause)
+        Words in no form of the gateway's own only tell the kind where the status refuses, and never one after which a
+        create is sent again.
+        """
+        refused, rules = self.refused(reply), self.refusals
+        if refused is None:
+            refused = (), plain_words(reply) if reply.status in _TOLD_PLAINLY else ""
+            rules = tuple(rule for rule in rules if rule.words is not None and rule.kind not in SENT_AGAIN)
+        return refusal_by(rules, reply.status, *refused)
 
     def status(self, word: str) -> TaskStatus | None:
         """The status a word stands for, or None for a word nobody knows: such a task is still running."""
@@ -301,6 +305,40 @@ class Dialect(abc.ABC):
     def moderated(self, code: str | None, message: str | None) -> bool:
         """Whether a task or request was refused for its content."""
         return re.search(MODERATION_WORDS, f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
+
+
+def refusal_by(rules: Iterable[RefusalRule], status: int, codes: tuple[str, ...], message: str) -> Refusal | None:
+    """What a refusal with this HTTP status, these codes and this message is about, by the first of these rules."""
+    message = message[:WORDS_READ]
+    rule = next((rule for rule in rules if rule.matches(status, codes, message)), None)
+    if rule is None:
+        return None
+    cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
+    return Refusal(rule.kind, next(iter(codes), None), message, cause)
+
+
+_HEADS = ("code", "error")
+_SAID = ("message", "msg", "error_message", "detail", "details", "errors", "error")
+_DEEP = 3
+"""How deep in a refusal its words are looked for: `{"errors": [{"message": …}]}`."""
+
+
+def plain_words(reply: Reply) -> str:
+    """What an answer with a 4xx or 5xx says in whatever form, a code that is a word before its message; "" if nothing.
+
+    Such as `{"message": …}`, `{"detail": [{"msg": …}]}`, `{"code": "quota", "message": …}`: other programs than the
+    gateway's own refuse so (seen). It is for people, and for words that tell what a refusal by status is about.
+    """
+    return _words(reply.document, _DEEP) if reply.status >= 400 and isinstance(reply.document, dict) else ""
+
+
+def _words(value: Any, depth: int) -> str:
+    value = value[0] if isinstance(value, list) and value else value
+    if not isinstance(value, dict) or not depth:
+        return (text(value) or "").strip()
+    heads = (_words(found, 0) for name in _HEADS if number_code(found := value.get(name)) is None)
+    said = (_words(value.get(name), depth - 1) for name in _SAID)
+    return ": ".join(dict.fromkeys(filter(None, (next(filter(None, heads), ""), next(filter(None, said), "")))))
 
 
 def named_cause(message: str) -> Cause | None:

@@ -13,8 +13,10 @@ from ..errors import DecodeError, Fault
 from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
+    CLEAN_REFUSALS,
     CONCURRENCY_WORDS,
     MODERATION_WORDS,
+    QUOTA_WORDS,
     RATE_WORDS,
     TOLD_BY_WORDS,
     Abilities,
@@ -90,6 +92,8 @@ FLAT_MODELS = (
 
 _MODERATED = frozenset({"content_policy_violation", "moderation_error", "content_filter"})
 _NO_QUOTA = frozenset({"insufficient_quota", "insufficient_user_quota", "insufficient_balance"})
+_QUOTA_FAILED = frozenset({"pre_consume_token_quota_failed"})
+_QUOTA_SAID = f"{QUOTA_WORDS}|quota.{{0,10}}not enough|(预扣费|额度).{{0,4}}失败"
 _BAD_KEY = frozenset({"authentication_error", "invalid_api_key", "permission_denied"})
 _TOO_MUCH = frozenset({"rate_limit_exceeded", "rate_limit_error"})
 _5XX = frozenset(range(500, 600))
@@ -101,6 +105,9 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
     RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, statuses=frozenset({403})),
+    # new-api's refusals for want of quota are 403 as well (seen)
+    RefusalRule(kind=RefusalKind.QUOTA, codes=_QUOTA_FAILED, statuses=CLEAN_REFUSALS),
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=CLEAN_REFUSALS - {401}, words=_QUOTA_SAID),
     RefusalRule(kind=RefusalKind.AUTH, statuses=frozenset({401, 403})),
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),

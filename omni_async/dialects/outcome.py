@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import DecodeError
 from ..explanations import meaning
 from ..models import TaskStatus
-from .dialect import WORDS_READ, Dialect, Refusal, RefusalKind
+from .dialect import WORDS_READ, Dialect, Refusal, RefusalKind, refusal_by
 from .wire import WHOLE_LINK, Reply, code_text, decoded, dig, excerpt, link, only, percent, text
 
 _HOLDERS: tuple[tuple[str, ...], ...] = (("result", "data"), ("result",), (), ("output",), ("data",))
@@ -157,7 +157,7 @@ def refused_look(dialect: Dialect, reply: Reply) -> Refusal | None:
 
 
 def _by_words(dialect: Dialect, status: int, codes: tuple[str, ...], message: str) -> Refusal | None:
-    known = dialect.refusal(status, codes, message)
+    known = refusal_by(dialect.refusals, status, codes, message)
     if known is None and re.search(BUSY_WORDS, message[:WORDS_READ]):
         return Refusal(RefusalKind.TRANSIENT, next(iter(codes), None), message)
     return known

@@ -31,7 +31,17 @@ from ..errors import (
     RejectedError,
 )
 from ..explanations import MODERATION, STEPS, WRONG_ROUTE, chat_was_called, glossed, meaning
-from .dialect import CLEAN_REFUSALS, WORDS_READ, Dialect, Refusal, RefusalKind, is_chat, named_cause
+from .dialect import (
+    CLEAN_REFUSALS,
+    SENT_AGAIN,
+    WORDS_READ,
+    Dialect,
+    Refusal,
+    RefusalKind,
+    is_chat,
+    named_cause,
+    plain_words,
+)
 from .wire import MISSING, Reply, dig, ident, text
 
 EVIDENCE_BYTES = 64 * 1024
@@ -63,7 +73,7 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
-        named = _named_task(reply) if refusal.kind in _SENT_AGAIN else None
+        named = _named_task(reply) if refusal.kind in SENT_AGAIN else None
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
     candidate = candidate_id(reply) or _located(dialect, reply)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
@@ -79,7 +89,7 @@ def refusal_of(dialect: Dialect, reply: Reply) -> Refusal | None:
     known = dialect.classify(reply)
     if known is not None:
         return known
-    codes, message = dialect.refused(reply) or ((), "")
+    codes, message = dialect.refused(reply) or ((), plain_words(reply))
     code = next(iter(codes), None)
     if reply.status == 429:
         return Refusal(RefusalKind.RATE, code, message, named_cause(message[:WORDS_READ]))
@@ -96,7 +106,6 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 }
 
 _ANY = "-any-id-"
-_SENT_AGAIN = {RefusalKind.RATE, RefusalKind.TRANSIENT}
 _ID_IN_PIECES = re.compile(rb'"(task_?[iI]d|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
 _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 """Where an `id` is that of what was made, and not of the request or the answer."""
@@ -147,11 +156,10 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     if document is MISSING:
         kind = "broke off" if not reply.complete else "is no JSON"
         return f"HTTP {reply.status}, and the body {kind}"
-    codes, message = dialect.refused(reply) or ((), "")
-    if codes:
-        advice = meaning(message)  # in our words: the gateway's own can quote a prompt
-        return f"HTTP {reply.status} with the unknown code {codes[0][:60]}" + (f": {advice}" if advice else "")
-    return f"HTTP {reply.status} without a task id"
+    codes, message = dialect.refused(reply) or ((), plain_words(reply))
+    advice = meaning(message)  # in our words: the gateway's own can quote a prompt
+    what = f"with the unknown code {codes[0][:60]}" if codes else "without a task id"
+    return f"HTTP {reply.status} {what}" + (f": {advice}" if advice else "")
 
 
 def _host(reply: Reply) -> str:
@@ -253,8 +261,8 @@ def unreadable(
         private: As in `error_of`.
         about: Ids for the error.
     """
-    (code, *_), message = said or ((None,), "")
-    told = scrubbed(message, private)
+    codes, message = said or ((), plain_words(reply))
+    code, told = next(iter(codes), None), scrubbed(message, private)
     head = f"HTTP {reply.status}, " + (f"code {code}" if code else f"{len(reply.body)} bytes of {_kind(reply)}")
     advice = explain(told) or (ADVICE[RefusalKind.TRANSIENT] if code and reply.status >= 500 else "")
     kind = ApiError if code and 200 <= reply.status < 300 else GatewayError

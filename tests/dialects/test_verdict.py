@@ -22,7 +22,7 @@ from omni_async.dialects import (
     unreadable,
     wire,
 )
-from omni_async.dialects.dialect import CLEAN_REFUSALS, named_cause
+from omni_async.dialects.dialect import CLEAN_REFUSALS, SENT_AGAIN, named_cause
 from omni_async.dialects.verdict import ADVICE, CHAT_ROUTE, candidate_id, explain
 from omni_async.models import VideoTask
 
@@ -209,6 +209,75 @@ def test_the_code_shown_is_the_code_and_not_the_type():
     assert code(code=400) == "400"
     assert code(code="x" * 500) == "x" * 100
     assert code(message="m") is None
+
+
+# -- words in no form of the gateway's own
+
+PLAIN = {
+    "error text": ({"error": "it went wrong"}, "it went wrong"),
+    "error without a code": ({"error": {"message": "it went wrong", "code": None, "type": ""}}, "it went wrong"),
+    "message": ({"message": "it went wrong", "statusCode": 400}, "it went wrong"),
+    "msg": ({"msg": "it went wrong"}, "it went wrong"),
+    "detail": ({"detail": "it went wrong"}, "it went wrong"),
+    "list of details": ({"detail": [{"loc": ["body"], "msg": "it went wrong"}, {"msg": "b"}]}, "it went wrong"),
+    "errors": ({"errors": [{"message": "it went wrong"}]}, "it went wrong"),
+    "error and message": ({"error": "Bad Request", "message": "it went wrong"}, "Bad Request: it went wrong"),
+    "word code": ({"code": "odd_thing", "message": "it went wrong", "data": None}, "odd_thing: it went wrong"),
+    "word code alone": ({"code": "odd_thing"}, "odd_thing"),
+    "twice the same": ({"error": "it went wrong", "message": "it went wrong"}, "it went wrong"),
+    "deep": ({"error": {"error": {"error": {"error": "too deep"}}}}, ""),
+    "nothing": ({"success": False, "error": [], "message": 5}, ""),
+}
+
+
+@pytest.mark.parametrize("form", PLAIN)
+def test_a_refusal_by_status_keeps_its_words_in_whatever_form(form):
+    """Row 4: the code is None, and what was said is shown; so it is with a 5xx that no look can use."""
+    document, said = PLAIN[form]
+    for dialect in ALL:
+        for status in (400, 403, 422, 429):
+            refusal = refusal_of(dialect, reply(status, document))
+            assert (refusal.kind, refusal.code, refusal.message) == (BY_STATUS[status], None, said)
+            assert said in str(error_of(refusal, reply(status, document)))
+        assert said in unreadable(reply(502, document), dialect.refused(reply(502, document))).message
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "jimmy", "others"),
+    [
+        (403, {"msg": "余额不足"}, K.QUOTA, K.QUOTA),
+        (403, {"code": "insufficient_user_quota", "message": "no", "data": None}, K.QUOTA, K.QUOTA),
+        (403, {"error": {"message": "user quota is not enough", "type": "", "code": None}}, K.AUTH, K.QUOTA),
+        (402, {"detail": "nothing left"}, K.QUOTA, K.QUOTA),
+        (400, {"error": {"message": "blocked by safety moderation"}}, K.MODERATION, K.MODERATION),
+        (400, {"detail": "content policy violated"}, K.MODERATION, K.MODERATION),
+        (422, {"code": "content_policy_violation"}, K.MODERATION, K.MODERATION),
+        (401, {"message": "this key was disabled for safety: insufficient balance"}, K.AUTH, K.AUTH),
+        (404, {"message": "no such task"}, K.NOT_FOUND, K.NOT_FOUND),
+        (500, {"message": "insufficient balance"}, U, U),
+        (200, {"message": "insufficient balance"}, U, U),
+        (429, {"message": "insufficient balance"}, K.RATE, K.RATE),
+    ],
+)
+def test_plain_words_tell_what_a_status_refuses_for(status, document, jimmy, others):
+    """Row 4: only where the status itself refuses, and never against a 401."""
+    assert [meaning(dialect, status, document) for dialect in ALL] == [jimmy, others, others]
+
+
+def test_a_403_for_want_of_quota_is_no_bad_key():
+    """As new-api says it, in its error object."""
+    no_quota = {"message": "预扣费额度失败, 用户剩余额度: ＄0.1", "type": "new_api_error"}
+    for code in ("pre_consume_token_quota_failed", "new_word"):
+        assert meaning(FLAT, 403, {"error": {**no_quota, "code": code}}) is K.QUOTA
+        assert meaning(FLAT, 500, {"error": {**no_quota, "code": code}}) is U
+    assert meaning(FLAT, 401, {"error": {**no_quota, "code": "new_word"}}) is K.AUTH
+    assert meaning(FLAT, 403, {"error": {"code": "rate_limit_exceeded", "message": "quota exceeded"}}) is K.RATE
+
+
+def test_an_uncertain_answer_is_explained_by_its_plain_words():
+    """In our words, since the gateway's own can quote a prompt."""
+    verdict = judge_create(FLAT, reply(500, {"message": "系统繁忙: a cat in rain"}))
+    assert verdict.reason == "HTTP 500 without a task id: the system is busy"
 
 
 # -- causes
@@ -576,6 +645,17 @@ def survive(answer):
                 if isinstance(found, VideoTask):
                     json.loads(found.to_json())
                     found.to_json().encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([status for status in STATUSES if status != 429]), documents)
+def test_plain_words_never_have_a_create_sent_again(status, document):
+    """Whatever is said in no form of the gateway's own, no refusal for now comes of it: 429 is told by itself."""
+    for dialect in ALL:
+        answer = reply(status, document)
+        refusal = refusal_of(dialect, answer)
+        if dialect.refused(answer) is None and refusal is not None:
+            assert refusal.kind not in SENT_AGAIN
 
 
 @pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
