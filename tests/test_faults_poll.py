@@ -181,6 +181,28 @@ async def test_row_42_not_found_right_after_the_submit_is_grace():
         assert (await here.client.wait(await here.submit())).video_url
 
 
+NEW_API = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "answer"),
+    [
+        ("toapis", http(400, NEW_API)),
+        ("toapis", http(400, {"error": {"code": "invalid_request_error", "message": "invalid task_id"}})),
+        ("toapis", http(body={"status": "error", "message": "task not exist"})),
+        ("jimmy", http(400, NEW_API)),
+        ("jimmy", envelope("20002", "无效的任务ID")),
+        ("jimmy", envelope("20002", "任务ID无效", status=400)),
+        ("jimmy", http(body={"status": "error", "message": "任务不存在"})),
+    ],
+    ids=range(7),
+)
+async def test_row_42_not_found_in_other_words_is_the_same(gateway, answer):
+    """Row 42: a 400, or no refusal by its form, is no reason to give a new task up."""
+    async with scene(polls=[answer] * 4, gateway=gateway) as here:
+        assert (await here.client.wait(await here.submit())).video_url
+
+
 async def test_row_42_not_found_for_a_minute_is_not_found():
     """Row 42: then the id's slot is given back."""
     async with scene() as here:

@@ -177,9 +177,12 @@ REQUESTS_WORDS = r"(?i)per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|�
 _EITHER_WORDS = (  # the seed's own refusal names rate, concurrency and quota in one breath
     r"(?i)concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate"
 )
+BAD_ID_WORDS = r"(?i:invalid.?task.?id|无效的?任务(\s?(id|编号|号)|\W|\Z)|任务\s?(id|编号|号)?无效)"
+"""Of an id that is none of this gateway's: what it was read from may have told of a task by another."""
 NO_TASK_WORDS = (
     r"(?i)no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
     r"|任务[^,，。;；]{0,80}(不存在|未找到)"
+    rf"|{BAD_ID_WORDS}"
 )
 QUOTA_WORDS = (
     r"(?i)insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"

@@ -16,6 +16,7 @@ from .dialect import (
     CLEAN_REFUSALS,
     CONCURRENCY_WORDS,
     MODERATION_WORDS,
+    NO_TASK_WORDS,
     QUOTA_WORDS,
     RATE_WORDS,
     TOLD_BY_WORDS,
@@ -112,6 +113,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),
     RefusalRule(kind=RefusalKind.MODERATION, statuses=frozenset({400, 422}), words=MODERATION_WORDS),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=TOLD_BY_WORDS, words=NO_TASK_WORDS),  # 400 as well (seen: new-api)
     RefusalRule(kind=RefusalKind.BAD_REQUEST, statuses=frozenset({400, 413, 422})),
     # A refusal can also come with HTTP 200 (seen), then only its name tells.
     RefusalRule(kind=RefusalKind.AUTH, codes=_BAD_KEY, not_statuses=_5XX),
