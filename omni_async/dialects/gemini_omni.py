@@ -230,7 +230,7 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         _refuse_failure(document, "the gateway did not take the file")
-        return uploaded_link(dig(document, "data"))
+        return uploaded_link(reply, dig(document, "data"))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET /v1/balance` (docs); the gateway knows one balance, whatever the scope."""

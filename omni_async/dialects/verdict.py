@@ -9,7 +9,8 @@
 | 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body or a Location |
 
 What is refused for now is sent again. Where such an answer names a task all the same, that is a candidate too: it is
-sent again only if the gateway does not know that task.
+sent again only if the gateway does not know that task. Where it tells of what may have been made in a form that nobody
+can ask about (a number, a bare text, another name), it is UNCERTAIN.
 """
 
 import enum
@@ -42,7 +43,7 @@ from .dialect import (
     named_cause,
     plain_words,
 )
-from .wire import MISSING, Reply, dig, ident, text
+from .wire import MISSING, Reply, dig, ident, only, text
 
 EVIDENCE_BYTES = 64 * 1024
 
@@ -57,7 +58,7 @@ class Meaning(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """The meaning of a create's answer and what goes with it."""
+    """The meaning of a create's answer and what goes with it; an uncertain one can be refused in words, too."""
 
     meaning: Meaning
     task_id: str | None = None
@@ -74,6 +75,9 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
         named = _named_task(reply) if refusal.kind in SENT_AGAIN else None
+        if refusal.kind in SENT_AGAIN and _tells_of_more(reply, refusal.message, named):
+            found = named or candidate_id(reply)
+            return Verdict(meaning=Meaning.UNCERTAIN, refusal=refusal, candidate=found, reason=TELLS_OF_MORE)
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
     candidate = candidate_id(reply) or _located(dialect, reply)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
@@ -106,26 +110,79 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 }
 
 _ANY = "-any-id-"
-_ID_IN_PIECES = re.compile(rb'"(task_?[iI]d|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
+TELLS_OF_MORE = "refused for now, and the answer tells of something that may be a task all the same"
+_ID = r"[A-Za-z0-9._:~-]{1,200}"
+_ID_IN_PIECES = re.compile(
+    rf'\\?"([tT]ask_?[iI][dD]|id)\\?"\s*:\s*(?:\\?"({_ID})\\?"|([1-9][0-9]{{0,19}})(?=\s*[,}}\]]))'.encode()
+)
+"""An id under its name, whole; a number too, and inside a text that is JSON itself."""
 _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 """Where an `id` is that of what was made, and not of the request or the answer."""
+_BARE = (*_OBJECTS[:2], ("data",), ("result",))
+_MADE = frozenset("data result results output task taskid video videoid job jobid".split())
+"""Under what names, at the top of an answer, that stands which a create made; in lower case, without `_` and `-`."""
+_TELLS_NOTHING = frozenset(
+    "message msg error errormessage errormsg errorcode code type reason description detail details"
+    " requestid traceid clientbusinessid customid timestamp path"
+    " retryafter retryafterseconds retryafterms retrydelay retryin retryable"
+    " limit max current used running remaining reset resetat window wait".split()
+)
+"""Names of what a refusal says of itself and of the request, spelt like those."""
+_FAILED = frozenset({"failed", "failure", "fail", "error"})
+_DEEP = 6
 
 
 def candidate_id(reply: Reply) -> str | None:
     """A task id seen whole in an answer that could not be read as one: believed only after a query confirms it.
 
-    Looked for in JSON, broken or sound (then it stands where nobody expects it), `task_id` before `id`.
+    Looked for in JSON, broken or sound (then it stands where nobody expects it), `task_id` before `id` before a `data`
+    that is nothing else; and as `task_id` in what is no page, such as JSON behind a warning of PHP's.
     """
-    if is_chat(reply.document) or reply.body.lstrip()[:1] not in (b"{", b"["):
+    start = reply.body.lstrip()[:1]
+    if is_chat(reply.document) or start == b"<":
         return None
     found = _ids(reply)
-    return next((task_id for name, task_id in found if name != "id"), found[0][1] if found else None)
+    named = next((task_id for name, task_id in found if name != "id"), None)
+    if named is not None or start not in (b"{", b"["):
+        return named
+    return found[0][1] if found else next((told for at in _BARE if (told := _bare(dig(reply.document, *at)))), None)
 
 
 def _ids(reply: Reply) -> list[tuple[str, str]]:
-    """Each id that stands whole in a body, with its name."""
-    found = (match.groups() for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]))
-    return [(name.decode(), task_id.decode()) for name, task_id in found if task_id not in (b".", b"..")]
+    """Each id that stands whole in a body, with its name; a number is one under a task's name only."""
+    found = [match.groups() for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES])]
+    told = [(name.decode(), (word or number).decode()) for name, word, number in found if word or name != b"id"]
+    return [(name, task_id) for name, task_id in told if task_id not in (".", "..")]
+
+
+def _bare(value: Any) -> str | None:
+    """What can be an id, as a text: a word without a digit is rather a state."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if 0 < value < 10**20 else None
+    return value if isinstance(value, str) and re.fullmatch(rf"(?=\D*\d){_ID}", value) else None
+
+
+def _tells_of_more(reply: Reply, *told: str | None) -> bool:
+    """Whether a refusal carries something that is neither its own words, nor empty, nor among what was `told` of it."""
+    document = only(reply.document)
+    made = document.items() if isinstance(document, dict) else ()
+    return any(_is_more(value, name, told, _DEEP) for name, value in made if _spelt(name) in _MADE)
+
+
+def _is_more(value: Any, name: str, told: tuple[str | None, ...], depth: int) -> bool:
+    value = value.strip() if isinstance(value, str) else value
+    if not value or (_spelt(name) in _TELLS_NOTHING and not isinstance(value, dict | list)):
+        return False
+    if isinstance(value, dict | list) and depth:
+        inside = value.items() if isinstance(value, dict) else ((name, each) for each in value)
+        return any(_is_more(each, inner, told, depth - 1) for inner, each in inside)
+    if _spelt(name) == "status":
+        return value not in range(400, 600) if isinstance(value, int) else str(value).lower() not in _FAILED
+    return value not in told
+
+
+def _spelt(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _named_task(reply: Reply) -> str | None:
@@ -152,7 +209,7 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     if is_chat(document):
         return "the answer is a chat answer: " + CHAT_ROUTE
     if 300 <= reply.status < 400:
-        return f"HTTP {reply.status}, a redirect to {_host(reply)}, which was not followed"
+        return f"HTTP {reply.status}, {_redirect(reply)}"
     if document is MISSING:
         kind = "broke off" if not reply.complete else "is no JSON"
         return f"HTTP {reply.status}, and the body {kind}"
@@ -160,6 +217,10 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     advice = meaning(message)  # in our words: the gateway's own can quote a prompt
     what = f"with the unknown code {codes[0][:60]}" if codes else "without a task id"
     return f"HTTP {reply.status} {what}" + (f": {advice}" if advice else "")
+
+
+def _redirect(reply: Reply) -> str:
+    return f"a redirect to {_host(reply)}, which was not followed: check the base URL"
 
 
 def _host(reply: Reply) -> str:
@@ -263,7 +324,8 @@ def unreadable(
     """
     codes, message = said or ((), plain_words(reply))
     code, told = next(iter(codes), None), scrubbed(message, private)
-    head = f"HTTP {reply.status}, " + (f"code {code}" if code else f"{len(reply.body)} bytes of {_kind(reply)}")
+    what = _redirect(reply) if 300 <= reply.status < 400 else f"{len(reply.body)} bytes of {_kind(reply)}"
+    head = f"HTTP {reply.status}, " + (f"code {code}" if code else what)
     advice = explain(told) or (ADVICE[RefusalKind.TRANSIENT] if code and reply.status >= 500 else "")
     kind = ApiError if code and 200 <= reply.status < 300 else GatewayError
     return kind(

@@ -23,7 +23,7 @@ from omni_async.dialects import (
     wire,
 )
 from omni_async.dialects.dialect import CLEAN_REFUSALS, SENT_AGAIN, named_cause
-from omni_async.dialects.verdict import ADVICE, CHAT_ROUTE, candidate_id, explain
+from omni_async.dialects.verdict import _TELLS_NOTHING, ADVICE, CHAT_ROUTE, candidate_id, explain
 from omni_async.models import VideoTask
 
 JIMMY, GUIDE, FLAT = dialect_named("jimmy"), dialect_named("gemini_omni"), dialect_named("toapis")
@@ -126,6 +126,13 @@ JIMMY_CODES = [
     ("50001", "每分钟请求次数超过限制", K.RATE, K.RATE, K.RATE, U),
     ("50001", "音频采样频率过高", U, K.BAD_REQUEST, K.RATE, U),
     ("50001", "比特速率过高", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "参考视频帧速率限制为60", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "reference video frame rate limit is 60 fps", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "video bitrate limit exceeded", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "Reference video bit rate limit", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "sample-rate limit 48 kHz", U, K.BAD_REQUEST, K.RATE, U),
+    ("50001", "API rate limit reached", K.RATE, K.RATE, K.RATE, U),
+    ("50001", "request rate_limit exceeded", K.RATE, K.RATE, K.RATE, U),
     ("50001", "too many images", U, K.BAD_REQUEST, K.RATE, U),
     ("50001", "余额不足", K.QUOTA, K.QUOTA, K.QUOTA, U),
     ("50001", "Insufficient balance", K.QUOTA, K.QUOTA, K.QUOTA, U),
@@ -337,6 +344,22 @@ def test_an_endless_message_is_searched_at_its_beginning_only():
         (b'<script>{"task_id":"task_7"}</script>', None),
         (b'{"padding":"' + b"x" * 70_000 + b'","task_id":"task_7"', None),
         (b'{"id":"c-1","choices":[]}', None),
+        (b'{"data":{"task_id":17},"deep":{"id":"x"}}', "17"),
+        (b'{"data":{"task_id":17', None),
+        (b'{"data":{"task_id":0}}', None),
+        (b'{"data":{"task_id":1.5}}', None),
+        (b'{"user":{"id":17}}', None),
+        (b'{"data":{"id":17}}', "17"),
+        (b'{"data":{"taskID":"t1"}}', "t1"),
+        (b'{"data":"{\\"task_id\\":\\"t1\\"}"}', "t1"),
+        (b'{"data":"t1"}', "t1"),
+        (b'{"data":"queued"}', None),
+        (b'{"data":"t1 is made"}', None),
+        (b'{"result":1400193}', "1400193"),
+        (b'{"result":true}', None),
+        (b'Warning: x\n{"data":{"task_id":"t1"}}', "t1"),
+        (b'callback({"data":{"task_id":"t1"}})', "t1"),
+        (b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk"}', None),
         (b"", None),
     ],
 )
@@ -376,6 +399,72 @@ def test_a_refusal_by_429_that_breaks_off_after_a_task_names_it(dialect):
     verdict = judge_create(dialect, reply(429, body=body, complete=False))
     assert (verdict.refusal.kind, verdict.candidate) == (RefusalKind.RATE, "t-1")
     assert judge_create(dialect, reply(400, body=body)).candidate is None
+
+
+def refused_for_now(dialect, data, *, name="data"):
+    """Every way in which a gateway refuses for now, with something under a name that a create's result goes by."""
+    if dialect is JIMMY:
+        said = [{"code": -1, "msg": "server error"}, {"code": "20010", "msg": "任务过多，已排队"}]
+    else:
+        said = [{"error": {"code": "internal_error", "message": "m"}}, {"error": {"code": "rate_limit_exceeded"}}]
+    return [*(reply(200, {**one, name: data}) for one in said), reply(429, {"code": "queued", name: data})]
+
+
+SAYS_NOTHING = [
+    None,
+    "",
+    " ",
+    {},
+    [],
+    [None, {}],
+    0,
+    False,
+    {"task_id": None, "status": "", "result": {"video_url": None}},
+    {"error_message": "Read timed out", "status": "failed", "progress": 0},
+    {"request_id": "req-17", "traceId": 99, "message": "try again in 20 s"},
+    {"client_business_id": "omni-17", "custom_id": "row 17", "status": 429},
+    {"limit": 10, "remaining": 0, "retry_after": 5, "details": ["too many"]},
+    [{"error": {"code": 17, "type": "busy", "message": "m"}}],
+]
+
+
+@pytest.mark.parametrize("data", SAYS_NOTHING, ids=str)
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_a_refusal_for_now_may_tell_of_itself(dialect, data):
+    """Rows 16, 19b: it is one, whatever it says of itself, of the request and of the account's limits."""
+    for answer in refused_for_now(dialect, data):
+        verdict = judge_create(dialect, answer)
+        assert (verdict.meaning, verdict.candidate) == (Meaning.REFUSED, None)
+        assert verdict.refusal.kind in SENT_AGAIN
+
+
+def test_a_refusal_for_now_may_say_its_words_twice():
+    """As `data` beside its message; other words there can tell of anything."""
+    assert meaning(JIMMY, 200, {"code": -1, "msg": "系统繁忙", "data": "系统繁忙"}) is K.TRANSIENT
+    assert meaning(JIMMY, 200, {"code": -1, "msg": "系统繁忙", "data": "已提交"}) is U
+
+
+TELLS = [10293, "t1", "submitted as 7", True, 1.5, ["t1"], [0, 5], {"video_id": "v_abc"}, {"task_id": 10293}]
+TELLS += [{"status": "queued"}, {"id": 5}, {"deep": [[{"x": "y"}]]}, {"error": {"task": {"key": 7}}}, {"taskID": 3}]
+
+
+@pytest.mark.parametrize("data", TELLS, ids=str)
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_a_refusal_for_now_that_tells_of_more_is_uncertain(dialect, data):
+    """Rows 1, 16: a task under a number, a bare text or another name would be paid again."""
+    for name in ("data", "result", "task", "output"):
+        for answer in refused_for_now(dialect, data, name=name):
+            assert judge_create(dialect, answer).meaning is Meaning.UNCERTAIN
+
+
+@pytest.mark.parametrize("name", ["task_id", "taskID", "taskId", "video_id", "job_id", "data", "result"])
+def test_a_number_beside_a_refusal_for_now_is_uncertain(name):
+    """At the top of the answer, too; it is looked up where a task's id or nothing else goes by that name."""
+    for dialect in ALL:
+        for answer in refused_for_now(dialect, 10293, name=name):
+            verdict = judge_create(dialect, answer)
+            looked_up = None if name in ("video_id", "job_id") else "10293"
+            assert (verdict.meaning, verdict.candidate) == (Meaning.UNCERTAIN, looked_up)
 
 
 @pytest.mark.parametrize("header", ["location", "operation-location"])
@@ -539,7 +628,9 @@ def test_counted_tokens_tell_of_a_chat_route(name, where):
 def test_a_redirect_is_told_by_its_host(headers, host):
     """Nothing else of where it leads, and not endlessly."""
     reason = judge_create(JIMMY, reply(302, body=b"", headers=headers)).reason
-    assert reason == f"HTTP 302, a redirect to {host}, which was not followed"
+    told = f"HTTP 302, a redirect to {host}, which was not followed: check the base URL"
+    assert reason == told
+    assert str(unreadable(reply(302, body=b"", headers=headers))) == f"no usable answer ({told})"
 
 
 @pytest.mark.parametrize(("status", "redirect"), [(299, False), (300, True), (399, True), (451, False), (600, False)])
@@ -627,7 +718,7 @@ def survive(answer):
     for dialect in ALL:
         verdict = judge_create(dialect, answer)
         assert (verdict.task_id is not None) == (verdict.meaning is Meaning.SUBMITTED)
-        assert (verdict.refusal is not None) == (verdict.meaning is Meaning.REFUSED)
+        assert verdict.refusal is not None or verdict.meaning is not Meaning.REFUSED
         assert bool(verdict.reason) == (verdict.meaning is Meaning.UNCERTAIN)
         refusal = dialect.classify(answer) or refusal_of(dialect, answer)
         for error in (error_of(refusal, answer), unreadable(answer)) if refusal else (unreadable(answer),):
@@ -656,6 +747,27 @@ def test_plain_words_never_have_a_create_sent_again(status, document):
         refusal = refusal_of(dialect, answer)
         if dialect.refused(answer) is None and refusal is not None:
             assert refusal.kind not in SENT_AGAIN
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=9))
+@example({"\u2028": [[[[[[[[1]]]]]]]]})
+def test_what_a_refusal_for_now_carries_in_whatever_form_is_not_paid_again(data):
+    """Only what is empty, or goes by a name of what says nothing, leaves it one that is sent again unasked."""
+    for dialect in ALL:
+        for answer in refused_for_now(dialect, data):
+            verdict = judge_create(dialect, answer)
+            again = verdict.meaning is Meaning.REFUSED and verdict.candidate is None
+            assert not again or says_nothing(data)
+
+
+def says_nothing(value, name=""):
+    """Whether all that is in it is empty, or goes by a name of what tells nothing."""
+    if isinstance(value, dict):
+        return all(says_nothing(inner, key) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(says_nothing(inner, name) for inner in value)
+    return not value or not str(value).strip() or name.lower().replace("_", "").replace("-", "") in _TELLS_NOTHING
 
 
 @pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
