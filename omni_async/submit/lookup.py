@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import re
 
 import anyio
 
 from ..dialects import Dialect, Reply
+from ..dialects.dialect import BAD_ID_WORDS, WORDS_READ
 from ..dialects.wire import dig
 from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
@@ -70,9 +72,14 @@ def _has_state(dialect: Dialect, reply: Reply) -> bool:
 
 
 def _made_none(error: OmniError) -> bool:
-    """Whether a look's error says that there is no such task: by status or code, as words alone can be anybody's."""
-    unknown = isinstance(error, NotFoundError) and (error.status_code == 404 or error.code is not None)
-    return unknown or isinstance(error, AuthenticationError)
+    """Whether a look's error says that there is no such task: by status or code, as words alone can be anybody's.
+
+    That an id is none of the gateway's proves nothing: its task can have another.
+    """
+    if isinstance(error, NotFoundError):
+        told = error.status_code == 404 or error.code is not None
+        return told and not re.search(BAD_ID_WORDS, error.message[:WORDS_READ])
+    return isinstance(error, AuthenticationError)
 
 
 async def _id_of(exchange: Exchange, asked: str, *, by_name: bool = False) -> str | None:

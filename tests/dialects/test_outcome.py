@@ -184,6 +184,28 @@ def test_a_look_that_failed_is_refused_by_its_words(dialect, words, kind):
     assert refused_look(dialect, reply(["failed"])) is None
 
 
+@every_gateway
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        ("无效的任务ID", True),
+        ("无效任务：t-1", True),
+        ("任务 id无效", True),
+        ("Invalid task_id", True),
+        ("task_not_exist", True),
+        ("无效的任务类型", False),
+        ("任务类型无效", False),
+        ("invalid task type", False),
+    ],
+)
+def test_words_of_an_unknown_task_are_told_from_those_of_a_bad_parameter(dialect, words, unknown):
+    """The former are waited for after a submit."""
+    code = "20002" if dialect.name == "jimmy" else "invalid_request_error"
+    answer = {"code": code, "msg": words} if dialect.name == "jimmy" else {"error": {"code": code, "message": words}}
+    refusal = dialect.classify(Reply(status=400, body=json.dumps(answer).encode()))
+    assert refusal.kind == (RefusalKind.NOT_FOUND if unknown else RefusalKind.BAD_REQUEST)
+
+
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.sampled_from([V, COVER, "{", '["x"]'])),
     lambda inner: st.one_of(
