@@ -162,10 +162,11 @@ def _bare(value: Any) -> str | None:
     return value if isinstance(value, str) and re.fullmatch(rf"(?=\D*\d){_ID}", value) else None
 
 
-def _tells_of_more(reply: Reply, *told: str | None) -> bool:
-    """Whether a refusal carries something that is neither its own words, nor empty, nor among what was `told` of it."""
+def _tells_of_more(reply: Reply, message: str, named: str | None) -> bool:
+    """Whether a refusal carries what is neither empty, nor its own words once more, nor the task that it names."""
     document = only(reply.document)
     made = document.items() if isinstance(document, dict) else ()
+    told = (named, None if re.fullmatch(_ID, message) else message)
     return any(_is_more(value, name, told, _DEEP) for name, value in made if _spelt(name) in _MADE)
 
 

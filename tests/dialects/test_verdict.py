@@ -442,6 +442,7 @@ def test_a_refusal_for_now_may_say_its_words_twice():
     """As `data` beside its message; other words there can tell of anything."""
     assert meaning(JIMMY, 200, {"code": -1, "msg": "系统繁忙", "data": "系统繁忙"}) is K.TRANSIENT
     assert meaning(JIMMY, 200, {"code": -1, "msg": "系统繁忙", "data": "已提交"}) is U
+    assert meaning(JIMMY, 429, {"code": "queued", "data": "queued"}) is U
 
 
 TELLS = [10293, "t1", "submitted as 7", True, 1.5, ["t1"], [0, 5], {"video_id": "v_abc"}, {"task_id": 10293}]
@@ -752,6 +753,7 @@ def test_plain_words_never_have_a_create_sent_again(status, document):
 @settings(max_examples=300, deadline=None)
 @given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=9))
 @example({"\u2028": [[[[[[[[1]]]]]]]]})
+@example("queued")
 def test_what_a_refusal_for_now_carries_in_whatever_form_is_not_paid_again(data):
     """Only what is empty, or goes by a name of what says nothing, leaves it one that is sent again unasked."""
     for dialect in ALL:
