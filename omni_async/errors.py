@@ -245,7 +245,8 @@ class GatewayError(ApiError):
 class DecodeError(OmniError):
     """The answer is not in the dialect's shape; `path` says where (`$.data.task_id`), `excerpt` what stood there.
 
-    `terminal` is True if the answer does say that the task is finished, and only its result is missing.
+    `terminal` is True if the answer does say that the task is finished, and only its result is missing; or that
+    something failed, and not what.
     """
 
     def __init__(

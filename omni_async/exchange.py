@@ -11,7 +11,19 @@ import anyio
 import attrs
 
 from .bounded import Bounded
-from .dialects import Call, Cause, Dialect, Glance, Refusal, RefusalKind, Reply, error_of, refusal_of, unreadable
+from .dialects import (
+    Call,
+    Cause,
+    Dialect,
+    Glance,
+    Refusal,
+    RefusalKind,
+    Reply,
+    error_of,
+    refusal_of,
+    refused_look,
+    unreadable,
+)
 from .errors import (
     AnswerLostError,
     AuthenticationError,
@@ -256,6 +268,8 @@ class Exchange:
     def _refused(self, ticket: Ticket, reply: Reply, trouble: DecodeError | None) -> OmniError:
         try:
             refusal = refusal_of(self.dialect, reply)
+            if refusal is None and trouble is not None:
+                refusal = refused_look(self.dialect, reply)
             said = self.dialect.refused(reply) if refusal is None else None
         except Exception as failure:  # again the caller's own dialect
             refusal, said, trouble = None, None, trouble or unread(failure)

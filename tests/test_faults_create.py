@@ -579,6 +579,26 @@ async def test_row_1_a_task_that_a_dialect_cannot_ask_about_is_uncertain(answer)
         assert here.journal.states == ["SUBMITTING", "UNCERTAIN"]
 
 
+@pytest.mark.parametrize(
+    ("gateway", "told"),
+    [
+        ("jimmy", envelope("20002", "无效的任务ID")),
+        ("toapis", http(400, {"error": {"code": "invalid_request_error", "message": "Invalid task_id"}})),
+        ("toapis", http(404, {"error": {"code": "task_not_found", "message": "invalid task id"}})),
+    ],
+    ids=range(3),
+)
+async def test_row_19b_that_an_id_is_none_of_the_gateways_proves_nothing(gateway, told):
+    """Rows 16, 19b: what a refusal names can be the task's number elsewhere, so that it is not sent again."""
+    error = {"code": "internal_error", "message": "no", "task": {"id": "t-7"}}
+    said = {"code": "-1", "msg": "server error", "data": {"id": "t-7"}} if gateway == "jimmy" else {"error": error}
+    async with scene(http(200 if gateway == "jimmy" else 500, said), gateway=gateway, running=None) as here:
+        here.server.always["GET"] = told
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
 QUEUED = "并发任务数已达上限，任务已进入排队"
 UNASKABLE = {
     "busy, a number": ("jimmy", 200, {"code": 200, "msg": QUEUED, "data": {"task_id": 10293}}, "10293"),

@@ -8,7 +8,7 @@ Everything here is plain functions of plain data: no I/O, no clock.
 import abc
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -16,8 +16,8 @@ import attrs
 from ..errors import DecodeError, Fault
 from ..fields import check_prompt
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
-from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, number_code, percent, text
-from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS
+from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
+from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS, plain_words
 
 
 class RefusalKind(enum.StrEnum):
@@ -295,12 +295,7 @@ class Dialect(abc.ABC):
         if refused is None:
             refused = (), plain_words(reply) if reply.status in _TOLD_PLAINLY else ""
             rules = tuple(rule for rule in rules if rule.words is not None and rule.kind not in SENT_AGAIN)
-        codes, message = refused[0], refused[1][:WORDS_READ]
-        rule = next((rule for rule in rules if rule.matches(reply.status, codes, message)), None)
-        if rule is None:
-            return None
-        cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
-        return Refusal(rule.kind, next(iter(codes), None), message, cause)
+        return refusal_by(rules, reply.status, *refused)
 
     def status(self, word: str) -> TaskStatus | None:
         """The status a word stands for, or None for a word nobody knows: such a task is still running.
@@ -372,28 +367,14 @@ class Dialect(abc.ABC):
         return re.search(MODERATION_WORDS, f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
 
 
-_HEADS = ("code", "error")
-_SAID = ("message", "msg", "error_message", "detail", "details", "errors", "error")
-_DEEP = 3
-"""How deep in a refusal its words are looked for: `{"errors": [{"message": …}]}`."""
-
-
-def plain_words(reply: Reply) -> str:
-    """What an answer with a 4xx or 5xx says in whatever form, a code that is a word before its message; "" if nothing.
-
-    Such as `{"message": …}`, `{"detail": [{"msg": …}]}`, `{"code": "quota", "message": …}`: other programs than the
-    gateway's own refuse so (seen). It is for people, and for words that tell what a refusal by status is about.
-    """
-    return _words(reply.document, _DEEP) if reply.status >= 400 and isinstance(reply.document, dict) else ""
-
-
-def _words(value: Any, depth: int) -> str:
-    value = value[0] if isinstance(value, list) and value else value
-    if not isinstance(value, dict) or not depth:
-        return (text(value) or "").strip()
-    heads = (_words(found, 0) for name in _HEADS if number_code(found := value.get(name)) is None)
-    said = (_words(value.get(name), depth - 1) for name in _SAID)
-    return ": ".join(dict.fromkeys(filter(None, (next(filter(None, heads), ""), next(filter(None, said), "")))))
+def refusal_by(rules: Iterable[RefusalRule], status: int, codes: tuple[str, ...], message: str) -> Refusal | None:
+    """What a refusal with this HTTP status, these codes and this message is about, by the first of these rules."""
+    message = message[:WORDS_READ]
+    rule = next((rule for rule in rules if rule.matches(status, codes, message)), None)
+    if rule is None:
+        return None
+    cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
+    return Refusal(rule.kind, next(iter(codes), None), message, cause)
 
 
 def named_cause(message: str) -> Cause | None:

@@ -22,6 +22,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
+from .outcome import failure_of, unheard_of, video_link
 from .rules import (
     ModelSpec,
     check_extra,
@@ -43,9 +44,9 @@ from .wire import (
     Glance,
     Reply,
     amount,
-    code_text,
     dig,
     excerpt,
+    flag,
     instant,
     only,
     percent,
@@ -53,9 +54,8 @@ from .wire import (
     structure,
     text,
     uploaded_link,
-    video_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, QUOTA_WORDS, RATE_WORDS
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 
@@ -109,6 +109,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),
     RefusalRule(kind=RefusalKind.MODERATION, statuses=frozenset({400, 422}), words=MODERATION_WORDS),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=TOLD_BY_WORDS, words=NO_TASK_WORDS),  # 400 as well (seen: new-api)
     RefusalRule(kind=RefusalKind.BAD_REQUEST, statuses=frozenset({400, 413, 422})),
     # A refusal can also come with HTTP 200 (seen), then only its name tells.
     RefusalRule(kind=RefusalKind.AUTH, codes=_BAD_KEY, not_statuses=_5XX),
@@ -195,15 +196,16 @@ class _OmniDialect(Dialect):
         return self._task(reply, body, structure(body, _Answer).status)
 
     def glance(self, reply: Reply) -> Glance | None:
-        """At the answer itself."""
-        return self.running(reply.document)
+        """At the answer itself; one with `data`, whose status may be that of the request, is read."""
+        document = reply.document
+        return None if isinstance(document, dict) and "data" in document else self.running(document)
 
     def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
-        status = self.status(word) or TaskStatus.RUNNING
+        status, task_id = self.status(word) or unheard_of(reply, body), self.find_task_id(reply.document) or ""
         done = status is TaskStatus.SUCCEEDED
-        told = (("error", "message"), ("error_message",), ("error",))
+        failure = failure_of(status, body, named=bool(task_id))
         return VideoTask(
-            task_id=self.find_task_id(reply.document) or "",
+            task_id=task_id,
             status=status,
             raw_status=word,
             progress=percent(dig(body, "progress")),
@@ -212,9 +214,9 @@ class _OmniDialect(Dialect):
             created_at=instant(dig(body, "created_at")),
             completed_at=instant(dig(body, "completed_at")),
             expires_at=instant(dig(body, "expires_at")),
-            video_url=video_link(reply, body, _URLS, path="$.result.data[0].url") if done else None,
-            error_message=next((words for place in told if (words := text(dig(body, *place)))), None),
-            error_code=code_text(dig(body, "error", "code")),
+            video_url=video_link(reply, body, path="$.result.data[0].url") if done else None,
+            error_message=failure.message,
+            error_code=failure.code,
             gateway=self.name,
             request_id=reply.request_id,
             raw=reply.document,
@@ -236,7 +238,7 @@ class _OmniDialect(Dialect):
         _refuse_failure(document, "the gateway tells no balance")
         if not isinstance(document, dict) or "remain_balance" not in document:
             raise DecodeError("no balance in the answer", path="$.remain_balance", excerpt=excerpt(document))
-        unlimited = document.get("unlimited_quota") is True
+        unlimited = flag(document.get("unlimited_quota"))
         return Balance(
             available=None if unlimited else amount(document["remain_balance"]),
             used=amount(document.get("used_balance")),
@@ -346,12 +348,16 @@ def _create_call(body: dict[str, Any]) -> Call:
 
 
 def _task_in(reply: Reply) -> dict[str, Any]:
-    """The object that tells of the task: the answer itself, or the `data` of one that has no status of its own."""
+    """The object that tells of the task: the `data` of an answer if that has a status or the answer has none, else that
+    itself.
+    """
     document = reply.document
     if not isinstance(document, dict):
         raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
     inner = only(document.get("data"))
-    return inner if isinstance(inner, dict) and not isinstance(document.get("status"), str) else document
+    if not isinstance(inner, dict):
+        return document
+    return inner if isinstance(inner.get("status"), str) or not isinstance(document.get("status"), str) else document
 
 
 def _refuse_failure(document: Any, what: str) -> None:
@@ -365,7 +371,6 @@ def _told(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-_URLS = (("result", "data", 0, "url"), ("result", "video_url"), ("url",), ("video_url",), ("result", "url"))
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Input)) | {"model", "mode"}
 
 

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import anyio
 
 from ..dialects import Dialect, Reply
+from ..dialects.dialect import WORDS_READ
 from ..dialects.wire import dig
+from ..dialects.words import BAD_ID_WORDS
 from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..lifetime import is_cancelled
@@ -65,11 +68,15 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
 
 
 async def _is_denied(exchange: Exchange, candidate: str) -> bool:
-    """Whether a look says that there is no such task: by status or code, as words alone can be anybody's."""
+    """Whether a look says that there is no such task: by status or code, as words alone can be anybody's.
+
+    That an id is none of the gateway's proves nothing: its task can have another.
+    """
     try:
         await _seen(exchange, candidate, lambda reply: _has_state(exchange.dialect, reply))
     except NotFoundError as error:
-        return error.status_code == 404 or error.code is not None
+        told = error.status_code == 404 or error.code is not None
+        return told and not re.search(BAD_ID_WORDS, error.message[:WORDS_READ])
     except AuthenticationError:
         return True
     return False
