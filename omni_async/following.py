@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 
 from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
-from .exchange import Exchange, OnFinished
+from .events import OnFinished
+from .exchange import Exchange
 from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State, unfollowed
 from .journal.entries import request_of

@@ -66,6 +66,7 @@ TABLE = {
     "exchange": Place(4),
     "connections": Place(3, ["answers", "flights", "lifetime", "safety"]),
     "breaker": Place(3),
+    "reporter": Place(3),
     "identity": Place(3, pure=True),
     "files": Place(3, ["answers", "connections", "disk", "partfile", "safety", "uploads"]),
     "objectstore": Place(3, ["disk", "uploads"]),
