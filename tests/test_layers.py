@@ -119,6 +119,7 @@ TABLE = {
     "errors": Place(0, ["explanations"], pure=True, named=["models"]),
     "explanations": Place(0, pure=True),
     "bounded": Place(0, pure=True),
+    "wording": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
     # Not layers: they know nothing of the library, and only the command line knows of them.

@@ -16,7 +16,7 @@ from ..errors import (
     SubmissionUncertainError,
     WaitTimeoutError,
 )
-from ..report.rows import counted
+from ..wording import counted
 
 DONE, FAILED, USAGE, UNCERTAIN, STOPPED = 0, 1, 2, 3, 4
 WORST_FIRST = (UNCERTAIN, STOPPED, FAILED, USAGE, DONE)

@@ -17,6 +17,8 @@ from pathlib import Path
 from ..errors import JournalError
 from .entries import COLUMNS
 
+JOURNAL_FILE = "journal.sqlite3"
+"""What a journal is called in a folder of its own, such as a batch's."""
 APPLICATION = 0x4F6D4E69
 """Marks the file as ours (SQLite's `application_id`)."""
 BUSY = 30.0

@@ -16,10 +16,10 @@ from ..disk import private
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import FileLock, beside
-from ..journal.schema import journal_error
+from ..journal.schema import JOURNAL_FILE, journal_error
 from .page import Facts, in_script, page
 from .plots import Span
-from .rows import JOURNAL, WORDS, Setting, row_of, state_of
+from .rows import WORDS, Setting, row_of, state_of
 
 NAME = "report.html"
 VIDEOS = "videos"
@@ -46,7 +46,7 @@ def write_report(place: str | os.PathLike[str], output: str | os.PathLike[str] |
         OSError: The file cannot be written; what was there stays.
     """
     given = Path(place)
-    journal = given / JOURNAL if given.is_dir() else given
+    journal = given / JOURNAL_FILE if given.is_dir() else given
     if not journal.exists():
         raise JournalError(f"there is no journal at {journal}", may_have_charged=False)
     report = Report(journal, Path(output) if output is not None else None)
@@ -174,7 +174,7 @@ class Report:
         total = sum(states.values())
         whole = total == len(gathered.rows)
         return Facts(
-            title=self._journal.parent.name if self._journal.name == JOURNAL else self._journal.name,
+            title=self._journal.parent.name if self._journal.name == JOURNAL_FILE else self._journal.name,
             gateway=ledger.note("batch"),
             written=self._clock(),
             running=running,
