@@ -139,8 +139,8 @@ class Results:
         lines, table = (path.with_name(f"{path.name}.new") for path in (self._folder.lines, self._folder.table))
         try:
             self._write(lines, table, entries, carried)
-            _replace(lines, self._folder.lines)
-            _replace(table, self._folder.table)
+            _put_in_place(lines, self._folder.lines)
+            _put_in_place(table, self._folder.table)
         except OSError as error:
             for path in (lines, table):
                 with contextlib.suppress(OSError):
@@ -179,7 +179,7 @@ def _cell(name: str, value: Any) -> Any:
     return value if isinstance(value, str) and name not in _TOLD else in_cell(value)
 
 
-def _replace(new: Path, old: Path) -> None:
+def _put_in_place(new: Path, old: Path) -> None:
     """Put a whole file in the place of the old one, or beside it if a spreadsheet program holds that (Windows)."""
     try:
         new.replace(old)

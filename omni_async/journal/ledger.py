@@ -13,7 +13,7 @@ import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import ADOPTED, COLUMNS, SIGHTED, Entry, Record, entry_of, known_task, seconds_of, state_of, write_task
+from .entries import ADOPTED, COLUMNS, SIGHTED, Entry, Record, entry_of, known_task, seconds_of, state_named, write_task
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
@@ -356,7 +356,7 @@ class Ledger:
     def counts(self) -> dict[State, int]:
         """How many rows stand where."""
         counted = self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")
-        return {state_of(state): count for state, count in counted}
+        return {state_named(state): count for state, count in counted}
 
     def records(self, key: str) -> list[Record]:
         """What happened to a row, the oldest first."""

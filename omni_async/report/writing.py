@@ -19,7 +19,7 @@ from ..journal.owners import FileLock, beside
 from ..journal.schema import JOURNAL_FILE, journal_error
 from .page import Facts, in_script, page
 from .plots import Span
-from .rows import WORDS, Setting, row_of, state_of
+from .rows import WORDS, Setting, row_of, shown_state
 
 NAME = "report.html"
 VIDEOS = "videos"
@@ -89,7 +89,7 @@ class Report:
         except sqlite3.Error as error:
             raise journal_error(error, self._journal) from None
         if not self._stop.is_set():
-            _replace(self.path, text.encode("utf-8", "replace"))
+            _write_whole(self.path, text.encode("utf-8", "replace"))
         return self.path
 
     def write_changed(self, traffic: Mapping[str, Any]) -> bool:
@@ -151,7 +151,7 @@ class Report:
         doubtful = [
             entry
             for entry in ledger.entries([State.UNCERTAIN, State.SUBMITTING])
-            if state_of(entry, setting) is State.UNCERTAIN
+            if shown_state(entry, setting) is State.UNCERTAIN
         ]
         yield from doubtful
         seen = {entry.key for entry in doubtful}
@@ -254,7 +254,7 @@ def _link(target: Path, start: Path) -> str:
     return f"./{quote(os.fsencode(found), safe='/')}"
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes) -> None:
     """Put a whole file in the place of the old one; only its owner reads it."""
     new = path.with_name(f"{path.name}.new")
     try:
