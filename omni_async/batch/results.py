@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..disk import private, reason
-from ..errors import DownloadError
+from ..errors import OmniError
 from ..journal.entries import SENT_AGAIN, Entry, sent_again
 from ..journal.fallback import waiting
 from ..journal.ledger import Ledger
@@ -133,7 +133,7 @@ class Results:
             carried: Names of the carried columns.
 
         Raises:
-            DownloadError: The disk refuses them; what was there stays.
+            OmniError: The disk refuses them; what was there stays, and the journal has them.
         """
         self.close()
         lines, table = (path.with_name(f"{path.name}.new") for path in (self._folder.lines, self._folder.table))
@@ -145,7 +145,7 @@ class Results:
             for path in (lines, table):
                 with contextlib.suppress(OSError):
                     path.unlink()
-            raise DownloadError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
+            raise OmniError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
 
     def _write(self, lines: Path, table: Path, entries: Iterable[Entry], carried: Sequence[str]) -> None:
         columns = [*COLUMNS, *(column_of(name) for name in carried)]
