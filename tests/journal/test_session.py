@@ -9,7 +9,8 @@ from books import cut
 
 from omni_async.errors import JournalError
 from omni_async.journal import session as sessions
-from omni_async.journal.postgres import BEGIN, PostgresLedger, open_postgres
+from omni_async.journal.pgtables import open_postgres
+from omni_async.journal.postgres import BEGIN, PostgresLedger
 from omni_async.journal.session import Session, postgres_error, translated
 from tests.postgres import ask
 
