@@ -8,7 +8,7 @@ import aiohttp
 
 from .delivery import FilePath, Link, path_of
 from .dialects import Checked, Dialect
-from .exchange import OnEvent, OnFinished
+from .events import OnEvent, OnFinished
 from .fields import RequestFields
 from .generate import Studio
 from .journal import Journal

@@ -13,7 +13,8 @@ import aiohttp
 from .delivery import Delivery
 from .dialects import Dialect
 from .errors import OmniError
-from .exchange import Exchange, OnEvent, OnFinished, Reporter
+from .events import OnEvent, OnFinished
+from .exchange import Exchange
 from .files import Downloader
 from .generate import Studio
 from .journal import Journal, NoJournal
@@ -24,6 +25,7 @@ from .models import VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Poller
 from .references import References
+from .reporter import Reporter
 from .safety import origins
 from .schedule import Schedule
 from .settings import base_url_of, check_callbacks, check_kinds, dialect_of, journal_of, key_of, schedule_of, shared

@@ -19,7 +19,7 @@ from .disk import NO_SPACE, in_thread, on_disk
 from .errors import DownloadError, Fault, IntegrityError, OmniError, TargetExistsError
 from .generate import Studio
 from .models import VideoTask, invalid
-from .objectstore import PART, FileSystem, Found, Upload, file_system, found, object_hash, reason, upload_to
+from .objectstore import PART, FileSystem, Found, Upload, file_system, found, object_hash, storage_reason, upload_to
 from .partfile import PartFile
 from .safety import file_name
 from .uploads import file_hash
@@ -325,7 +325,7 @@ class ObjectStorage:
         try:
             return await in_thread(function, *args)
         except Exception as error:
-            refused = DownloadError(f"{self.url} cannot be {doing} ({reason(error)})")
+            refused = DownloadError(f"{self.url} cannot be {doing} ({storage_reason(error)})")
             full = isinstance(error, OSError) and error.errno in NO_SPACE
         if full:  # as of a disk, for whoever waits until there is space
             refused.__cause__ = OSError(errno.ENOSPC, "no space left")

@@ -66,6 +66,7 @@ TABLE = {
     "exchange": Place(4),
     "connections": Place(3, ["answers", "flights", "lifetime", "safety"]),
     "breaker": Place(3),
+    "reporter": Place(3),
     "identity": Place(3, pure=True),
     "files": Place(3, ["answers", "connections", "disk", "partfile", "safety", "uploads"]),
     "objectstore": Place(3, ["disk", "uploads"]),
@@ -118,6 +119,7 @@ TABLE = {
     "errors": Place(0, ["explanations"], pure=True, named=["models"]),
     "explanations": Place(0, pure=True),
     "bounded": Place(0, pure=True),
+    "wording": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
     # Not layers: they know nothing of the library, and only the command line knows of them.

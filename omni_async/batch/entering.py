@@ -25,7 +25,7 @@ from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
 from .targets import target_key
-from .unsent import place_of
+from .unsent import asked_target
 
 Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]
 
@@ -138,7 +138,7 @@ class Entering:
             return []
         given = [value for name, value in read.values.items() if field_of(name) in ("id", "custom_id")]
         keys = [str(key) for key in (map(cell_text, given) if read.cells else given) if key not in (None, "")]
-        target = place_of(
+        target = asked_target(
             read.values.get(next((name for name in read.values if field_of(name) == "file"), "")), read.cells, []
         )
         found = [staging.left_out(key, record.line) for key in keys]

@@ -7,8 +7,8 @@ import attrs
 
 from ..disk import reason
 from ..errors import Fault
+from ..journal.schema import JOURNAL_FILE
 from ..models import invalid
-from ..report.rows import JOURNAL
 from ..report.writing import NAME, VIDEOS
 
 
@@ -25,7 +25,7 @@ class Folder:
     @property
     def journal(self) -> Path:
         """The truth."""
-        return self.path / JOURNAL
+        return self.path / JOURNAL_FILE
 
     @property
     def lines(self) -> Path:

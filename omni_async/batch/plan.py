@@ -13,7 +13,7 @@ from ..errors import Fault
 from ..journal.staging import FAILED, Changes
 from ..journal.states import FINAL, State
 from ..models import Balance, invalid
-from ..report.rows import counted
+from ..wording import counted
 
 UNDER_WAY = frozenset({State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED})
 """Paid, and without a file or an end yet."""

@@ -64,7 +64,7 @@ class Store:
         if again:
             known: Entry | None = await self.journal.run(lambda ledger: ledger.entry(entry.key))
             entry = known or entry
-        target = place_of(self.folder, entry.key, entry.target)
+        target = video_path(self.folder, entry.key, entry.target)
         if await on_disk(target, _is, target, entry.size, entry.sha256):
             await on_disk(target, PartFile(target, overwrite=False).discard)  # left by a crash after it got its name
             return await self._done(entry, target)
@@ -124,7 +124,7 @@ def lasting(error: OmniError) -> bool:
     return isinstance(error, TargetExistsError)
 
 
-def place_of(folder: Folder, key: str, target: str | None) -> Path:
+def video_path(folder: Folder, key: str, target: str | None) -> Path:
     """Where a row's video goes."""
     return folder.videos / (target or f"{key}.mp4")
 
@@ -137,7 +137,7 @@ def stored_rows(ledger: Ledger, *, after: int) -> list[StoredRow]:
 
 def missing(folder: Folder, rows: Sequence[StoredRow]) -> list[str]:
     """Keys of those whose file is gone or has another size: finished files are checked, not fetched again."""
-    return [key for _, key, target, size in rows if _size(place_of(folder, key, target)) != size]
+    return [key for _, key, target, size in rows if _size(video_path(folder, key, target)) != size]
 
 
 def _to_be_stored(ledger: Ledger, *, keys: Sequence[str]) -> None:

@@ -16,10 +16,10 @@ from ..disk import or_nothing
 from ..errors import Fault, InvalidRequestError
 from ..models import VideoRequest, invalid
 from ..references import check_references
-from ..report.rows import counted
 from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..uploads import is_local
+from ..wording import counted
 from .batch import Concurrency, Limit, MaxCost, PriceFile, Yes, batch, made_in
 from .connect import Target
 from .exits import UsageError, in_options

@@ -288,7 +288,7 @@ async def enter(
     Raises:
         JournalError: The database cannot be written.
     """
-    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), place_of(ledger)))
+    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
     await shared.fleet(lambda ledger: add_columns(ledger, rows.columns))
     rows.hand_over(name, place)
     count = 0
@@ -305,7 +305,7 @@ def fleet_name(ledger: FleetLedger) -> str:
     return name
 
 
-def place_of(ledger: FleetLedger) -> str:
+def database_of(ledger: FleetLedger) -> str:
     """Where the database is, without who asks and how."""
     info = ledger.connection.raw.info
     return f"{info.host}/{info.dbname}"

@@ -13,7 +13,8 @@ from ..errors import JournalError
 from . import fallback
 from .entries import Entry
 from .ledger import Ledger
-from .postgres import FLEET, PostgresLedger, SessionOwner, open_postgres
+from .pgtables import open_postgres
+from .postgres import FLEET, PostgresLedger, SessionOwner
 from .session import Session
 from .store import LedgerJournal, Owner
 

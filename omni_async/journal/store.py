@@ -33,7 +33,8 @@ logger = logging.getLogger("omni_async")
 
 INSIST = 30.0
 """Seconds for which an answer that cannot be written is tried again: it may be all that is known of a payment."""
-AGAIN = 0.5
+INSIST_EVERY = 0.5
+"""Seconds between two of those tries."""
 MENDABLE = frozenset({"full", "failed", "locked"})
 """Kinds of trouble that may be over soon."""
 NOT_CHARGED = "settled by a person: it was not charged"
@@ -209,7 +210,7 @@ class LedgerJournal:
                 if error.kind not in MENDABLE or now() >= deadline or is_cancelled():
                     raise
             with contextlib.suppress(asyncio.CancelledError):  # once more, and what fails then is noted
-                await anyio.sleep(AGAIN)
+                await anyio.sleep(INSIST_EVERY)
 
     async def _note(self, intent: Intent, answer: Answer, error: JournalError) -> None:
         """Where it can still be read: the next look for what others left enters it."""
