@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 import attrs
 
 from .disk import in_thread, reason
-from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError
+from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError, invalid_argument
 from .events import Downloaded, Event
 from .fields import shown
 from .files import Downloader, OnWhole
-from .models import TaskStatus, VideoTask, invalid, without_query
+from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
 from .uploads import OnProgress
 
@@ -44,7 +44,7 @@ def path_of(name: str, value: object) -> str:
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise invalid([Fault(name, f"{shown(value)} is no path")])
+        raise invalid_argument(Fault(name, f"{shown(value)} is no path"))
     return path
 
 

@@ -16,7 +16,7 @@ from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
-from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
+from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError, invalid_argument, invalid_request
 from .exchange import Exchange
 from .files import Downloader, OnWhole
 from .identity import by_content, fingerprint, fingerprint_of
@@ -25,7 +25,7 @@ from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
 from .limiter import Kind
 from .many import Callbacks, Many, Requests
-from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask, invalid
+from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
 from .poller.waiting import (
@@ -138,7 +138,7 @@ class Studio:
         dialect = self.exchange.dialect
         checked = check_request(asked, dialect, strict=self.strict)
         if faults := (*checked.faults, *check_seconds(**seconds)):
-            raise invalid(
+            raise invalid_request(
                 dict.fromkeys(faults),
                 gateway=dialect.name,
                 custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
@@ -250,7 +250,7 @@ class Studio:
         """What the account or the key has left."""
         dialect = self.exchange.dialect
         if scope not in ("account", "key"):
-            raise invalid([Fault("scope", f"{scope!r} is not known", ("account", "key"))], gateway=dialect.name)
+            raise invalid_argument(Fault("scope", f"{scope!r} is not known", ("account", "key")), gateway=dialect.name)
         try:
             return await self.exchange.ask(dialect.balance(scope), dialect.read_balance)
         except OmniError as error:
@@ -352,7 +352,7 @@ class Studio:
             InvalidRequestError: `timeout` is no number, or `requests` a single one.
         """
         if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(timeout=timeout)]:
-            raise invalid(faults, gateway=self.exchange.dialect.name)
+            raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
         callbacks = Callbacks(
             request=self._row,
             submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),

@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from .errors import Fault, InvalidRequestError, unusable
+from .errors import Fault, InvalidRequestError, invalid_argument
 
 
 def _refuse(field: str, problem: str) -> InvalidRequestError:
-    return unusable(Fault(field, problem))
+    return invalid_argument(Fault(field, problem))
 
 
 def _between(least: float, most: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:

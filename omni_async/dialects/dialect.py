@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..errors import DecodeError, Fault
+from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import check_prompt
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
 
 
@@ -273,7 +273,7 @@ class Dialect(abc.ABC):
     def upload(self) -> Call:
         """The call that uploads a file, by `uploads`; InvalidRequestError if the gateway takes none."""
         if self.uploads is None:
-            raise invalid([Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs")])
+            raise invalid_argument(Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs"))
         return Call(kind=CallKind.UPLOAD, method="POST", path=self.uploads.path, part=self.uploads.part)
 
     def read_upload(self, reply: Reply) -> str:
@@ -282,7 +282,7 @@ class Dialect(abc.ABC):
 
     def balance(self, scope: str = "account") -> Call:
         """The call that asks what is left, of the `account` or of the `key`; InvalidRequestError if there is none."""
-        raise invalid([Fault("balance", f"gateway {self.name} tells no {scope} balance")])
+        raise invalid_argument(Fault("balance", f"gateway {self.name} tells no {scope} balance"))
 
     def read_balance(self, reply: Reply) -> Balance:
         """The balance in that answer."""

@@ -11,7 +11,7 @@ import anyio.lowlevel
 
 from ..dialects import explain, scrubbed
 from ..dialects.wire import ident
-from ..errors import Fault, OmniError, TaskFailedError, WaitTimeoutError, unusable
+from ..errors import Fault, OmniError, TaskFailedError, WaitTimeoutError, invalid_argument
 from ..explanations import glossed
 from ..models import VideoTask
 from .poller import Poller
@@ -30,7 +30,7 @@ def id_of(task: Handle) -> str:
     """
     task_id = task.task_id if isinstance(task, VideoTask) else task
     if not ident(task_id):
-        raise unusable(Fault("task_id", "neither a VideoTask nor a task id"), may_have_charged=True)
+        raise invalid_argument(Fault("task_id", "neither a VideoTask nor a task id"), may_have_charged=True)
     return task_id
 
 
@@ -45,7 +45,7 @@ def own(task: Handle, gateway: str) -> VideoTask | None:
         return None
     if task.gateway and task.gateway != gateway and not {task.gateway, gateway} <= SAME_GATEWAY:
         fault = Fault("task", f"it runs at gateway {task.gateway}, and this client speaks to {gateway}")
-        raise unusable(fault, task_id=task_id, may_have_charged=True)
+        raise invalid_argument(fault, task_id=task_id, may_have_charged=True)
     return task
 
 
@@ -78,7 +78,7 @@ def refuse_waiting(faults: Iterable[Fault]) -> None:
         InvalidRequestError: There is a fault.
     """
     if found := tuple(faults):
-        raise unusable(*found, may_have_charged=True)
+        raise invalid_argument(*found, may_have_charged=True)
 
 
 def timed_out(
