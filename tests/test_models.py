@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from omni_async.dialects.rules import check_fields
-from omni_async.errors import DecodeError, Fault, InvalidRequestError, OmniError
+from omni_async.errors import DecodeError, InvalidRequestError, OmniError
 from omni_async.fields import RequestFields
 from omni_async.models import (
     FIELDS,
