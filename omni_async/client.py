@@ -7,6 +7,7 @@ from typing import Any, Self, Unpack
 
 import aiohttp
 
+from .arguments import Handle, id_of
 from .delivery import Link, path_of
 from .dialects import Checked, Dialect
 from .exchange import OnEvent, OnFinished
@@ -19,7 +20,7 @@ from .making import make
 from .many import Many
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
-from .poller import Completed, Handle, Resumed, Watch, id_of
+from .poller import Completed, Resumed, Watch
 from .uploads import OnProgress
 from .webhooks import WebhookEvent
 
@@ -39,8 +40,8 @@ class OmniClient:
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
         journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
-            (`postgresql://…`) that several machines share; each account takes its own. With None a crash can lose an
-            id. An object of your own may answer the calls of `journal.Journal`.
+            (`postgresql://…`) that several machines share; each account its own. With None a crash can lose an id.
+            One of your own, with `journal.Journal`'s calls, serves no `pending`, `resume`, `settle` or `on_finished`.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's, to share the account's limits. Beside it only `max_running_tasks` of `limits` counts.
         poll: When to look at running tasks.
@@ -251,8 +252,7 @@ class OmniClient:
             overwrite: Whether existing files are replaced.
 
         Raises:
-            InvalidRequestError: `timeout` is no number, or `requests` a single text or mapping. A row's faults are told
-                in its outcome.
+            InvalidRequestError: `timeout` is negative or no number, or `requests` one alone. A row's: in its outcome.
         """
         studio, folder = self._begun(), None if output is None else Path(path_of("output", output))
         return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite)

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from .arguments import check_seconds, refuse_waiting
 from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
 from .exchange import Exchange, OnFinished
 from .identity import idempotency_key_of
@@ -21,7 +22,6 @@ from .learned import Memory
 from .lifetime import background, is_cancelled
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
-from .poller.waiting import check_seconds, refuse_waiting
 from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
+from .arguments import MANY, Handle, check_iterable, check_seconds, id_of, own, refuse_waiting
 from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
@@ -28,18 +29,7 @@ from .many import Callbacks, Many, Requests
 from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
-from .poller.waiting import (
-    MANY,
-    Handle,
-    check_iterable,
-    check_seconds,
-    deadline_after,
-    failure_of,
-    id_of,
-    own,
-    refuse_waiting,
-    wait_for,
-)
+from .poller.waiting import deadline_after, failure_of, wait_for
 from .references import References, check_request, local_references
 from .safety import file_name
 from .submit import Create, Submitter, intent_of
@@ -99,7 +89,11 @@ class Studio:
             JournalError: There is no journal file.
         """
         if self.follower is None:
-            raise JournalError("this client keeps no journal: OmniClient(journal=PATH) does", may_have_charged=False)
+            raise JournalError(
+                "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too; a journal of "
+                "your own is asked and told by submit alone",
+                may_have_charged=False,
+            )
         return self.follower
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
@@ -137,7 +131,7 @@ class Studio:
         """
         dialect = self.exchange.dialect
         checked = check_request(asked, dialect, strict=self.strict)
-        if faults := (*checked.faults, *check_seconds(**seconds)):
+        if faults := (*checked.faults, *check_seconds(least=0, **seconds)):
             raise invalid_request(
                 dict.fromkeys(faults),
                 gateway=dialect.name,
@@ -351,7 +345,7 @@ class Studio:
         Raises:
             InvalidRequestError: `timeout` is no number, or `requests` a single one.
         """
-        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(timeout=timeout)]:
+        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(least=0, timeout=timeout)]:
             raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
         callbacks = Callbacks(
             request=self._row,

@@ -20,24 +20,6 @@ CALLS = ("intend", "answered", "settle", "claim", "pending")
 """What a journal of the caller's own must answer."""
 
 
-def check_kinds(**given: tuple[Any, type]) -> None:
-    """Refuse settings of a wrong kind, by name: later one would fail in the middle of a paid call.
-
-    Args:
-        given: Value and kind of each.
-
-    Raises:
-        InvalidRequestError: With every fault.
-    """
-    faults = [
-        Fault(name, f"is no {kind.__name__}(…), but of type {type(value).__name__}")
-        for name, (value, kind) in given.items()
-        if value is not None and not isinstance(value, kind)
-    ]
-    if faults:
-        raise invalid_argument(*faults)
-
-
 def check_callbacks(*, on_event: Any, on_finished: Any) -> None:
     """Refuse what cannot be called, and an async `on_event`: nobody would await it, and every event would be lost.
 
