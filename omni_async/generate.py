@@ -343,7 +343,7 @@ class Studio:
         """An iterator over the outcomes of many requests.
 
         Raises:
-            InvalidRequestError: `timeout` is no number, or `requests` a single one.
+            InvalidRequestError: `timeout` is negative or no number, or `requests` a single one.
         """
         if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(least=0, timeout=timeout)]:
             raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
