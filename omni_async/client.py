@@ -249,7 +249,7 @@ class OmniClient:
             An async iterator over an `Outcome` per request, in order of finishing; `path` is where the video is.
 
         Raises:
-            InvalidRequestError: `timeout` below 0 or no number, `requests` a single one. A row's faults are in its outcome.
+            InvalidRequestError: `timeout` is no number from 0, or `requests` a single one. An outcome tells a row's.
             Exception: From the iterator, last: AuthenticationError or QuotaError, with which no more is pulled, or what
                 `requests` itself raised.
         """

@@ -281,9 +281,9 @@ class Exchange:
 
     def failed(self, ticket: Ticket, reply: Reply, *, sent: bool = True) -> None:
         """Tell the limiter of an answer that is of no use, and may say that the gateway is too busy."""
-        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=self._asked_for(reply))
+        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=self.asked_for(reply))
 
-    def _asked_for(self, reply: Reply) -> float | None:
+    def asked_for(self, reply: Reply) -> float | None:
         """Seconds that the gateway asks to wait, in a header or else in the body, if it does."""
         asked = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
         return pause_told(reply.document, max_wait=self.retry.max_wait) if asked is None else asked
@@ -292,7 +292,7 @@ class Exchange:
         """Tell the limiter of a refusal for now, and the caller what came of it."""
         create = ticket.kind is Kind.CREATE
         named = _NAMED.get((refusal.cause, create)) if refusal.cause else None
-        decision = self.limiter.refused(ticket, wait=self._asked_for(reply), named=named)
+        decision = self.limiter.refused(ticket, wait=self.asked_for(reply), named=named)
         if self.report.wanted:
             load = self.limiter.load()
             self.report(

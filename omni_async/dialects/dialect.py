@@ -16,7 +16,7 @@ import attrs
 from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import check_prompt
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
-from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
+from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, number_code, percent, text
 from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS
 
 
@@ -30,6 +30,10 @@ class RefusalKind(enum.StrEnum):
     NOT_FOUND = "not found"
     RATE = "rate"
     TRANSIENT = "transient"
+
+
+SENT_AGAIN = frozenset({RefusalKind.RATE, RefusalKind.TRANSIENT})
+"""Refusals for now: a paid create is sent again after them."""
 
 
 class Cause(enum.StrEnum):
@@ -122,6 +126,8 @@ class Checked:
 
 CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
 """HTTP statuses that say by themselves that nothing was accepted."""
+_TOLD_PLAINLY = CLEAN_REFUSALS - {401}
+"""HTTP statuses whose kind words in any form can tell: 401 is about the key, whatever stands beside it."""
 TOLD_BY_WORDS = CLEAN_REFUSALS | {200, 429}
 """HTTP statuses with which a message alone is believed; with a 5xx or a timeout it could be about anything."""
 WORDS_READ = 1000
@@ -279,14 +285,18 @@ class Dialect(abc.ABC):
     def classify(self, reply: Reply) -> Refusal | None:
         """What a refusal is about, by this gateway's refusal table; None if the table does not know it.
 
+        Words in no form of the gateway's own only tell the kind where the status refuses, and never one after which a
+        create is sent again.
+
         Args:
             reply: Of any status.
         """
-        refused = self.refused(reply)
+        refused, rules = self.refused(reply), self.refusals
         if refused is None:
-            return None
+            refused = (), plain_words(reply) if reply.status in _TOLD_PLAINLY else ""
+            rules = tuple(rule for rule in rules if rule.words is not None and rule.kind not in SENT_AGAIN)
         codes, message = refused[0], refused[1][:WORDS_READ]
-        rule = next((rule for rule in self.refusals if rule.matches(reply.status, codes, message)), None)
+        rule = next((rule for rule in rules if rule.matches(reply.status, codes, message)), None)
         if rule is None:
             return None
         cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
@@ -360,6 +370,30 @@ class Dialect(abc.ABC):
             message: The gateway's own words.
         """
         return re.search(MODERATION_WORDS, f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
+
+
+_HEADS = ("code", "error")
+_SAID = ("message", "msg", "error_message", "detail", "details", "errors", "error")
+_DEEP = 3
+"""How deep in a refusal its words are looked for: `{"errors": [{"message": …}]}`."""
+
+
+def plain_words(reply: Reply) -> str:
+    """What an answer with a 4xx or 5xx says in whatever form, a code that is a word before its message; "" if nothing.
+
+    Such as `{"message": …}`, `{"detail": [{"msg": …}]}`, `{"code": "quota", "message": …}`: other programs than the
+    gateway's own refuse so (seen). It is for people, and for words that tell what a refusal by status is about.
+    """
+    return _words(reply.document, _DEEP) if reply.status >= 400 and isinstance(reply.document, dict) else ""
+
+
+def _words(value: Any, depth: int) -> str:
+    value = value[0] if isinstance(value, list) and value else value
+    if not isinstance(value, dict) or not depth:
+        return (text(value) or "").strip()
+    heads = (_words(found, 0) for name in _HEADS if number_code(found := value.get(name)) is None)
+    said = (_words(value.get(name), depth - 1) for name in _SAID)
+    return ": ".join(dict.fromkeys(filter(None, (next(filter(None, heads), ""), next(filter(None, said), "")))))
 
 
 def named_cause(message: str) -> Cause | None:

@@ -13,6 +13,7 @@ from ..errors import DecodeError, Fault
 from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
+    CLEAN_REFUSALS,
     TOLD_BY_WORDS,
     Abilities,
     Checked,
@@ -54,7 +55,7 @@ from .wire import (
     uploaded_link,
     video_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, RATE_WORDS
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, QUOTA_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 
@@ -88,6 +89,8 @@ FLAT_MODELS = (
 
 _MODERATED = frozenset({"content_policy_violation", "moderation_error", "content_filter"})
 _NO_QUOTA = frozenset({"insufficient_quota", "insufficient_user_quota", "insufficient_balance"})
+_QUOTA_FAILED = frozenset({"pre_consume_token_quota_failed"})
+_QUOTA_SAID = f"{QUOTA_WORDS}|quota.{{0,10}}not enough|(预扣费|额度).{{0,4}}失败"
 _BAD_KEY = frozenset({"authentication_error", "invalid_api_key", "permission_denied"})
 _TOO_MUCH = frozenset({"rate_limit_exceeded", "rate_limit_error"})
 _5XX = frozenset(range(500, 600))
@@ -99,6 +102,9 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
     RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, statuses=frozenset({403})),
+    # new-api's refusals for want of quota are 403 as well (seen)
+    RefusalRule(kind=RefusalKind.QUOTA, codes=_QUOTA_FAILED, statuses=CLEAN_REFUSALS),
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=CLEAN_REFUSALS - {401}, words=_QUOTA_SAID),
     RefusalRule(kind=RefusalKind.AUTH, statuses=frozenset({401, 403})),
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),
@@ -218,7 +224,7 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         _refuse_failure(document, "the gateway did not take the file")
-        return uploaded_link(dig(document, "data"))
+        return uploaded_link(reply, dig(document, "data"))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET /v1/balance` (docs); the gateway knows one balance, whatever the scope."""

@@ -231,7 +231,7 @@ class Jimmy(Dialect):
 
     def read_upload(self, reply: Reply) -> str:
         """`data.url` (docs)."""
-        return uploaded_link(_payload(reply))
+        return uploaded_link(reply, _payload(reply))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET …/user/balance`, or `…/key/balance` for `scope="key"` (docs)."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 import attrs
 import cattrs
@@ -339,9 +339,27 @@ class _Uploaded:
     url: str
 
 
-def uploaded_link(data: Any) -> str:
-    """The URL in the `data` of an upload's answer."""
-    return structure(data, _Uploaded, path="$.data").url
+def uploaded_link(reply: Reply, data: Any) -> str:
+    """The URL in the `data` of an upload's answer, in whole and in ASCII: a paid create names it to others.
+
+    It can be relative to the gateway's host (seen), which whoever fetches it does not know.
+
+    Raises:
+        DecodeError: There is none, or it is no http(s) URL.
+    """
+    told = structure(data, _Uploaded, path="$.data").url
+    try:
+        parts = urlsplit((link(reply.url, told) if "://" in told or told.startswith("/") else None) or "")
+        usable = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        usable = None
+    if not usable:
+        raise DecodeError("the uploaded file's link is no http(s) URL", path="$.data.url", excerpt=excerpt(data))
+    return parts._replace(path=quote(parts.path, safe=_OF_URLS), query=quote(parts.query, safe=_OF_URLS)).geturl()
+
+
+_OF_URLS = "%:/?#[]@!$&'()*+,;="
+"""What stands for something in a URL, or is quoted already (RFC 3986 §2.2)."""
 
 
 def excerpt(value: Any) -> str:

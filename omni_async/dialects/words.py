@@ -30,11 +30,14 @@ MODERATION_WORDS = (
     r"(?i)moderation|content.?polic|safety|(?<!case[ -])(?<!in)sensitive|prohibited.?content|content.{0,20}prohibited"
     r"|内容违规|违规内容|(?<!大小写)敏感|审核未通过|内容审核|安全策略"
 )
+_MEDIA_RATES = ("bit", "frame", "sample", "sampling", "refresh", "data", "playback", "speech")
+_NOT_OF_MEDIA = "".join(f"(?<!{word})(?<!{word}[ _-])" for word in _MEDIA_RATES)
 RATE_WORDS = (
-    r"(?i)too.?frequent|too.?many.{0,20}(request|call|task|job)|(?<!gene)rate.?limit|throttl|slow down"
+    rf"(?i)too.?frequent|too.?many.{{0,20}}(request|call|task|job)|(?<!gene){_NOT_OF_MEDIA}rate.?limit|throttl"
+    r"|slow down"
     r"|过于频繁|操作频繁|请求频率|限流|请求过多|请求次数.{0,4}(超|上限|过多)"
     r"|任务(过多|太多)|排队.{0,6}(过多|太多|已满)|队列已?满|queue.{0,4}full"
-    r"|(?<!采样)(?<!帧)频率.{0,2}(限制|过高|过快)|(?<!比特)速率.{0,2}(限制|过高|过快)"
+    r"|(?<!采样)(?<!帧)(?<!刷新)频率.{0,2}(限制|过高|过快)|(?<!比特)(?<!采样)(?<!帧)(?<!刷新)速率.{0,2}(限制|过高|过快)"
 )
 _CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数(?!据)"
 _REACHED = r"limit|exceed|max|too many|reached|上限|超(?!时)|达到|限制|过多"

@@ -24,11 +24,15 @@ REMEMBERED = 100_000
 
 @attrs.define(kw_only=True)
 class Attempt:
-    """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold."""
+    """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold.
+
+    `pause` is how many seconds the gateway asks to wait before that, where the limiter does not see to it.
+    """
 
     task: VideoTask | None = None
     error: OmniError | None = None
     again: bool = False
+    pause: float = 0.0
     hopeless: bool = False
     state: str = "PLANNED"
     detail: str = ""

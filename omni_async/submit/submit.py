@@ -139,9 +139,10 @@ class Submitter:
                 renewed = True
                 continue
             failures += 1
-            if not attempt.again or not self._may_go_on(error, failures, breaker):
+            in_time = left is None or attempt.pause <= left
+            if not (attempt.again and in_time and self._may_go_on(error, failures, breaker)):
                 raise error
-            await self._back_off(error, failures, create)
+            await self._back_off(error, failures, create, attempt.pause)
 
     def _may_go_on(self, error: OmniError, failures: int, breaker: Breaker | None) -> bool:
         """Whether one more try of a create that failed is left, and is this row's to make."""
@@ -168,8 +169,8 @@ class Submitter:
             return create
         return keyed(self._exchange.dialect, attrs.evolve(create, intent=attrs.evolve(create.intent, round=hold.round)))
 
-    async def _back_off(self, error: OmniError, failures: int, create: Create) -> None:
-        delay = backoff(failures - 1, self._exchange.rng)
+    async def _back_off(self, error: OmniError, failures: int, create: Create, pause: float) -> None:
+        delay = max(backoff(failures - 1, self._exchange.rng), pause)
         self._exchange.report(
             Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
         )
@@ -272,6 +273,8 @@ class Submitter:
             return self._refused(ticket, create, reply, verdict.refusal or Refusal(RefusalKind.BAD_REQUEST))
         if verdict.task_id is not None:
             limiter.accepted(ticket, verdict.task_id)
+        elif verdict.refusal is not None and verdict.refusal.kind is RefusalKind.RATE:
+            self._exchange.slow_down(ticket, reply, verdict.refusal)
         else:
             self._exchange.failed(ticket, reply)
         return None
@@ -285,7 +288,7 @@ class Submitter:
             return Attempt(error=error, again=True, hopeless=decision.hopeless, detail="refused for now")
         if isinstance(error, GatewayError):
             exchange.failed(ticket, reply, sent=False)
-            return Attempt(error=error, again=True, detail="the gateway failed")
+            return Attempt(error=error, again=True, pause=exchange.asked_for(reply) or 0.0, detail="the gateway failed")
         exchange.limiter.declined(ticket)
         renewable = is_unauthorized(error) and exchange.transport.key.renewable
         if renewable:
@@ -293,12 +296,7 @@ class Submitter:
         return Attempt(error=error, again=renewable, state="REJECTED", detail=str(error.args[0]))
 
     async def _recorded(
-        self,
-        ticket: Ticket,
-        create: Create,
-        reply: Reply | None,
-        verdict: Verdict,
-        refused: Attempt | None,
+        self, ticket: Ticket, create: Create, reply: Reply | None, verdict: Verdict, refused: Attempt | None
     ) -> Attempt:
         """Write down what came back and means before it is decoded strictly. The ticket is back already."""
         if reply is None and refused is not None:

@@ -459,3 +459,27 @@ def test_a_task_in_a_list_of_its_own_is_seen(dialect, status, more):
     task = dialect.read_query(Reply(status=200, body=json.dumps(body).encode()))
     assert (task.task_id, task.raw_status, task.progress) == ("t-1", status, more.get("progress"))
     assert task.video_url == (V if status == "completed" else None)
+
+
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ("https://cdn.example/x.png?sig=a%2Fb&t=1", "https://cdn.example/x.png?sig=a%2Fb&t=1"),
+        ("https://my_bucket.example:8443/x.png", "https://my_bucket.example:8443/x.png"),
+        ("/files/x 视频.png", "https://gateway.example/files/x%20%E8%A7%86%E9%A2%91.png"),
+        ("//cdn.example/x.png", "https://cdn.example/x.png"),
+        ("https://cdn.example/猫.png?名=1", "https://cdn.example/%E7%8C%AB.png?%E5%90%8D=1"),
+    ],
+)
+def test_an_uploaded_files_link_is_whole(told, url):
+    """It goes into a paid create: whoever fetches it does not know the gateway's host, and may read ASCII alone."""
+    answer = Reply(status=200, url="https://gateway.example/v1/files/upload")
+    assert wire.uploaded_link(answer, {"url": told}) == url
+
+
+@pytest.mark.parametrize("told", ["C:\\up\\x.png", "x.png", "file-17", "ftp://a.example/x", "https://[", ""])
+def test_an_upload_without_a_usable_link_is_refused_before_anything_is_paid(told):
+    """What no provider could fetch would be a paid failure."""
+    answer = Reply(status=200, url="https://gateway.example/v1/files/upload")
+    with pytest.raises(DecodeError, match=r"no http\(s\) URL"):
+        wire.uploaded_link(answer, {"url": told})
