@@ -7,7 +7,7 @@ refund a customer while it is True.
 All of them can be pickled and copied; none holds an API key, a prompt or a signed URL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:  # read only where somebody asks what an error means
@@ -136,7 +136,15 @@ class InvalidRequestError(OmniError, ValueError):
         return problems(self.faults, language)
 
 
-def unusable(*faults: Fault, **about: Any) -> InvalidRequestError:
+def invalid_request(faults: Iterable[Fault], **about: Any) -> InvalidRequestError:
+    """One error that names every fault of a request or a sheet, a line each."""
+    found = tuple(faults)
+    noun = "fault" if len(found) == 1 else "faults"
+    lines = "".join(f"\n  - {fault}" for fault in found)
+    return InvalidRequestError(f"nothing was sent, the request has {len(found)} {noun}:{lines}", faults=found, **about)
+
+
+def invalid_argument(*faults: Fault, **about: Any) -> InvalidRequestError:
     """One error that names every fault of an argument or a setting, in one line."""
     return InvalidRequestError("; ".join(map(str, faults)), faults=faults, **about)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from .arguments import check_seconds, refuse_waiting
 from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
 from .events import OnFinished
 from .exchange import Exchange
@@ -22,7 +23,6 @@ from .learned import Memory
 from .lifetime import background, is_cancelled
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
-from .poller.waiting import check_seconds, refuse_waiting
 from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import aiohttp
 
+from .arguments import check_kinds
 from .delivery import Delivery
 from .dialects import Dialect
 from .errors import OmniError
@@ -28,7 +29,7 @@ from .references import References
 from .reporter import Reporter
 from .safety import origins
 from .schedule import Schedule
-from .settings import base_url_of, check_callbacks, check_kinds, dialect_of, journal_of, key_of, schedule_of, shared
+from .settings import base_url_of, check_callbacks, dialect_of, journal_of, key_of, schedule_of, shared
 from .submit import Submitter
 from .transport import Transport
 

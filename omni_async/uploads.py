@@ -15,7 +15,7 @@ from aiohttp.payload import Payload
 
 from .dialects import UploadRules
 from .disk import in_thread, reason
-from .errors import Fault, unusable
+from .errors import Fault, invalid_argument
 
 OnProgress = Callable[[int, int | None], None]
 """Is called with the bytes so far and the bytes in all, or None where that is not known."""
@@ -110,7 +110,7 @@ async def content_hash(path: Path) -> str:
     try:
         return await in_thread(file_hash, path)
     except (OSError, ValueError) as error:
-        raise unusable(unreadable_file(path, error)) from error
+        raise invalid_argument(unreadable_file(path, error)) from error
 
 
 def file_hash(path: Path) -> str:
@@ -141,7 +141,7 @@ def upload_form(
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
-        raise unusable(unreadable_file(path, error)) from error
+        raise invalid_argument(unreadable_file(path, error)) from error
     form = aiohttp.MultipartWriter("form-data")
     payload = _FilePayload(path, size, on_progress, moved)
     payload.set_content_disposition("form-data", name=part, filename=_sent_name(path))

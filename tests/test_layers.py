@@ -110,6 +110,7 @@ TABLE = {
     "schedule.forecast": Place(2, [".durations"], pure=True),
     "schedule.durations": Place(2, pure=True),
     "webhooks": Place(2, ["dialects"], pure=True),
+    "arguments": Place(2, ["dialects"], pure=True),
     "otel": Place(2, pure=True),
     "models": Place(1, ["card", "fields"], pure=True),
     "card": Place(1, pure=True),

@@ -15,13 +15,13 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Dialect
-from ..errors import Fault, OmniError
+from ..errors import Fault, OmniError, invalid_argument
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..making import BatchOptions
-from ..models import Balance, invalid
+from ..models import Balance
 from ..policies import Limits
 from ..settings import dialect_of
 from .entering import Entered, Source, columns_of
@@ -148,7 +148,9 @@ class Batch:
         **options: Unpack[BatchOptions],
     ) -> None:
         if options.get("keep_requests") is False:
-            raise invalid([Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")])
+            raise invalid_argument(
+                Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")
+            )
         self.folder = folder_of(source, out)
         self.sheet_options, self.bounds = sheet_options or SheetOptions(), bounds or Bounds()
         self.dialect = dialect_of(gateway)

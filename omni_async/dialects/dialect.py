@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..errors import DecodeError, Fault
+from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import check_prompt
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
 from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS, plain_words
 
@@ -321,7 +321,7 @@ class Dialect(abc.ABC):
             InvalidRequestError: The gateway takes none.
         """
         if self.uploads is None:
-            raise invalid([Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs")])
+            raise invalid_argument(Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs"))
         return Call(kind=CallKind.UPLOAD, method="POST", path=self.uploads.path, part=self.uploads.part)
 
     def read_upload(self, reply: Reply) -> str:
@@ -344,7 +344,7 @@ class Dialect(abc.ABC):
         Raises:
             InvalidRequestError: There is none.
         """
-        raise invalid([Fault("balance", f"gateway {self.name} tells no {scope} balance")])
+        raise invalid_argument(Fault("balance", f"gateway {self.name} tells no {scope} balance"))
 
     def read_balance(self, reply: Reply) -> Balance:
         """The balance in that answer.

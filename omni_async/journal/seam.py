@@ -13,9 +13,9 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import attrs
 
-from ..errors import Fault, JournalError, OmniError
+from ..errors import Fault, JournalError, OmniError, invalid_request
 from ..fields import encodable
-from ..models import FIELDS, VideoRequest, VideoTask, invalid
+from ..models import FIELDS, VideoRequest, VideoTask
 from .states import UNPAID
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def write_metadata(metadata: Mapping[str, Any]) -> str | None:
         return text if encodable(text) else json.dumps(given)  # half a surrogate pair, escaped
     except Exception as error:  # a mapping of the caller's own may raise anything
         what = str(error) if type(error) in (TypeError, ValueError) else type(error).__name__
-    raise invalid([Fault("metadata", f"the journal keeps plain JSON data: make texts of the rest ({what})")])
+    raise invalid_request([Fault("metadata", f"the journal keeps plain JSON data: make texts of the rest ({what})")])
 
 
 def _refuse(value: Any) -> NoReturn:

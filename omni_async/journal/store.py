@@ -14,9 +14,9 @@ import anyio
 import anyio.to_thread
 
 from ..dialects.wire import ident
-from ..errors import Fault, JournalError
+from ..errors import Fault, JournalError, invalid_argument
 from ..lifetime import background, is_cancelled, outlasted
-from ..models import VideoTask, invalid
+from ..models import VideoTask
 from . import fallback
 from .anew import SheetLedger
 from .entries import ADOPTED, Entry
@@ -369,9 +369,9 @@ def resolve(
     """
     words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]
     if len(words) + (task_id is not None) != 1:
-        raise invalid([Fault("settle", "say one of task_id, not_charged and pay_again")], may_have_charged=True)
+        raise invalid_argument(Fault("settle", "say one of task_id, not_charged and pay_again"), may_have_charged=True)
     if task_id is not None and (not ident(task_id) or any(map(str.isspace, task_id))):
-        raise invalid([Fault("task_id", "is no id of a task")], may_have_charged=True)
+        raise invalid_argument(Fault("task_id", "is no id of a task"), may_have_charged=True)
     if task_id is None:
         return ledger.resolve(key, State.PLANNED, words[0])
     entry = ledger.resolve(key, State.SUBMITTED, ADOPTED, task_id)
