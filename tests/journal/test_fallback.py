@@ -356,7 +356,8 @@ def test_a_row_that_has_gone_is_made(book, told):
     assert (row.state, row.task_id or row.candidate, row.owner, row.round) == (told.state, "t-1", "", 1)
     assert (row.gateway, row.custom_id, row.fingerprint, row.data) == ("jimmy", "k", "print", {"chat": 7})
     with writing(book.ledger):
-        assert [entry.key for entry in book.ledger.take_over("me", [""], "jimmy")] == ["k"] * (told.state == "SUBMITTED")
+        taken = book.ledger.take_over("me", [""], "jimmy")
+    assert [entry.key for entry in taken] == ["k"] * (told.state == "SUBMITTED")
 
 
 def test_what_was_refused_makes_no_row(book):
