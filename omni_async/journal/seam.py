@@ -250,6 +250,6 @@ async def _written(
             f"the journal failed {then} ({type(error).__name__})", task_id=task_id, may_have_charged=sent and paid
         )
     if sent and paid:
-        told = "the create of row %r was sent and could not be written down; its task id is %s"
-        logger.critical(told, key, task_id or "not known")
+        known = task_id or "not known"
+        logger.critical("the create of row %r was sent and could not be written down; its task id is %s", key, known)
     raise failure

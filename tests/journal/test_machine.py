@@ -203,7 +203,7 @@ class Journals(RuleBasedStateMachine):
 
     @rule(key=KEYS, task_id=TASKS, state=TOLD)
     def note_of_what_is_not_known(self, key, task_id, state):
-        """Of a row that is to be sent, or was forgotten: a task or a doubt keeps it from being sent, a refusal changes nothing."""
+        """Of a row that is to be sent, or was forgotten: a task or a doubt keeps it from that, a refusal does not."""
         row, sure = self.rows.get(key), state == "SUBMITTED"
         if row is not None and row.state not in UNPAID:
             return
