@@ -339,7 +339,7 @@ def test_row_37_a_key_that_its_index_does_not_find_is_not_paid_again(tmp_path, m
     misfiled(path, how)
     if big:
         monkeypatch.setattr(schema, "CHECKED", 0)
-    refused(path, "damaged", "missing from (the )?index|non-unique entry in index")
+    refused(path, "damaged", "missing from (the )?index|non-unique entry in index|wrong # of entries in index")
     if big:
         assert set(rows(path)) == {"order-1", "order-2"}
         open_journal(path, read_only=True).close()

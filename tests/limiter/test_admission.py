@@ -87,8 +87,9 @@ class Machine(RuleBasedStateMachine):
         granted = self.state.admit(self.now)
         assert all(ticket.granted for ticket in granted)
         self.open += granted
-        if any(ticket.kind is not Kind.TRANSFER for ticket in granted):
-            beyond = len(granted) == 1 and granted[0].kind is Kind.CREATE  # nothing came or went for long
+        going = [ticket.kind for ticket in granted if ticket.kind is not Kind.TRANSFER]
+        if going:
+            beyond = going == [Kind.CREATE]  # nothing came or went for long
             assert self.state.in_flight <= min(self.state.window.size + beyond, self.state.window.ceiling)
 
     @precondition(lambda self: self.open)
