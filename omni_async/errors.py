@@ -337,7 +337,7 @@ class TargetExistsError(DownloadError, FileExistsError):
     """There is a file of that name already; `overwrite=True` replaces it."""
 
 
-JournalTrouble = Literal["locked", "conflict", "damaged", "newer", "full", "setup", "failed"]
+JournalTrouble = Literal["locked", "conflict", "damaged", "newer", "full", "setup", "noted", "failed"]
 """Why a journal cannot be used."""
 
 
@@ -345,7 +345,8 @@ class JournalError(OmniError):
     """The journal cannot be used.
 
     `kind` says why: `locked` by another process, in `conflict` with what it knows, `damaged`, `newer` than this
-    library, the disk is `full`, its tables or rights need a `setup`, or something else `failed`.
+    library, the disk is `full`, its tables or rights need a `setup`, it has gone and what it could not take is `noted`
+    elsewhere, or something else `failed`.
     """
 
     def __init__(self, message: str, *, kind: JournalTrouble = "failed", **about: Any) -> None:

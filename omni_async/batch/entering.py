@@ -24,6 +24,7 @@ from .folder import Folder
 from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
+from .storing import find_again
 from .targets import target_key
 from .unsent import asked_target
 
@@ -70,6 +71,7 @@ class Entering:
             InvalidRequestError: Faults, each with its line; nothing was entered.
         """
         self._check_gateway(ledger, resumed=source is None)
+        find_again(self.folder, ledger)  # before anything is to be paid again
         staging = Staging(
             ledger,
             self.dialect.name,

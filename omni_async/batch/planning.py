@@ -15,6 +15,7 @@ from ..dialects import Dialect
 from ..errors import Fault, JournalError, OmniError, invalid_request
 from ..journal import open_journal
 from ..journal.anew import SheetLedger
+from ..journal.fallback import merge
 from ..journal.owners import FileLock, beside
 from ..models import Balance
 from ..settings import dialect_of
@@ -174,6 +175,7 @@ def dry_plan(
         try:
             ledger.begin()
             if _is_free(folder.journal):  # what a crash left is counted as what it is
+                merge(folder.journal, ledger)
                 ledger.take_over("", ledger.owners(), dialect.name)
             return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), dialect, resumed=source is None)
         finally:

@@ -85,7 +85,7 @@ def result_of(entry: Entry) -> dict[str, Any]:
         "status": STATUS[entry.state],
         "task_id": entry.task_id,
         "video_url": task.video_url if task else None,
-        "file": f"videos/{entry.target}" if entry.state is State.DONE else None,
+        "file": f"videos/{entry.target or f'{entry.key}.mp4'}" if entry.state is State.DONE else None,
         "error": None if entry.state is State.DONE else entry.detail,
         "seconds": round(entry.finished_at - entry.sent_at, 1) if whole else None,  # type: ignore[operator]
         "attempts": entry.attempts,

@@ -15,9 +15,10 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Dialect
-from ..errors import Fault, OmniError, invalid_argument
+from ..errors import Fault, JournalError, OmniError, invalid_argument
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
+from ..journal.fallback import fallback_of
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..making import BatchOptions
@@ -253,14 +254,32 @@ class Batch:
         return await self.summary()
 
     async def summary(self) -> Summary:
-        """What it came to so far."""
-        states, noted, left, put_off = await self.journal.run(self._ends)
+        """What it came to so far.
+
+        Raises:
+            JournalError: It cannot be read any more. What is noted elsewhere of creates in flight is named.
+        """
+        try:
+            states, noted, left, put_off = await self.journal.run(self._ends)
+        except JournalError as error:
+            raise self._with_notes(error) from None
         took = time.monotonic() - self._began
         summary = Summary(
             folder=self.folder.path, states=states, not_stored=left, noted=noted, put_off=put_off, seconds=took
         )
         unsent = summary.unsent + sum(put_off.values())
         return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + left))
+
+    def _with_notes(self, error: JournalError) -> JournalError:
+        """The error of a journal that has gone, with where to find what it could not take."""
+        if not self.journal.noted:
+            return error
+        files, beside = " and ".join(map(str, self.journal.noted)), fallback_of(self.journal.path).name
+        told = (
+            f"{error.args[0]}. What came back for creates in flight is noted in {files}: keep it. Put the journal back"
+            f" where it was; or, if its folder was moved, move that file into the folder, as {beside}. Then run again"
+        )
+        return JournalError(told, kind="noted", may_have_charged=True)
 
     def _ends(self, ledger: SheetLedger) -> tuple[dict[State, int], tuple[Path, ...], int, dict[str, int]]:
         return (

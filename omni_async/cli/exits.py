@@ -60,7 +60,7 @@ class UsageError(Exception):
 
 def code_of(error: BaseException) -> int:
     """The exit code an error stands for."""
-    if isinstance(error, SubmissionUncertainError):
+    if isinstance(error, SubmissionUncertainError) or getattr(error, "kind", None) == "noted":
         return UNCERTAIN
     if isinstance(error, InvalidRequestError | UsageError):
         return USAGE

@@ -207,7 +207,7 @@ class Ledger(Rows):
     def stored(self, key: str, size: int) -> Entry:
         """The video is on disk."""
         check_way(key, self._must(key).state, State.DONE)
-        query = "UPDATE item SET state = 'DONE', size = ?, detail = NULL, notify = 0 WHERE key = ?"
+        query = "UPDATE item SET state = 'DONE', size = ?, detail = NULL WHERE key = ?"
         self.connection.execute(query, (size, key))
         return self._must(key)
 
@@ -309,7 +309,7 @@ class Ledger(Rows):
         self._record(entry.key, "anew", State.PLANNED, why, entry.task_id)
         self.connection.execute(
             "UPDATE item SET state = 'PLANNED', task_id = NULL, candidate = NULL, task = NULL, finished_at = NULL,"
-            " expires_at = NULL, detail = NULL, notify = 0, again = 0, round = ? WHERE key = ?",
+            " expires_at = NULL, detail = NULL, again = 0, round = ? WHERE key = ?",
             (number, entry.key),
         )
 

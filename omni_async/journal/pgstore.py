@@ -59,10 +59,6 @@ class PostgresJournal(LedgerJournal):
         """See `LedgerJournal.has`; a fleet's rows are seen to by its workers."""
         return super().has(entry) and not (entry.owner or "").startswith(FLEET)
 
-    def enter(self, ledger: Ledger) -> None:
-        """Enter what this machine could not write before; how far that was done is noted for each such file."""
-        fallback.merge(self.path, ledger, mark=fallback.mark_of(self.path))
-
     def _merged(self, ledger: PostgresLedger) -> JournalError | None:
         """Enter it in a transaction of its own; gives why that cannot be."""
         try:

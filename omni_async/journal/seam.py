@@ -214,22 +214,24 @@ class Book:
 
     def intend(self, intent: Intent) -> Coroutine[Any, Any, VideoTask | None]:
         """As the journal; nothing was sent if it fails."""
-        return _written(self._journal.intend(intent), sent=False)
+        return _written(self._journal.intend(intent), intent.key, sent=False)
 
     def answered(self, intent: Intent, answer: Answer) -> Coroutine[Any, Any, str]:
         """As the journal."""
         task_id, paid = answer.task_id or answer.candidate, answer.state not in UNPAID
-        return _written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
+        return _written(self._journal.answered(intent, answer), intent.key, task_id=task_id, paid=paid)
 
     def settle(
         self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None
     ) -> Coroutine[Any, Any, None]:
         """As the journal; `task_id` is what would be lost."""
         settling = self._journal.settle(intent, state, detail, task_id=task_id)
-        return _written(settling, task_id=task_id, paid=state not in UNPAID)
+        return _written(settling, intent.key, task_id=task_id, paid=state not in UNPAID)
 
 
-async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True, paid: bool = True) -> T:
+async def _written(
+    writing: Awaitable[T], key: str, *, task_id: str | None = None, sent: bool = True, paid: bool = True
+) -> T:
     failure: OmniError
     try:
         return await writing
@@ -249,5 +251,6 @@ async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: b
             f"the journal failed {then} ({type(error).__name__})", task_id=task_id, may_have_charged=sent and paid
         )
     if sent and paid:
-        logger.critical("a create was sent and could not be written down; its task id is %s", task_id or "not known")
+        known = task_id or "not known"
+        logger.critical("the create of row %r was sent and could not be written down; its task id is %s", key, known)
     raise failure

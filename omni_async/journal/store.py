@@ -85,6 +85,8 @@ class LedgerJournal:
         self.follow_others = follow_others
         self.read: ReadCreate | None = None
         """How the answer to a create is read, to tell of a known task what was told of it first."""
+        self.noted: dict[Path, None] = {}
+        """Files in which this client has noted what came back for creates."""
         self._owner: Owner | None = None
         self._begun: Writer | None = None
         self._writer: Writer | None = None  # the same, once it is open
@@ -216,6 +218,7 @@ class LedgerJournal:
         """Where it can still be read: the next look for what others left enters it."""
         place = await anyio.to_thread.run_sync(fallback.append, self.path, intent, answer)
         if place is not None:
+            self.noted[place] = None
             error.args = (f"{error.args[0]}; what came back for the create is noted in {place}",)
         error.may_have_charged = answer.state not in UNPAID
 

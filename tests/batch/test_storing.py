@@ -8,7 +8,7 @@ import pytest
 
 from omni_async import Jimmy
 from omni_async.batch.folder import Folder
-from omni_async.batch.storing import Store, _ended, _is, _set_aside, full, lasting, missing, video_path
+from omni_async.batch.storing import GoneError, Store, _ended, _is, _set_aside, full, lasting, missing, video_path
 from omni_async.errors import DownloadError, JournalError, TargetExistsError
 from omni_async.journal.entries import Entry, write_task
 from omni_async.journal.states import State
@@ -80,6 +80,7 @@ def test_what_an_error_means():
     assert full(JournalError("no space", kind="full"))
     assert not full(JournalError("odd", kind="failed"))
     assert lasting(TargetExistsError("there"))
+    assert lasting(GoneError("gone"))
     assert not lasting(error)
 
 
