@@ -130,7 +130,7 @@ class OmniClient:
         self._life.enter()
         request = asked = VideoRequest.of(request, fields)
         del fields  # no prompt may stay in a frame that a traceback shows
-        self.studio.check(asked, max_wait=max_wait)
+        await self.studio.refuse(asked, max_wait=max_wait)
         return await self.studio.submit(asked, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Unpack[RequestFields]) -> Checked:
@@ -247,7 +247,7 @@ class OmniClient:
         Args:
             requests: Any iterable or async iterable of what `submit` takes.
             timeout: Seconds for each row's wait after its submit.
-            output: Folder for the videos, `<custom_id or task id>.mp4`; None downloads nothing.
+            output: Folder for the videos, `<custom_id or task id>.mp4`, each its own; None downloads nothing.
             overwrite: Whether existing files are replaced.
 
         Raises:
