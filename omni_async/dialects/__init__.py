@@ -19,7 +19,7 @@ from .dialect import (
 from .jimmy import Jimmy
 from .rules import ModelSpec
 from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
-from .wire import Call, CallKind, Glance, Reply
+from .wire import Call, CallKind, Glance, Reply, dig, instant, structure, text
 
 if TYPE_CHECKING:
     from .gemini_omni import GeminiOmni, ToApis
@@ -48,11 +48,15 @@ __all__ = [
     "UploadRules",
     "Verdict",
     "dialect_named",
+    "dig",
     "error_of",
     "explain",
+    "instant",
     "judge_create",
     "refusal_of",
     "scrubbed",
+    "structure",
+    "text",
     "unreadable",
 ]
 

@@ -13,9 +13,6 @@ from ..errors import DecodeError, Fault
 from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
-    CONCURRENCY_WORDS,
-    MODERATION_WORDS,
-    RATE_WORDS,
     TOLD_BY_WORDS,
     Abilities,
     Checked,
@@ -57,6 +54,7 @@ from .wire import (
     uploaded_link,
     video_link,
 )
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 

@@ -8,8 +8,9 @@
 | 4 | HTTP 400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431 with any other body | REFUSED by status |
 | 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body or a Location |
 
-What is refused for now is sent again. Where such an answer names a task all the same, that is a candidate too: it is
-sent again only if the gateway does not know that task.
+What is refused for now is sent again, and what the key or the balance was refused for, with the next run. Where such
+an answer names a task all the same, that is a candidate too: it is sent again only if the gateway does not know that
+task.
 """
 
 import enum
@@ -63,7 +64,7 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
-        named = _named_task(reply) if refusal.kind in _SENT_AGAIN else None
+        named = _named_task(reply) or _located(dialect, reply) if refusal.kind in _SENT_AGAIN else None
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
     candidate = candidate_id(reply) or _located(dialect, reply)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
@@ -96,7 +97,8 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 }
 
 _ANY = "-any-id-"
-_SENT_AGAIN = {RefusalKind.RATE, RefusalKind.TRANSIENT}
+_SENT_AGAIN = {RefusalKind.RATE, RefusalKind.TRANSIENT, RefusalKind.AUTH, RefusalKind.QUOTA}
+"""By the client or the next run."""
 _ID_IN_PIECES = re.compile(rb'"(task_?[iI]d|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
 _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 """Where an `id` is that of what was made, and not of the request or the answer."""

@@ -9,11 +9,14 @@ import anyio
 from ..errors import AuthenticationError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..lifetime import is_cancelled
+from ..models import VideoTask
 
 logger = logging.getLogger("omni_async")
 
 TRIES = (0.0, 1.0, 2.0)
 """Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
+GRACE = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before each try to see a task that a refusal names: for a minute a new one may be unknown (FAULTS row 42)."""
 TIME = 60.0
 """Seconds for all of it: a closing client waits for this."""
 
@@ -37,22 +40,29 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
 
 
 async def is_unknown(exchange: Exchange, candidate: str) -> bool:
-    """Whether the gateway itself says, and goes on saying, that there is no such task; a refused key made none either.
+    """Whether the gateway says for a minute that there is no such task; a refused key made none either.
+
+    False also where it cannot be told, and where somebody cancels every task that he finds.
 
     Args:
         exchange: What look-ups go through.
         candidate: An id that a refused create's answer names.
     """
-    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(0.0 if is_cancelled() else TIME):
-        for delay in TRIES:
+    if is_cancelled():
+        return False
+    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(2 * TIME):
+        for delay in GRACE:
             await anyio.sleep(delay)
-            try:
-                await exchange.ask(exchange.dialect.query(candidate), exchange.dialect.read_query)
-            except (NotFoundError, AuthenticationError):
-                continue
-            except OmniError:
-                pass
-            return False
+            if not await _is_denied(exchange, candidate):
+                return False
+        return True
+    return False
+
+
+async def _is_denied(exchange: Exchange, candidate: str) -> bool:
+    try:
+        await _seen(exchange, candidate)
+    except (NotFoundError, AuthenticationError):
         return True
     return False
 
@@ -60,9 +70,20 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
 async def _id_of(exchange: Exchange, name: str) -> str | None:
     """The id of the task that goes by this name; None if there is none or that cannot be told."""
     try:
-        return (await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)).task_id or name
-    except NotFoundError:
+        task = await _seen(exchange, name)
+    except (NotFoundError, AuthenticationError):
         return None
+    return None if task is None else task.task_id or name
+
+
+async def _seen(exchange: Exchange, name: str) -> VideoTask | None:
+    """What the gateway shows under a name; None where that cannot be told. Raises where it denies it."""
+    try:
+        return await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)
+    except (NotFoundError, AuthenticationError):
+        raise
     except OmniError as error:
         logger.info("could not look up a create whose answer was lost: %s", type(error).__name__)  # its words can quote
-        return None
+    except Exception:  # of a caller's own dialect
+        logger.exception("an unexpected error while a lost create was looked up")
+    return None
