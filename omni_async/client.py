@@ -114,7 +114,7 @@ class OmniClient:
         """
         studio, request = self._begun(), VideoRequest.of(request, fields)
         del fields  # no prompt may stay in a frame that a traceback shows
-        studio.check(request, max_wait=max_wait)
+        await studio.refuse(request, max_wait=max_wait)
         return await studio.submit(request, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Unpack[RequestFields]) -> Checked:
@@ -242,7 +242,7 @@ class OmniClient:
         Args:
             requests: Any iterable or async iterable of what `submit` takes.
             timeout: Seconds for each row's wait after its submit.
-            output: Folder for the videos, named as by `generate`; None downloads nothing.
+            output: Folder for the videos, each named as by `generate` and its own; None downloads nothing.
             overwrite: Whether existing files are replaced.
 
         Returns:

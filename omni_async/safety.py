@@ -207,6 +207,13 @@ def is_reserved(stem: str) -> bool:
     return stem.upper() in _RESERVED
 
 
+def target_key(target: str) -> str:
+    """What is the same for targets that some file system takes for one: letters of either case, either Unicode form."""
+    if target.isascii():
+        return target.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", target).casefold())
+
+
 def _keeps(letter: str) -> bool:
     """Letters, marks, numbers, signs and the plain space; no control, direction mark, surrogate or other space."""
     return letter == " " or (letter not in _UNSAFE and unicodedata.category(letter)[0] in _KEPT)

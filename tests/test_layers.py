@@ -42,7 +42,11 @@ TABLE = {
     "client": Place(6),
     "making": Place(5, ["delivery", "following", "generate", "learned", "poller"]),
     "storage": Place(5, ["generate"]),
-    "generate": Place(5, ["delivery", "following", "many", "poller", "poller.iterators", "poller.waiting"]),
+    "generate": Place(
+        5, ["delivery", "filed", "following", "many", "poller", "poller.iterators", "poller.waiting", "refusing"]
+    ),
+    "refusing": Place(5),
+    "filed": Place(5, named=["generate"]),
     "following": Place(5, ["learned", "poller", "poller.waiting"]),
     "learned": Place(5),
     "many": Place(5, ["poller.waiting"]),

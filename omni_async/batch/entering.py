@@ -18,6 +18,7 @@ from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest
+from ..safety import target_key
 from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
@@ -25,7 +26,6 @@ from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
 from .storing import find_again
-from .targets import target_key
 from .unsent import asked_target
 
 Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]

@@ -69,6 +69,14 @@ def stands(ledger: Ledger, journal: Path) -> tuple[dict[State, int], tuple[Path,
     return dict(+states), tuple(dict.fromkeys(path for *_, path in noted))
 
 
+def uncertain_elsewhere(ledger: Ledger, journal: Path) -> tuple[str, ...]:
+    """Ids of rows that are no longer in the sheet and wait to be settled: they may have been paid all the same."""
+    noted = {entry.key for entry, state, _ in waiting(journal, ledger) if state is not State.UNCERTAIN}
+    query = "SELECT key FROM item WHERE state IN ('UNCERTAIN', 'SUBMITTING') AND run IS NOT ? ORDER BY position, rowid"
+    rows = ledger.connection.execute(query, (int(ledger.note("run") or 0),))
+    return tuple(key for (key,) in rows if key not in noted)
+
+
 def count_not_stored(ledger: Ledger) -> int:
     """How many rows of the last sheet have a video that could not be stored."""
     query = "SELECT count(*) FROM item WHERE run = ? AND state = 'SUCCEEDED' AND substr(detail, 1, ?) = ?"

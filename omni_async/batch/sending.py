@@ -18,7 +18,8 @@ from ..errors import (
     invalid_argument,
 )
 from ..exchange import is_unauthorized
-from ..generate import PATIENCE, Studio
+from ..filed import PATIENCE
+from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
 from ..journal.entries import Entry, request_of, sent_again

@@ -30,7 +30,7 @@ from .folder import folder_of
 from .plan import Plan
 from .planning import ForeignError, Once, SheetOptions, entering_of, no_progress, opened, planned
 from .reporting import Reporting
-from .results import STATUS, Results, count_not_stored, stands
+from .results import STATUS, Results, count_not_stored, stands, uncertain_elsewhere
 from .running import Run
 from .sending import Bounds
 from .storing import Store
@@ -50,6 +50,7 @@ class Summary:
         states: How many rows of the sheet stand where.
         stopped: Why no more was sent, if rows are left.
         not_stored: Videos that could not be stored in this run.
+        uncertain_elsewhere: Ids of rows that may have been paid and are no longer in the sheet: settle them, too.
         noted: Files with answers to creates that the journal could not take, for want of space say. Their rows are
             counted as what these tell; the next run enters them.
         put_off: Rows that were to be paid again and were not, by the option that asks for it (`redo_edited`,
@@ -61,6 +62,7 @@ class Summary:
     states: Mapping[State, int]
     stopped: str | None = None
     not_stored: int = 0
+    uncertain_elsewhere: tuple[str, ...] = ()
     noted: tuple[Path, ...] = ()
     put_off: Mapping[str, int] = attrs.field(factory=dict)
     seconds: float = 0.0
@@ -81,8 +83,8 @@ class Summary:
 
     @property
     def uncertain(self) -> int:
-        """Rows that may have been paid and wait to be settled."""
-        return self.count(State.UNCERTAIN, State.SUBMITTING)
+        """Rows that may have been paid and wait to be settled, also those that are no longer in the sheet."""
+        return self.count(State.UNCERTAIN, State.SUBMITTING) + len(self.uncertain_elsewhere)
 
     @property
     def unsent(self) -> int:
@@ -260,15 +262,12 @@ class Batch:
             JournalError: It cannot be read any more. What is noted elsewhere of creates in flight is named.
         """
         try:
-            states, noted, left, put_off = await self.journal.run(self._ends)
+            found = await self.journal.run(self._ends)
         except JournalError as error:
             raise self._with_notes(error) from None
-        took = time.monotonic() - self._began
-        summary = Summary(
-            folder=self.folder.path, states=states, not_stored=left, noted=noted, put_off=put_off, seconds=took
-        )
-        unsent = summary.unsent + sum(put_off.values())
-        return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + left))
+        summary = attrs.evolve(found, seconds=time.monotonic() - self._began)
+        unsent = summary.unsent + sum(summary.put_off.values())
+        return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + summary.not_stored))
 
     def _with_notes(self, error: JournalError) -> JournalError:
         """The error of a journal that has gone, with where to find what it could not take."""
@@ -281,11 +280,15 @@ class Batch:
         )
         return JournalError(told, kind="noted", may_have_charged=True)
 
-    def _ends(self, ledger: SheetLedger) -> tuple[dict[State, int], tuple[Path, ...], int, dict[str, int]]:
-        return (
-            *stands(ledger, self.journal.path),
-            count_not_stored(ledger),
-            ledger.put_off(),
+    def _ends(self, ledger: SheetLedger) -> Summary:
+        states, noted = stands(ledger, self.journal.path)
+        return Summary(
+            folder=self.folder.path,
+            states=states,
+            not_stored=count_not_stored(ledger),
+            uncertain_elsewhere=uncertain_elsewhere(ledger, self.journal.path),
+            noted=noted,
+            put_off=ledger.put_off(),
         )
 
     def progress(self) -> Progress:

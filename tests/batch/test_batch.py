@@ -731,6 +731,66 @@ async def test_local_references_are_uploaded_once(tmp_path):
         assert here.charges == 3
 
 
+@pytest.mark.parametrize("resumed", [True, False])
+async def test_a_local_file_that_was_changed_after_its_row_was_entered(tmp_path, resumed):
+    """What was planned is not what would be paid: the row is not sent, says why, and is taken anew with its sheet."""
+    picture, sheet = tmp_path / "cat.png", tmp_path / "sheet.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    sheet.write_text("id,prompt,image_urls\na,one,cat.png\nb,two,\n")
+    async with lab(tmp_path) as here:
+
+        def change(_plan):
+            picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(101))
+            return True
+
+        if resumed:
+            await here.plan(sheet)
+            summary = await here.run(confirm=change)
+        else:
+            summary = await here.run(sheet, confirm=change)
+        assert here.prompts == ["two"]
+        assert here.states == {"a": State.PLANNED, "b": State.DONE}
+        assert f"{picture} was changed after its row was entered" in summary.stopped
+        assert "run the batch with its sheet again" in summary.stopped
+        plan = await here.plan(sheet)
+        assert plan.changes.updated == 1
+        assert (await here.run(sheet)).ok
+        assert here.prompts == ["one", "two"]
+        assert (await here.plan(sheet)).changes.kept == 0
+
+
+async def test_a_row_to_be_paid_again_whose_local_file_was_changed(tmp_path):
+    """It stays what it was: nothing is paid, and its video is still its own."""
+    picture, sheet = tmp_path / "cat.png", tmp_path / "sheet.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    sheet.write_text("id,prompt,image_urls\na,one,cat.png\n")
+    async with lab(tmp_path) as here:
+        assert (await here.run(sheet)).ok
+        sheet.write_text("id,prompt,image_urls\na,another,cat.png\n")
+
+        def change(_plan):
+            picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(101))
+            return True
+
+        summary = await here.run(sheet, redo_edited=True, confirm=change)
+        assert (summary.put_off, summary.done) == ({"redo_edited": 1}, 1)
+        assert (await here.run(sheet, redo_edited=True)).ok
+        assert here.prompts == ["another", "one"]
+
+
+async def test_uncertain_rows_that_have_left_the_sheet_are_told(tmp_path):
+    """They may have been paid, whatever the sheet says now: the summary names them."""
+    async with lab(tmp_path) as here:
+        here.fault(Fault("html_200", prompt="cat 1"))
+        await here.run(cats(2))
+        summary = await here.run(cats(1))
+        assert (summary.uncertain, summary.uncertain_elsewhere, summary.ok) == (1, ("r1",), False)
+        assert summary.states == {State.DONE: 1}
+        await here.run(cats(1), confirm=lambda _: False)
+        here.change("UPDATE item SET state = 'PLANNED' WHERE key = 'r1'")
+        assert (await here.run(cats(1))).ok
+
+
 async def test_a_file_sheet_names_its_folder(tmp_path):
     """DIR is the file's name without its ending; ids are text; columns are carried under names of their own."""
     sheet = tmp_path / "shots.csv"

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -36,14 +38,14 @@ def disk(monkeypatch):
     """A disk that is full while `full` is true; `tried` counts what it refused."""
 
     class Disk:
-        full, tried = False, 0
+        full, tried, says = False, 0, errno.ENOSPC
 
     write = PartFile._put
 
     def put(part, data):
         if Disk.full:
             Disk.tried += 1
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(Disk.says, os.strerror(Disk.says))
         return write(part, data)
 
     monkeypatch.setattr(PartFile, "_put", put)
@@ -319,6 +321,94 @@ async def test_a_disk_hold_ends_with_its_row(tmp_path, disk):
             summary = await here.run(cats(6), concurrency=1)
         assert summary.done >= 5
         assert summary.unsent == 0
+
+
+@pytest.mark.parametrize("how", ["a file in its place", "a link to nowhere", errno.EIO, errno.EROFS])
+async def test_a_folder_that_takes_no_videos_is_a_full_disk(tmp_path, disk, how):
+    """Nothing new is sent, tasks are followed, the reason is told; once it takes them it all goes on."""
+    async with lab(tmp_path, task_seconds=60) as here, anyio.create_task_group() as group:
+        here.fault(Fault("never_ends", prompt="cat 0"))
+        group.start_soon(later, 20, lambda: spoil(here.out / "videos", disk, how))
+        async with here.batch(cats(30), bounds=sending.Bounds(concurrency=4, timeout=5000)) as batch:
+            await batch.plan()
+
+            def mend():
+                seen.append((here.charges, batch.progress().reasons))
+                unspoil(here.out / "videos", disk)
+
+            seen = []
+            group.start_soon(later, 400, mend)
+            summary = await batch.run()
+        assert (summary.done, summary.under_way, summary.unsent) == (29, 1, 0)
+        ((charges, (reason,)),) = seen
+        assert charges <= 8
+        assert "takes no videos" in reason
+
+
+@pytest.mark.parametrize("how", ["a file in its place", "a link to nowhere", errno.EIO])
+async def test_a_folder_that_takes_no_videos_to_the_end(tmp_path, disk, how):
+    """It ends in good order with the reason and what to do; what was paid is stored by the next run."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 20, lambda: spoil(here.out / "videos", disk, how))
+        summary = await here.run(cats(200), concurrency=20)
+        paid = here.charges
+        assert 20 <= paid <= 40
+        assert (summary.done, summary.failed, summary.unsent) == (0, paid, 200 - paid)
+        assert f"{here.out / 'videos'} takes no videos" in summary.stopped
+        assert "run again" in summary.stopped
+        unspoil(here.out / "videos", disk)
+        assert (await here.run(cats(200), limit=0)).done == paid
+        assert here.charges == paid
+
+
+async def test_a_folder_that_takes_no_videos_from_the_beginning(tmp_path, disk):
+    """Not one create is sent to find that out."""
+    async with lab(tmp_path) as here:
+        async with here.batch(cats(3)) as batch:
+            await batch.plan()
+            spoil(here.out / "videos", disk, "a file in its place")
+            summary = await batch.run()
+        assert (here.charges, summary.unsent) == (0, 3)
+        assert "takes no videos" in summary.stopped
+
+
+async def test_one_file_that_cannot_be_made_holds_nobody(tmp_path, monkeypatch):
+    """A folder in the place of its part, or a name that is too long here, is that row's trouble alone."""
+    names = {"r0.mp4": errno.ENAMETOOLONG, "r1.mp4": errno.EISDIR, "r2.mp4": errno.EACCES}
+    opened = PartFile.open
+
+    def open_part(part):
+        if part.target.name in names:
+            raise OSError(names[part.target.name], "odd")
+        opened(part)
+
+    monkeypatch.setattr(PartFile, "open", open_part)
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 10, lambda: (here.out / "videos" / "r3.mp4.part").mkdir())
+        summary = await here.run(cats(20), concurrency=4)
+        assert (summary.done, summary.failed, summary.unsent) == (16, 4, 0)
+        assert summary.stopped is None
+        assert here.charges == 20
+
+
+def spoil(videos, disk, how):
+    """Make a folder that takes no videos."""
+    if isinstance(how, int):
+        disk.full, disk.says = True, how
+        return
+    shutil.rmtree(videos)
+    if how == "a file in its place":
+        videos.write_bytes(b"x")
+    else:
+        videos.symlink_to("nowhere")
+
+
+def unspoil(videos, disk):
+    """And one that does again."""
+    disk.full = False
+    if not videos.is_dir():
+        videos.unlink()
+        videos.mkdir()
 
 
 async def test_a_backlog_of_downloads_holds_creates(tmp_path):
