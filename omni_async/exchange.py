@@ -1,9 +1,8 @@
 """One call from leave to meaning: send it, tell the limiter how it went, read it by the dialect, or say why not."""
 
-import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -11,7 +10,19 @@ import anyio
 import attrs
 
 from .bounded import Bounded
-from .dialects import Call, Cause, Dialect, Glance, Refusal, RefusalKind, Reply, error_of, refusal_of, unreadable
+from .dialects import (
+    Call,
+    Cause,
+    Dialect,
+    Glance,
+    Refusal,
+    RefusalKind,
+    Reply,
+    error_of,
+    refusal_of,
+    refused_look,
+    unreadable,
+)
 from .errors import (
     AnswerLostError,
     AuthenticationError,
@@ -22,10 +33,11 @@ from .errors import (
     RateLimitError,
     TransportError,
 )
-from .events import Event, Retried, Throttled
+from .events import Retried, Throttled
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
+from .reporter import Reporter
 from .retry import RetryBudget, backoff, pause_told, retry_after
 from .transport import Moved, Transport
 
@@ -35,35 +47,6 @@ QUOTABLE = 10_000
 """Prompts remembered, the oldest forgotten first: as many as tasks may be outstanding."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
-
-OnEvent = Callable[[Event], None]
-OnFinished = Callable[[VideoTask], Awaitable[None] | None]
-
-
-class Reporter:
-    """Hands events to `on_event`; what that raises is logged once and swallowed.
-
-    Args:
-        on_event: The caller's function, or None.
-    """
-
-    __slots__ = ("_complained", "_on_event", "wanted")
-
-    def __init__(self, on_event: OnEvent | None) -> None:
-        self._on_event = on_event
-        self._complained = False
-        self.wanted = on_event is not None
-
-    def __call__(self, event: Event) -> None:
-        """Report one event."""
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
-            if not self._complained:
-                self._complained = True
-                logger.exception("on_event raised; this is said once")
 
 
 class Prompts:
@@ -256,6 +239,8 @@ class Exchange:
     def _refused(self, ticket: Ticket, reply: Reply, trouble: DecodeError | None) -> OmniError:
         try:
             refusal = refusal_of(self.dialect, reply)
+            if refusal is None and trouble is not None:
+                refusal = refused_look(self.dialect, reply)
             said = self.dialect.refused(reply) if refusal is None else None
         except Exception as failure:  # again the caller's own dialect
             refusal, said, trouble = None, None, trouble or unread(failure)
@@ -281,9 +266,9 @@ class Exchange:
 
     def failed(self, ticket: Ticket, reply: Reply, *, sent: bool = True) -> None:
         """Tell the limiter of an answer that is of no use, and may say that the gateway is too busy."""
-        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=self._asked_for(reply))
+        self.limiter.failed(ticket, sent=sent, busy=reply.status in TOO_BUSY, wait=self.asked_for(reply))
 
-    def _asked_for(self, reply: Reply) -> float | None:
+    def asked_for(self, reply: Reply) -> float | None:
         """Seconds that the gateway asks to wait, in a header or else in the body, if it does."""
         asked = retry_after(reply.headers, now=self.wall(), max_wait=self.retry.max_wait)
         return pause_told(reply.document, max_wait=self.retry.max_wait) if asked is None else asked
@@ -292,7 +277,7 @@ class Exchange:
         """Tell the limiter of a refusal for now, and the caller what came of it."""
         create = ticket.kind is Kind.CREATE
         named = _NAMED.get((refusal.cause, create)) if refusal.cause else None
-        decision = self.limiter.refused(ticket, wait=self._asked_for(reply), named=named)
+        decision = self.limiter.refused(ticket, wait=self.asked_for(reply), named=named)
         if self.report.wanted:
             load = self.limiter.load()
             self.report(

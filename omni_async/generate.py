@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
+from .arguments import MANY, Handle, check_iterable, check_seconds, id_of, own, refuse_waiting
 from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
-from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
+from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError, invalid_argument, invalid_request
 from .exchange import Exchange
 from .filed import Names, Rows
 from .files import Downloader, OnWhole
@@ -25,21 +26,10 @@ from .journal import NotNow
 from .lifetime import Lifetime, loop_time
 from .limiter import Kind
 from .many import Callbacks, Many, Requests
-from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask, invalid
+from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
-from .poller.waiting import (
-    MANY,
-    Handle,
-    check_iterable,
-    check_seconds,
-    deadline_after,
-    failure_of,
-    id_of,
-    own,
-    refuse_waiting,
-    wait_for,
-)
+from .poller.waiting import deadline_after, failure_of, wait_for
 from .references import References, check_request, local_references
 from .refusing import changed, nothing_sent
 from .safety import file_name
@@ -97,7 +87,11 @@ class Studio:
             JournalError: There is no journal file.
         """
         if self.follower is None:
-            raise JournalError("this client keeps no journal: OmniClient(journal=PATH) does", may_have_charged=False)
+            raise JournalError(
+                "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too; a journal of "
+                "your own is asked and told by submit alone",
+                may_have_charged=False,
+            )
         return self.follower
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
@@ -135,8 +129,8 @@ class Studio:
         """
         dialect = self.exchange.dialect
         checked = check_request(asked, dialect, strict=self.strict)
-        if faults := (*checked.faults, *check_seconds(**seconds)):
-            raise invalid(
+        if faults := (*checked.faults, *check_seconds(least=0, **seconds)):
+            raise invalid_request(
                 dict.fromkeys(faults),
                 gateway=dialect.name,
                 custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
@@ -263,7 +257,7 @@ class Studio:
         """What the account or the key has left."""
         dialect = self.exchange.dialect
         if scope not in ("account", "key"):
-            raise invalid([Fault("scope", f"{scope!r} is not known", ("account", "key"))], gateway=dialect.name)
+            raise invalid_argument(Fault("scope", f"{scope!r} is not known", ("account", "key")), gateway=dialect.name)
         try:
             return await self.exchange.ask(dialect.balance(scope), dialect.read_balance)
         except OmniError as error:
@@ -362,10 +356,10 @@ class Studio:
         """An iterator over the outcomes of many requests.
 
         Raises:
-            InvalidRequestError: `timeout` is no number, or `requests` a single one.
+            InvalidRequestError: `timeout` is negative or no number, or `requests` a single one.
         """
-        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(timeout=timeout)]:
-            raise invalid(faults, gateway=self.exchange.dialect.name)
+        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(least=0, timeout=timeout)]:
+            raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
         rows = Rows(studio=self, folder=folder, overwrite=overwrite, names=Names(journalled=self.journal is not None))
         callbacks = Callbacks(
             request=rows.request,

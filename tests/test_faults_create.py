@@ -579,6 +579,95 @@ async def test_row_1_a_task_that_a_dialect_cannot_ask_about_is_uncertain(answer)
         assert here.journal.states == ["SUBMITTING", "UNCERTAIN"]
 
 
+@pytest.mark.parametrize(
+    ("gateway", "told"),
+    [
+        ("jimmy", envelope("20002", "无效的任务ID")),
+        ("toapis", http(400, {"error": {"code": "invalid_request_error", "message": "Invalid task_id"}})),
+        ("toapis", http(404, {"error": {"code": "task_not_found", "message": "invalid task id"}})),
+    ],
+    ids=range(3),
+)
+async def test_row_19b_that_an_id_is_none_of_the_gateways_proves_nothing(gateway, told):
+    """Rows 16, 19b: what a refusal names can be the task's number elsewhere, so that it is not sent again."""
+    error = {"code": "internal_error", "message": "no", "task": {"id": "t-7"}}
+    said = {"code": "-1", "msg": "server error", "data": {"id": "t-7"}} if gateway == "jimmy" else {"error": error}
+    async with scene(http(200 if gateway == "jimmy" else 500, said), gateway=gateway, running=None) as here:
+        here.server.always["GET"] = told
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
+QUEUED = "并发任务数已达上限，任务已进入排队"
+UNASKABLE = {
+    "busy, a number": ("jimmy", 200, {"code": 200, "msg": QUEUED, "data": {"task_id": 10293}}, "10293"),
+    "busy, another name": ("jimmy", 200, {"code": 200, "msg": QUEUED, "data": {"video_id": "v_abc"}}, None),
+    "busy, a bare result": ("jimmy", 200, {"code": 22, "msg": "排队过多", "result": "1400193"}, "1400193"),
+    "minus one, a number": ("jimmy", 200, {"code": -1, "msg": "timeout", "data": {"task_id": 7}}, "7"),
+    "minus one, a bare text": ("jimmy", 502, {"code": -1, "msg": "timeout", "data": "t1abc"}, "t1abc"),
+    "429, a bare text": ("toapis", 429, {"code": "queued", "data": "t1"}, "t1"),
+    "internal error, a number": ("toapis", 500, {"error": {"code": "internal_error"}, "task_id": 12345}, "12345"),
+}
+
+
+@pytest.mark.parametrize("answer", UNASKABLE)
+async def test_row_1_a_refusal_that_tells_of_a_task_in_no_known_form_is_not_sent_again(answer):
+    """Rows 1, 16, 19b: that the gateway does not know it under that id proves nothing: it can have another."""
+    gateway, status, body, candidate = UNASKABLE[answer]
+    lookups = 1 if candidate else 0
+    async with scene(http(status, body, charge=True), gateway=gateway, running=None) as here:
+        here.server.always["GET"] = http(404, {"error": {"code": "task_not_found", "message": "no"}})
+        with pytest.raises(SubmissionUncertainError, match="tells of something that may be a task") as caught:
+            await here.submit()
+        assert caught.value.may_have_charged
+        assert caught.value.evidence["candidate"] == candidate
+        assert len(here.server.posts) == 1
+        assert len(here.server.gets) == lookups + (3 if gateway == "toapis" else 0)
+        assert here.journal.states == ["UNCERTAIN"]
+
+
+@pytest.mark.parametrize("answer", [answer for answer in UNASKABLE if UNASKABLE[answer][3]])
+async def test_row_1_the_task_that_it_tells_of_is_returned_where_it_can_be_asked_about(answer):
+    """It runs under that id: confirmed by a query like any other candidate."""
+    gateway, status, body, candidate = UNASKABLE[answer]
+    async with scene(http(status, body, charge=True), gateway=gateway, running=1) as here:
+        here.server.always["GET"] = http(body={"status": "processing", "progress": 5})
+        task = await here.submit()
+        assert task.task_id == candidate
+        assert len(here.server.posts) == 1
+        assert here.journal.states == ["UNCERTAIN", "SUBMITTED"]
+
+
+async def test_row_16_a_refusal_for_the_rate_slows_also_where_it_tells_of_a_task():
+    """The create is uncertain, and the next one waits as after any 429."""
+    busy = http(429, {"code": "queued", "data": {"job": 51234}}, headers={"Retry-After": "9"})
+    async with scene(busy, running=None) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert [event.pause for event in here.told(Throttled)] == [pytest.approx(9, rel=0.2)]
+
+
+async def test_row_1_words_alone_do_not_prove_that_there_is_no_such_task():
+    """A look that is refused in nobody's form, such as by a program before the gateway: it is not sent again."""
+    async with scene(NAMING["minus one"], running=None) as here:
+        here.server.always["GET"] = http(400, {"message": "no such task"})
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize("word", ["failed", "error", "completed"])
+async def test_row_1_a_look_that_tells_of_a_state_does_not_prove_that_there_is_no_such_task(word):
+    """However odd it is otherwise: it is not sent again."""
+    refusal = http(500, {"error": {"code": "internal_error", "message": "m", "task_id": "t-1"}})
+    async with scene(refusal, gateway="gemini_omni", running=None) as here:
+        here.server.always["GET"] = http(body={"status": word, "error": {"code": "task_not_found"}})
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
 async def test_row_1_a_refusal_that_names_a_task_which_cannot_be_looked_up_is_uncertain():
     """With the id as evidence: it is not sent again before somebody knows."""
     async with scene(NAMING["minus one"], running=None) as here:
@@ -831,6 +920,28 @@ async def test_row_19b_the_gateways_own_word_that_it_failed_is_tried_thrice(gate
         assert not here.server.charges
         assert here.journal.states == ["PLANNED"] * 3
         assert [event.attempt for event in here.told(Retried)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "act"),
+    [
+        ("toapis", attrs.evolve(INTERNAL, raw=INTERNAL.raw.replace(b"\r\n", b"\r\nRetry-After: 6\r\n", 1))),
+        ("jimmy", envelope(-1, "系统繁忙，请在6秒后重试")),
+    ],
+)
+async def test_row_19b_the_pause_that_the_gateway_asks_for_is_kept(gateway, act):
+    """Row 19b: before each try, unless `max_wait` is over before."""
+    async with scene(act, act, act, gateway=gateway) as here:
+        with pytest.raises(GatewayError):
+            await here.submit()
+        assert [event.delay for event in here.told(Retried)] == [6, 6]
+        assert len(here.server.posts) == 3
+    async with scene(act, act, act, gateway=gateway) as here:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(GatewayError):
+            await here.submit(max_wait=5)
+        assert asyncio.get_running_loop().time() - began < 1
+        assert len(here.server.posts) == 1
 
 
 async def test_row_19b_one_failure_of_the_gateways_is_not_noticed():
@@ -1152,6 +1263,69 @@ async def test_toapis_a_lost_answer_is_settled_by_looking_it_up():
         assert here.journal.calls[-1] == ("settle", task.task_id, "SUBMITTED", "found by looking it up")
         assert not here.told(Uncertain)
         assert here.client.stats().uncertain == 0
+
+
+TELLS_NO_TASK = {
+    "error": {"status": "error", "message": "task not exist"},
+    "fail": {"status": "fail", "message": "task not exist"},
+    "not found": {"status": "not_found"},
+    "running, whose": {"status": "processing"},
+    "failed, no id": {"id": "", "status": "failed", "error": {"code": "task_not_found"}},
+}
+
+
+@pytest.mark.parametrize("answer", TELLS_NO_TASK)
+async def test_toapis_a_look_up_that_names_no_task_finds_none(answer):
+    """Row 4: such an answer can be about the question; an invented id would be a paid task that is lost for good."""
+    async with scene(DROP, gateway="toapis", running=None) as here:
+        here.server.always["GET"] = http(body=TELLS_NO_TASK[answer])
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert here.journal.states == ["UNCERTAIN"]
+        assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize(("word", "found"), [("queued", True), ("completed", True), ("failed", False), ("odd", False)])
+async def test_toapis_a_name_that_comes_back_as_the_id_counts_for_a_task_that_has_not_failed(word, found):
+    """Some gateways repeat what they were asked about, also to say that they do not know it."""
+    async with scene(DROP, gateway="toapis", running=None) as here:
+        await here.submit()
+        name = here.server.posts[0].json["client_business_id"]
+    async with scene(DROP, gateway="toapis", running=None) as here:
+        here.server.always["GET"] = http(body={"status": word, "id": name, "url": "https://a.example/v.mp4"})
+        if found:
+            assert (await here.submit()).task_id == name
+        else:
+            with pytest.raises(SubmissionUncertainError):
+                await here.submit()
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"status": "processing"}, True),
+        ({"status": "completed", "url": "https://a.example/v.mp4"}, True),
+        ({"task_id": "req-123", "status": "failed"}, True),
+        ({"status": "error", "message": "no such task"}, False),
+        ({"status": "canceled"}, False),
+        ({"status": "odd"}, False),
+        ({"status": ""}, False),
+        ({"task_id": "other", "status": "failed"}, False),
+    ],
+    ids=str,
+)
+async def test_row_7_a_candidate_is_confirmed_by_its_own_id_or_by_a_task_that_has_not_failed(told, found):
+    """Row 7: a failure of nobody can be that of the question."""
+    act = http(body={"id": "req-123", "code": 50000, "msg": "unknown"})
+    async with scene(act, running=None) as here:
+        here.server.always["GET"] = http(body=told)
+        if found:
+            assert (await here.submit()).task_id == "req-123"
+        else:
+            with pytest.raises(SubmissionUncertainError) as caught:
+                await here.submit()
+            assert caught.value.evidence["candidate"] == "req-123"
+        assert len(here.server.posts) == 1
 
 
 async def test_toapis_a_create_that_never_arrived_stays_uncertain():

@@ -139,12 +139,67 @@ async def test_row_41_a_url_that_comes_late_is_waited_for():
         assert (await here.client.wait(await here.submit())).video_url
 
 
+NAMELESS = http(body={"status": "error", "message": "it broke"})
+
+
+async def test_row_39_a_look_that_failed_in_the_words_of_a_task_fails_no_task():
+    """Row 39: JSend's error names no task, so that the next looks are asked."""
+    inner = http(body={"code": "20000", "data": {"status": "failed", "error": "it broke"}})
+    async with scene(polls=[NAMELESS, inner, running("task-0000001"), NAMELESS, NAMELESS]) as here:
+        task = await here.client.wait(await here.submit())
+        assert task.status is TaskStatus.SUCCEEDED
+        assert len(here.told(Finished)) == 1
+
+
+@pytest.mark.parametrize("words", ["系统繁忙，请稍后重试", "Too many requests, slow down"])
+async def test_row_39_a_gateway_too_busy_to_look_is_asked_on_and_on(words):
+    """Row 39: what its words say is a refusal for now, however often it is said."""
+    async with scene(polls=[http(body={"status": "error", "message": words})] * 9) as here:
+        assert (await here.client.wait(await here.submit())).status is TaskStatus.SUCCEEDED
+
+
+async def test_row_41_a_failure_that_names_no_task_is_an_error_after_three_confirmations():
+    """Row 41: never a failed task, which would be paid for again."""
+    async with scene() as here:
+        here.server.always["GET"] = NAMELESS
+        task = await here.submit()
+        with pytest.raises(DecodeError, match="nothing of a task") as caught:
+            await here.client.wait(task)
+        assert (caught.value.task_id, caught.value.may_have_charged) == (task.task_id, True)
+        assert len(here.server.gets) == 3
+        with pytest.raises(DecodeError, match="nothing of a task"):
+            await here.client.query(task)
+        assert here.told(Finished) == []
+
+
 MISSING = http(body={"code": "20002", "msg": NO_TASK})
 
 
 async def test_row_42_not_found_right_after_the_submit_is_grace():
     """Row 42: gateways are eventually consistent."""
     async with scene(polls=[MISSING] * 3) as here:
+        assert (await here.client.wait(await here.submit())).video_url
+
+
+NEW_API = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "answer"),
+    [
+        ("toapis", http(400, NEW_API)),
+        ("toapis", http(400, {"error": {"code": "invalid_request_error", "message": "invalid task_id"}})),
+        ("toapis", http(body={"status": "error", "message": "task not exist"})),
+        ("jimmy", http(400, NEW_API)),
+        ("jimmy", envelope("20002", "无效的任务ID")),
+        ("jimmy", envelope("20002", "任务ID无效", status=400)),
+        ("jimmy", http(body={"status": "error", "message": "任务不存在"})),
+    ],
+    ids=range(7),
+)
+async def test_row_42_not_found_in_other_words_is_the_same(gateway, answer):
+    """Row 42: a 400, or no refusal by its form, is no reason to give a new task up."""
+    async with scene(polls=[answer] * 4, gateway=gateway) as here:
         assert (await here.client.wait(await here.submit())).video_url
 
 

@@ -13,7 +13,7 @@ from .gate import Backlog
 from .probing import trouble
 from .results import NOT_STORED
 from .standing import Standing
-from .storing import Store, full, lasting, place_of
+from .storing import Store, full, lasting, video_path
 
 STORERS = 8
 TRIES = 3
@@ -97,7 +97,7 @@ class Fetcher:
             return str(error.args[0])
         if lasting(error):
             return None
-        return await trouble(place_of(self._store.folder, entry.key, entry.target).parent, error)
+        return await trouble(video_path(self._store.folder, entry.key, entry.target).parent, error)
 
     def _is_hopeless(self, entry: Entry, error: OmniError, tries: int, refused: str | None) -> bool:
         if refused is None:

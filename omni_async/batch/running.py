@@ -44,7 +44,7 @@ class Run:
         self._studio: Studio = store.studio
         self._journal, self._bounds, self._beside = store.journal, bounds, beside
         self._videos = store.folder.videos
-        self.standing = Standing(Gate(), results, bounds.stop_after)
+        self.standing = Standing(Gate(), results, bounds.stop_after_failures)
         self.gate = self.standing.gate
         self.sender = Sender(self.standing, store.studio, store.journal, bounds)
         self.fetcher = Fetcher(self.standing, store)

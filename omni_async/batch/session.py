@@ -15,13 +15,14 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Dialect
-from ..errors import Fault, OmniError
+from ..errors import Fault, JournalError, OmniError, invalid_argument
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
+from ..journal.fallback import fallback_of
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..making import BatchOptions
-from ..models import Balance, invalid
+from ..models import Balance
 from ..policies import Limits
 from ..settings import dialect_of
 from .entering import Entered, Source, columns_of
@@ -150,7 +151,9 @@ class Batch:
         **options: Unpack[BatchOptions],
     ) -> None:
         if options.get("keep_requests") is False:
-            raise invalid([Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")])
+            raise invalid_argument(
+                Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")
+            )
         self.folder = folder_of(source, out)
         self.sheet_options, self.bounds = sheet_options or SheetOptions(), bounds or Bounds()
         self.dialect = dialect_of(gateway)
@@ -253,11 +256,29 @@ class Batch:
         return await self.summary()
 
     async def summary(self) -> Summary:
-        """What it came to so far."""
-        found = await self.journal.run(self._ends)
+        """What it came to so far.
+
+        Raises:
+            JournalError: It cannot be read any more. What is noted elsewhere of creates in flight is named.
+        """
+        try:
+            found = await self.journal.run(self._ends)
+        except JournalError as error:
+            raise self._with_notes(error) from None
         summary = attrs.evolve(found, seconds=time.monotonic() - self._began)
         unsent = summary.unsent + sum(summary.put_off.values())
         return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + summary.not_stored))
+
+    def _with_notes(self, error: JournalError) -> JournalError:
+        """The error of a journal that has gone, with where to find what it could not take."""
+        if not self.journal.noted:
+            return error
+        files, beside = " and ".join(map(str, self.journal.noted)), fallback_of(self.journal.path).name
+        told = (
+            f"{error.args[0]}. What came back for creates in flight is noted in {files}: keep it. Put the journal back"
+            f" where it was; or, if its folder was moved, move that file into the folder, as {beside}. Then run again"
+        )
+        return JournalError(told, kind="noted", may_have_charged=True)
 
     def _ends(self, ledger: SheetLedger) -> Summary:
         states, noted = stands(ledger, self.journal.path)

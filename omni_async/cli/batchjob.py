@@ -12,8 +12,9 @@ from ..batch import Batch, Bounds, Plan, SheetOptions, Summary
 from ..batch.entering import check_own
 from ..batch.folder import Folder
 from ..journal import Ledger, SqliteJournal, State
-from ..report.rows import counted, doubtful, in_shell
+from ..report.rows import in_shell
 from ..settings import base_url_of
+from ..wording import counted, doubtful
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served, words_for
 from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError, in_options

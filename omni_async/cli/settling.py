@@ -16,7 +16,7 @@ from ..batch.results import Results
 from ..errors import JournalError, OmniError
 from ..journal import Entry, Ledger, SqliteJournal, State
 from ..report import write_report
-from ..report.rows import place_of
+from ..report.rows import journal_argument
 from .batchjob import options_of
 from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
@@ -31,7 +31,7 @@ TaskId = Annotated[
 ]
 
 
-def answer_of(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dict[str, Any]:
+def given_answer(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dict[str, Any]:
     """The one answer that was given, as keywords of `resolve`.
 
     Raises:
@@ -44,7 +44,7 @@ def answer_of(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dic
 
 def settle_line(path: Path, key: str = "ID") -> str:
     """The command that settles a row of a journal."""
-    return f"omni-async settle {shlex.quote(str(place_of(path)))} {shlex.quote(key)} {ANSWERS}"
+    return f"omni-async settle {shlex.quote(str(journal_argument(path)))} {shlex.quote(key)} {ANSWERS}"
 
 
 def settle(
@@ -74,7 +74,7 @@ def settle(
       omni-async settle shots s17 --task-id task_0123456789
       omni-async settle shots s18 --not-charged
     """
-    answer = answer_of(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
+    answer = given_answer(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
     settling = Settling(path=found(place), key=key, answer=answer)
     run_plain(settling.run, json=json)
 

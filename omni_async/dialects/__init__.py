@@ -17,6 +17,7 @@ from .dialect import (
     UploadRules,
 )
 from .jimmy import Jimmy
+from .outcome import refused_look
 from .rules import ModelSpec
 from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
 from .wire import Call, CallKind, Glance, Reply, dig, instant, structure, text
@@ -54,6 +55,7 @@ __all__ = [
     "instant",
     "judge_create",
     "refusal_of",
+    "refused_look",
     "scrubbed",
     "structure",
     "text",

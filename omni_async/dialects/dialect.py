@@ -8,16 +8,16 @@ Everything here is plain functions of plain data: no I/O, no clock.
 import abc
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from ..errors import DecodeError, Fault
+from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import check_prompt
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
-from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS
+from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS, plain_words
 
 
 class RefusalKind(enum.StrEnum):
@@ -30,6 +30,10 @@ class RefusalKind(enum.StrEnum):
     NOT_FOUND = "not found"
     RATE = "rate"
     TRANSIENT = "transient"
+
+
+SENT_AGAIN = frozenset({RefusalKind.RATE, RefusalKind.TRANSIENT})
+"""Refusals for now: a paid create is sent again after them."""
 
 
 class Cause(enum.StrEnum):
@@ -122,6 +126,8 @@ class Checked:
 
 CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
 """HTTP statuses that say by themselves that nothing was accepted."""
+_TOLD_PLAINLY = CLEAN_REFUSALS - {401}
+"""HTTP statuses whose kind words in any form can tell: 401 is about the key, whatever stands beside it."""
 TOLD_BY_WORDS = CLEAN_REFUSALS | {200, 429}
 """HTTP statuses with which a message alone is believed; with a 5xx or a timeout it could be about anything."""
 WORDS_READ = 1000
@@ -279,18 +285,17 @@ class Dialect(abc.ABC):
     def classify(self, reply: Reply) -> Refusal | None:
         """What a refusal is about, by this gateway's refusal table; None if the table does not know it.
 
+        Words in no form of the gateway's own only tell the kind where the status refuses, and never one after which a
+        create is sent again.
+
         Args:
             reply: Of any status.
         """
-        refused = self.refused(reply)
+        refused, rules = self.refused(reply), self.refusals
         if refused is None:
-            return None
-        codes, message = refused[0], refused[1][:WORDS_READ]
-        rule = next((rule for rule in self.refusals if rule.matches(reply.status, codes, message)), None)
-        if rule is None:
-            return None
-        cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
-        return Refusal(rule.kind, next(iter(codes), None), message, cause)
+            refused = (), plain_words(reply) if reply.status in _TOLD_PLAINLY else ""
+            rules = tuple(rule for rule in rules if rule.words is not None and rule.kind not in SENT_AGAIN)
+        return refusal_by(rules, reply.status, *refused)
 
     def status(self, word: str) -> TaskStatus | None:
         """The status a word stands for, or None for a word nobody knows: such a task is still running.
@@ -316,7 +321,7 @@ class Dialect(abc.ABC):
             InvalidRequestError: The gateway takes none.
         """
         if self.uploads is None:
-            raise invalid([Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs")])
+            raise invalid_argument(Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs"))
         return Call(kind=CallKind.UPLOAD, method="POST", path=self.uploads.path, part=self.uploads.part)
 
     def read_upload(self, reply: Reply) -> str:
@@ -339,7 +344,7 @@ class Dialect(abc.ABC):
         Raises:
             InvalidRequestError: There is none.
         """
-        raise invalid([Fault("balance", f"gateway {self.name} tells no {scope} balance")])
+        raise invalid_argument(Fault("balance", f"gateway {self.name} tells no {scope} balance"))
 
     def read_balance(self, reply: Reply) -> Balance:
         """The balance in that answer.
@@ -360,6 +365,16 @@ class Dialect(abc.ABC):
             message: The gateway's own words.
         """
         return re.search(MODERATION_WORDS, f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
+
+
+def refusal_by(rules: Iterable[RefusalRule], status: int, codes: tuple[str, ...], message: str) -> Refusal | None:
+    """What a refusal with this HTTP status, these codes and this message is about, by the first of these rules."""
+    message = message[:WORDS_READ]
+    rule = next((rule for rule in rules if rule.matches(status, codes, message)), None)
+    if rule is None:
+        return None
+    cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
+    return Refusal(rule.kind, next(iter(codes), None), message, cause)
 
 
 def named_cause(message: str) -> Cause | None:

@@ -13,6 +13,7 @@ from ..errors import DecodeError, Fault
 from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
+    CLEAN_REFUSALS,
     TOLD_BY_WORDS,
     Abilities,
     Checked,
@@ -21,6 +22,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
+from .outcome import failure_of, unheard_of, video_link
 from .rules import (
     ModelSpec,
     check_extra,
@@ -42,9 +44,9 @@ from .wire import (
     Glance,
     Reply,
     amount,
-    code_text,
     dig,
     excerpt,
+    flag,
     instant,
     only,
     percent,
@@ -52,9 +54,8 @@ from .wire import (
     structure,
     text,
     uploaded_link,
-    video_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, RATE_WORDS
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 
@@ -88,6 +89,8 @@ FLAT_MODELS = (
 
 _MODERATED = frozenset({"content_policy_violation", "moderation_error", "content_filter"})
 _NO_QUOTA = frozenset({"insufficient_quota", "insufficient_user_quota", "insufficient_balance"})
+_QUOTA_FAILED = frozenset({"pre_consume_token_quota_failed"})
+_QUOTA_SAID = f"{QUOTA_WORDS}|quota.{{0,10}}not enough|(预扣费|额度).{{0,4}}失败"
 _BAD_KEY = frozenset({"authentication_error", "invalid_api_key", "permission_denied"})
 _TOO_MUCH = frozenset({"rate_limit_exceeded", "rate_limit_error"})
 _5XX = frozenset(range(500, 600))
@@ -99,10 +102,14 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
     RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, statuses=frozenset({403})),
+    # new-api's refusals for want of quota are 403 as well (seen)
+    RefusalRule(kind=RefusalKind.QUOTA, codes=_QUOTA_FAILED, statuses=CLEAN_REFUSALS),
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=CLEAN_REFUSALS - {401}, words=_QUOTA_SAID),
     RefusalRule(kind=RefusalKind.AUTH, statuses=frozenset({401, 403})),
     RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({402})),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=frozenset({404})),
     RefusalRule(kind=RefusalKind.MODERATION, statuses=frozenset({400, 422}), words=MODERATION_WORDS),
+    RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=TOLD_BY_WORDS, words=NO_TASK_WORDS),  # 400 as well (seen: new-api)
     RefusalRule(kind=RefusalKind.BAD_REQUEST, statuses=frozenset({400, 413, 422})),
     # A refusal can also come with HTTP 200 (seen), then only its name tells.
     RefusalRule(kind=RefusalKind.AUTH, codes=_BAD_KEY, not_statuses=_5XX),
@@ -189,15 +196,16 @@ class _OmniDialect(Dialect):
         return self._task(reply, body, structure(body, _Answer).status)
 
     def glance(self, reply: Reply) -> Glance | None:
-        """At the answer itself."""
-        return self.running(reply.document)
+        """At the answer itself; one with `data`, whose status may be that of the request, is read."""
+        document = reply.document
+        return None if isinstance(document, dict) and "data" in document else self.running(document)
 
     def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
-        status = self.status(word) or TaskStatus.RUNNING
+        status, task_id = self.status(word) or unheard_of(reply, body), self.find_task_id(reply.document) or ""
         done = status is TaskStatus.SUCCEEDED
-        told = (("error", "message"), ("error_message",), ("error",))
+        failure = failure_of(status, body, named=bool(task_id))
         return VideoTask(
-            task_id=self.find_task_id(reply.document) or "",
+            task_id=task_id,
             status=status,
             raw_status=word,
             progress=percent(dig(body, "progress")),
@@ -206,9 +214,9 @@ class _OmniDialect(Dialect):
             created_at=instant(dig(body, "created_at")),
             completed_at=instant(dig(body, "completed_at")),
             expires_at=instant(dig(body, "expires_at")),
-            video_url=video_link(reply, body, _URLS, path="$.result.data[0].url") if done else None,
-            error_message=next((words for place in told if (words := text(dig(body, *place)))), None),
-            error_code=code_text(dig(body, "error", "code")),
+            video_url=video_link(reply, body, path="$.result.data[0].url") if done else None,
+            error_message=failure.message,
+            error_code=failure.code,
             gateway=self.name,
             request_id=reply.request_id,
             raw=reply.document,
@@ -218,7 +226,7 @@ class _OmniDialect(Dialect):
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
         document = reply.document
         _refuse_failure(document, "the gateway did not take the file")
-        return uploaded_link(dig(document, "data"))
+        return uploaded_link(reply, dig(document, "data"))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET /v1/balance` (docs); the gateway knows one balance, whatever the scope."""
@@ -230,7 +238,7 @@ class _OmniDialect(Dialect):
         _refuse_failure(document, "the gateway tells no balance")
         if not isinstance(document, dict) or "remain_balance" not in document:
             raise DecodeError("no balance in the answer", path="$.remain_balance", excerpt=excerpt(document))
-        unlimited = document.get("unlimited_quota") is True
+        unlimited = flag(document.get("unlimited_quota"))
         return Balance(
             available=None if unlimited else amount(document["remain_balance"]),
             used=amount(document.get("used_balance")),
@@ -340,12 +348,16 @@ def _create_call(body: dict[str, Any]) -> Call:
 
 
 def _task_in(reply: Reply) -> dict[str, Any]:
-    """The object that tells of the task: the answer itself, or the `data` of one that has no status of its own."""
+    """The object that tells of the task: the `data` of an answer if that has a status or the answer has none, else that
+    itself.
+    """
     document = reply.document
     if not isinstance(document, dict):
         raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
     inner = only(document.get("data"))
-    return inner if isinstance(inner, dict) and not isinstance(document.get("status"), str) else document
+    if not isinstance(inner, dict):
+        return document
+    return inner if isinstance(inner.get("status"), str) or not isinstance(document.get("status"), str) else document
 
 
 def _refuse_failure(document: Any, what: str) -> None:
@@ -359,7 +371,6 @@ def _told(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-_URLS = (("result", "data", 0, "url"), ("result", "video_url"), ("url",), ("video_url",), ("result", "url"))
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Input)) | {"model", "mode"}
 
 

@@ -15,6 +15,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
+from .outcome import failure_of, unheard_of, video_link
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
     CONVERTER,
@@ -26,6 +27,7 @@ from .wire import (
     amount,
     dig,
     excerpt,
+    flag,
     ident,
     instant,
     number_code,
@@ -35,7 +37,6 @@ from .wire import (
     structure,
     text,
     uploaded_link,
-    video_link,
 )
 from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
@@ -197,8 +198,9 @@ class Jimmy(Dialect):
         return self.running(document.get("data")) if sound else None
 
     def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
-        status = self.status(word) or TaskStatus.RUNNING
+        status = self.status(word) or unheard_of(reply, data)
         done, told = status is TaskStatus.SUCCEEDED, data.get
+        failure = failure_of(status, data, named=bool(task_id))
         return VideoTask(
             task_id=task_id,
             status=status,
@@ -208,8 +210,9 @@ class Jimmy(Dialect):
             created_at=instant(told("created_at")),
             completed_at=instant(told("completed_at")),
             expires_at=instant(told("expires_at")),
-            video_url=video_link(reply, data, _URLS, path="$.data.result.video_url") if done else None,
-            error_message=text(told("error_message")),
+            video_url=video_link(reply, data, path="$.data.result.video_url") if done else None,
+            error_message=failure.message,
+            error_code=failure.code,
             gateway=self.name,
             request_id=reply.request_id,
             raw=reply.document,
@@ -231,7 +234,7 @@ class Jimmy(Dialect):
 
     def read_upload(self, reply: Reply) -> str:
         """`data.url` (docs)."""
-        return uploaded_link(_payload(reply))
+        return uploaded_link(reply, _payload(reply))
 
     def balance(self, scope: str = "account") -> Call:
         """`GET …/user/balance`, or `…/key/balance` for `scope="key"` (docs)."""
@@ -245,7 +248,7 @@ class Jimmy(Dialect):
             raise DecodeError("no balance in the answer", path="$.data.available", excerpt=excerpt(data))
         of_key = "total_quota" in data or "available_quota" in data
         total = amount(data.get("total_quota" if of_key else "balance"))
-        unlimited = data.get("unlimited") is True or (of_key and total == 0)
+        unlimited = flag(data.get("unlimited")) or (of_key and total == 0)
         return Balance(
             available=None if unlimited else amount(data.get("available_quota" if of_key else "available")),
             used=amount(data.get("used_quota" if of_key else "used_coin")),
@@ -257,7 +260,6 @@ class Jimmy(Dialect):
         )
 
 
-_URLS = (("result", "video_url"), ("video_url",), ("result", "url"), ("url",))
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Create))
 
 

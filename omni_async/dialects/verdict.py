@@ -10,7 +10,8 @@
 
 What is refused for now is sent again, and what the key or the balance was refused for, with the next run. Where such
 an answer names a task all the same, that is a candidate too: it is sent again only if the gateway does not know that
-task.
+task. Where one that is refused for now tells of a task in a form that no document has (a number, a bare text, another
+name), it is UNCERTAIN.
 """
 
 import enum
@@ -32,8 +33,18 @@ from ..errors import (
     RejectedError,
 )
 from ..explanations import MODERATION, STEPS, WRONG_ROUTE, chat_was_called, glossed, meaning
-from .dialect import CLEAN_REFUSALS, WORDS_READ, Dialect, Refusal, RefusalKind, is_chat, named_cause
-from .wire import MISSING, Reply, dig, ident, text
+from .dialect import (
+    CLEAN_REFUSALS,
+    SENT_AGAIN,
+    WORDS_READ,
+    Dialect,
+    Refusal,
+    RefusalKind,
+    is_chat,
+    named_cause,
+)
+from .wire import MISSING, Reply, dig, ident, only, text
+from .words import plain_words
 
 EVIDENCE_BYTES = 64 * 1024
 
@@ -48,7 +59,7 @@ class Meaning(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """The meaning of a create's answer and what goes with it."""
+    """The meaning of a create's answer and what goes with it; an uncertain one can be refused in words, too."""
 
     meaning: Meaning
     task_id: str | None = None
@@ -64,7 +75,10 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
-        named = _named_task(reply) or _located(dialect, reply) if refusal.kind in _SENT_AGAIN else None
+        named = _named_task(reply) or _located(dialect, reply) if refusal.kind in _EVER_SENT_AGAIN else None
+        if refusal.kind in SENT_AGAIN and _tells_of_a_task(reply, refusal.message, named):
+            found = named or candidate_id(reply)
+            return Verdict(meaning=Meaning.UNCERTAIN, refusal=refusal, candidate=found, reason=TELLS_OF_A_TASK)
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
     candidate = candidate_id(reply) or _located(dialect, reply)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
@@ -80,7 +94,7 @@ def refusal_of(dialect: Dialect, reply: Reply) -> Refusal | None:
     known = dialect.classify(reply)
     if known is not None:
         return known
-    codes, message = dialect.refused(reply) or ((), "")
+    codes, message = dialect.refused(reply) or ((), plain_words(reply))
     code = next(iter(codes), None)
     if reply.status == 429:
         return Refusal(RefusalKind.RATE, code, message, named_cause(message[:WORDS_READ]))
@@ -97,28 +111,87 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 }
 
 _ANY = "-any-id-"
-_SENT_AGAIN = {RefusalKind.RATE, RefusalKind.TRANSIENT, RefusalKind.AUTH, RefusalKind.QUOTA}
+_EVER_SENT_AGAIN = SENT_AGAIN | {RefusalKind.AUTH, RefusalKind.QUOTA}
 """By the client or the next run."""
-_ID_IN_PIECES = re.compile(rb'"(task_?[iI]d|id)"\s*:\s*"([A-Za-z0-9._:~-]{1,200})"')
+TELLS_OF_A_TASK = "refused for now, and the answer tells of something that may be a task all the same"
+_ID = r"[A-Za-z0-9._:~-]{1,200}"
+_ID_IN_PIECES = re.compile(
+    rf'\\?"([tT]ask_?[iI][dD]|id)\\?"\s*:\s*(?:\\?"({_ID})\\?"|([1-9][0-9]{{0,19}})(?=\s*[,}}\]]))'.encode()
+)
+"""An id under its name, whole; a number too, and inside a text that is JSON itself."""
 _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 """Where an `id` is that of what was made, and not of the request or the answer."""
+_BARE = (*_OBJECTS[:2], ("data",), ("result",))
+_MADE = frozenset("data result results output task taskid video videoid job jobid".split())
+"""Under what names, at the top of an answer, that stands which a create made; in lower case, without `_` and `-`."""
+_OTHER_IDS = frozenset(
+    "requestid traceid spanid logid errorid sessionid clientbusinessid customid"
+    " userid accountid groupid tokenid channelid orgid organizationid projectid modelid".split()
+)
+"""What else than a task has an id, spelt like those."""
+_ALIVE = frozenset(
+    "queued pending submitted accepted created processing running inprogress 已提交 排队中 处理中".split()
+)
+_SMALL = range(1000)
+"""Numbers that are rather seconds or a place in a queue."""
+_DEEP = 6
 
 
 def candidate_id(reply: Reply) -> str | None:
     """A task id seen whole in an answer that could not be read as one: believed only after a query confirms it.
 
-    Looked for in JSON, broken or sound (then it stands where nobody expects it), `task_id` before `id`.
+    Looked for in JSON, broken or sound (then it stands where nobody expects it), `task_id` before `id` before a `data`
+    that is nothing else; and as `task_id` in what is no page, such as JSON behind a warning of PHP's.
     """
-    if is_chat(reply.document) or reply.body.lstrip()[:1] not in (b"{", b"["):
+    start = reply.body.lstrip()[:1]
+    if is_chat(reply.document) or start == b"<":
         return None
     found = _ids(reply)
-    return next((task_id for name, task_id in found if name != "id"), found[0][1] if found else None)
+    named = next((task_id for name, task_id in found if name != "id"), None)
+    if named is not None or start not in (b"{", b"["):
+        return named
+    return found[0][1] if found else next((told for at in _BARE if (told := _bare(dig(reply.document, *at)))), None)
 
 
 def _ids(reply: Reply) -> list[tuple[str, str]]:
-    """Each id that stands whole in a body, with its name."""
-    found = (match.groups() for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES]))
-    return [(name.decode(), task_id.decode()) for name, task_id in found if task_id not in (b".", b"..")]
+    """Each id that stands whole in a body, with its name; a number is one under a task's name only."""
+    found = [match.groups() for match in _ID_IN_PIECES.finditer(reply.body[:EVIDENCE_BYTES])]
+    told = [(name.decode(), (word or number).decode()) for name, word, number in found if word or name != b"id"]
+    return [(name, task_id) for name, task_id in told if task_id not in (".", "..")]
+
+
+def _bare(value: Any) -> str | None:
+    """What can be an id, as a text: a word without a digit is rather a state."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if 0 < value < 10**20 else None
+    return value if isinstance(value, str) and re.fullmatch(rf"(?=\D*\d){_ID}", value) else None
+
+
+def _tells_of_a_task(reply: Reply, message: str, named: str | None) -> bool:
+    """Whether what a refusal carries may be a task: an id under none of the known names, or a state of one that runs.
+
+    Figures of the account's limits are none, nor the refusal's own words once more, nor the task that is `named`.
+    """
+    document = only(reply.document)
+    made = document.items() if isinstance(document, dict) else ()
+    return any(_is_task(value, _spelt(name), (named, message), _DEEP) for name, value in made if _spelt(name) in _MADE)
+
+
+def _is_task(value: Any, name: str, told: tuple[str | None, ...], depth: int) -> bool:
+    if isinstance(value, dict | list):
+        inside = value.items() if isinstance(value, dict) else ((name, each) for each in value)
+        return depth > 0 and any(_is_task(each, _spelt(inner), told, depth - 1) for inner, each in inside)
+    if isinstance(value, str) and _spelt(value.strip()) in _ALIVE:
+        return True
+    if name.endswith("id") and name not in _OTHER_IDS:
+        found = ident(value) or _bare(value)
+    else:
+        found = _bare(value) if name in _MADE and value not in _SMALL else None
+    return found is not None and value not in told
+
+
+def _spelt(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _named_task(reply: Reply) -> str | None:
@@ -145,15 +218,18 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     if is_chat(document):
         return "the answer is a chat answer: " + CHAT_ROUTE
     if 300 <= reply.status < 400:
-        return f"HTTP {reply.status}, a redirect to {_host(reply)}, which was not followed"
+        return f"HTTP {reply.status}, {_redirect(reply)}"
     if document is MISSING:
         kind = "broke off" if not reply.complete else "is no JSON"
         return f"HTTP {reply.status}, and the body {kind}"
-    codes, message = dialect.refused(reply) or ((), "")
-    if codes:
-        advice = meaning(message)  # in our words: the gateway's own can quote a prompt
-        return f"HTTP {reply.status} with the unknown code {codes[0][:60]}" + (f": {advice}" if advice else "")
-    return f"HTTP {reply.status} without a task id"
+    codes, message = dialect.refused(reply) or ((), plain_words(reply))
+    advice = meaning(message)  # in our words: the gateway's own can quote a prompt
+    what = f"with the unknown code {codes[0][:60]}" if codes else "without a task id"
+    return f"HTTP {reply.status} {what}" + (f": {advice}" if advice else "")
+
+
+def _redirect(reply: Reply) -> str:
+    return f"a redirect to {_host(reply)}, which was not followed: check the base URL"
 
 
 def _host(reply: Reply) -> str:
@@ -255,9 +331,10 @@ def unreadable(
         private: As in `error_of`.
         about: Ids for the error.
     """
-    (code, *_), message = said or ((None,), "")
-    told = scrubbed(message, private)
-    head = f"HTTP {reply.status}, " + (f"code {code}" if code else f"{len(reply.body)} bytes of {_kind(reply)}")
+    codes, message = said or ((), plain_words(reply))
+    code, told = next(iter(codes), None), scrubbed(message, private)
+    what = _redirect(reply) if 300 <= reply.status < 400 else f"{len(reply.body)} bytes of {_kind(reply)}"
+    head = f"HTTP {reply.status}, " + (f"code {code}" if code else what)
     advice = explain(told) or (ADVICE[RefusalKind.TRANSIENT] if code and reply.status >= 500 else "")
     kind = ApiError if code and 200 <= reply.status < 300 else GatewayError
     return kind(

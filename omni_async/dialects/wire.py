@@ -8,19 +8,18 @@ import enum
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 import attrs
 import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.v import transform_error
 
-from ..errors import DecodeError, Fault, unusable
+from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import encodable
 from ..models import TaskStatus
 
@@ -98,7 +97,9 @@ class Reply:
     def document(self) -> Any:
         """The decoded JSON, or `MISSING` if the body is none. Decoded once."""
         if self._document is None:
-            self._document = _decoded(self.body)
+            self._document = decoded(self.body)
+            if self._document is MISSING and (charset := _charset(self.headers.get("content-type"))):
+                self._document = decoded(self.body.decode(charset, "replace").encode())
         return self._document
 
     @property
@@ -110,7 +111,7 @@ class Reply:
         return None
 
 
-def _decoded(body: bytes) -> Any:
+def decoded(body: bytes) -> Any:
     """The JSON value in `body`; MISSING for anything that is not sound JSON, deep nesting and huge numbers included."""
     for loads in (_fast_loads, json.loads):  # orjson refuses some numbers that json reads: an id must not hang on that
         try:
@@ -119,6 +120,17 @@ def _decoded(body: bytes) -> Any:
             continue
         return MISSING if value is None else value
     return MISSING
+
+
+_CHARSETS = {"gbk": "gb18030", "gb2312": "gb18030", "gb18030": "gb18030", "big5": "big5", "iso-8859-1": "latin-1"}
+"""Those in which servers that hold to no RFC 8259 send JSON. No others: some of Python's take minutes for a body."""
+_CHARSET = re.compile(r"""(?i);\s*charset\s*=\s*["']?([\w-]{1,20})""")
+
+
+def _charset(content_type: str | None) -> str | None:
+    """The codec of the charset that a content type names, if it is one to be read."""
+    found = _CHARSET.search(content_type or "")
+    return _CHARSETS.get(found[1].lower()) if found else None
 
 
 _fast_loads: Callable[[bytes], Any]
@@ -174,53 +186,21 @@ def segment(task_id: str) -> str:
     if isinstance(task_id, str) and _PLAIN.fullmatch(task_id):  # nearly all are: quoting costs five times as much
         return task_id
     if not ident(task_id):
-        raise unusable(Fault("task_id", "is no id of a task"))
+        raise invalid_argument(Fault("task_id", "is no id of a task"))
     return quote(task_id, safe="")
 
 
-_WHOLE = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*")
+WHOLE_LINK = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*")
 
 
 def link(base: str, value: Any) -> str | None:
     """A URL as the gateway meant it, which can be relative to where it was asked (seen); a malformed one is none."""
-    if isinstance(value, str) and _WHOLE.fullmatch(value):  # nearly all are: joining costs ten times as much
+    if isinstance(value, str) and WHOLE_LINK.fullmatch(value):  # nearly all are: joining costs ten times as much
         return value
     try:
         return urljoin(base, found) if (found := text(value)) else None
     except ValueError:
         return None
-
-
-def video_link(reply: Reply, document: Any, places: Iterable[tuple[str | int, ...]], *, path: str) -> str:
-    """The first usable URL at any of these places, for a task that has succeeded; `path` is where it should be.
-
-    A bare `result`, and lists of one on the way, are taken too: it is paid for.
-
-    Raises:
-        DecodeError: There is none.
-    """
-    exact = (link(reply.url, dig(document, *place)) for place in places)
-    wrapped = (link(reply.url, _unwrapped(document, place)) for place in places)
-    url = next(filter(None, chain(exact, wrapped)), None) or _bare_link(document)
-    if url is None:
-        raise DecodeError("finished, but without a URL", path=path, excerpt=excerpt(document), terminal=True)
-    return url
-
-
-def _unwrapped(document: Any, place: tuple[str | int, ...]) -> Any:
-    """The value at a place, out of whatever lists of one it and what is around it come in."""
-    for step in place:
-        if isinstance(step, str):
-            document = only(dig(document, step))
-        elif isinstance(document, list):
-            document = dig(document, step)
-    return only(document)
-
-
-def _bare_link(document: Any) -> str | None:
-    """A `result` that is nothing but a URL; another text there is none."""
-    found = _unwrapped(document, ("result",))
-    return found if isinstance(found, str) and _WHOLE.fullmatch(found) else None
 
 
 def number_code(value: Any) -> str | None:
@@ -244,9 +224,17 @@ def percent(value: Any) -> int | None:
     """A progress of 0-100, else None. Informational: an odd one must not spoil a paid task's answer."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100:
         return value
-    if isinstance(value, str) and value.removesuffix("%").isdigit() and value.isascii():
-        return percent(int(value.removesuffix("%")[:4]))
-    return None
+    if isinstance(value, str) and (found := _NUMBER.fullmatch(value)):
+        return percent(int(found[1])) if found[2] is None or found[3] else _of_fraction(float(found[1] + found[2]))
+    return _of_fraction(value) if isinstance(value, float) else None
+
+
+_NUMBER = re.compile(r"([0-9]{1,4})(\.[0-9]{1,20})?(%)?")
+
+
+def _of_fraction(value: float) -> int | None:
+    """A progress with a fraction, which is left out; up to 1 nobody says whether it is of 1 or of 100."""
+    return int(value) if 1 < value <= 100 else None
 
 
 def instant(value: Any) -> datetime | None:
@@ -278,14 +266,24 @@ def _from_iso(value: str) -> datetime | None:
     return aware if aware.timestamp() > 0 else None
 
 
+_DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+
+
 def amount(value: Any) -> float | None:
-    """A finite number, else None: a text or a bool is none."""
+    """A finite number, also as a text of nothing but that (seen), else None: a bool is none."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        return float(value)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
         return float(value) if math.isfinite(value) else None
     except OverflowError:  # an int too large for a float
         return None
+
+
+def flag(value: Any) -> bool:
+    """Whether something is said to be true, also as a text (seen)."""
+    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
 
 
 def _strict(kind: type) -> Callable[[Any, Any], Any]:
@@ -339,9 +337,27 @@ class _Uploaded:
     url: str
 
 
-def uploaded_link(data: Any) -> str:
-    """The URL in the `data` of an upload's answer."""
-    return structure(data, _Uploaded, path="$.data").url
+def uploaded_link(reply: Reply, data: Any) -> str:
+    """The URL in the `data` of an upload's answer, in whole and in ASCII: a paid create names it to others.
+
+    It can be relative to the gateway's host (seen), which whoever fetches it does not know.
+
+    Raises:
+        DecodeError: There is none, or it is no http(s) URL.
+    """
+    told = structure(data, _Uploaded, path="$.data").url
+    try:
+        parts = urlsplit((link(reply.url, told) if "://" in told or told.startswith("/") else None) or "")
+        usable = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        usable = None
+    if not usable:
+        raise DecodeError("the uploaded file's link is no http(s) URL", path="$.data.url", excerpt=excerpt(data))
+    return parts._replace(path=quote(parts.path, safe=_OF_URLS), query=quote(parts.query, safe=_OF_URLS)).geturl()
+
+
+_OF_URLS = "%:/?#[]@!$&'()*+,;="
+"""What stands for something in a URL, or is quoted already (RFC 3986 §2.2)."""
 
 
 def excerpt(value: Any) -> str:

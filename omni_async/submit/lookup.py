@@ -3,19 +3,27 @@
 import asyncio
 import contextlib
 import logging
+import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import anyio
 
-from ..errors import AuthenticationError, NotFoundError, OmniError
+from ..dialects import Dialect, Reply
+from ..dialects.dialect import WORDS_READ
+from ..dialects.wire import dig
+from ..dialects.words import BAD_ID_WORDS
+from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..lifetime import is_cancelled
-from ..models import VideoTask
+from ..models import TaskStatus, VideoTask
 
+T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 TRIES = (0.0, 1.0, 2.0)
 """Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
-GRACE = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+NAMED_TRIES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each try to see a task that a refusal names: for a minute a new one may be unknown (FAULTS row 42)."""
 TIME = 60.0
 """Seconds for all of it: a closing client waits for this."""
@@ -26,15 +34,15 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
 
     Args:
         exchange: What look-ups go through.
-        candidate: An id seen in pieces of the answer: believed after one successful query.
-        name: The create's idempotency key, if the gateway knows such: it finds the task too.
+        candidate: An id seen in pieces of the answer: believed after one query that tells of a task.
+        name: The create's idempotency key, if the gateway knows such: it finds the task too, by its id.
     """
     with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(0.0 if is_cancelled() else TIME):
-        if candidate is not None and await _id_of(exchange, candidate):
+        if candidate is not None and await _id_of(exchange, candidate) is not None:
             return candidate
         for delay in TRIES if name is not None else ():
             await anyio.sleep(delay)
-            if (task_id := await _id_of(exchange, str(name))) is not None:
+            if (task_id := await _id_of(exchange, str(name), by_name=True)) is not None:
                 return task_id
     return None
 
@@ -51,7 +59,7 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
     if is_cancelled():
         return False
     with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(2 * TIME):
-        for delay in GRACE:
+        for delay in NAMED_TRIES:
             await anyio.sleep(delay)
             if not await _is_denied(exchange, candidate):
                 return False
@@ -60,26 +68,60 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
 
 
 async def _is_denied(exchange: Exchange, candidate: str) -> bool:
+    """Whether a look says that there is no such task: by status or code, as words alone can be anybody's.
+
+    That an id is none of the gateway's proves nothing: its task can have another.
+    """
     try:
-        await _seen(exchange, candidate)
-    except (NotFoundError, AuthenticationError):
+        await _seen(exchange, candidate, lambda reply: _has_state(exchange.dialect, reply))
+    except NotFoundError as error:
+        told = error.status_code == 404 or error.code is not None
+        return told and not re.search(BAD_ID_WORDS, error.message[:WORDS_READ])
+    except AuthenticationError:
         return True
     return False
 
 
-async def _id_of(exchange: Exchange, name: str) -> str | None:
-    """The id of the task that goes by this name; None if there is none or that cannot be told."""
+def _has_state(dialect: Dialect, reply: Reply) -> bool:
+    """That an answer tells the state of a task, whose ever and however odd: such a one says of none that it is not."""
     try:
-        task = await _seen(exchange, name)
+        dialect.read_query(reply)
+    except DecodeError:
+        if not any(isinstance(dig(reply.document, *at, "status"), str) for at in ((), ("data",))):
+            raise
+    return True
+
+
+async def _id_of(exchange: Exchange, asked: str, *, by_name: bool = False) -> str | None:
+    """The id of the task that goes by this id or name; None if there is none or that cannot be told."""
+    dialect = exchange.dialect
+    try:
+        return await _seen(
+            exchange, asked, lambda reply: _told_id(dialect, dialect.read_query(reply), asked, by_name=by_name)
+        )
     except (NotFoundError, AuthenticationError):
         return None
-    return None if task is None else task.task_id or name
 
 
-async def _seen(exchange: Exchange, name: str) -> VideoTask | None:
+def _told_id(dialect: Dialect, task: VideoTask, asked: str, *, by_name: bool) -> str | None:
+    """The id of a task that an answer tells of; None if it may tell of the question, such as a bare "failed".
+
+    Under a name it must have an id of its own. Else the id that was asked for will do, or a known word for a task that
+    has not failed.
+    """
+    if by_name and not task.task_id:
+        return None
+    if task.task_id and (task.task_id != asked if by_name else task.task_id == asked):
+        return task.task_id
+    word = task.raw_status.strip()
+    failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
+    return None if failed or not word or dialect.status(word) is None else task.task_id or asked
+
+
+async def _seen(exchange: Exchange, name: str, read: Callable[[Reply], T]) -> T | None:
     """What the gateway shows under a name; None where that cannot be told. Raises where it denies it."""
     try:
-        return await exchange.ask(exchange.dialect.query(name), exchange.dialect.read_query)
+        return await exchange.ask(exchange.dialect.query(name), read)
     except (NotFoundError, AuthenticationError):
         raise
     except OmniError as error:

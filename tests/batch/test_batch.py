@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import math
 import threading
 from pathlib import Path
 
@@ -305,6 +306,49 @@ async def test_max_cost(tmp_path):
         assert summary.stopped == "max_cost=0.3 is reached"
         with pytest.raises(InvalidRequestError, match="is no price"):
             await here.run(cats(1), prices={"*": -1}, max_cost=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("limit", value) for value in (-1, 1.5, "x", True)),
+        *(("prices", value) for value in (5, [0.5], True)),
+        *(("max_cost", value) for value in (-0.5, "x", math.nan, True)),
+        *(("concurrency", value) for value in (0, -1, 2.0, "x")),
+        *(("stop_after_failures", value) for value in (0, -1, "x", False)),
+        *(("timeout", value) for value in (-5, -math.inf, math.nan, "x", True)),
+    ],
+)
+async def test_what_is_no_bound_is_refused_by_its_name_before_anything_is_paid(tmp_path, name, value):
+    """One that is not understood would bound nothing, or trip over a paid task; nothing is entered either."""
+    async with lab(tmp_path) as here:
+        with pytest.raises(InvalidRequestError, match=f"^{name}: ") as caught:
+            await here.run(cats(2), **{name: value})
+        assert [fault.field for fault in caught.value.faults] == [name]
+        assert not caught.value.may_have_charged
+        assert here.emulator.ledger.requests.total() == 0
+        assert not here.out.exists()
+
+
+def test_prices_of_another_kind_are_no_bound():
+    """`run_batch` takes a table; what is bounded by hand needs prices that were looked at."""
+    with pytest.raises(InvalidRequestError, match=r"prices: is no Prices\(…\), but of type dict"):
+        Bounds(prices={"*": 1.0})
+
+
+@pytest.mark.parametrize("bounds", [{"limit": 0}, {"max_cost": 0, "prices": {"*": 1}}])
+async def test_a_bound_of_nothing_pays_nothing(tmp_path, bounds):
+    """Zero is a bound."""
+    async with lab(tmp_path) as here:
+        summary = await here.run(cats(2), **bounds)
+        assert (here.charges, summary.unsent) == (0, 2)
+
+
+@pytest.mark.parametrize("timeout", [math.inf, None])
+async def test_a_batch_may_wait_for_ever(tmp_path, timeout):
+    """As any wait."""
+    async with lab(tmp_path) as here:
+        assert (await here.run(cats(2), timeout=timeout)).done == 2
 
 
 @pytest.mark.parametrize("prices", [None, Prices({"1080p": 1.0})])

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 
 import anyio
@@ -12,7 +13,7 @@ import attrs
 import pytest
 
 from omni_async import Jimmy, JournalError, run_batch
-from omni_async.batch import fetching, sending
+from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
 from omni_async.emulator import Fault
@@ -463,7 +464,7 @@ async def test_urls_that_died(tmp_path, renewed):
         await here.run(cats(1))
         (here.out / "videos" / "r0.mp4").unlink()
         here.emulator.skip(10 * 86_400)
-        here.change("UPDATE item SET expires_at = 1")
+        here.change("UPDATE item SET expires_at = 1, state = 'SUCCEEDED', size = NULL, sha256 = NULL")
         summary = await here.run(cats(1))
         if renewed:
             assert summary.ok
@@ -475,6 +476,38 @@ async def test_urls_that_died(tmp_path, renewed):
         assert here.charges == 1
         assert (await here.run(cats(1), retry_failed=True)).ok
         assert here.charges == 2
+
+
+async def test_a_folder_of_videos_that_is_away_costs_nothing(tmp_path):
+    """Not mounted, say, and the URLs have died: nothing is expired or paid again, and back in its place it is known."""
+    async with lab(tmp_path, renew_urls=False) as here:
+        await here.run(cats(2))
+        videos, away = here.out / "videos", tmp_path / "away"
+        videos.rename(away)
+        here.emulator.skip(10 * 86_400)
+        here.change("UPDATE item SET expires_at = 1")
+        for options in ({}, {"retry_failed": True}):
+            summary = await here.run(cats(2), **options)
+            assert (summary.failed, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
+            assert "its file has gone and its URL has died: put the file back" in here.lines[0]["error"]
+        videos.rmdir()
+        away.rename(videos)
+        asked = here.asked("file")
+        assert (await here.run(cats(2), retry_failed=True)).ok
+        assert (here.charges, here.asked("file"), here.videos) == (2, asked, ["r0.mp4", "r1.mp4"])
+
+
+async def test_videos_of_expired_rows_that_are_in_their_places_are_not_paid_again(tmp_path):
+    """They were away when the URLs died, in a run of an older version: found before the plan is made, a dry one too."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(3))
+        here.change("UPDATE item SET state = 'EXPIRED', detail = 'too late'")
+        (here.out / "videos" / "r2.mp4").write_bytes(b"another")
+        plan = dry_plan(cats(3), out=here.out, sheet_options=SheetOptions(retry_failed=True))
+        assert plan.to_pay == 1
+        (here.out / "videos" / "r2.mp4").unlink()
+        assert (await here.run(cats(3), retry_failed=True)).ok
+        assert here.charges == 4
 
 
 async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
@@ -565,6 +598,88 @@ async def test_answers_that_a_full_disk_does_not_take(tmp_path, monkeypatch):
         assert summary.noted == (here.out / "journal.sqlite3.lost.jsonl",)
         summary = await here.run()
         assert (summary.done, summary.noted, here.charges) == (9, (), 9)
+
+
+async def vanished(here, tmp_path):
+    """A run whose journal goes while two creates are in flight; what came back for them is noted beside it."""
+
+    def vanish():
+        (here.out / "journal.sqlite3").rename(tmp_path / "gone")
+        for left in ("-wal", "-shm"):
+            (here.out / f"journal.sqlite3{left}").unlink()
+
+    here.fault(Fault("hang", on="create", seconds=5.0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(later, 2, vanish)
+        with pytest.raises(JournalError, match="removed or replaced") as caught:
+            await here.run(cats(2))
+    here.fault()
+    return caught.value
+
+
+@pytest.mark.parametrize("copy", [True, False], ids=["an older copy", "a new journal"])
+async def test_a_journal_that_knows_less_than_what_was_noted_pays_nothing_twice(tmp_path, copy):
+    """The rows stand in it as planned, or not at all: those tasks are followed, and their videos stored."""
+    async with lab(tmp_path) as here:
+        await here.plan(cats(2))
+        older = (here.out / "journal.sqlite3").read_bytes()
+        error = await vanished(here, tmp_path)
+        noted = here.out / "journal.sqlite3.lost.jsonl"
+        assert f"noted in {noted}: keep it" in str(error)
+        assert (error.kind, error.may_have_charged, here.charges) == ("noted", True, 2)
+        if copy:
+            (here.out / "journal.sqlite3").write_bytes(older)
+        assert dry_plan(cats(3), out=here.out).to_pay == 1
+        summary = await here.run(cats(3, style="noir"))
+        assert (summary.done, here.charges) == (3, 3)
+        assert here.statuses == dict.fromkeys(["r0", "r1", "r2"], "succeeded")
+        assert here.lines[0]["style"] == "noir"
+        assert all(row["inputs"] for row in here.rows.values())
+
+
+async def test_tasks_of_a_lost_journal_that_are_no_longer_in_the_sheet(tmp_path):
+    """They were paid: followed, stored under their ids, and told."""
+    async with lab(tmp_path) as here:
+        await vanished(here, tmp_path)
+        assert (await here.run(cats(1, first=7))).ok
+        assert here.videos == ["r0.mp4", "r1.mp4", "r7.mp4"]
+        assert sorted(line["file"] for line in here.lines) == [f"videos/{name}" for name in here.videos]
+
+
+async def test_a_folder_that_is_moved_while_creates_are_in_flight(tmp_path, monkeypatch):
+    """What came back for them is noted where nobody would look: it is named, and beside the journal it is entered."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    async with lab(tmp_path) as here:
+        here.fault(Fault("hang", on="create", seconds=5.0))
+        async with anyio.create_task_group() as group:
+            group.start_soon(later, 2, lambda: here.out.rename(tmp_path / "moved") and None)
+            with pytest.raises(JournalError, match=r"the folder, as journal\.sqlite3\.lost\.jsonl") as caught:
+                await here.run(cats(2))
+        (noted,) = tmp_path.glob("omni_async-*.lost.jsonl")
+        assert str(noted) in str(caught.value)
+        here.fault()
+        here.out = tmp_path / "moved"
+        noted.rename(here.out / "journal.sqlite3.lost.jsonl")
+        assert (await here.run(cats(2))).ok
+        assert here.charges == 2
+
+
+async def test_on_finished_is_told_of_a_stored_video_in_the_next_run(tmp_path):
+    """It raised until the run ended: a video on disk is no reason not to tell of it."""
+    told, broken = [], [True]
+
+    async def tell(task):
+        told.append(task.custom_id)
+        if broken:
+            raise RuntimeError("my database is down")
+
+    async with lab(tmp_path) as here:
+        assert (await here.run(cats(1), on_finished=tell)).ok
+        broken.clear()
+        told.clear()
+        for _ in range(2):
+            assert (await here.run(cats(1), on_finished=tell)).ok
+        assert told == ["r0"]
 
 
 async def test_a_journal_on_a_full_disk(tmp_path, monkeypatch):

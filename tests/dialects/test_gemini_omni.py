@@ -262,7 +262,7 @@ def test_a_create_answer_without_a_sound_id_is_a_decode_error(document):
 
 def test_a_failed_tasks_error_is_the_tasks_and_no_refusal_of_the_query():
     """A failed task comes with HTTP 200 and an error object: reading it as the task comes first."""
-    task = FLAT.read_query(reply({"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "m"}}))
+    task = FLAT.read_query(reply({"id": "t", "status": "failed", "error": {"code": "rate_limit_exceeded"}}))
     assert (task.status, task.error_code) == (TaskStatus.FAILED, "rate_limit_exceeded")
 
 

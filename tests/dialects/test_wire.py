@@ -93,6 +93,32 @@ def test_what_is_no_json_is_missing(monkeypatch, orjson, body):
     assert Reply(status=200, body=body).document is MISSING
 
 
+@pytest.mark.parametrize(
+    ("charset", "told"),
+    [
+        ("gbk", "GBK"),
+        ("gbk", '"gb2312"'),
+        ("gb18030", "GB18030; boundary=x"),
+        ("big5", "big5"),
+        ("latin-1", "ISO-8859-1"),
+    ],
+)
+def test_json_in_another_charset_is_read(charset, told):
+    """If the answer names it: against RFC 8259, but a paid task hangs on it."""
+    words = "café" if charset == "latin-1" else "成功"
+    body = json.dumps({"data": {"task_id": "t"}, "msg": words}, ensure_ascii=False).encode(charset)
+    headers = {"content-type": f"application/json;charset={told}"}
+    assert Reply(status=200, headers=headers, body=body).document == {"data": {"task_id": "t"}, "msg": words}
+    assert Reply(status=200, body=body).document is MISSING
+
+
+@pytest.mark.parametrize("told", ["utf-8", "idna", "zip", "punycode", "unicode_escape", "", "x" * 9000])
+def test_no_other_charset_is_tried(told):
+    """Some of Python's codecs are no charsets, or take minutes."""
+    headers = {"content-type": f"text/html; charset={told}"}
+    assert Reply(status=200, headers=headers, body=b'{"a": "\xff"}').document is MISSING
+
+
 def test_nan_is_read_and_is_no_amount():
     """`NaN` parses, and is neither an amount nor a time nor a progress."""
     value = Reply(status=200, body=b'{"a": NaN}').document["a"]
@@ -250,12 +276,16 @@ def test_an_errors_code_is_a_bounded_text(value, code):
         (101, None),
         (-1, None),
         (True, None),
-        (4.5, None),
+        (45.0, 45),
+        (99.9, 99),
+        ("4.5", 4),
+        ("45.5%", 45),
+        ("0.45%", 0),
     ]
-    + [(value, None) for value in (None, "", "%", "٤", "4.5", "1000", "9" * 6000, [], "45%%")],
+    + [(value, None) for value in (None, "", "%", "٤", 0.45, 1.0, "0.45", "1000", "100.5", "9" * 6000, [], "45%%")],
 )
 def test_progress_is_0_to_100_or_unknown(value, progress):
-    """An odd progress is unknown: it must not spoil a paid task's answer."""
+    """An odd progress, or one that may be of 1, is unknown: it must not spoil a paid task's answer."""
     assert percent(value) == progress
 
 
@@ -316,10 +346,11 @@ def test_what_is_no_time_is_unknown(value):
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [(1, 1.0), (1.5, 1.5), (0, 0.0), (True, None), ("1", None), (math.inf, None), (10**400, None), (None, None)],
+    [(1, 1.0), (1.5, 1.5), (0, 0.0), ("1", 1.0), ("9.50", 9.5), (" -2 ", -2.0)]
+    + [(value, None) for value in (True, math.inf, 10**400, None, "", "9,5", "1e9", "inf", "٤")],
 )
 def test_an_amount_is_a_finite_number(value, number):
-    """Amounts are numbers; text, bools and endless ones are unknown."""
+    """Amounts are numbers, also as text; other text, bools and endless ones are unknown."""
     assert amount(value) == number
 
 
@@ -424,6 +455,19 @@ def queried(dialect, **fields):
         {"result": {"url": [V]}},
         {"result": [V]},
         {"result": V},
+        {"result": [V, "https://video.example/second.mp4"]},
+        {"result": {"video_url": [V, "https://video.example/second.mp4"]}},
+        {"result": {"video_urls": [V]}},
+        {"result": json.dumps({"video_url": V})},
+        {"result": json.dumps([V])},
+        {"output": V},
+        {"output": [V]},
+        {"output": {"video_url": V}},
+        {"output": {"url": V}},
+        {"data": {"url": V}},
+        {"data": [{"url": V}]},
+        {"data": json.dumps({"url": V})},
+        {"fail_reason": V},
         {"video_url": [V]},
         {"url": [V]},
     ],
@@ -441,9 +485,24 @@ def test_a_link_in_the_results_data_is_found_in_or_out_of_its_list(data):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("result", ["done", [], [None], [V, V], {"video_url": []}, [["done"]], {}], ids=json.dumps)
+@pytest.mark.parametrize(
+    "result",
+    [
+        "done",
+        [],
+        [None],
+        {"video_url": []},
+        [["done"]],
+        {},
+        "{",
+        '{"video_url": 5}',
+        {"cover_url": V},
+        {"image_url": V},
+    ],
+    ids=json.dumps,
+)
 def test_what_is_no_link_is_none(dialect, result):
-    """A word is no link, and of several nobody says which it is."""
+    """A word is no link, nor is that of a picture one of a video."""
     with pytest.raises(DecodeError, match="without a URL") as caught:
         queried(dialect, result=result)
     assert caught.value.terminal
@@ -459,3 +518,27 @@ def test_a_task_in_a_list_of_its_own_is_seen(dialect, status, more):
     task = dialect.read_query(Reply(status=200, body=json.dumps(body).encode()))
     assert (task.task_id, task.raw_status, task.progress) == ("t-1", status, more.get("progress"))
     assert task.video_url == (V if status == "completed" else None)
+
+
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ("https://cdn.example/x.png?sig=a%2Fb&t=1", "https://cdn.example/x.png?sig=a%2Fb&t=1"),
+        ("https://my_bucket.example:8443/x.png", "https://my_bucket.example:8443/x.png"),
+        ("/files/x 视频.png", "https://gateway.example/files/x%20%E8%A7%86%E9%A2%91.png"),
+        ("//cdn.example/x.png", "https://cdn.example/x.png"),
+        ("https://cdn.example/猫.png?名=1", "https://cdn.example/%E7%8C%AB.png?%E5%90%8D=1"),
+    ],
+)
+def test_an_uploaded_files_link_is_whole(told, url):
+    """It goes into a paid create: whoever fetches it does not know the gateway's host, and may read ASCII alone."""
+    answer = Reply(status=200, url="https://gateway.example/v1/files/upload")
+    assert wire.uploaded_link(answer, {"url": told}) == url
+
+
+@pytest.mark.parametrize("told", ["C:\\up\\x.png", "x.png", "file-17", "ftp://a.example/x", "https://[", ""])
+def test_an_upload_without_a_usable_link_is_refused_before_anything_is_paid(told):
+    """What no provider could fetch would be a paid failure."""
+    answer = Reply(status=200, url="https://gateway.example/v1/files/upload")
+    with pytest.raises(DecodeError, match=r"no http\(s\) URL"):
+        wire.uploaded_link(answer, {"url": told})
