@@ -25,11 +25,11 @@ async def test_ids_that_come_to_one_file_are_not_all_paid(tmp_path, overwrite):
         done = await outcomes(client.generate_many(rows, output=tmp_path, overwrite=overwrite))
         good, bad = ([one for one in done if one.ok is fine] for fine in (True, False))
         assert len(emulator.ledger.charges) == 2
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a_b.mp4", "c.mp4"]
-        assert {one.request.custom_id for one in good} == {"a/b", "c"}
+        first = next(one.request.custom_id for one in good if one.request.custom_id != "c")
+        assert len(list(tmp_path.iterdir())) == len(good) == 2
+        assert {one.error.custom_id for one in bad} == {"a/b", "a:b", "a_b", "A_b"} - {first}
         assert all(isinstance(one.error, InvalidRequestError) and not one.error.may_have_charged for one in bad)
-        assert {one.error.custom_id for one in bad} == {"a:b", "a_b", "A_b"}
-        assert all("'a/b'" in str(one.error) and one.error.faults[0].field == "custom_id" for one in bad)
+        assert all(repr(first) in str(one.error) and one.error.faults[0].field == "custom_id" for one in bad)
 
 
 async def test_without_a_folder_there_are_no_files(tmp_path):
