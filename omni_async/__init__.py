@@ -1,5 +1,11 @@
 """asyncio-native client for Gemini Omni video generation: nothing paid is lost, nothing is paid twice.
 
+    async with OmniClient(gateway="jimmy") as client:  # the key from JIMMYAI_API_KEY, or api_key=…
+        task = await client.generate("a cat in neon rain", duration=6, output="cat.mp4")
+        print(task.task_id, task.status)
+
+`help(OmniClient)` tells of each call, `run_batch` makes the videos of a whole sheet.
+
 PYTEST_DONT_REWRITE: nothing here asserts, and a pytest that is started by a program which uses the package, as
 notebooks do, would warn that it comes too late to rewrite it.
 """
@@ -36,15 +42,18 @@ from .lazy import lazily
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .batch import run_batch
+    from .batch import Plan, Prices, Summary, run_batch
     from .client import OmniClient
-    from .dialects import Dialect, GeminiOmni, Jimmy, ModelSpec, ToApis
+    from .dialects import Checked, Dialect, GeminiOmni, Jimmy, ModelSpec, ToApis
     from .events import Downloaded, Event, Finished, Polled, Retried, Submitted, Throttled, Uncertain
     from .fields import RequestFields
+    from .journal import Journal
     from .limiter import Limiter
+    from .many import Many
     from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
     from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
-    from .sweep import Sweep, sweep_requests
+    from .poller import Completed, Resumed, Watch
+    from .sweep import Refused, Sweep, SweepFields, sweep_requests
     from .webhooks import SeenEvents, WebhookEvent, verify_webhook
 
 __all__ = [
@@ -52,6 +61,8 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "Balance",
+    "Checked",
+    "Completed",
     "DecodeError",
     "Dialect",
     "DownloadError",
@@ -64,30 +75,38 @@ __all__ = [
     "IntegrityError",
     "InvalidRequestError",
     "Jimmy",
+    "Journal",
     "JournalError",
     "Limiter",
     "Limits",
+    "Many",
     "ModelSpec",
     "NotFoundError",
     "NotSentError",
     "OmniClient",
     "OmniError",
     "Outcome",
+    "Plan",
     "PollPolicy",
     "Polled",
+    "Prices",
     "QuotaError",
     "RateLimitError",
     "Recording",
+    "Refused",
     "RejectedError",
     "RequestFields",
     "ResultExpiredError",
+    "Resumed",
     "Retried",
     "RetryPolicy",
     "SeenEvents",
     "Stats",
     "SubmissionUncertainError",
     "Submitted",
+    "Summary",
     "Sweep",
+    "SweepFields",
     "TargetExistsError",
     "TaskFailedError",
     "TaskStatus",
@@ -100,6 +119,7 @@ __all__ = [
     "VideoRequest",
     "VideoTask",
     "WaitTimeoutError",
+    "Watch",
     "WebhookError",
     "WebhookEvent",
     "__version__",
@@ -109,19 +129,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    ".batch": "run_batch",
+    ".batch": "Plan Prices Summary run_batch",
     ".client": "OmniClient",
-    ".dialects": "Dialect GeminiOmni Jimmy ModelSpec ToApis",
+    ".dialects": "Checked Dialect GeminiOmni Jimmy ModelSpec ToApis",
     ".events": "Downloaded Event Finished Polled Retried Submitted Throttled Uncertain",
-    ".limiter": "Limiter",
     ".fields": "RequestFields",
+    ".journal": "Journal",
+    ".limiter": "Limiter",
+    ".many": "Many",
     ".models": "Balance Outcome Stats TaskStatus VideoRequest VideoTask",
     ".policies": "Limits PollPolicy Recording RetryPolicy Timeouts",
-    ".sweep": "Sweep sweep_requests",
+    ".poller": "Completed Resumed Watch",
+    ".sweep": "Refused Sweep SweepFields sweep_requests",
     ".webhooks": "SeenEvents WebhookEvent verify_webhook",
 }
 __getattr__ = lazily(__name__, {name: home for home, names in _HOMES.items() for name in names.split()})
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

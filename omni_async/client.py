@@ -1,13 +1,12 @@
 """OmniClient: the one object a user holds. It puts the layers together and passes calls on to them."""
 
-import os
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Literal, Self, Unpack
 
 import aiohttp
 
-from .delivery import Link, path_of
+from .delivery import FilePath, Link, path_of
 from .dialects import Checked, Dialect
 from .exchange import OnEvent, OnFinished
 from .fields import RequestFields
@@ -16,14 +15,12 @@ from .journal import Journal
 from .keys import KeySource
 from .limiter import Limiter
 from .making import make
-from .many import Many
+from .many import Asked, Many, Requests
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Completed, Handle, Resumed, Watch, id_of
 from .uploads import OnProgress
 from .webhooks import WebhookEvent
-
-Asked = VideoRequest | str | Mapping[str, Any]
 
 
 class OmniClient:
@@ -59,6 +56,10 @@ class OmniClient:
     Raises:
         AuthenticationError: No key; names the variable.
         InvalidRequestError: A malformed setting.
+
+    Attributes:
+        dialect: How the gateway is spoken to: its `name`, its `abilities`, its table of models.
+        limiter: What was found of the account's limits; give it to another client of the same account.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class OmniClient:
         api_key: KeySource | None = None,
         base_url: str | None = None,
         session: aiohttp.ClientSession | None = None,
-        journal: Journal | str | os.PathLike[str] | None = None,
+        journal: Journal | FilePath | None = None,
         limits: Limits | None = None,
         limiter: Limiter | None = None,
         poll: PollPolicy | None = None,
@@ -81,32 +82,12 @@ class OmniClient:
         keep_requests: bool = True,
         on_event: OnEvent | None = None,
         on_finished: OnFinished | None = None,
-        record: Recording | str | os.PathLike[str] | None = None,
+        record: Recording | FilePath | None = None,
     ) -> None:
-        self.studio = make(  # for the layers above
-            gateway,
-            api_key=api_key,
-            base_url=base_url,
-            session=session,
-            journal=journal,
-            limits=limits,
-            limiter=limiter,
-            poll=poll,
-            retry=retry,
-            http_timeout=http_timeout,
-            proxy=proxy,
-            allow_hosts=allow_hosts,
-            headers=headers,
-            strict=strict,
-            keep_requests=keep_requests,
-            on_event=on_event,
-            on_finished=on_finished,
-            record=record,
-        )
-        self._life = self.studio.life
+        given = {**locals()}  # as `making.Settings` lists them
+        del given["self"]
+        self.studio = make(**given)  # for the layers above
         self.dialect, self.limiter = self.studio.exchange.dialect, self.studio.exchange.limiter
-
-    # --- one video ---------------------------------------------------------------------------------------------
 
     async def submit(
         self, request: Asked, *, max_wait: float | None = None, **fields: Unpack[RequestFields]
@@ -119,7 +100,9 @@ class OmniClient:
         Args:
             request: A `VideoRequest`, or a text with the request's fields as keywords.
             max_wait: Seconds to wait at most for a free slot or the end of a pause; None for as long as it takes.
-            fields: Fields of the request.
+
+        Returns:
+            The task, as the gateway accepted it; with a journal that knows its `custom_id` the task it had, unpaid.
 
         Raises:
             InvalidRequestError: Refused before any I/O, with every fault.
@@ -127,11 +110,10 @@ class OmniClient:
             SubmissionUncertainError: It may have been charged; with the evidence.
             OmniError: Anything else; see `may_have_charged`.
         """
-        self._life.enter()
-        request = asked = VideoRequest.of(request, fields)
+        studio, request = self._begun(), VideoRequest.of(request, fields)
         del fields  # no prompt may stay in a frame that a traceback shows
-        self.studio.check(asked, max_wait=max_wait)
-        return await self.studio.submit(asked, max_wait=max_wait)
+        studio.check(request, max_wait=max_wait)
+        return await studio.submit(request, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Unpack[RequestFields]) -> Checked:
         """Check a request against the gateway's rules and the disk; sends nothing.
@@ -153,6 +135,9 @@ class OmniClient:
         Args:
             task_or_id: A task, or its id.
 
+        Returns:
+            The task as it stands now, failed ones too, with what is the caller's own of a task that was given.
+
         Raises:
             NotFoundError: The gateway does not know it.
             OmniError: No usable answer.
@@ -166,39 +151,48 @@ class OmniClient:
             task_or_id: A task, or its id.
             timeout: Seconds for the whole wait; None waits for ever.
 
+        Returns:
+            The finished task, with a video.
+
         Raises:
             TaskFailedError: It ended without a video.
             WaitTimeoutError: Still running: not a failure.
             NotFoundError: The gateway does not know it, for a minute already.
             InvalidRequestError: No task id, or `timeout` is no number.
+            OmniError: Any other reason for which it cannot be followed, such as a refused key.
         """
         return await self._begun().wait(task_or_id, timeout)
 
     def watch(self, task_or_id: Handle, *, min_interval: float = 0.0, timeout: float | None = 1800.0) -> Watch:
-        """Follow a task: an async iterator with an item per change of status or progress, the finished task last.
+        """Follow a task from change to change; a failed one is an item, too, and no error.
 
         Args:
             task_or_id: A task, or its id.
-            min_interval: Seconds between two items at least, but for the last, which comes at once; changes in between
-                are told as one.
+            min_interval: Seconds between items at least, with changes in between told as one; the last comes at once.
             timeout: Seconds for the whole wait; None waits for ever.
+
+        Returns:
+            An async iterator with an item per change of status or progress, the finished task last.
 
         Raises:
             InvalidRequestError: No task id, or seconds that are no number.
+            OmniError: From the iterator, as by `wait`: WaitTimeoutError, or it cannot be followed.
         """
         return self._begun().watch(task_or_id, min_interval=min_interval, timeout=timeout)
 
     def as_completed(self, tasks_or_ids: Iterable[Handle], *, timeout: float | None = 1800.0) -> Completed:
-        """Wait for many: an async iterator over finished tasks in order of finishing; failed ones are items too.
-
-        Ids that could not be followed are raised after the others, several as an `ExceptionGroup`.
+        """Wait for many tasks; failed ones are items, too, and no errors.
 
         Args:
             tasks_or_ids: Tasks, ids, or both.
             timeout: Seconds for the whole wait; None waits for ever.
 
+        Returns:
+            An async iterator over the finished tasks, in order of finishing.
+
         Raises:
             InvalidRequestError: A single id, what is no task id, or `timeout` is no number.
+            OmniError: From the iterator, last, for what runs still or cannot be followed; several as `ExceptionGroup`.
         """
         return self._begun().as_completed(tasks_or_ids, timeout=timeout)
 
@@ -207,7 +201,7 @@ class OmniClient:
         request: Asked,
         *,
         timeout: float | None = 1800.0,
-        output: str | os.PathLike[str] | None = None,
+        output: FilePath | None = None,
         overwrite: bool = False,
         max_wait: float | None = None,
         **fields: Unpack[RequestFields],
@@ -217,87 +211,94 @@ class OmniClient:
         Args:
             request: As in `submit`.
             timeout: Seconds for the wait after the submit.
-            output: File to write, or a folder for `<custom_id or task id>.mp4`; checked before anything is paid.
+            output: File to write, or a folder as in `download`; checked before anything is paid.
             overwrite: Whether an existing file is replaced.
             max_wait: As in `submit`.
-            fields: Fields of the request.
+
+        Returns:
+            The finished task. Its video is the file `output`, or in that folder `<custom_id or task id>.mp4`, of which
+            letters that a file system could refuse become `_`.
 
         Raises:
             OmniError: As `submit`, `wait` and `download`.
         """
-        self._life.enter()
-        request = asked = VideoRequest.of(request, fields)
+        studio, request = self._begun(), VideoRequest.of(request, fields)
         del fields
         target = None if output is None else path_of("output", output)
-        return await self.studio.one(asked, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
+        return await studio.one(request, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)
 
     def generate_many(
         self,
-        requests: Iterable[Asked] | AsyncIterable[Asked],
+        requests: Requests,
         *,
         timeout: float | None = 1800.0,
-        output: str | os.PathLike[str] | None = None,
+        output: FilePath | None = None,
         overwrite: bool = False,
     ) -> Many:
-        """Many videos: an async iterator over an `Outcome` per request, in order of finishing. This pays.
-
-        Requests are pulled only as fast as they can be run; one row's error never ends it. A refused key or an empty
-        account does: no more is pulled, and that is raised after the other outcomes.
+        """Make many videos, pulled only as fast as they can be run; one's error never ends it. This pays.
 
         Args:
             requests: Any iterable or async iterable of what `submit` takes.
             timeout: Seconds for each row's wait after its submit.
-            output: Folder for the videos, `<custom_id or task id>.mp4`; None downloads nothing.
+            output: Folder for the videos, named as by `generate`; None downloads nothing.
             overwrite: Whether existing files are replaced.
 
+        Returns:
+            An async iterator over an `Outcome` per request, in order of finishing; `path` is where the video is.
+
         Raises:
-            InvalidRequestError: `timeout` is no number, or `requests` a single text or mapping. A row's faults are told
-                in its outcome.
+            InvalidRequestError: `timeout` is no number, or `requests` a single one. A row's faults are in its outcome.
+            Exception: From the iterator, last: AuthenticationError or QuotaError, with which no more is pulled, or what
+                `requests` itself raised.
         """
         studio, folder = self._begun(), None if output is None else Path(path_of("output", output))
         return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite)
 
-    # --- files and balance -------------------------------------------------------------------------------------
-
     async def download(
-        self,
-        task_or_url: Handle,
-        path: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        on_progress: OnProgress | None = None,
+        self, task_or_url: Handle, path: FilePath, *, overwrite: bool = False, on_progress: OnProgress | None = None
     ) -> Path:
         """Store a video; interrupted, it is resumed by the next call.
 
         Args:
             task_or_url: A task, a task id, or a URL.
-            path: File to write, or a folder.
+            path: File to write, or a folder: one that is there, or a path that ends in a separator.
             overwrite: Whether an existing file is replaced.
             on_progress: Called with bytes so far and bytes in all (None if not told).
 
+        Returns:
+            The file; in a folder it is named after the task, `<task id>.mp4`, or by a hash of the URL.
+
         Raises:
             DownloadError: Not stored; its subclasses say why. Downloading again costs nothing.
+            OmniError: The task ended without a video, or the gateway does not tell its URL.
         """
         studio, task_or_url = self._begun(), Link.of(task_or_url)
         return await studio.download(task_or_url, path_of("path", path), overwrite=overwrite, on_progress=on_progress)
 
-    async def upload(self, path: str | os.PathLike[str], *, on_progress: OnProgress | None = None) -> str:
-        """Upload a reference image or video and give its public URL.
+    async def upload(self, path: FilePath, *, on_progress: OnProgress | None = None) -> str:
+        """Upload a reference image or video; this costs nothing.
 
         Args:
             path: The local file.
             on_progress: Called with bytes so far and bytes in all.
 
+        Returns:
+            Its public URL, for `image_urls` or `video_urls`.
+
         Raises:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
+            OmniError: No usable answer.
         """
         return await self._begun().references.upload(Path(path_of("path", path)), on_progress=on_progress)
 
-    async def balance(self, *, scope: str = "account") -> Balance:
-        """What the account or the key has left, in the gateway's own unit.
+    async def balance(self, *, scope: Literal["account", "key"] = "account") -> Balance:
+        """Ask what the account or the key has left.
 
         Args:
             scope: `account` or `key`; toapis knows one balance, whatever the scope.
+
+        Returns:
+            What is left and what was used, in the gateway's own unit.
 
         Raises:
             InvalidRequestError: Another scope, or a gateway that tells none.
@@ -305,26 +306,26 @@ class OmniClient:
         """
         return await self._begun().balance(scope)
 
-    # --- the journal -------------------------------------------------------------------------------------------
-
     def resume(self, *, timeout: float | None = None) -> Resumed:
-        """What an earlier run left unfinished: an async iterator over an `Outcome` per row of the journal.
-
-        Uncertain creates come first, as errors; then tasks in order of finishing. Nothing is paid by it: what was never
-        sent is sent only by submitting it again.
+        """Go on with what an earlier run left unfinished; nothing is paid by it.
 
         Args:
             timeout: Seconds for the whole wait: the rest comes with a WaitTimeoutError each. None waits for ever.
 
+        Returns:
+            An async iterator over an `Outcome` per row of the journal: uncertain creates first, as errors, then tasks
+            in order of finishing. What was never sent is not among them: submitting it again sends it.
+
         Raises:
-            JournalError: There is no journal file.
+            JournalError: There is no journal file; from the iterator, it cannot be read.
         """
         return self._begun().followed().resumed(self.studio.finished, timeout)
 
     async def pending(self) -> list[VideoTask]:
-        """The journal's tasks that run, over all processes that share it; for instance to count them by `metadata`.
+        """Look up which tasks of the journal run; for instance to count them by `metadata`.
 
-        They were submitted and not seen finished; uncertain creates are not among them.
+        Returns:
+            Those that were submitted and not seen finished, of all processes that share it; no uncertain creates.
 
         Raises:
             JournalError: There is no journal file, or it cannot be read.
@@ -356,7 +357,7 @@ class OmniClient:
         """Have a task looked at at once, as when a webhook says that it has ended; returns without waiting.
 
         What an event says is not believed: the look tells. So a forged one costs a GET, a lost one time. However many
-        come, a task is looked at once at a time. Ids that this client does not follow are passed over.
+        come, there is one look at a time. Ids that this client does not follow are passed over.
 
         Args:
             event: What `verify_webhook` gave, a task, or its id.
@@ -365,8 +366,6 @@ class OmniClient:
             InvalidRequestError: Neither of these.
         """
         self._begun().poller.notice(event.task_id if isinstance(event, WebhookEvent) else id_of(event))
-
-    # --- looking in, and the end -------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
@@ -381,10 +380,10 @@ class OmniClient:
 
         Cancelled meanwhile, it goes on to the end and raises `asyncio.CancelledError` afterwards.
         """
-        await self._life.close()
+        await self.studio.life.close()
 
     async def __aenter__(self) -> Self:
-        await self._life.open(self.studio.open)
+        await self.studio.life.open(self.studio.open)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -392,9 +391,8 @@ class OmniClient:
 
     def _begun(self) -> Studio:
         """What does the work; the first call starts it."""
-        self._life.enter()
+        self.studio.life.enter()
         return self.studio
 
     def __repr__(self) -> str:
-        state = "closed" if self._life.closed else "open" if self._life.started else "idle"
-        return f"<OmniClient {self.dialect.name} {state}, {self.limiter!r}>"
+        return f"<OmniClient {self.dialect.name} {self.studio.life.state}, {self.limiter!r}>"

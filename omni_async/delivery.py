@@ -21,6 +21,8 @@ from .models import TaskStatus, VideoTask, invalid, without_query
 from .safety import file_name
 from .uploads import OnProgress
 
+FilePath = str | os.PathLike[str]
+
 
 class Link(str):
     """A URL, or an id, whose repr shows no query: in a traceback with locals it must not show a signature."""

@@ -8,7 +8,7 @@ All of them can be pickled and copied; none holds an API key, a prompt or a sign
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:  # read only where somebody asks what an error means
     from .explanations import Both
@@ -261,8 +261,8 @@ class DecodeError(OmniError):
 class TaskFailedError(OmniError):
     """The gateway finished the task without a video.
 
-    `task` is the finished task, `moderated` whether its content was refused, `retryable` whether a new attempt
-    (a new payment) has a chance.
+    `task` is the finished task, which all that the library raises have; `moderated` whether its content was refused,
+    `retryable` whether a new attempt (a new payment) has a chance.
     """
 
     if TYPE_CHECKING:
@@ -329,6 +329,10 @@ class TargetExistsError(DownloadError, FileExistsError):
     """There is a file of that name already; `overwrite=True` replaces it."""
 
 
+JournalTrouble = Literal["locked", "conflict", "damaged", "newer", "full", "setup", "failed"]
+"""Why a journal cannot be used."""
+
+
 class JournalError(OmniError):
     """The journal cannot be used.
 
@@ -336,7 +340,7 @@ class JournalError(OmniError):
     library, the disk is `full`, its tables or rights need a `setup`, or something else `failed`.
     """
 
-    def __init__(self, message: str, *, kind: str = "failed", **about: Any) -> None:
+    def __init__(self, message: str, *, kind: JournalTrouble = "failed", **about: Any) -> None:
         super().__init__(message, **about)
         self.kind = kind
 

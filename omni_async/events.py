@@ -5,7 +5,7 @@ client's event loop, synchronously, so it must be quick. What it raises is logge
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -64,12 +64,12 @@ class Finished(Event):
 class Throttled(Event):
     """The gateway refused for now.
 
-    `kind` is what was refused (`create`, `poll`), `cause` the one controller that was adjusted (`window`, `pace`,
-    `slots`) or `trial` while an experiment decides, `pause` the seconds nothing of the kind is sent.
+    `kind` is what was refused (`query` is any free call but the poller's looks), `cause` the one controller that was
+    adjusted, or `trial` while an experiment decides, `pause` the seconds nothing of the kind is sent.
     """
 
-    kind: str
-    cause: str
+    kind: Literal["create", "poll", "query"] = attrs.field(converter=str)
+    cause: Literal["window", "pace", "slots", "trial"] = attrs.field(converter=str)
     pause: float
     window: int
     pace: float | None

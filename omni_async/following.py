@@ -154,7 +154,7 @@ class Follower:
                 if place % TOGETHER == 0:  # of tens of thousands it must not hold up the loop
                     await asyncio.sleep(0)
             lost = {entry.key: entry for entry in entries if entry.state is State.UNCERTAIN}
-            if self._looks_up and (search or not self._searched):
+            if self.journal.follow_others and (search or not self._searched):
                 self._searched = True
                 lost = {entry.key: entry for entry in await self.journal.uncertain()} | lost
             for entry in await asyncio.gather(*map(self._look_up, lost.values())):
@@ -169,27 +169,18 @@ class Follower:
         except JournalError as error:  # no reason to lose sight of the others
             logger.error("a task of the journal cannot be followed: %s", error)
 
-    @property
-    def _looks_up(self) -> bool:
-        """Whether the gateway knows creates by a key of ours."""
-        return bool(self._exchange.dialect.abilities.idempotency_field) and self.journal.follow_others
-
     async def _look_up(self, entry: Entry) -> Entry:
-        """An uncertain row that the gateway knows by its idempotency key finds its task again."""
+        """An uncertain row that the gateway knows by its idempotency key, or its candidate, finds its task again."""
         field = self._exchange.dialect.abilities.idempotency_field
-        if not field:
-            return entry
-        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
+        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round) if field else None
         try:
-            task_id = await find_lost(self._exchange, candidate=None, name=name)
+            task_id = await find_lost(self._exchange, candidate=entry.candidate, name=name)
             if task_id is None:
                 return entry
             mine = self.journal.owner
             return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=mine))
         except OmniError as error:
             logger.warning("a lost create could not be looked up, or its task could not be entered: %s", error)
-        except Exception:  # of a caller's own dialect: no reason to lose sight of the others
-            logger.exception("an unexpected error while a lost create was looked up")
         return entry
 
     def _adopt(self, entry: Entry) -> None:

@@ -48,6 +48,11 @@ class Lifetime:
         """Whether a first call was made."""
         return self._loop is not None
 
+    @property
+    def state(self) -> str:
+        """`idle` until the first call, then `open`, `closed` from `close` on."""
+        return "closed" if self.closed else "open" if self.started else "idle"
+
     def enter(self) -> None:
         """Start with the first call; later ones must come from the same loop and process.
 

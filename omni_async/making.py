@@ -6,7 +6,7 @@ journal's file is loaded with the first client that has one.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import aiohttp
 
@@ -58,55 +58,54 @@ class BatchOptions(ClientOptions, total=False):
     limiter: Limiter | None
 
 
-def make(
-    gateway: str | Dialect,
-    *,
-    api_key: KeySource | None,
-    base_url: str | None,
-    session: aiohttp.ClientSession | None,
-    journal: Journal | str | os.PathLike[str] | None,
-    limits: Limits | None,
-    limiter: Limiter | None,
-    poll: PollPolicy | None,
-    retry: RetryPolicy | None,
-    http_timeout: Timeouts | None,
-    proxy: str | None,
-    allow_hosts: Iterable[str],
-    headers: Mapping[str, str] | None,
-    strict: bool,
-    keep_requests: bool,
-    on_event: OnEvent | None,
-    on_finished: OnFinished | None,
-    record: Recording | str | os.PathLike[str] | None,
-) -> Studio:
-    """The parts of a client, joined; see `OmniClient`."""
-    check_kinds(
-        limits=(limits, Limits),
-        poll=(poll, PollPolicy),
-        retry=(retry, RetryPolicy),
-        http_timeout=(http_timeout, Timeouts),
-        session=(session, aiohttp.ClientSession),
-        limiter=(limiter, Limiter),
-        headers=(headers, Mapping),
-        allow_hosts=(allow_hosts, Iterable),
-    )
-    check_callbacks(on_event=on_event, on_finished=on_finished)
-    dialect, limits = dialect_of(gateway), limits or Limits()
-    limiter = shared(limiter, limits)
-    retry, timeouts, report = retry or RetryPolicy(), http_timeout or Timeouts(), Reporter(on_event)
-    url, key = base_url_of(dialect, base_url), Key(key_of(dialect, api_key))
+class Settings(BatchOptions, total=False):
+    """All keywords of `OmniClient`, whose signature spells them out."""
+
+    journal: Journal | str | os.PathLike[str] | None
+    limits: Limits | None
+    strict: bool
+
+
+KINDS: Mapping[str, type] = {
+    "limits": Limits,
+    "poll": PollPolicy,
+    "retry": RetryPolicy,
+    "http_timeout": Timeouts,
+    "session": aiohttp.ClientSession,
+    "limiter": Limiter,
+    "headers": Mapping,
+    "allow_hosts": Iterable,
+}
+"""What a setting must be, where it is given."""
+
+
+def make(gateway: str | Dialect, **given: Unpack[Settings]) -> Studio:
+    """The parts of a client, joined; see `OmniClient`, which gives every keyword."""
+    check_kinds(**{name: (given.get(name), kind) for name, kind in KINDS.items()})
+    on_finished, proxy = given["on_finished"], given["proxy"]
+    check_callbacks(on_event=given["on_event"], on_finished=on_finished)
+    dialect, limits = dialect_of(gateway), given["limits"] or Limits()
+    limiter = shared(given["limiter"], limits)
+    retry, timeouts = given["retry"] or RetryPolicy(), given["http_timeout"] or Timeouts()
+    report = Reporter(given["on_event"])
     transport = _transport(
-        record, dialect=dialect, base_url=url, key=key, session=session, timeouts=timeouts, proxy=proxy, headers=headers
+        given["record"],
+        dialect=dialect,
+        base_url=base_url_of(dialect, given["base_url"]),
+        key=Key(key_of(dialect, given["api_key"])),
+        session=given["session"],
+        timeouts=timeouts,
+        proxy=proxy,
+        headers=given["headers"],
     )
     exchange = Exchange(dialect=dialect, transport=transport, limiter=limiter, retry=retry, report=report)
-    schedule = schedule_of(dialect, poll or PollPolicy())
+    schedule = schedule_of(dialect, given["poll"] or PollPolicy())
     poller = Poller(exchange, schedule, workers=limiter.limits.max_connections)
     room, tells = limits.max_running_tasks, on_finished is not None
-    book = journal_of(journal, gateway=dialect.name, on_finished=tells, room=room)
+    book = journal_of(given["journal"], gateway=dialect.name, on_finished=tells, room=room)
     follower = _follower(book, poller, exchange, schedule, on_finished)
-    downloader = Downloader(
-        allowed=origins(transport.base_url, allow_hosts), proxy=proxy, timeouts=timeouts, retry=retry
-    )
+    allowed = origins(transport.base_url, given["allow_hosts"])
+    downloader = Downloader(allowed=allowed, proxy=proxy, timeouts=timeouts, retry=retry)
     studio = Studio(
         exchange=exchange,
         submitter=Submitter(exchange, book, lambda task, request: studio.accepted(task, request)),
@@ -115,8 +114,8 @@ def make(
         downloader=downloader,
         delivery=_delivery(exchange, downloader, report, lambda task: studio.failure(task)),
         follower=follower,
-        keep=keep_requests,
-        strict=strict,
+        keep=given["keep_requests"],
+        strict=given["strict"],
         room=room,
         life=Lifetime(dialect.name, lambda: _end(studio), begin=follower.start if follower is not None else None),
     )

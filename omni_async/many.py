@@ -9,7 +9,7 @@ import contextvars
 import copy
 import math
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,9 @@ OUTSTANDING = 10_000
 SUBMITTERS = 32
 DOWNLOADERS = 8
 
-Requests = Iterable[Any] | AsyncIterable[Any]
+Asked = VideoRequest | str | Mapping[str, Any]
+"""A request as calls take it."""
+Requests = Iterable[Asked] | AsyncIterable[Asked]
 
 _working: set["asyncio.Task[None]"] = set()
 """Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
@@ -245,6 +247,10 @@ class _Run:
         self.outcomes.append(outcome)
         self.arrived.set()
 
+    def standing(self) -> str:
+        """How much was pulled and not given out: for people."""
+        return f"{self._active} under way, {len(self.outcomes)} ready"
+
     def stop(self) -> list["asyncio.Task[None]"]:
         """End the work: POSTs in flight go on in the client, tasks go on at the gateway."""
         for row in self.open:
@@ -310,6 +316,12 @@ class Many:
             stopped = self._run.stop()
             if stopped:
                 await asyncio.wait(stopped)
+
+    def __repr__(self) -> str:
+        """`idle` until an outcome is asked for, `over` at the end, else how many rows are under way and ready."""
+        if self._over or self._run is None:
+            return f"<Many {'over' if self._over else 'idle'}>"
+        return f"<Many open, {self._run.standing()}>"
 
     def __del__(self) -> None:
         """Dropped: stop. What is dropped in a cycle may be collected by any thread."""

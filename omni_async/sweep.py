@@ -7,13 +7,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import attrs
 
 from .dialects import Dialect
 from .errors import Fault, InvalidRequestError
-from .fields import check_values, shown
+from .fields import Links, check_values, shown
 from .identity import canonical
 from .models import FIELDS, VideoRequest, invalid
 from .settings import dialect_of
@@ -28,6 +28,24 @@ _ANY = object()
 """In the place of a value that makes no difference."""
 CARRIED = "sweep_"
 """How the columns begin that carry a row's settings into the results of a batch."""
+
+
+class SweepFields(TypedDict, total=False):
+    """As `RequestFields`, with several values where a sweep takes them; None among them leaves the field unset."""
+
+    model: str | Iterable[str | None] | None
+    duration: int | Iterable[int | None] | None
+    resolution: str | Iterable[str | None] | None
+    aspect_ratio: str | Iterable[str | None] | None
+    orientation: str | Iterable[str | None] | None
+    image_urls: Links
+    images: Links
+    video_urls: Links
+    generation_type: str | Iterable[str | None] | None
+    mode: str | Iterable[str | None] | None
+    extra: Mapping[str, Any]
+    custom_id: str | None
+    metadata: Mapping[str, Any]
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +95,7 @@ class Sweep:
 
 
 def sweep_requests(
-    request: VideoRequest | str | Mapping[str, Any], *, gateway: str | Dialect = "jimmy", **fields: Any
+    request: VideoRequest | str | Mapping[str, Any], *, gateway: str | Dialect = "jimmy", **fields: Unpack[SweepFields]
 ) -> Sweep:
     """Every combination of the values given, checked by the gateway's rules. Sends nothing and looks at no file.
 
@@ -90,6 +108,9 @@ def sweep_requests(
         request: What they have in common: a request, a text or a mapping, as `submit` takes it.
         gateway: As for `OmniClient`.
         fields: Further fields; those of `VARIED` take a list of values, in which None leaves the field unset.
+
+    Returns:
+        The combinations that are taken, each with an id of its own, and those that are not, with their faults.
 
     Raises:
         InvalidRequestError: Faults that concern all of them: no such field, no values, one twice, a wrong type, more

@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 
 from .bounded import Bounded
-from .dialects.dialect import STATUS_WORDS
 from .dialects.wire import ident, text
+from .dialects.words import STATUS_WORDS
 from .errors import Fault, InvalidRequestError, WebhookError, unusable
 from .models import TaskStatus
 

@@ -8,8 +8,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from omni_async.dialects import Abilities, Call, CallKind, Dialect, RefusalKind, RefusalRule, Reply
-from omni_async.dialects.wire import dig, instant, structure, text
+from omni_async.dialects import (
+    Abilities,
+    Call,
+    CallKind,
+    Dialect,
+    RefusalKind,
+    RefusalRule,
+    Reply,
+    dig,
+    instant,
+    structure,
+    text,
+)
 from omni_async.errors import DecodeError
 from omni_async.models import TaskStatus, VideoRequest, VideoTask
 

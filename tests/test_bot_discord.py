@@ -248,7 +248,7 @@ async def test_larger_than_the_channel_takes(bot):
 async def test_gone_before_it_was_fetched(bot):
     """Who ordered it is told that it was made, and may have been charged; nothing more is tried."""
     async with bot(url_seconds=0.0, renew_urls=False) as (here, discord, _):
-        message = await here.answered(await discord.command("1", "a boat"), "was made, and was gone")
+        message = await here.answered(await discord.command("1", "a boat"), "was made, but expired")
         assert message.text.endswith("\nIt may have been charged.")
         assert (discord.films(), here.paid()) == ([], ["a boat"])
         assert "Traceback" not in here.said()

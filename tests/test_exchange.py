@@ -205,7 +205,8 @@ async def test_a_refusal_for_now_is_told_and_slows():
         assert caught.value.retry_after == 9.0
         (event,) = here.events
         assert isinstance(event, Throttled)
-        assert event.pause == 9.0
+        assert (event.kind, event.cause, event.pause) == ("query", "pace", 9.0)
+        assert {type(event.kind), type(event.cause)} == {str}  # plain words, as they are shown
         assert here.limiter.load().paused_for == pytest.approx(9.0)
 
 

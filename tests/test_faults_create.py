@@ -40,6 +40,7 @@ from omni_async import (
     VideoRequest,
     flights,
 )
+from omni_async.dialects import Jimmy
 from omni_async.models import VideoTask
 from tests.fault_server import (
     ACCEPT,
@@ -525,17 +526,57 @@ async def test_row_1_a_refusal_that_names_a_task_which_is_there_is_not_sent_agai
         task = await here.submit()
         assert [task.task_id] == here.server.charges
         assert len(here.server.posts) == 1
-        assert here.journal.states == ["UNCERTAIN", "SUBMITTED"]
+        assert here.journal.states == ["SUBMITTING", "UNCERTAIN", "SUBMITTED"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(429, {"job": {"task_id": "@ID"}, "message": "queue"}, charge=True),
+        http(429, b"", headers={"Location": "/api/open-api/v1/videos/@ID"}, charge=True),
+        http(402, {"msg": "余额不足", "data": {"id": "@ID"}}, charge=True),
+    ],
+    ids=["rate", "location", "quota"],
+)
+async def test_row_42_a_task_that_a_refusal_names_may_be_unknown_for_a_minute(answer):
+    """Rows 1, 42: new ids are not to be seen at once; whatever would be sent again later waits for that, too."""
+    unknown = [http(body={"code": "20002", "msg": "task not found"})] * 6
+    async with scene(answer, polls=unknown, running=1) as here:
+        began = asyncio.get_running_loop().time()
+        task = await here.submit()
+        assert [task.task_id] == here.server.charges
+        assert 59 < asyncio.get_running_loop().time() - began < 90
+        assert here.journal.states == ["SUBMITTING", "UNCERTAIN", "SUBMITTED"]
 
 
 async def test_row_19b_a_refusal_that_names_a_task_which_nobody_knows_is_sent_again():
-    """Rows 16, 19b: the gateway says three times that there is no such task."""
+    """Rows 16, 19b: the gateway says for a minute that there is no such task."""
     said = {"code": "-1", "msg": "server error", "data": {"id": "task-of-nobody"}}
     async with scene(http(body=said, charge=False), ACCEPT, running=1) as here:
+        began = asyncio.get_running_loop().time()
         task = await here.submit()
         assert [task.task_id] == here.server.charges
-        assert (len(here.server.posts), len(here.server.gets)) == (2, 3)
-        assert here.journal.states == ["PLANNED", "SUBMITTED"]
+        assert len(here.server.posts) == 2
+        assert asyncio.get_running_loop().time() - began > 59
+        assert here.journal.states == ["SUBMITTING", "PLANNED", "SUBMITTED"]
+
+
+class Stumbling(Jimmy):
+    """A caller's own dialect that cannot ask for every id."""
+
+    def query(self, task_id):
+        """Raises."""
+        raise ValueError("no such form of an id")
+
+
+@pytest.mark.parametrize("answer", ["minus one", "too many, cut"])
+async def test_row_1_a_task_that_a_dialect_cannot_ask_about_is_uncertain(answer):
+    """Nothing but an `OmniError` reaches the caller, the id is told, and the row has its recorded end."""
+    async with scene(NAMING[answer], gateway=Stumbling(), running=None) as here:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await here.submit()
+        assert [caught.value.task_id] == here.server.charges
+        assert here.journal.states == ["SUBMITTING", "UNCERTAIN"]
 
 
 @pytest.mark.parametrize(
@@ -600,7 +641,7 @@ async def test_row_1_the_task_that_it_tells_of_is_returned_where_it_can_be_asked
 
 async def test_row_16_a_refusal_for_the_rate_slows_also_where_it_tells_of_a_task():
     """The create is uncertain, and the next one waits as after any 429."""
-    busy = http(429, {"code": "queued", "data": {"job": 5}}, headers={"Retry-After": "9"})
+    busy = http(429, {"code": "queued", "data": {"job": 51234}}, headers={"Retry-After": "9"})
     async with scene(busy, running=None) as here:
         with pytest.raises(SubmissionUncertainError):
             await here.submit()

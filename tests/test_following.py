@@ -460,6 +460,21 @@ async def test_a_journal_that_cannot_be_searched_is_complained_of_once(tmp_path,
     assert len(caplog.records) == 2
 
 
+async def test_a_candidate_is_looked_up_again_by_the_next_client(tmp_path):
+    """What the gateway did not show while the create was weighed, it may show later; not every gateway knows keys."""
+    named = http(body={"code": "-1", "msg": "server error", "data": {"id": "@ID"}})
+    async with booked(tmp_path, named) as here:
+        here.server.always["GET"] = http(503)
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert states(tmp_path) == {"mine": "UNCERTAIN"}
+        await here.client.aclose()
+        here.server.always["GET"] = None
+        async with client_of(tmp_path, here.server) as client:
+            assert [outcome.task.task_id async for outcome in client.resume()] == here.server.charges
+        assert states(tmp_path) == {"mine": "SUCCEEDED"}
+
+
 @pytest.mark.usefixtures("let_go")
 def test_a_dialect_that_trips_when_it_looks_something_up_ends_nothing(tmp_path, caplog):
     """What others left is looked for again."""
@@ -637,8 +652,11 @@ def test_a_resuming_that_is_let_go_follows_on(tmp_path):
         server.always["GET"] = running("x")
         async with server, client_of(tmp_path, server) as client:
             resumed = client.resume()
+            assert repr(resumed) == "<Resumed idle>"  # what there is is not looked up yet
             assert isinstance((await anext(resumed)).error, SubmissionUncertainError)
+            assert repr(resumed) == "<Resumed open, 2 waiting, 0 ready>"
             await resumed.aclose()
+            assert repr(resumed) == "<Resumed over>"
             with pytest.raises(StopAsyncIteration):
                 await anext(resumed)
             server.always["GET"] = None

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import types
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -40,6 +41,38 @@ def test_every_public_name_is_there_listed_and_sorted():
     assert all(getattr(omni_async, name) is not None for name in omni_async.__all__)
     with pytest.raises(ImportError, match="cannot import name 'nothing'"):
         from omni_async import nothing  # noqa: F401
+
+
+def test_nothing_but_what_is_public_is_listed():
+    """Completion shows no machinery of the package."""
+    listed = [name for name in dir(omni_async) if not name.startswith("__")]
+    assert listed == [name for name in omni_async.__all__ if not name.startswith("__")]
+    assert {"__doc__", "__version__"} <= set(dir(omni_async))
+
+
+def test_help_begins_with_how_it_is_used():
+    """What is meant for programs stands at its end."""
+    title, usage, *_, marked = omni_async.__doc__.split("\n\n")
+    assert title.startswith("asyncio-native client")
+    assert "client.generate(" in usage
+    assert marked.startswith("PYTEST_DONT_REWRITE")
+
+
+def kinds_in(hint):
+    """The classes of a type hint."""
+    parts = get_args(hint)
+    return {kind for part in parts for kind in kinds_in(part)} if parts else {hint}
+
+
+def test_what_calls_give_can_be_annotated():
+    """Each class of ours that a call of the client, a batch or a sweep gives, or holds, has a public name."""
+    calls = [call for name, call in vars(omni_async.OmniClient).items() if callable(call) and not name.startswith("_")]
+    calls += [omni_async.run_batch, omni_async.sweep_requests]
+    held = [hint for kind in (omni_async.Sweep, omni_async.Outcome) for hint in get_type_hints(kind).values()]
+    given = {kind for hint in [*held, *(get_type_hints(call)["return"] for call in calls)] for kind in kinds_in(hint)}
+    ours = {kind.__name__ for kind in given if getattr(kind, "__module__", "").startswith("omni_async")}
+    assert {"Watch", "Completed", "Many", "Resumed", "Checked", "Summary", "Refused"} <= ours
+    assert ours <= set(omni_async.__all__)
 
 
 def loaded(statement):

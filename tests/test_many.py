@@ -163,6 +163,16 @@ async def test_an_endless_source_is_pulled_only_as_fast_as_it_runs(asynchronousl
     await iterator.aclose()
 
 
+async def test_it_says_where_it_stands():
+    """Before it is asked, while it runs, and at its end."""
+    iterator = many(Works(), ["cat", "dog", "endless"], timeout=60)
+    assert repr(iterator) == "<Many idle>"
+    await anext(iterator)
+    assert repr(iterator) == "<Many open, 1 under way, 1 ready>"
+    await collect(iterator, [])
+    assert repr(iterator) == "<Many over>"
+
+
 async def test_submitting_is_bounded():
     """So many submits at once, and no more."""
     works = Works(submit_seconds=1000)

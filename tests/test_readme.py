@@ -7,13 +7,17 @@ import shlex
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 import omni_async
 from omni_async.emulator import Emulator
 from omni_async.models import FIELDS
+from tests.recipes import block
+from tests.test_end_to_end_foreign import VIDEO
 from tests.warp import run
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +27,8 @@ PYTHON = [source for language, source in BLOCKS if language == "python"]
 SUITES = [source for source in PYTHON if "def test_" in source]  # run by tests/test_testing_plugin.py
 ADDRESS = "postgresql://app@db.internal/videos"
 SHARED = [source for source in PYTHON if ADDRESS in source]  # run where there is a PostgreSQL
-PROGRAMS = [source for source in PYTHON if source not in SUITES + SHARED]
+DIALECT = block("dialect")  # run against the gateway it is for
+PROGRAMS = [source for source in PYTHON if source not in [*SUITES, *SHARED, DIALECT]]
 COMMANDS = [
     lines
     for language, source in BLOCKS
@@ -32,12 +37,17 @@ COMMANDS = [
 SHEET = next(source for language, source in BLOCKS if language == "csv")
 
 
+def free_port():
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture
 def gateway(monkeypatch, tmp_path):
     """An emulator that lives as long as the program's loop, whose time jumps; keys and addresses in the environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for name in ("JIMMYAI", "TOAPIS"):
         monkeypatch.setenv(f"{name}_API_KEY", "sk-example")
         monkeypatch.setenv(f"{name}_BASE_URL", f"http://127.0.0.1:{port}")
@@ -49,6 +59,59 @@ def gateway(monkeypatch, tmp_path):
 
     monkeypatch.setattr(asyncio, "run", lambda main: run(inside(main)))
     return tmp_path
+
+
+class Render:
+    """The gateway of the README's dialect: busy for the first create, done at the third look."""
+
+    def __init__(self, url):
+        self.url, self.creates, self.looks = url, [], 0
+
+    async def create(self, request):
+        """Note the key and the body; refuse for now at first."""
+        self.creates.append((request.headers["x-api-key"], await request.json()))
+        busy = len(self.creates) == 1
+        return web.json_response({"error": {"code": "E_BUSY"}} if busy else {"data": {"id": "r/1", "state": "wait"}})
+
+    async def query(self, request):
+        """The job: waiting, then in a state that the dialect does not know, then done."""
+        self.looks += 1
+        job = {"id": request.query["id"], "state": ("wait", "painting", "done")[self.looks - 1]}
+        return web.json_response({"data": job | ({"video": f"{self.url}/out.mp4"} if self.looks == 3 else {})})
+
+    async def video(self, request):
+        """The file."""
+        return web.Response(body=VIDEO)
+
+
+@pytest.fixture
+def render(monkeypatch, tmp_path):
+    """That gateway, as long as the program's loop lives; its key and address in the environment."""
+    port = free_port()
+    server = Render(f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("RENDER_API_KEY", "sk-render")
+    monkeypatch.setenv("RENDER_BASE_URL", server.url)
+    monkeypatch.chdir(tmp_path)
+
+    async def inside(main):
+        app = web.Application()
+        app.add_routes(
+            [
+                web.post("/v2/render", server.create),
+                web.get("/v2/render", server.query),
+                web.get("/out.mp4", server.video),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            return await main
+        finally:
+            await runner.cleanup()
+
+    monkeypatch.setattr(asyncio, "run", lambda main: run(inside(main)))
+    return server
 
 
 @pytest.mark.parametrize("source", PROGRAMS, ids=lambda source: source.strip().splitlines()[-1][:40])
@@ -63,6 +126,31 @@ def test_the_program_for_several_machines_runs(source, gateway, postgres, capsys
     """Its address is the only thing that is another here."""
     exec(compile(source.replace(ADDRESS, postgres.database()), "README.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out.strip()
+
+
+def test_the_dialect_of_the_readme_speaks_to_its_gateway(render, tmp_path, capsys):
+    """From a text to a file, past a refusal for now and a status word that it does not know."""
+    exec(compile(DIALECT, "README.md", "exec"), {"__name__": "__main__"})
+    assert (tmp_path / "roof.mp4").read_bytes() == VIDEO
+    assert render.creates == [("sk-render", {"text": "a cat on a roof", "seconds": 5})] * 2
+    assert capsys.readouterr().out == "succeeded done\n"
+
+
+def test_every_link_inside_the_readme_leads_to_a_heading():
+    """Those of the contents too, and the contents leave no section out."""
+    prose = re.sub(r"```.*?```", "", README.read_text("utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^##+ (.*)$", prose, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\s-]", "", heading).lower().replace(" ", "-") for heading in headings}
+    contents = prose[prose.index("| contents |") : prose.index("\n## ")]
+    assert set(re.findall(r"\(#([^)]*)\)", prose)) <= anchors
+    assert anchors - set(re.findall(r"\(#([^)]*)\)", contents)) == {"in-a-bot"}  # its two sections are there
+
+
+def test_the_readme_names_every_extra():
+    """The table of what can be installed is that of the package."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    listed = re.findall(r"^\| `\[(\w+)\]` \|", README.read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(extras)
 
 
 def test_the_first_program_leaves_a_video(gateway):

@@ -58,7 +58,7 @@ def public_names():
     yield from (f"omni_async.{name}" for name in omni_async.__all__)
     yield from (f"omni_async.emulator.{name}" for name in emulator.__all__)
     yield from (f"omni_async.report.{name}" for name in report.__all__)
-    yield from (f"omni_async.batch.{name}" for name in batch.__all__ if name != "run_batch")
+    yield from (f"omni_async.batch.{name}" for name in batch.__all__ if name not in omni_async.__all__)
     yield from ("omni_async.testing.omni_emulator", "omni_async.otel.Telemetry", "omni_async.events.fan_out")
 
 

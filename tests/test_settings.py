@@ -1,6 +1,8 @@
 """What a client is made of."""
 
 import functools
+import inspect
+from typing import get_type_hints
 
 import pytest
 
@@ -15,6 +17,7 @@ from omni_async import (
 )
 from omni_async.dialects import Abilities
 from omni_async.journal import NoJournal, PostgresJournal, SqliteJournal
+from omni_async.making import Settings
 from omni_async.settings import base_url_of, dialect_of, journal_of, key_of, schedule_of
 from tests.foreign import Foreign
 
@@ -28,6 +31,17 @@ def test_settings_of_a_wrong_kind_are_refused_at_once():
     with pytest.raises(InvalidRequestError) as caught:
         OmniClient("jimmy", api_key="k", limiter=Limits(), headers=5, allow_hosts=5)
     assert [fault.field for fault in caught.value.faults] == ["limiter", "headers", "allow_hosts"]
+
+
+def test_the_constructors_keywords_are_those_of_a_batch_and_some_more():
+    """What its signature spells out and what is passed on as a type are one list: names and types."""
+    hints = get_type_hints(OmniClient.__init__)
+    keywords = [
+        name
+        for name, parameter in inspect.signature(OmniClient).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    assert {name: hints[name] for name in keywords} == get_type_hints(Settings)
 
 
 async def told(event):

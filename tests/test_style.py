@@ -93,6 +93,28 @@ def test_everything_public_says_what_it_does():
     assert not bare
 
 
+def parameters_untold(function):
+    """Parameters that the docstring does not list."""
+    told = set(re.findall(r"^ {4}(\w+): ", inspect.getdoc(function), re.MULTILINE))
+    named = [one.name for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    return set(named) - told - {"self"}
+
+
+def test_the_client_and_the_dialect_say_what_they_take_and_give():
+    """Each call of `OmniClient`, and each method a dialect of one's own may have; a docstring of a line says it all."""
+    from omni_async import Dialect, OmniClient
+
+    for owner in (OmniClient, Dialect):
+        for name, method in public(owner):
+            assert not parameters_untold(method), (name, parameters_untold(method))
+    for name, call in public(OmniClient):
+        told = inspect.getdoc(call)
+        if "\n" in told and inspect.get_annotations(call)["return"] is not None:
+            assert "\nReturns:" in told, name
+    for name, kind in inspect.get_annotations(Dialect).items():
+        assert f"    {name}: " in Dialect.__doc__, (name, kind)
+
+
 def documented(owner, name):
     """Whether a member has a docstring of its own or inherits one."""
     return any(inspect.getdoc(vars(parent).get(name, None)) for parent in owner.__mro__ if name in vars(parent))

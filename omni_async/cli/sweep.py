@@ -174,7 +174,7 @@ def _swept(common: VideoRequest, given: dict[str, list[str] | None], gateway: st
         InvalidRequestError: Values that cannot be read, references that are not there, or none is possible.
     """
     dialect, faults = dialect_of(gateway), []
-    several: dict[str, list[Any]] = {}
+    several: dict[str, Any] = {}
     for field, options in given.items():
         for word in (word for option in options or () for word in option.split(",")):
             value = field_value(field, word, cells=True)

@@ -20,7 +20,7 @@ from .jimmy import Jimmy
 from .outcome import refused_look
 from .rules import ModelSpec
 from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
-from .wire import Call, CallKind, Glance, Reply
+from .wire import Call, CallKind, Glance, Reply, dig, instant, structure, text
 
 if TYPE_CHECKING:
     from .gemini_omni import GeminiOmni, ToApis
@@ -49,12 +49,16 @@ __all__ = [
     "UploadRules",
     "Verdict",
     "dialect_named",
+    "dig",
     "error_of",
     "explain",
+    "instant",
     "judge_create",
     "refusal_of",
     "refused_look",
     "scrubbed",
+    "structure",
+    "text",
     "unreadable",
 ]
 

@@ -17,6 +17,7 @@ from ..errors import DecodeError, Fault
 from ..fields import check_prompt
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
 from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, number_code, percent, text
+from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS
 
 
 class RefusalKind(enum.StrEnum):
@@ -123,77 +124,12 @@ class Checked:
     warnings: tuple[Fault, ...] = ()
 
 
-STATUS_WORDS: Mapping[str, TaskStatus] = {
-    # docs (jimmy, toapis) and seen; compared in lower case
-    "": TaskStatus.QUEUED,
-    "queued": TaskStatus.QUEUED,
-    "pending": TaskStatus.QUEUED,
-    "submitted": TaskStatus.QUEUED,
-    "processing": TaskStatus.RUNNING,
-    "in_progress": TaskStatus.RUNNING,
-    "running": TaskStatus.RUNNING,
-    "completed": TaskStatus.SUCCEEDED,
-    "success": TaskStatus.SUCCEEDED,
-    "succeeded": TaskStatus.SUCCEEDED,
-    "succeed": TaskStatus.SUCCEEDED,
-    "complete": TaskStatus.SUCCEEDED,
-    "finished": TaskStatus.SUCCEEDED,
-    "done": TaskStatus.SUCCEEDED,
-    "已完成": TaskStatus.SUCCEEDED,
-    "成功": TaskStatus.SUCCEEDED,
-    "failed": TaskStatus.FAILED,
-    "fail": TaskStatus.FAILED,
-    "failure": TaskStatus.FAILED,
-    "error": TaskStatus.FAILED,
-    "失败": TaskStatus.FAILED,
-    "canceled": TaskStatus.CANCELED,
-    "cancelled": TaskStatus.CANCELED,
-}
-
 CLEAN_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431})
 """HTTP statuses that say by themselves that nothing was accepted."""
 _TOLD_PLAINLY = CLEAN_REFUSALS - {401}
 """HTTP statuses whose kind words in any form can tell: 401 is about the key, whatever stands beside it."""
 TOLD_BY_WORDS = CLEAN_REFUSALS | {200, 429}
 """HTTP statuses with which a message alone is believed; with a 5xx or a timeout it could be about anything."""
-
-# The patterns are narrow on purpose: a rate refusal sends the paid create again, so "too many images", "task data
-# too large" or "concurrent task timed out" must not look like one. They are texts: `re` compiles each with its first
-# search and keeps it, and most clients meet few refusals.
-MODERATION_WORDS = (
-    r"(?i)moderation|content.?polic|safety|(?<!case[ -])(?<!in)sensitive|prohibited.?content|content.{0,20}prohibited"
-    r"|内容违规|违规内容|(?<!大小写)敏感|审核未通过|内容审核|安全策略"
-)
-_MEDIA_RATES = ("bit", "frame", "sample", "sampling", "refresh", "data", "playback", "speech")
-_NOT_OF_MEDIA = "".join(f"(?<!{word})(?<!{word}[ _-])" for word in _MEDIA_RATES)
-RATE_WORDS = (
-    rf"(?i)too.?frequent|too.?many.{{0,20}}(request|call|task|job)|(?<!gene){_NOT_OF_MEDIA}rate.?limit|throttl"
-    r"|slow down"
-    r"|过于频繁|操作频繁|请求频率|限流|请求过多|请求次数.{0,4}(超|上限|过多)"
-    r"|任务(过多|太多)|排队.{0,6}(过多|太多|已满)|队列已?满|queue.{0,4}full"
-    r"|(?<!采样)(?<!帧)(?<!刷新)频率.{0,2}(限制|过高|过快)|(?<!比特)(?<!采样)(?<!帧)(?<!刷新)速率.{0,2}(限制|过高|过快)"
-)
-_CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数(?!据)"
-_REACHED = r"limit|exceed|max|too many|reached|上限|超(?!时)|达到|限制|过多"
-CONCURRENCY_WORDS = f"(?is)({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})"
-REQUESTS_WORDS = r"(?i)per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率"
-_EITHER_WORDS = (  # the seed's own refusal names rate, concurrency and quota in one breath
-    r"(?i)concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate"
-)
-BAD_ID_WORDS = r"(?i:invalid.?task.?id|无效的?任务(\s?(id|编号|号)|\W|\Z)|任务\s?(id|编号|号)?无效)"
-"""Of an id that is none of this gateway's: what it was read from may have told of a task by another."""
-NO_TASK_WORDS = (
-    r"(?i)no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
-    r"|任务[^,，。;；]{0,80}(不存在|未找到)"
-    rf"|{BAD_ID_WORDS}"
-)
-QUOTA_WORDS = (
-    r"(?i)insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"
-    r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
-    r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用"
-)
-
-
 WORDS_READ = 1000
 """How much of a message is searched: an endless one must not hold up the event loop."""
 
@@ -201,7 +137,19 @@ WORDS_READ = 1000
 class Dialect(abc.ABC):
     """How one gateway is spoken to. Subclass it for a gateway of your own.
 
-    Only `create`, `query`, `read_create` and `read_query` have no default.
+    Only `create`, `query`, `read_create` and `read_query` have no default. `dig`, `text`, `instant` and `structure` of
+    `omni_async.dialects` read answers of any shape.
+
+    Attributes:
+        name: What tasks, errors, events and journals call the gateway; a journal's rows belong to this name.
+        base_url: Where it is, unless the client or the environment says otherwise.
+        key_variable: Environment variable of the key.
+        base_url_variable: Environment variable of the address.
+        abilities: What it can do, and how often it likes to be asked.
+        uploads: What it takes as an upload; None if it takes none, so that references have to be URLs.
+        refusals: What its refusals are about; of the rows that hold the first counts. Where none holds, a status of
+            `CLEAN_REFUSALS` or 429 refuses by itself; with any other a create counts as uncertain.
+        status_words: What its words for a task's status stand for, in lower case.
     """
 
     name: str = "custom"
@@ -214,34 +162,90 @@ class Dialect(abc.ABC):
     status_words: Mapping[str, TaskStatus] = STATUS_WORDS
 
     def check(self, request: VideoRequest) -> Checked:
-        """Everything that is wrong with a request, before any I/O."""
+        """Everything that is wrong with a request, before any I/O.
+
+        Args:
+            request: As the caller gave it: its values may be of any type, and local paths stand in it as they are.
+
+        Returns:
+            Faults, which refuse it unless the client is not strict, and warnings.
+        """
         return Checked(tuple(check_prompt(request.prompt)))
 
     @abc.abstractmethod
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
-        """The paid call that makes a video. `idempotency_key` is given only if `abilities` names its field."""
+        """The paid call that makes a video.
+
+        It is a function of its arguments: what makes a request the same again is a hash of what it gives.
+
+        Args:
+            request: Checked, with a public URL for each reference; before that it is asked with a hash in place of what
+                is to be uploaded.
+            idempotency_key: For the field that `abilities` names; None if it names none.
+
+        Returns:
+            The call, its path relative to the base URL.
+
+        Raises:
+            InvalidRequestError: It cannot be said to this gateway.
+        """
 
     @abc.abstractmethod
     def query(self, task_id: str) -> Call:
-        """The free call that looks at a task."""
+        """The free call that looks at a task.
+
+        Args:
+            task_id: Any text; in a path it has to be percent-encoded.
+
+        Raises:
+            InvalidRequestError: It can be no id of this gateway's.
+        """
 
     @abc.abstractmethod
     def read_create(self, reply: Reply) -> VideoTask:
-        """The task in a create's answer; DecodeError if it is not in the expected shape."""
+        """The task in a create's answer.
+
+        Args:
+            reply: One in which `find_task_id` found an id, so that the create counts as accepted.
+
+        Returns:
+            The task; the id that was found stays its id.
+
+        Raises:
+            DecodeError: It is not in the expected shape: then the task has its id alone, and the next look tells more.
+        """
 
     @abc.abstractmethod
     def read_query(self, reply: Reply) -> VideoTask:
-        """The task in a query's answer; DecodeError if it is not in the expected shape, or succeeded without a URL."""
+        """The task in a query's answer.
+
+        Args:
+            reply: Of a 2xx status; anything may stand in its `document`.
+
+        Returns:
+            The task; a status of which `status` knows nothing counts as running.
+
+        Raises:
+            DecodeError: It is not in the expected shape, or the task has succeeded and there is no URL; the latter with
+                `terminal=True`.
+        """
 
     def glance(self, reply: Reply) -> Glance | None:
         """What a query's answer says of a task that surely runs; None leaves any other answer to `read_query`.
 
         It must agree with `read_query`, and only spares it: most looks find a task that runs, and need no `VideoTask`.
+
+        Args:
+            reply: Of a 2xx status.
         """
         return None
 
     def running(self, body: Any) -> Glance | None:
-        """A glance at the object that tells of a task, if its `status` is a known word for one that runs."""
+        """A glance at the object that tells of a task, if its `status` is a known word for one that runs.
+
+        Args:
+            body: The object, with `status` and `progress`; anything else gives None.
+        """
         word = body.get("status") if isinstance(body, dict) else None
         if not isinstance(word, str):
             return None
@@ -251,7 +255,13 @@ class Dialect(abc.ABC):
         return Glance(status, word, percent(body.get("progress")))
 
     def find_task_id(self, document: Any) -> str | None:
-        """The task id where this gateway puts it, whatever else the document says; None if it is not there."""
+        """The task id where this gateway puts it, whatever else the document says; None if it is not there.
+
+        It decides on the money: a create whose answer has one is accepted, any other is refused or uncertain.
+
+        Args:
+            document: A create's answer, decoded.
+        """
         if is_chat(document):
             return ident(dig(document, "task_id"))
         places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",), ("data", "id"), ("data", 0, "id"), ("id",))
@@ -261,6 +271,9 @@ class Dialect(abc.ABC):
         """The codes and the message of a well-formed refusal in the gateway's own words; None if it is none.
 
         The most telling code stands first: a word before a number, the code before the type.
+
+        Args:
+            reply: Of any status.
         """
         error = dig(reply.document, "error")
         if not isinstance(error, dict):
@@ -274,6 +287,9 @@ class Dialect(abc.ABC):
 
         Words in no form of the gateway's own only tell the kind where the status refuses, and never one after which a
         create is sent again.
+
+        Args:
+            reply: Of any status.
         """
         refused, rules = self.refused(reply), self.refusals
         if refused is None:
@@ -282,34 +298,72 @@ class Dialect(abc.ABC):
         return refusal_by(rules, reply.status, *refused)
 
     def status(self, word: str) -> TaskStatus | None:
-        """The status a word stands for, or None for a word nobody knows: such a task is still running."""
+        """The status a word stands for, or None for a word nobody knows: such a task is still running.
+
+        Args:
+            word: The gateway's own.
+        """
         words = self.status_words
         return words.get(word) or words.get(word.strip().lower())
 
     def auth(self, key: str) -> Mapping[str, str]:
-        """The headers that carry the key."""
+        """The headers that carry the key.
+
+        Args:
+            key: As it was given; it must appear nowhere else.
+        """
         return {"Authorization": f"Bearer {key}"}
 
     def upload(self) -> Call:
-        """The call that uploads a file, by `uploads`; InvalidRequestError if the gateway takes none."""
+        """The call that uploads a file, by `uploads`; the file itself becomes its part `part`.
+
+        Raises:
+            InvalidRequestError: The gateway takes none.
+        """
         if self.uploads is None:
             raise invalid([Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs")])
         return Call(kind=CallKind.UPLOAD, method="POST", path=self.uploads.path, part=self.uploads.part)
 
     def read_upload(self, reply: Reply) -> str:
-        """The public URL in an upload's answer."""
+        """The public URL in an upload's answer.
+
+        Args:
+            reply: Of a 2xx status.
+
+        Raises:
+            DecodeError: There is none in it.
+        """
         raise DecodeError(f"gateway {self.name} takes no uploads")
 
     def balance(self, scope: str = "account") -> Call:
-        """The call that asks what is left, of the `account` or of the `key`; InvalidRequestError if there is none."""
+        """The call that asks what is left.
+
+        Args:
+            scope: Of the `account` or of the `key`.
+
+        Raises:
+            InvalidRequestError: There is none.
+        """
         raise invalid([Fault("balance", f"gateway {self.name} tells no {scope} balance")])
 
     def read_balance(self, reply: Reply) -> Balance:
-        """The balance in that answer."""
+        """The balance in that answer.
+
+        Args:
+            reply: Of a 2xx status.
+
+        Raises:
+            DecodeError: It is not in the expected shape.
+        """
         raise DecodeError(f"gateway {self.name} tells no balance")
 
     def moderated(self, code: str | None, message: str | None) -> bool:
-        """Whether a task or request was refused for its content."""
+        """Whether a task or request was refused for its content: sent unchanged, it would be again.
+
+        Args:
+            code: The error's code.
+            message: The gateway's own words.
+        """
         return re.search(MODERATION_WORDS, f"{code or ''} {message or ''}"[:WORDS_READ]) is not None
 
 
@@ -351,7 +405,7 @@ def named_cause(message: str) -> Cause | None:
     """Which limit a rate refusal names, if it names one. "Concurrent requests" can be either: that is no name."""
     if re.search(REQUESTS_WORDS, message):
         return Cause.REQUESTS
-    told = re.search(CONCURRENCY_WORDS, message) and not re.search(_EITHER_WORDS, message)
+    told = re.search(CONCURRENCY_WORDS, message) and not re.search(EITHER_WORDS, message)
     return Cause.CONCURRENCY if told else None
 
 

@@ -14,11 +14,6 @@ from ..explanations import glossed
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
     CLEAN_REFUSALS,
-    CONCURRENCY_WORDS,
-    MODERATION_WORDS,
-    NO_TASK_WORDS,
-    QUOTA_WORDS,
-    RATE_WORDS,
     TOLD_BY_WORDS,
     Abilities,
     Checked,
@@ -60,6 +55,7 @@ from .wire import (
     text,
     uploaded_link,
 )
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 

@@ -7,11 +7,6 @@ import attrs
 from ..errors import DecodeError, Fault
 from ..models import Balance, TaskStatus, VideoRequest, VideoTask
 from .dialect import (
-    CONCURRENCY_WORDS,
-    MODERATION_WORDS,
-    NO_TASK_WORDS,
-    QUOTA_WORDS,
-    RATE_WORDS,
     TOLD_BY_WORDS,
     Abilities,
     Checked,
@@ -43,6 +38,7 @@ from .wire import (
     text,
     uploaded_link,
 )
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
 SUCCESS = "20000"
 

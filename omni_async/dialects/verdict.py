@@ -8,9 +8,10 @@
 | 4 | HTTP 400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 421, 422, 431 with any other body | REFUSED by status |
 | 5 | everything else | UNCERTAIN, with a candidate id if one can be seen in a broken body or a Location |
 
-What is refused for now is sent again. Where such an answer names a task all the same, that is a candidate too: it is
-sent again only if the gateway does not know that task. Where it tells of what may have been made in a form that nobody
-can ask about (a number, a bare text, another name), it is UNCERTAIN.
+What is refused for now is sent again, and what the key or the balance was refused for, with the next run. Where such
+an answer names a task all the same, that is a candidate too: it is sent again only if the gateway does not know that
+task. Where one that is refused for now tells of a task in a form that no document has (a number, a bare text, another
+name), it is UNCERTAIN.
 """
 
 import enum
@@ -74,10 +75,10 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
         return Verdict(meaning=Meaning.SUBMITTED, task_id=task_id)
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
-        named = _named_task(reply) if refusal.kind in SENT_AGAIN else None
-        if refusal.kind in SENT_AGAIN and _tells_of_more(reply, refusal.message, named):
+        named = _named_task(reply) or _located(dialect, reply) if refusal.kind in _EVER_SENT_AGAIN else None
+        if refusal.kind in SENT_AGAIN and _tells_of_a_task(reply, refusal.message, named):
             found = named or candidate_id(reply)
-            return Verdict(meaning=Meaning.UNCERTAIN, refusal=refusal, candidate=found, reason=TELLS_OF_MORE)
+            return Verdict(meaning=Meaning.UNCERTAIN, refusal=refusal, candidate=found, reason=TELLS_OF_A_TASK)
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
     candidate = candidate_id(reply) or _located(dialect, reply)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
@@ -110,7 +111,9 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 }
 
 _ANY = "-any-id-"
-TELLS_OF_MORE = "refused for now, and the answer tells of something that may be a task all the same"
+_EVER_SENT_AGAIN = SENT_AGAIN | {RefusalKind.AUTH, RefusalKind.QUOTA}
+"""By the client or the next run."""
+TELLS_OF_A_TASK = "refused for now, and the answer tells of something that may be a task all the same"
 _ID = r"[A-Za-z0-9._:~-]{1,200}"
 _ID_IN_PIECES = re.compile(
     rf'\\?"([tT]ask_?[iI][dD]|id)\\?"\s*:\s*(?:\\?"({_ID})\\?"|([1-9][0-9]{{0,19}})(?=\s*[,}}\]]))'.encode()
@@ -121,14 +124,16 @@ _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 _BARE = (*_OBJECTS[:2], ("data",), ("result",))
 _MADE = frozenset("data result results output task taskid video videoid job jobid".split())
 """Under what names, at the top of an answer, that stands which a create made; in lower case, without `_` and `-`."""
-_TELLS_NOTHING = frozenset(
-    "message msg error errormessage errormsg errorcode code type reason description detail details"
-    " requestid traceid clientbusinessid customid timestamp path"
-    " retryafter retryafterseconds retryafterms retrydelay retryin retryable"
-    " limit max current used running remaining reset resetat window wait".split()
+_OTHER_IDS = frozenset(
+    "requestid traceid spanid logid errorid sessionid clientbusinessid customid"
+    " userid accountid groupid tokenid channelid orgid organizationid projectid modelid".split()
 )
-"""Names of what a refusal says of itself and of the request, spelt like those."""
-_FAILED = frozenset({"failed", "failure", "fail", "error"})
+"""What else than a task has an id, spelt like those."""
+_ALIVE = frozenset(
+    "queued pending submitted accepted created processing running inprogress 已提交 排队中 处理中".split()
+)
+_SMALL = range(1000)
+"""Numbers that are rather seconds or a place in a queue."""
 _DEEP = 6
 
 
@@ -162,24 +167,27 @@ def _bare(value: Any) -> str | None:
     return value if isinstance(value, str) and re.fullmatch(rf"(?=\D*\d){_ID}", value) else None
 
 
-def _tells_of_more(reply: Reply, message: str, named: str | None) -> bool:
-    """Whether a refusal carries what is neither empty, nor its own words once more, nor the task that it names."""
+def _tells_of_a_task(reply: Reply, message: str, named: str | None) -> bool:
+    """Whether what a refusal carries may be a task: an id under none of the known names, or a state of one that runs.
+
+    Figures of the account's limits are none, nor the refusal's own words once more, nor the task that is `named`.
+    """
     document = only(reply.document)
     made = document.items() if isinstance(document, dict) else ()
-    told = (named, None if re.fullmatch(_ID, message) else message)
-    return any(_is_more(value, name, told, _DEEP) for name, value in made if _spelt(name) in _MADE)
+    return any(_is_task(value, _spelt(name), (named, message), _DEEP) for name, value in made if _spelt(name) in _MADE)
 
 
-def _is_more(value: Any, name: str, told: tuple[str | None, ...], depth: int) -> bool:
-    value = value.strip() if isinstance(value, str) else value
-    if not value or (_spelt(name) in _TELLS_NOTHING and not isinstance(value, dict | list)):
-        return False
-    if isinstance(value, dict | list) and depth:
+def _is_task(value: Any, name: str, told: tuple[str | None, ...], depth: int) -> bool:
+    if isinstance(value, dict | list):
         inside = value.items() if isinstance(value, dict) else ((name, each) for each in value)
-        return any(_is_more(each, inner, told, depth - 1) for inner, each in inside)
-    if _spelt(name) == "status":
-        return value not in range(400, 600) if isinstance(value, int) else str(value).lower() not in _FAILED
-    return value not in told
+        return depth > 0 and any(_is_task(each, _spelt(inner), told, depth - 1) for inner, each in inside)
+    if isinstance(value, str) and _spelt(value.strip()) in _ALIVE:
+        return True
+    if name.endswith("id") and name not in _OTHER_IDS:
+        found = ident(value) or _bare(value)
+    else:
+        found = _bare(value) if name in _MADE and value not in _SMALL else None
+    return found is not None and value not in told
 
 
 def _spelt(name: str) -> str:

@@ -141,7 +141,12 @@ except ImportError:
 
 
 def dig(document: Any, *path: str | int) -> Any:
-    """The value at a path of keys and indexes, or None where the path ends early."""
+    """The value at a path of keys and indexes, or None where the path ends early.
+
+    Args:
+        document: Decoded JSON.
+        path: A key for each object on the way, an index for each list; a negative one counts from its end.
+    """
     for step in path:
         if isinstance(step, int):
             document = document[step] if isinstance(document, list) and -len(document) <= step < len(document) else None
@@ -156,7 +161,11 @@ def only(value: Any) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A text that says something, else None: never another type turned into one."""
+    """A text that says something, else None: never another type turned into one.
+
+    Args:
+        value: Anything that JSON can hold.
+    """
     return value if isinstance(value, str) and value.strip() and encodable(value) else None
 
 
@@ -229,7 +238,11 @@ def _of_fraction(value: float) -> int | None:
 
 
 def instant(value: Any) -> datetime | None:
-    """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text."""
+    """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text.
+
+    Args:
+        value: Anything that JSON can hold; what is no time, or none that can be, gives None.
+    """
     if value is None:
         return None
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) < 20):
@@ -297,7 +310,12 @@ CONVERTER = make_converter()
 
 
 def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
-    """`value` as an attrs class of the wire, strictly.
+    """`value` as a plain type or an attrs class of the wire, strictly: null is no text, 0.9 no whole number.
+
+    Args:
+        value: Decoded JSON; keys that the class does not have are passed over.
+        cls: What it should be.
+        path: Where it stood in the answer, for the error.
 
     Raises:
         DecodeError: It does not fit; with the path of the first misfit.

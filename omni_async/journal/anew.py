@@ -147,7 +147,8 @@ class SheetLedger(Ledger):
     def answered(self, key: str, answer: Answer) -> State:
         """See `Ledger.answered`."""
         state = super().answered(key, answer)
-        self._went(key, back=state is State.PLANNED or (state is State.REJECTED and answer.again == SENT_AGAIN))
+        if state is not State.SUBMITTING:
+            self._went(key, back=state is State.PLANNED or (state is State.REJECTED and answer.again == SENT_AGAIN))
         return state
 
     def settle(self, key: str, state: State, detail: str = "", task_id: str | None = None) -> None:

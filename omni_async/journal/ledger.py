@@ -135,8 +135,12 @@ class Ledger:
     def answered(self, key: str, answer: Answer) -> State:
         """See `Journal.answered`."""
         here, state = self._state(key), State(answer.state)
-        check_end(key, here, state)
         task_id, candidate, detail = answer.task_id, answer.candidate, answer.detail
+        if here is state is State.SUBMITTING:
+            self.connection.execute("UPDATE item SET candidate = ? WHERE key = ?", (candidate, key))
+            self._record(key, "answer", state, detail, candidate, answer)
+            return state
+        check_end(key, here, state)
         if not self._end(key, state, task_id, candidate, detail, answer.again):
             state, task_id, candidate, detail = State.UNCERTAIN, None, answer.task_id, TAKEN
             self._end(key, state, task_id, candidate, detail, 0)
@@ -245,8 +249,9 @@ class Ledger:
         keys = [key for name in dead for key in self._unfinished(name, gateway, untold=untold)]
         for key, state in keys:
             if state is State.SUBMITTING:
-                self._record(key, "taken over", State.UNCERTAIN, LOST)
-                self._move(key, State.UNCERTAIN, task_id=None, candidate=None, detail=LOST, tried=True)
+                named = self._must(key).candidate  # by a refusal that was being looked into
+                self._record(key, "taken over", State.UNCERTAIN, LOST, named)
+                self._move(key, State.UNCERTAIN, task_id=None, candidate=named, detail=LOST, tried=True)
             self.connection.execute("UPDATE item SET owner = ? WHERE key = ?", (owner, key))
         return [self._must(key) for key, _ in keys]
 

@@ -159,7 +159,8 @@ class Journal(Protocol):
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """Make the answer, and what it means, durable before it is decoded strictly.
 
-        Gives the state that was written: UNCERTAIN if the task id is another row's.
+        One that refuses and names a task all the same comes twice: as SUBMITTING with its candidate, and then as what
+        the gateway says of that. Gives the state that was written: UNCERTAIN if the task id is another row's.
         """
         ...
 

@@ -276,8 +276,8 @@ def postgres_error(error: Exception) -> JournalError:
     if why is None:
         what = f"SQLSTATE {state}" if state else type(error).__name__
         why = f"{what}: is the server up and reachable?"
-    kind = "setup" if state == "42501" else "failed"  # waiting gives nobody rights
-    return JournalError(f"the journal's database cannot be used: {why}", kind=kind)
+    told = f"the journal's database cannot be used: {why}"
+    return JournalError(told, kind="setup" if state == "42501" else "failed")  # waiting gives nobody rights
 
 
 def _reason(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ class Kind(enum.StrEnum):
     POLL = "poll"
     """A look of the poller's."""
     QUERY = "query"
-    """Any other free call to the gateway: somebody waits for its answer."""
+    """Any other free call to the gateway; somebody waits for its answer."""
     CREATE = "create"
     TRANSFER = "transfer"
     """A file up or down; it takes minutes and mostly goes to another host, so only its number is limited."""

@@ -91,6 +91,7 @@ class Following:
         self._poller = poller
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = False
         self._open: dict[str, Any] = {}
         """What is known of the ids that it waits for."""
 
@@ -102,6 +103,7 @@ class Following:
         return inbox
 
     def _let_go(self) -> None:
+        self._over = True
         ids, self._open = list(self._open), {}
         if self._inbox is not None:
             _let_go(self._poller, self._inbox, ids)
@@ -109,6 +111,17 @@ class Following:
     async def aclose(self) -> None:
         """Let go; the tasks go on at the gateway."""
         self._let_go()
+
+    def _at_hand(self) -> int:
+        """How much of it can be given at once."""
+        return 0
+
+    def __repr__(self) -> str:
+        """`idle` until an item is asked for, `open`, or `over`; and how much is to come, as far as that is known."""
+        ready, begun = self._at_hand(), self._inbox is not None
+        left = f", {len(self._open)} waiting, {ready} ready" if self._open or ready else ""
+        state = "idle" if not (begun or self._over) else "open" if left else "over"
+        return f"<{type(self).__name__} {state}{left}>"
 
     def __del__(self) -> None:
         """Dropped. What is dropped in a cycle may be collected by any thread."""
@@ -135,7 +148,6 @@ class Watch(Following):
         self._last: VideoTask | None = None
         self._given_at = -math.inf
         self._began = 0.0
-        self._over = False
 
     async def __anext__(self) -> VideoTask:
         """The next change.
@@ -147,7 +159,7 @@ class Watch(Following):
         if self._over:
             raise StopAsyncIteration
         if self._origin is not None and self._origin.status.finished:
-            self._over = True
+            self._over, self._last = True, self._origin
             return self._origin
         inbox = self._inbox or self._begin()
         resumes = min(self._given_at + self._min_interval, inbox.deadline)
@@ -177,9 +189,11 @@ class Watch(Following):
         self._poller.follow(self._task_id, inbox, origin=self._origin)
         return inbox
 
-    def _let_go(self) -> None:
-        self._over = True
-        super()._let_go()
+    def __repr__(self) -> str:
+        """Of which task, `idle`, `open` or `over` as others, and what was told last."""
+        state = "over" if self._over else "open" if self._inbox is not None else "idle"
+        seen = f"last told {self._last.status}" if self._last is not None else "nothing told"
+        return f"<Watch {self._task_id} {state}, {seen}>"
 
 
 class Completed(Following):
@@ -248,6 +262,9 @@ class Completed(Following):
             for task_id, task in self._open.items()
         ]
         self._let_go()
+
+    def _at_hand(self) -> int:
+        return len(self._done) + len(self._errors)
 
     def _let_go(self) -> None:
         self._unfollowed = deque()

@@ -69,6 +69,9 @@ class Resumed(Following):
         self._each(entries, self._take)
         return inbox
 
+    def _at_hand(self) -> int:
+        return len(self._ready)
+
     def _each(self, entries: Iterable[Entry], take: Callable[[Entry], None]) -> None:
         for entry in entries:
             try:

@@ -4,21 +4,27 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import anyio
 
 from ..dialects import Dialect, Reply
-from ..dialects.dialect import BAD_ID_WORDS, WORDS_READ
+from ..dialects.dialect import WORDS_READ
 from ..dialects.wire import dig
+from ..dialects.words import BAD_ID_WORDS
 from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..lifetime import is_cancelled
 from ..models import TaskStatus, VideoTask
 
+T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 TRIES = (0.0, 1.0, 2.0)
 """Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
+GRACE = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before each try to see a task that a refusal names: for a minute a new one may be unknown (FAULTS row 42)."""
 TIME = 60.0
 """Seconds for all of it: a closing client waits for this."""
 
@@ -42,21 +48,36 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
 
 
 async def is_unknown(exchange: Exchange, candidate: str) -> bool:
-    """Whether the gateway itself says, and goes on saying, that there is no such task; a refused key made none either.
+    """Whether the gateway says for a minute that there is no such task; a refused key made none either.
+
+    False also where it cannot be told, and where somebody cancels every task that he finds.
 
     Args:
         exchange: What look-ups go through.
         candidate: An id that a refused create's answer names.
     """
-    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(0.0 if is_cancelled() else TIME):
-        for delay in TRIES:
+    if is_cancelled():
+        return False
+    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(2 * TIME):
+        for delay in GRACE:
             await anyio.sleep(delay)
-            try:
-                await exchange.ask(exchange.dialect.query(candidate), lambda reply: _has_state(exchange.dialect, reply))
-            except OmniError as error:
-                if _made_none(error):
-                    continue
-            return False
+            if not await _is_denied(exchange, candidate):
+                return False
+        return True
+    return False
+
+
+async def _is_denied(exchange: Exchange, candidate: str) -> bool:
+    """Whether a look says that there is no such task: by status or code, as words alone can be anybody's.
+
+    That an id is none of the gateway's proves nothing: its task can go by another.
+    """
+    try:
+        await _seen(exchange, candidate, lambda reply: _has_state(exchange.dialect, reply))
+    except NotFoundError as error:
+        told = error.status_code == 404 or error.code is not None
+        return told and not re.search(BAD_ID_WORDS, error.message[:WORDS_READ])
+    except AuthenticationError:
         return True
     return False
 
@@ -71,28 +92,14 @@ def _has_state(dialect: Dialect, reply: Reply) -> bool:
     return True
 
 
-def _made_none(error: OmniError) -> bool:
-    """Whether a look's error says that there is no such task: by status or code, as words alone can be anybody's.
-
-    That an id is none of the gateway's proves nothing: its task can have another.
-    """
-    if isinstance(error, NotFoundError):
-        told = error.status_code == 404 or error.code is not None
-        return told and not re.search(BAD_ID_WORDS, error.message[:WORDS_READ])
-    return isinstance(error, AuthenticationError)
-
-
 async def _id_of(exchange: Exchange, asked: str, *, by_name: bool = False) -> str | None:
     """The id of the task that goes by this id or name; None if there is none or that cannot be told."""
     dialect = exchange.dialect
     try:
-        return await exchange.ask(
-            dialect.query(asked), lambda reply: _told_id(dialect, dialect.read_query(reply), asked, by_name=by_name)
+        return await _seen(
+            exchange, asked, lambda reply: _told_id(dialect, dialect.read_query(reply), asked, by_name=by_name)
         )
-    except NotFoundError:
-        return None
-    except OmniError as error:
-        logger.info("could not look up a create whose answer was lost: %s", type(error).__name__)  # its words can quote
+    except (NotFoundError, AuthenticationError):
         return None
 
 
@@ -109,3 +116,16 @@ def _told_id(dialect: Dialect, task: VideoTask, asked: str, *, by_name: bool) ->
     word = task.raw_status.strip()
     failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
     return None if failed or not word or dialect.status(word) is None else task.task_id or asked
+
+
+async def _seen(exchange: Exchange, name: str, read: Callable[[Reply], T]) -> T | None:
+    """What the gateway shows under a name; None where that cannot be told. Raises where it denies it."""
+    try:
+        return await exchange.ask(exchange.dialect.query(name), read)
+    except (NotFoundError, AuthenticationError):
+        raise
+    except OmniError as error:
+        logger.info("could not look up a create whose answer was lost: %s", type(error).__name__)  # its words can quote
+    except Exception:  # of a caller's own dialect
+        logger.exception("an unexpected error while a lost create was looked up")
+    return None

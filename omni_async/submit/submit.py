@@ -244,9 +244,14 @@ class Submitter:
         """What the answer means, and what a refusal came to: it is none where a task is there all the same."""
         verdict = self._judged(reply)
         refused = self._give_back(ticket, create, reply, verdict)
-        if refused is None or not verdict.candidate or await is_unknown(self._exchange, verdict.candidate):
+        if refused is None or not verdict.candidate:
             return verdict, refused
-        return attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK), None
+        doubtful = attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK)
+        if self._journal.keeps:  # before the look-ups take their time
+            answer = answer_of(create, reply, doubtful, None)
+            await self._journal.answered(create.intent, attrs.evolve(answer, state="SUBMITTING"))
+        unknown = await is_unknown(self._exchange, verdict.candidate)
+        return (verdict, refused) if unknown else (doubtful, None)
 
     def _judged(self, reply: Reply) -> Verdict:
         """What the answer means; a caller's own dialect that trips over it leaves it uncertain, not lost."""
@@ -291,12 +296,7 @@ class Submitter:
         return Attempt(error=error, again=renewable, state="REJECTED", detail=str(error.args[0]))
 
     async def _recorded(
-        self,
-        ticket: Ticket,
-        create: Create,
-        reply: Reply | None,
-        verdict: Verdict,
-        refused: Attempt | None,
+        self, ticket: Ticket, create: Create, reply: Reply | None, verdict: Verdict, refused: Attempt | None
     ) -> Attempt:
         """Write down what came back and means before it is decoded strictly. The ticket is back already."""
         if reply is None and refused is not None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_async.dialects import GATEWAYS, Dialect, Glance, Reply, dialect_named
-from omni_async.dialects.dialect import STATUS_WORDS
+from omni_async.dialects.words import STATUS_WORDS
 from omni_async.errors import DecodeError
 from omni_async.models import TaskStatus
 

@@ -80,8 +80,10 @@ def test_it_goes_into_its_new_round_with_its_intent(book):
 def test_refused_for_now_it_is_what_it_was(book, answer):
     """Nothing was paid: the next run without the option has nothing to send. This one may try again."""
     before = book.entry("k")
-    for _ in range(2):
+    for named in (False, True):
         book.again()
+        if named:  # a task, and the gateway denies it
+            book.answered("k", Answer(state="SUBMITTING", candidate="task-x", status=429))
         book.answered("k", answer)
         assert book.entry("k") == before
         assert book.put_off() == {REDO: 1}

@@ -595,6 +595,45 @@ def test_taking_over(book):
     assert book.take_over("me", [], "jimmy") == []
 
 
+DOUBTFUL = Answer(state="SUBMITTING", candidate="task-x", detail="refused, and names a task", status=429, body=b"{}")
+
+
+def test_a_refusal_that_names_a_task_is_written_down_before_it_is_looked_into(book):
+    """The row is on its way still; whoever takes it over from a dead process finds the id and the answer."""
+    book.intend("a", owner="dead")
+    assert book.answered("a", DOUBTFUL) is State.SUBMITTING
+    assert (book.entry("a").state, book.entry("a").candidate, book.entry("a").task_id) == (
+        State.SUBMITTING, "task-x", None
+    )  # fmt: skip
+    (taken,) = book.take_over("me", ["dead"], "jimmy")
+    assert (taken.state, taken.candidate) == (State.UNCERTAIN, "task-x")
+    assert [(record.what, record.task_id) for record in book.records("a")] == [
+        ("answer", "task-x"), ("taken over", "task-x")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [lost("task-x"), refused(), Answer(state="PLANNED", status=429)])
+def test_it_comes_to_whatever_was_found_out(book, end):
+    """As if it had not been written down before; nothing but its history tells of it."""
+    for key in ("a", "b"):
+        book.intend(key)
+    book.answered("a", DOUBTFUL)
+    ends = [book.answered(key, end) for key in ("a", "b")]
+    assert ends == [State(end.state)] * 2
+    here, plain = book.entry("a"), book.entry("b")
+    assert (here.state, here.candidate, here.detail, here.attempts, here.again) == (
+        plain.state, plain.candidate, plain.detail, plain.attempts, plain.again
+    )  # fmt: skip
+
+
+def test_what_has_its_end_is_not_looked_into_any_more(book):
+    """Somebody settled it meanwhile, or took it over."""
+    book.uncertain("a")
+    with pytest.raises(JournalError) as caught:
+        book.answered("a", DOUBTFUL)
+    assert caught.value.kind == "conflict"
+
+
 def test_who_tells_nobody_leaves_what_is_to_be_told(book):
     """He follows what runs; what is over and untold waits for one who tells."""
     book.submitted("runs", owner="dead", notify=True)

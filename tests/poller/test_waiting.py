@@ -288,6 +288,24 @@ async def test_a_cancelled_step_loses_no_item():
         assert client.stats().following == 0
 
 
+async def test_a_watch_says_where_it_stands():
+    """Before its first item, between two, at its end, and let go."""
+    async with pair() as (_, client):
+        task = await client.submit("a cat")
+        watch = client.watch(task)
+        assert repr(watch) == f"<Watch {task.task_id} idle, nothing told>"
+        first = await anext(watch)
+        assert repr(watch) == f"<Watch {task.task_id} open, last told {first.status}>"
+        [*_, done] = [one async for one in watch]
+        assert repr(watch) == f"<Watch {task.task_id} over, last told succeeded>"
+        again = client.watch(done)
+        await anext(again)
+        assert repr(again) == repr(watch)
+        left = client.watch("task_nope")
+        await left.aclose()
+        assert repr(left) == "<Watch task_nope over, nothing told>"
+
+
 # --- as_completed ------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +331,22 @@ async def test_as_completed_counts_a_task_once_however_it_is_given():
         done = await client.wait(task)
         for order in ([done, task, task.task_id, done], [task.task_id, task, done]):
             assert [one async for one in client.as_completed(order)] == [done]
+
+
+async def test_as_completed_says_where_it_stands():
+    """How many tasks it waits for, how many it has at hand, and that it is over."""
+    async with pair(task_sigma=0.8) as (_, client):
+        done, *others = [await client.submit(f"cat {i}") for i in range(4)]
+        completed = client.as_completed([await client.wait(done), *others])
+        assert repr(completed) == "<Completed idle, 3 waiting, 1 ready>"
+        await anext(completed)
+        await anext(completed)
+        assert repr(completed) == "<Completed open, 2 waiting, 0 ready>"
+        await collect(completed, [])
+        assert repr(completed) == "<Completed over>"
+        left = client.as_completed(others)
+        await left.aclose()
+        assert repr(left) == "<Completed over>"
 
 
 async def test_as_completed_of_nothing():

@@ -17,6 +17,9 @@ templates_path, html_static_path, exclude_patterns = [], [], []
 html_theme_options = {"description": "asyncio-native client for Gemini Omni video generation"}
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True  # what a class lists under "Attributes:" is not described a second time
+
+nitpick_ignore = [("py:class", "omni_async.dialects.wire.T")]  # a type variable: there is nothing to tell of it
 
 MANUALS = {
     "aiohttp": "https://docs.aiohttp.org/en/stable/",

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Unpack, assert_type
+from typing import Any, Literal, Unpack, assert_type
 
 import aiohttp
 from aiohttp import web
@@ -14,6 +14,8 @@ from omni_async import (
     ApiError,
     AuthenticationError,
     Balance,
+    Checked,
+    Completed,
     DecodeError,
     Dialect,
     Downloaded,
@@ -26,30 +28,38 @@ from omni_async import (
     IntegrityError,
     InvalidRequestError,
     Jimmy,
+    Journal,
     JournalError,
     Limiter,
     Limits,
+    Many,
     ModelSpec,
     NotFoundError,
     NotSentError,
     OmniClient,
     OmniError,
     Outcome,
+    Plan,
     Polled,
     PollPolicy,
+    Prices,
     QuotaError,
     RateLimitError,
     Recording,
+    Refused,
     RejectedError,
     RequestFields,
     ResultExpiredError,
+    Resumed,
     Retried,
     RetryPolicy,
     SeenEvents,
     Stats,
     SubmissionUncertainError,
     Submitted,
+    Summary,
     Sweep,
+    SweepFields,
     TargetExistsError,
     TaskFailedError,
     TaskStatus,
@@ -62,6 +72,7 @@ from omni_async import (
     VideoRequest,
     VideoTask,
     WaitTimeoutError,
+    Watch,
     WebhookError,
     WebhookEvent,
     run_batch,
@@ -101,6 +112,8 @@ def told(event: Event) -> None:
         case Throttled():
             assert_type(event.pause, float)
             assert_type(event.slots, int | None)
+            assert_type(event.kind, Literal["create", "poll", "query"])
+            assert_type(event.cause, Literal["window", "pace", "slots", "trial"])
         case Retried():
             assert_type(event.attempt, int)
         case Downloaded():
@@ -305,12 +318,53 @@ async def sweeps(request: VideoRequest) -> None:
     await run_batch(found.requests, out="cats")
 
 
+def why_not(refused: Refused) -> list[str]:
+    """A combination that is not worth sending."""
+    return [str(fault) for fault in refused.faults]
+
+
+def swept(prompt: str, **fields: Unpack[SweepFields]) -> Sweep:
+    """A caller's own function that passes fields on."""
+    return sweep_requests(prompt, **fields)
+
+
+class Screen:
+    """What a caller's own code holds of what calls give, by the names it has."""
+
+    watch: Watch
+    completed: Completed
+    many: Many
+    resumed: Resumed
+    checked: Checked
+    summary: Summary
+
+    def begin(self, client: OmniClient) -> None:
+        """Each is what its call gives."""
+        self.watch = client.watch("task_1")
+        self.completed = client.as_completed(["task_1"])
+        self.many = client.generate_many(["a cat"])
+        self.resumed = client.resume()
+        self.checked = client.check("a cat")
+
+    async def batch(self, prices: Prices, journal: Journal) -> None:
+        """What a batch takes, shows and gives; a client with a journal of the caller's own."""
+        OmniClient(journal=journal)
+        self.summary = await run_batch("shots.csv", prices=prices, confirm=self.confirm)
+
+    def confirm(self, plan: Plan) -> bool:
+        """Asked before anything is paid."""
+        return plan.to_pay < 10
+
+
 async def misspelt(client: OmniClient) -> None:
     """What a type checker finds before anything is paid; an ignore that is not needed is an error itself."""
     await client.submit("a cat", duratoin=6)  # type: ignore[call-arg]
     await client.generate("a cat", duration="6")  # type: ignore[arg-type]
     client.check("a cat", aspect_ration="16:9")  # type: ignore[call-arg]
     await run_batch("shots.csv", api_kye="key")  # type: ignore[call-arg]
+    sweep_requests("a cat", duratoin=[4, 6])  # type: ignore[call-arg]
+    sweep_requests("a cat", duration=["4", "6"])  # type: ignore[list-item]
+    await client.balance(scope="user")  # type: ignore[arg-type]
 
 
 async def wrapped(client: OmniClient, prompt: str, **fields: Unpack[RequestFields]) -> VideoTask:
@@ -391,6 +445,7 @@ async def ends(job: Awaitable[VideoTask]) -> str | None:
         broken: DownloadError = error
         return broken.task_id
     except JournalError as error:
+        assert_type(error.kind, Literal["locked", "conflict", "damaged", "newer", "full", "setup", "failed"])
         return error.gateway
     except OmniError as error:
         assert_type(error.may_have_charged, bool)

@@ -1,0 +1,70 @@
+"""The gateways' words: for where a task stands, and for what a refusal is about."""
+
+from collections.abc import Mapping
+
+from ..models import TaskStatus
+
+STATUS_WORDS: Mapping[str, TaskStatus] = {
+    # docs (jimmy, toapis) and seen; compared in lower case
+    "": TaskStatus.QUEUED,
+    "queued": TaskStatus.QUEUED,
+    "pending": TaskStatus.QUEUED,
+    "submitted": TaskStatus.QUEUED,
+    "processing": TaskStatus.RUNNING,
+    "in_progress": TaskStatus.RUNNING,
+    "running": TaskStatus.RUNNING,
+    "completed": TaskStatus.SUCCEEDED,
+    "success": TaskStatus.SUCCEEDED,
+    "succeeded": TaskStatus.SUCCEEDED,
+    "succeed": TaskStatus.SUCCEEDED,
+    "complete": TaskStatus.SUCCEEDED,
+    "finished": TaskStatus.SUCCEEDED,
+    "done": TaskStatus.SUCCEEDED,
+    "已完成": TaskStatus.SUCCEEDED,
+    "成功": TaskStatus.SUCCEEDED,
+    "failed": TaskStatus.FAILED,
+    "fail": TaskStatus.FAILED,
+    "failure": TaskStatus.FAILED,
+    "error": TaskStatus.FAILED,
+    "失败": TaskStatus.FAILED,
+    "canceled": TaskStatus.CANCELED,
+    "cancelled": TaskStatus.CANCELED,
+}
+
+# The patterns are narrow on purpose: a rate refusal sends the paid create again, so "too many images", "task data
+# too large" or "concurrent task timed out" must not look like one. They are texts: `re` compiles each with its first
+# search and keeps it, and most clients meet few refusals.
+MODERATION_WORDS = (
+    r"(?i)moderation|content.?polic|safety|(?<!case[ -])(?<!in)sensitive|prohibited.?content|content.{0,20}prohibited"
+    r"|内容违规|违规内容|(?<!大小写)敏感|审核未通过|内容审核|安全策略"
+)
+_MEDIA_RATES = ("bit", "frame", "sample", "sampling", "refresh", "data", "playback", "speech")
+_NOT_OF_MEDIA = "".join(f"(?<!{word})(?<!{word}[ _-])" for word in _MEDIA_RATES)
+RATE_WORDS = (
+    rf"(?i)too.?frequent|too.?many.{{0,20}}(request|call|task|job)|(?<!gene){_NOT_OF_MEDIA}rate.?limit|throttl"
+    r"|slow down"
+    r"|过于频繁|操作频繁|请求频率|限流|请求过多|请求次数.{0,4}(超|上限|过多)"
+    r"|任务(过多|太多)|排队.{0,6}(过多|太多|已满)|队列已?满|queue.{0,4}full"
+    r"|(?<!采样)(?<!帧)(?<!刷新)频率.{0,2}(限制|过高|过快)|(?<!比特)(?<!采样)(?<!帧)(?<!刷新)速率.{0,2}(限制|过高|过快)"
+)
+_CAPACITY = r"concurren|(running|active|in.?progress).{0,3}tasks?|并发|进行中的任务|任务数(?!据)"
+_REACHED = r"limit|exceed|max|too many|reached|上限|超(?!时)|达到|限制|过多"
+CONCURRENCY_WORDS = f"(?is)({_CAPACITY}).*({_REACHED})|({_REACHED}).*({_CAPACITY})"
+REQUESTS_WORDS = r"(?i)per.?(second|minute)|\b(qps|rpm|rps)\b|每秒|每分钟|请求频率"
+EITHER_WORDS = (  # the seed's own refusal names rate, concurrency and quota in one breath
+    r"(?i)concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate"
+)
+BAD_ID_WORDS = r"(?i:invalid.?task.?id|无效的?任务(\s?(id|编号|号)|\W|\Z)|任务\s?(id|编号|号)?无效)"
+"""Of an id that is none of this gateway's: the task that it was read from may go by another."""
+NO_TASK_WORDS = (
+    r"(?i)no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
+    r"|任务[^,，。;；]{0,80}(不存在|未找到)"
+    rf"|{BAD_ID_WORDS}"
+)
+QUOTA_WORDS = (
+    r"(?i)insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"
+    r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
+    r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用"
+)
+BUSY_WORDS = r"(?i)\bbusy\b|overload|try again later|繁忙|稍后"
+"""Only for looks, which are free to repeat: a create that is told so may have been taken."""
