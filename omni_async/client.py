@@ -6,9 +6,10 @@ from typing import Literal, Self, Unpack
 
 import aiohttp
 
+from .arguments import Handle, id_of
 from .delivery import FilePath, Link, path_of
 from .dialects import Checked, Dialect
-from .exchange import OnEvent, OnFinished
+from .events import OnEvent, OnFinished
 from .fields import RequestFields
 from .generate import Studio
 from .journal import Journal
@@ -18,7 +19,7 @@ from .making import make
 from .many import Asked, Many, Requests
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
-from .poller import Completed, Handle, Resumed, Watch, id_of
+from .poller import Completed, Resumed, Watch
 from .uploads import OnProgress
 from .webhooks import WebhookEvent
 
@@ -37,7 +38,8 @@ class OmniClient:
         session: A borrowed aiohttp session for API calls; it is left open.
         journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
             (`postgresql://…`) that several machines share; each account takes its own. With None a crash can lose an
-            id. An object of your own may answer the calls of `journal.Journal`.
+            id. An object of your own may answer the calls of `journal.Journal`; `pending`, `resume`, `settle` and
+            `on_finished` need a file or PostgreSQL.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's, to share the account's limits. Beside it only `max_running_tasks` of `limits` counts.
         poll: When to look at running tasks.
@@ -112,7 +114,7 @@ class OmniClient:
         """
         studio, request = self._begun(), VideoRequest.of(request, fields)
         del fields  # no prompt may stay in a frame that a traceback shows
-        studio.check(request, max_wait=max_wait)
+        await studio.refuse(request, max_wait=max_wait)
         return await studio.submit(request, max_wait=max_wait)
 
     def check(self, request: Asked, **fields: Unpack[RequestFields]) -> Checked:
@@ -240,14 +242,14 @@ class OmniClient:
         Args:
             requests: Any iterable or async iterable of what `submit` takes.
             timeout: Seconds for each row's wait after its submit.
-            output: Folder for the videos, named as by `generate`; None downloads nothing.
+            output: Folder for the videos, each named as by `generate` and its own; None downloads nothing.
             overwrite: Whether existing files are replaced.
 
         Returns:
             An async iterator over an `Outcome` per request, in order of finishing; `path` is where the video is.
 
         Raises:
-            InvalidRequestError: `timeout` is no number, or `requests` a single one. A row's faults are in its outcome.
+            InvalidRequestError: `timeout` is no number from 0, or `requests` a single one. An outcome tells a row's.
             Exception: From the iterator, last: AuthenticationError or QuotaError, with which no more is pulled, or what
                 `requests` itself raised.
         """

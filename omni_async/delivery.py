@@ -12,12 +12,13 @@ from urllib.parse import urljoin
 
 import attrs
 
+from .arguments import is_foreign, own
 from .disk import in_thread, reason
-from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError
+from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError, invalid_argument
 from .events import Downloaded, Event
 from .fields import shown
 from .files import Downloader, OnWhole
-from .models import TaskStatus, VideoTask, invalid, without_query
+from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
 from .uploads import OnProgress
 
@@ -34,7 +35,14 @@ class Link(str):
 
     @classmethod
     def of(cls, task_or_url: VideoTask | str) -> VideoTask | str:
-        """What to download, as frames may hold it."""
+        """What to download, as frames may hold it.
+
+        Raises:
+            InvalidRequestError: Neither a task nor a text.
+        """
+        if not isinstance(task_or_url, VideoTask | str):
+            fault = Fault("task_or_url", f"{shown(task_or_url)} is neither a task nor a URL")
+            raise invalid_argument(fault, may_have_charged=True)
         return cls(task_or_url) if isinstance(task_or_url, str) else task_or_url
 
 
@@ -46,7 +54,7 @@ def path_of(name: str, value: object) -> str:
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise invalid([Fault(name, f"{shown(value)} is no path")])
+        raise invalid_argument(Fault(name, f"{shown(value)} is no path"))
     return path
 
 
@@ -105,6 +113,7 @@ class Delivery:
         Raises:
             TargetExistsError: Checked before anything is asked for.
             TaskFailedError: The task ended without a video.
+            InvalidRequestError: A task of another gateway, of which no URL is known.
             ResultExpiredError: The URL no longer works, and neither did a fresh one.
             DownloadError: The task is still running, or any other reason; see `files.Downloader.fetch`.
         """
@@ -140,13 +149,17 @@ class Delivery:
             return await self._fetch(wanted)
         expired = task.video_url is not None and task.expires_at is not None and task.expires_at <= self._now()
         if task.video_url is None:
+            own(task, self._gateway)
             task = await self._look(task)
         refused = ResultExpiredError("the video's URL is past its time") if expired else await self._tried(wanted, task)
-        if isinstance(refused, ResultExpiredError):
+        foreign = is_foreign(task, self._gateway)
+        if isinstance(refused, ResultExpiredError) and not foreign:
             with contextlib.suppress(NotFoundError):  # a task that is gone has no fresh URL
                 refused = await self._tried(wanted, await self._look(task))
         if isinstance(refused, ResultExpiredError):
-            refused.args = (f"{refused.args[0]}, and the gateway has no other: it keeps videos for a limited time",)
+            no_other = "the gateway has no other: it keeps videos for a limited time"
+            no_other = f"only a client of gateway {task.gateway} can ask for another" if foreign else no_other
+            refused.args = (f"{refused.args[0]}, and {no_other}",)
             raise refused
         return refused
 

@@ -7,7 +7,7 @@ refund a customer while it is True.
 All of them can be pickled and copied; none holds an API key, a prompt or a signed URL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:  # read only where somebody asks what an error means
@@ -136,7 +136,15 @@ class InvalidRequestError(OmniError, ValueError):
         return problems(self.faults, language)
 
 
-def unusable(*faults: Fault, **about: Any) -> InvalidRequestError:
+def invalid_request(faults: Iterable[Fault], **about: Any) -> InvalidRequestError:
+    """One error that names every fault of a request or a sheet, a line each."""
+    found = tuple(faults)
+    noun = "fault" if len(found) == 1 else "faults"
+    lines = "".join(f"\n  - {fault}" for fault in found)
+    return InvalidRequestError(f"nothing was sent, the request has {len(found)} {noun}:{lines}", faults=found, **about)
+
+
+def invalid_argument(*faults: Fault, **about: Any) -> InvalidRequestError:
     """One error that names every fault of an argument or a setting, in one line."""
     return InvalidRequestError("; ".join(map(str, faults)), faults=faults, **about)
 
@@ -329,7 +337,7 @@ class TargetExistsError(DownloadError, FileExistsError):
     """There is a file of that name already; `overwrite=True` replaces it."""
 
 
-JournalTrouble = Literal["locked", "conflict", "damaged", "newer", "full", "setup", "failed"]
+JournalTrouble = Literal["locked", "conflict", "damaged", "newer", "full", "setup", "noted", "failed"]
 """Why a journal cannot be used."""
 
 
@@ -337,7 +345,8 @@ class JournalError(OmniError):
     """The journal cannot be used.
 
     `kind` says why: `locked` by another process, in `conflict` with what it knows, `damaged`, `newer` than this
-    library, the disk is `full`, its tables or rights need a `setup`, or something else `failed`.
+    library, the disk is `full`, its tables or rights need a `setup`, it has gone and what it could not take is `noted`
+    elsewhere, or something else `failed`.
     """
 
     def __init__(self, message: str, *, kind: JournalTrouble = "failed", **about: Any) -> None:

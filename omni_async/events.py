@@ -4,12 +4,12 @@ The library prints nothing. Logging, progress bars and telemetry are consumers o
 client's event loop, synchronously, so it must be quick. What it raises is logged once and swallowed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import attrs
 
-from .models import TaskStatus
+from .models import TaskStatus, VideoTask
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +110,13 @@ class Uncertain(Event):
     seconds: float = 0.0
 
 
-def fan_out(*consumers: Callable[[Event], object]) -> Callable[[Event], None]:
+OnEvent = Callable[[Event], None]
+"""What takes events: `on_event`."""
+OnFinished = Callable[[VideoTask], Awaitable[None] | None]
+"""What takes finished tasks: `on_finished`."""
+
+
+def fan_out(*consumers: Callable[[Event], object]) -> OnEvent:
     """One `on_event` for several consumers: each gets every event, also when another one raises.
 
     Raises:

@@ -1,9 +1,8 @@
 """One call from leave to meaning: send it, tell the limiter how it went, read it by the dialect, or say why not."""
 
-import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -34,10 +33,11 @@ from .errors import (
     RateLimitError,
     TransportError,
 )
-from .events import Event, Retried, Throttled
+from .events import Retried, Throttled
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
+from .reporter import Reporter
 from .retry import RetryBudget, backoff, pause_told, retry_after
 from .transport import Moved, Transport
 
@@ -47,35 +47,6 @@ QUOTABLE = 10_000
 """Prompts remembered, the oldest forgotten first: as many as tasks may be outstanding."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
-
-OnEvent = Callable[[Event], None]
-OnFinished = Callable[[VideoTask], Awaitable[None] | None]
-
-
-class Reporter:
-    """Hands events to `on_event`; what that raises is logged once and swallowed.
-
-    Args:
-        on_event: The caller's function, or None.
-    """
-
-    __slots__ = ("_complained", "_on_event", "wanted")
-
-    def __init__(self, on_event: OnEvent | None) -> None:
-        self._on_event = on_event
-        self._complained = False
-        self.wanted = on_event is not None
-
-    def __call__(self, event: Event) -> None:
-        """Report one event."""
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
-            if not self._complained:
-                self._complained = True
-                logger.exception("on_event raised; this is said once")
 
 
 class Prompts:

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-HELD_UP, GRACE = 1.0, 5.0
+HELD_UP, CATCH_UP = 1.0, 5.0
 """Seconds by which a timer is late where the loop stood still, as in a stopped process, a machine that slept or a
 blocking call of the caller's; and for which what came meanwhile is read before anything is given up."""
 
@@ -110,7 +110,7 @@ class Flights:
         held_up = now - self._armed_for
         self._timer, self._armed_for = None, math.inf
         if held_up > HELD_UP:  # the answer, with its paid id, may lie there unread
-            self._arm(loop, now + GRACE)
+            self._arm(loop, now + CATCH_UP)
             return
         for flight in self._flights.values():
             if flight.due <= now:

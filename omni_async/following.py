@@ -12,8 +12,10 @@ from typing import Any
 
 import anyio
 
+from .arguments import check_seconds, refuse_waiting
 from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
-from .exchange import Exchange, OnFinished
+from .events import OnFinished
+from .exchange import Exchange
 from .identity import idempotency_key_of
 from .journal import Entry, LedgerJournal, State, unfollowed
 from .journal.entries import request_of
@@ -21,7 +23,6 @@ from .learned import Memory
 from .lifetime import background, is_cancelled
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
-from .poller.waiting import check_seconds, refuse_waiting
 from .submit import FOUND, find_lost
 
 logger = logging.getLogger("omni_async")
@@ -39,7 +40,7 @@ DEFINITE = (NotFoundError, RejectedError, DecodeError)
 """What the poller gives a task up for that is about this task alone: a refused key says nothing of it."""
 LATER, MUCH_LATER = 60.0, 3600.0
 """Seconds before a task is looked at again that could not be followed."""
-GRACE = 10.0
+CLOSING_GRACE = 10.0
 """Seconds for `on_finished` to end when the client closes; cut short, it is called again after the next start."""
 LAST = 1.0
 """Seconds for what was cut short to end: it may be what closes the client, or take no cancellation."""
@@ -356,7 +357,7 @@ class Follower:
             self._watch.cancel()
             await asyncio.wait({self._watch})
         if self._work:
-            await asyncio.wait(self._work, timeout=GRACE if self._telling else 0.1)
+            await asyncio.wait(self._work, timeout=CLOSING_GRACE if self._telling else 0.1)
         self._closed = True
         for task in tuple(self._work):
             task.cancel()

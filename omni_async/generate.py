@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -12,35 +12,26 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
+from .arguments import MANY, Handle, check_iterable, check_seconds, id_of, own, refuse_waiting
 from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
-from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError
+from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError, invalid_argument, invalid_request
 from .exchange import Exchange
+from .filed import Names, Rows
 from .files import Downloader, OnWhole
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
-from .journal.states import UNPAID
 from .lifetime import Lifetime, loop_time
 from .limiter import Kind
 from .many import Callbacks, Many, Requests
-from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask, invalid
+from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
-from .poller.waiting import (
-    MANY,
-    Handle,
-    check_iterable,
-    check_seconds,
-    deadline_after,
-    failure_of,
-    id_of,
-    own,
-    refuse_waiting,
-    wait_for,
-)
+from .poller.waiting import deadline_after, failure_of, wait_for
 from .references import References, check_request, local_references
+from .refusing import changed, nothing_sent
 from .safety import file_name
 from .submit import Create, Submitter, intent_of
 from .uploads import OnProgress, content_hash
@@ -50,9 +41,6 @@ if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .journal import LedgerJournal
 
 logger = logging.getLogger("omni_async")
-
-PATIENCE = 600.0
-"""Seconds a row of many goes on trying although the account allows nothing at all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +87,11 @@ class Studio:
             JournalError: There is no journal file.
         """
         if self.follower is None:
-            raise JournalError("this client keeps no journal: OmniClient(journal=PATH) does", may_have_charged=False)
+            raise JournalError(
+                "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too; a journal of "
+                "your own is asked and told by submit alone",
+                may_have_charged=False,
+            )
         return self.follower
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
@@ -137,8 +129,8 @@ class Studio:
         """
         dialect = self.exchange.dialect
         checked = check_request(asked, dialect, strict=self.strict)
-        if faults := (*checked.faults, *check_seconds(**seconds)):
-            raise invalid(
+        if faults := (*checked.faults, *check_seconds(least=0, **seconds)):
+            raise invalid_request(
                 dict.fromkeys(faults),
                 gateway=dialect.name,
                 custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
@@ -147,6 +139,11 @@ class Studio:
         for warning in checked.warnings:
             logger.warning("gateway %s: %s", dialect.name, warning)
         return checked
+
+    async def refuse(self, asked: VideoRequest, **seconds: float | None) -> None:
+        """As `check`; the error tells what the journal knows of the id."""
+        async with self.nothing_sent(asked):
+            self.check(asked, **seconds)
 
     async def submit(
         self,
@@ -170,7 +167,8 @@ class Studio:
         self.callers.add(caller)
         try:
             local = any(local_references(asked))
-            hashes = await self._hashes(asked) if local and planned is None else {}
+            async with self.nothing_sent(asked):
+                hashes = await self._hashes(asked) if local and planned is None else {}
             create = self._unsent(asked, planned, hashes)
             # A create that goes at once asks the journal itself.
             own_id = self.journal is not None and asked.custom_id is not None and planned is None
@@ -181,6 +179,7 @@ class Studio:
                         return known
                     if local:
                         create = await self._published(create)
+                        await self._refuse_changed(asked, planned)
                     left = None if max_wait is None else max(ends - loop_time(), 0.0)
                     return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
                 except NotNow as hold:
@@ -200,6 +199,14 @@ class Studio:
         """A create with a public URL in place of each local reference."""
         ready = await self.references.published(create.request)
         return Create(ready, create.intent, self.exchange.dialect.create(ready))
+
+    async def _refuse_changed(self, asked: VideoRequest, planned: str | None) -> None:
+        """Refuse a planned row whose local files are others by now: paid, it would count as edited, and be paid twice.
+
+        Looked at after the upload, which may wait long for its turn.
+        """
+        if planned is not None and await self.fingerprint(asked) != planned:
+            raise changed(asked)
 
     async def _known(self, asked: VideoRequest, digest: str, *, sent: bool) -> VideoTask | None:
         """The task that the journal knows by this custom id."""
@@ -250,7 +257,7 @@ class Studio:
         """What the account or the key has left."""
         dialect = self.exchange.dialect
         if scope not in ("account", "key"):
-            raise invalid([Fault("scope", f"{scope!r} is not known", ("account", "key"))], gateway=dialect.name)
+            raise invalid_argument(Fault("scope", f"{scope!r} is not known", ("account", "key")), gateway=dialect.name)
         try:
             return await self.exchange.ask(dialect.balance(scope), dialect.read_balance)
         except OmniError as error:
@@ -329,12 +336,12 @@ class Studio:
         self, asked: VideoRequest, *, timeout: float | None, output: str | None, overwrite: bool, max_wait: float | None
     ) -> VideoTask:
         """Submit, wait and store one video; the target is checked before anything is paid."""
-        self.check(asked, timeout=timeout, max_wait=max_wait)
+        await self.refuse(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
             name = file_name(asked.custom_id) if asked.custom_id else token_hex(8)  # a task id that nobody knows yet
             target = await in_thread(file_in, output, name)
             output = str(target) if asked.custom_id else output  # named as in `many`
-            await self._refuse_existing(target, asked, overwrite=overwrite)
+            await self.refuse_existing(target, asked, overwrite=overwrite)
         task = await self.submit(asked, max_wait=max_wait)
         try:
             task = await self.wait(task, timeout)
@@ -349,50 +356,29 @@ class Studio:
         """An iterator over the outcomes of many requests.
 
         Raises:
-            InvalidRequestError: `timeout` is no number, or `requests` a single one.
+            InvalidRequestError: `timeout` is negative or no number, or `requests` a single one.
         """
-        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(timeout=timeout)]:
-            raise invalid(faults, gateway=self.exchange.dialect.name)
+        if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(least=0, timeout=timeout)]:
+            raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
+        rows = Rows(studio=self, folder=folder, overwrite=overwrite, names=Names(journalled=self.journal is not None))
         callbacks = Callbacks(
-            request=self._row,
-            submit=partial(self._submit_row, folder=folder, overwrite=overwrite, breaker=Breaker()),
+            request=rows.request,
+            submit=rows.submit,
             follow=lambda task, row: self.poller.follow(task.task_id, row, origin=task) or task,
             let_go=self.poller.let_go,
             missed=self.poller.missed,
-            finished=self.finished,
+            finished=rows.finished,
             closed=lambda: self.life.closed,
             left=self.submitter.posts.left,
-            download=None if folder is None else partial(self._store_row, folder=folder, overwrite=overwrite),
+            download=None if folder is None else rows.store,
         )
         return Many(requests, callbacks, outstanding=self.room, timeout=timeout)
 
-    def _row(self, item: Any) -> VideoRequest:
-        self.life.enter()
-        return VideoRequest.of(item, {})
+    def nothing_sent(self, asked: VideoRequest) -> AbstractAsyncContextManager[None]:
+        """An error in here comes before anything is sent; it tells what the journal knows of the id."""
+        return nothing_sent(asked, self.exchange.dialect.name, self.journal)
 
-    async def _submit_row(
-        self, asked: VideoRequest, *, folder: Path | None, overwrite: bool, breaker: Breaker
-    ) -> VideoTask:
-        self.check(asked)
-        if folder is not None:
-            await self._refuse_existing(folder / file_name(asked.custom_id or token_hex(8)), asked, overwrite=overwrite)
-        return await self.submit(asked, patience=PATIENCE, breaker=breaker)
-
-    async def _store_row(self, task: VideoTask, asked: VideoRequest, *, folder: Path, overwrite: bool) -> Path:
-        return await self.download(task, folder / file_name(asked.custom_id or task.task_id), overwrite=overwrite)
-
-    async def _is_paid(self, asked: VideoRequest) -> bool:
-        """Whether the journal knows a create of this custom id that may have been charged."""
-        if self.journal is None or not asked.custom_id:
-            return False
-        key = asked.custom_id
-        entry = await self.journal.run(lambda ledger: ledger.entry(key))
-        return entry is not None and entry.state not in UNPAID
-
-    async def _refuse_existing(self, target: Path, asked: VideoRequest, *, overwrite: bool) -> None:
-        try:
+    async def refuse_existing(self, target: Path, asked: VideoRequest, *, overwrite: bool) -> None:
+        """Refuse a target that can be no new file, before anything is paid."""
+        async with self.nothing_sent(asked):
             await self.downloader.refuse_existing(target, overwrite=overwrite)
-        except OmniError as error:
-            error.may_have_charged = await self._is_paid(asked)  # this call has sent nothing
-            error.about(gateway=self.exchange.dialect.name, custom_id=asked.custom_id, metadata=asked.metadata)
-            raise

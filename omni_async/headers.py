@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import aiohttp
 from multidict import CIMultiDict
 
-from .errors import Fault, unusable
+from .errors import Fault, invalid_argument
 from .keys import Mask
 from .version import __version__
 
@@ -79,5 +79,5 @@ def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
         elif not isinstance(value, str) or not value.isprintable():
             faults.append(Fault("headers", f"the value of {name} is no text in one line"))
     if faults:
-        raise unusable(*faults)
+        raise invalid_argument(*faults)
     return merged(headers or {})

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import aiohttp
 
+from .arguments import check_kinds
 from .delivery import Delivery
 from .dialects import Dialect
 from .errors import OmniError
-from .exchange import Exchange, OnEvent, OnFinished, Reporter
+from .events import OnEvent, OnFinished
+from .exchange import Exchange
 from .files import Downloader
 from .generate import Studio
 from .journal import Journal, NoJournal
@@ -24,9 +26,10 @@ from .models import VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Poller
 from .references import References
+from .reporter import Reporter
 from .safety import origins
 from .schedule import Schedule
-from .settings import base_url_of, check_callbacks, check_kinds, dialect_of, journal_of, key_of, schedule_of, shared
+from .settings import base_url_of, check_callbacks, dialect_of, journal_of, key_of, schedule_of, shared
 from .submit import Submitter
 from .transport import Transport
 

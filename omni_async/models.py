@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .errors import DecodeError, Fault, InvalidRequestError, OmniError
+from .errors import DecodeError, Fault, InvalidRequestError, OmniError, invalid_request
 from .fields import LINKS, Links, check_values, no_list, unknown
 
 HANDLE_VERSION = 1
@@ -128,7 +128,7 @@ class VideoRequest:
         faults = [unknown(name, FIELDS) for name in (*own, *fields) if name not in FIELDS]
         faults += [Fault(name, "given twice") for name in fields if name in own]
         if faults:
-            raise invalid(faults)
+            raise invalid_request(faults)
         return cls(**{"prompt": None, **given, **fields})
 
     @classmethod
@@ -145,14 +145,14 @@ class VideoRequest:
                 values of a wrong type.
         """
         if not isinstance(fields, Mapping):
-            raise invalid([Fault("request", f"a {type(fields).__name__} is no mapping of fields to values")])
+            raise invalid_request([Fault("request", f"a {type(fields).__name__} is no mapping of fields to values")])
         given = {name: value for name, value in fields.items() if value is not None and name in FIELDS}
         faults = [unknown(name, FIELDS) for name in fields if name not in FIELDS]
         mixed = [found for name in LINKS if name in given and (found := no_list(name, given[name])) is not None]
         request = cls(**{"prompt": None, **given, **{fault.field: () for fault in mixed}})
         faults += [*mixed, *check_values(request, taken=FIELDS)]
         if faults:
-            raise invalid(faults)
+            raise invalid_request(faults)
         return request
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,14 +182,6 @@ def relinked(request: VideoRequest, names: Mapping[str, str]) -> VideoRequest:
 
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(VideoRequest))
-
-
-def invalid(faults: Iterable[Fault], **about: Any) -> InvalidRequestError:
-    """One error that names every fault, a line each."""
-    found = tuple(faults)
-    noun = "fault" if len(found) == 1 else "faults"
-    lines = "".join(f"\n  - {fault}" for fault in found)
-    return InvalidRequestError(f"nothing was sent, the request has {len(found)} {noun}:{lines}", faults=found, **about)
 
 
 @attrs.frozen(kw_only=True)

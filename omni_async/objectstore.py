@@ -258,7 +258,7 @@ class _Renamed:
                 self.system.rm_file(self.part)
 
 
-def reason(error: BaseException) -> str:
+def storage_reason(error: BaseException) -> str:
     """Why object storage refused, in our words and with its own code."""
     code = _code(error)
     told = _WORDS.get(type(error).__name__)

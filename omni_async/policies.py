@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from .errors import Fault, InvalidRequestError, unusable
+from .errors import Fault, InvalidRequestError, invalid_argument
 
 
 def _refuse(field: str, problem: str) -> InvalidRequestError:
-    return unusable(Fault(field, problem))
+    return invalid_argument(Fault(field, problem))
 
 
 def _between(least: float, most: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
@@ -26,15 +26,20 @@ def _between(least: float, most: float) -> Callable[[Any, "attrs.Attribute[Any]"
     return check
 
 
-def _positive(*, whole: bool = False) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
-    """A validator for a finite (with `whole`: whole) number above zero; None is allowed where it is the default."""
+def positive(*, whole: bool = False, or_zero: bool = False) -> Callable[[Any, Any, Any], None]:
+    """A validator for a finite (with `whole`: whole) number above zero; None is allowed where it is the default.
+
+    Args:
+        whole: Whether only whole numbers will do.
+        or_zero: Whether zero will do as well.
+    """
     kinds = (int,) if whole else (int, float)
+    noun = f"positive{' whole' * whole} number{', nor 0' * or_zero}"
 
     def check(_instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if value is None and attribute.default is None:
+        if (value is None and attribute.default is None) or (or_zero and value == 0 and type(value) in kinds):
             return
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value <= sys.float_info.max:
-            noun = "positive whole number" if whole else "positive number"
             raise _refuse(attribute.name, f"{value!r:.40} is no {noun}")
 
     return check
@@ -50,9 +55,9 @@ class Limits:
         requests_per_second: HTTP requests per second at most.
     """
 
-    max_connections: int = attrs.field(default=64, validator=_positive(whole=True))
-    max_running_tasks: int | None = attrs.field(default=None, validator=_positive(whole=True))
-    requests_per_second: float | None = attrs.field(default=None, validator=_positive())
+    max_connections: int = attrs.field(default=64, validator=positive(whole=True))
+    max_running_tasks: int | None = attrs.field(default=None, validator=positive(whole=True))
+    requests_per_second: float | None = attrs.field(default=None, validator=positive())
 
 
 @attrs.frozen
@@ -68,9 +73,9 @@ class PollPolicy:
             With `fixed` it means nothing.
     """
 
-    min_interval: float | None = attrs.field(default=None, validator=_positive())
-    max_interval: float | None = attrs.field(default=None, validator=_positive())
-    fixed: float | None = attrs.field(default=None, validator=_positive())
+    min_interval: float | None = attrs.field(default=None, validator=positive())
+    max_interval: float | None = attrs.field(default=None, validator=positive())
+    fixed: float | None = attrs.field(default=None, validator=positive())
     lag_per_look: float | None = attrs.field(default=None, validator=_between(0.001, 3600.0))
 
     def __attrs_post_init__(self) -> None:
@@ -90,8 +95,8 @@ class RetryPolicy:
             (seed: 2-3 retries). With False such a create is uncertain.
     """
 
-    attempts: int = attrs.field(default=3, validator=_positive(whole=True))
-    max_wait: float = attrs.field(default=120.0, validator=_positive())
+    attempts: int = attrs.field(default=3, validator=positive(whole=True))
+    max_wait: float = attrs.field(default=120.0, validator=positive())
     create_on_internal_error: bool = True
 
 
@@ -106,10 +111,10 @@ class Timeouts:
         read: The longest silence while a file comes down. With `connect`, how long it may take to begin.
     """
 
-    connect: float = attrs.field(default=10.0, validator=_positive())
-    create: float = attrs.field(default=120.0, validator=_positive())
-    query: float = attrs.field(default=30.0, validator=_positive())
-    read: float = attrs.field(default=30.0, validator=_positive())
+    connect: float = attrs.field(default=10.0, validator=positive())
+    create: float = attrs.field(default=120.0, validator=positive())
+    query: float = attrs.field(default=30.0, validator=positive())
+    read: float = attrs.field(default=30.0, validator=positive())
 
 
 @attrs.frozen

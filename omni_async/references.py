@@ -9,7 +9,7 @@ import anyio
 
 from .dialects import Checked, Dialect
 from .dialects.rules import check_fields
-from .errors import Fault, OmniError, unusable
+from .errors import Fault, OmniError, invalid_argument
 from .exchange import Exchange
 from .fields import LINKS
 from .lifetime import background, is_cancelled
@@ -107,7 +107,7 @@ class References:
         exchange = self._exchange
         fault = check_upload(path, exchange.dialect.uploads, field="path")
         if fault is not None:
-            raise unusable(fault, gateway=exchange.dialect.name)
+            raise invalid_argument(fault, gateway=exchange.dialect.name)
         call = exchange.dialect.upload()
         place = await exchange.limiter.acquire(Kind.TRANSFER)
         try:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import attrs
 from yarl import URL
 
-from .errors import Fault, UnsafeURLError, unusable
+from .errors import Fault, UnsafeURLError, invalid_argument
 from .models import without_query
 
 TARGET_ENDINGS = frozenset({".mp4", ".mov", ".m4v", ".webm"})
@@ -74,7 +74,7 @@ def _origin(field: str, text: object) -> Origin:
     if url is None or not bare or url.raw_user is not None or url.raw_password is not None:
         shown = without_query(str(text))
         told = f"{shown!r} is no origin; write it like https://cdn.internal or http://127.0.0.1:8080"
-        raise unusable(Fault(field, told))
+        raise invalid_argument(Fault(field, told))
     return origin_of(url)
 
 
@@ -207,6 +207,13 @@ def is_reserved(stem: str) -> bool:
     return stem.upper() in _RESERVED
 
 
+def target_key(target: str) -> str:
+    """What is the same for targets that some file system takes for one: letters of either case, either Unicode form."""
+    if target.isascii():
+        return target.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", target).casefold())
+
+
 def _keeps(letter: str) -> bool:
     """Letters, marks, numbers, signs and the plain space; no control, direction mark, surrogate or other space."""
     return letter == " " or (letter not in _UNSAFE and unicodedata.category(letter)[0] in _KEPT)
@@ -249,5 +256,5 @@ def _checked_proxy(proxy: str | None) -> str | None:
     if _parsed(proxy) is None:  # never shown: it can hold a password
         scheme = proxy.partition("://")[0] if "://" in proxy else "no scheme"
         told = f"a proxy with {scheme[:20]!r} cannot be used; proxy=None goes direct"
-        raise unusable(Fault("proxy", told, ("http://…", "https://…")))
+        raise invalid_argument(Fault("proxy", told, ("http://…", "https://…")))
     return proxy

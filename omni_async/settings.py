@@ -7,7 +7,7 @@ from typing import Any
 
 from . import journal as books
 from .dialects import GATEWAYS, Dialect, dialect_named
-from .errors import AuthenticationError, Fault, unusable
+from .errors import AuthenticationError, Fault, invalid_argument
 from .keys import KeySource, sound_key
 from .limiter import Limiter
 from .policies import Limits, PollPolicy
@@ -18,24 +18,6 @@ KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|s
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
 CALLS = ("intend", "answered", "settle", "claim", "pending")
 """What a journal of the caller's own must answer."""
-
-
-def check_kinds(**given: tuple[Any, type]) -> None:
-    """Refuse settings of a wrong kind, by name: later one would fail in the middle of a paid call.
-
-    Args:
-        given: Value and kind of each.
-
-    Raises:
-        InvalidRequestError: With every fault.
-    """
-    faults = [
-        Fault(name, f"is no {kind.__name__}(…), but of type {type(value).__name__}")
-        for name, (value, kind) in given.items()
-        if value is not None and not isinstance(value, kind)
-    ]
-    if faults:
-        raise unusable(*faults)
 
 
 def check_callbacks(*, on_event: Any, on_finished: Any) -> None:
@@ -53,7 +35,7 @@ def check_callbacks(*, on_event: Any, on_finished: Any) -> None:
     if inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(getattr(on_event, "__call__", None)):  # noqa: B004
         faults.append(Fault("on_event", "is async, and is called, not awaited: make it a plain function"))
     if faults:
-        raise unusable(*faults)
+        raise invalid_argument(*faults)
 
 
 def shared(limiter: Limiter | None, limits: Limits) -> Limiter:
@@ -70,7 +52,7 @@ def shared(limiter: Limiter | None, limits: Limits) -> Limiter:
         if asked not in (own, getattr(Limits(), name)):
             faults.append(Fault("limits", f"{name} is {asked}, and {own} in the limiter that was given: leave it out"))
     if faults:
-        raise unusable(*faults)
+        raise invalid_argument(*faults)
     return limiter
 
 
@@ -84,7 +66,7 @@ def dialect_of(gateway: str | Dialect) -> Dialect:
         return gateway
     if isinstance(gateway, str) and gateway in GATEWAYS:
         return dialect_named(gateway)
-    raise unusable(Fault("gateway", f"{gateway!r} is not known", tuple(GATEWAYS)))
+    raise invalid_argument(Fault("gateway", f"{gateway!r} is not known", tuple(GATEWAYS)))
 
 
 def base_url_of(dialect: Dialect, base_url: str | None) -> str:
@@ -138,14 +120,14 @@ def journal_of(
     """
     if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
         if not journal.startswith(POSTGRES):
-            raise unusable(Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES))
+            raise invalid_argument(Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES))
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)
     if isinstance(journal, str | os.PathLike):
         return books.SqliteJournal(journal, gateway=gateway, room=room, notify=on_finished)
     missing = [name for name in CALLS if journal is not None and not callable(getattr(journal, name, None))]
     if missing:
         told = f"a path, an address of PostgreSQL, or a journal of your own, which needs {', '.join(missing)} too"
-        raise unusable(Fault("journal", told))
+        raise invalid_argument(Fault("journal", told))
     if on_finished and not isinstance(journal, books.LedgerJournal):
-        raise unusable(Fault("on_finished", "it is called for the tasks of a journal file, and there is none"))
+        raise invalid_argument(Fault("on_finished", "it is called for the tasks of a journal file, and there is none"))
     return journal if journal is not None else books.NoJournal()

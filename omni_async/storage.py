@@ -16,10 +16,10 @@ from urllib.request import url2pathname
 import attrs
 
 from .disk import NO_SPACE, in_thread, on_disk
-from .errors import DownloadError, Fault, IntegrityError, OmniError, TargetExistsError
+from .errors import DownloadError, Fault, IntegrityError, OmniError, TargetExistsError, invalid_argument
 from .generate import Studio
-from .models import VideoTask, invalid
-from .objectstore import PART, FileSystem, Found, Upload, file_system, found, object_hash, reason, upload_to
+from .models import VideoTask
+from .objectstore import PART, FileSystem, Found, Upload, file_system, found, object_hash, storage_reason, upload_to
 from .partfile import PartFile
 from .safety import file_name
 from .uploads import file_hash
@@ -107,7 +107,7 @@ def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[s
     opened = file_system(text, options or {})
     del options  # a traceback shown with locals must not show a secret
     if isinstance(opened, Fault):
-        raise invalid([opened])
+        raise invalid_argument(opened)
     system, place = opened
     return ObjectStorage(text if text.endswith("://") else text.rstrip("/"), system, place, scratch)
 
@@ -115,7 +115,7 @@ def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[s
 def _local(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path.strip("/"):
-        raise invalid([Fault("out", f"{url!r} is no folder of this machine: write it like file:///srv/videos")])
+        raise invalid_argument(Fault("out", f"{url!r} is no folder of this machine: write it like file:///srv/videos"))
     return Path(url2pathname(parts.path))
 
 
@@ -130,7 +130,7 @@ def kept_name(name: str) -> str:
     stem, dot, ending = last.rpartition(".")
     safe = [*(file_name(folder).removesuffix(".mp4") for folder in folders), file_name(stem, dot + ending)]
     if "/".join(safe) != composed:
-        raise invalid([Fault("file", f"{name!r} is no name for a video; one like it is {'/'.join(safe)!r}")])
+        raise invalid_argument(Fault("file", f"{name!r} is no name for a video; one like it is {'/'.join(safe)!r}"))
     return composed
 
 
@@ -217,7 +217,7 @@ class ObjectStorage:
                 await self._ask("written", upload.abandon)
             await self._ask("looked up", found, self.system, path)
         except DownloadError as error:
-            refused = invalid([Fault("out", str(error.args[0]))])
+            refused = invalid_argument(Fault("out", str(error.args[0])))
         else:
             return
         raise refused
@@ -325,7 +325,7 @@ class ObjectStorage:
         try:
             return await in_thread(function, *args)
         except Exception as error:
-            refused = DownloadError(f"{self.url} cannot be {doing} ({reason(error)})")
+            refused = DownloadError(f"{self.url} cannot be {doing} ({storage_reason(error)})")
             full = isinstance(error, OSError) and error.errno in NO_SPACE
         if full:  # as of a disk, for whoever waits until there is space
             refused.__cause__ = OSError(errno.ENOSPC, "no space left")
@@ -357,7 +357,7 @@ async def _writable(folder: Path) -> None:
         await in_thread(_tried, folder)
     except (OSError, ValueError) as error:
         told = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        raise invalid([Fault("out", f"the folder {str(folder)!r} cannot be written: {told}")]) from None
+        raise invalid_argument(Fault("out", f"the folder {str(folder)!r} cannot be written: {told}")) from None
 
 
 def _tried(folder: Path) -> None:

@@ -12,10 +12,10 @@ from typing import Any, TypedDict, Unpack
 import attrs
 
 from .dialects import Dialect
-from .errors import Fault, InvalidRequestError
+from .errors import Fault, InvalidRequestError, invalid_request
 from .fields import Links, check_values, shown
 from .identity import canonical
-from .models import FIELDS, VideoRequest, invalid
+from .models import FIELDS, VideoRequest
 from .settings import dialect_of
 
 VARIED = ("model", "duration", "resolution", "aspect_ratio", "orientation", "mode", "generation_type")
@@ -124,7 +124,7 @@ def sweep_requests(
     unset: dict[str, Any] = dict.fromkeys(axes)
     faults = [*_check_axes(axes), *check_values(attrs.evolve(base, **unset), taken=FIELDS)]
     if faults:
-        raise invalid(faults)
+        raise invalid_request(faults)
     return _sorted_out(base, axes, dialect)
 
 

@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from .dialects import Call, CallKind, Dialect, Reply
-from .errors import AnswerLostError, Fault, NotSentError, TransportError, unusable
+from .errors import AnswerLostError, Fault, NotSentError, TransportError, invalid_argument
 from .flights import Body, Connector, Flight, Flights
 from .headers import JSON, USUAL, MaskedHeaders, RequestHeaders, checked_headers, merged
 from .keys import Key
@@ -323,4 +323,4 @@ def checked_base_url(url: Any) -> str:
         sound = False
     if sound and not (parts.query or parts.fragment or parts.username or parts.password):
         return str(url).rstrip("/")
-    raise unusable(Fault("base_url", "is no plain http(s)://host[:port][/path] URL"))
+    raise invalid_argument(Fault("base_url", "is no plain http(s)://host[:port][/path] URL"))

@@ -15,7 +15,7 @@ from aiohttp.payload import Payload
 
 from .dialects import UploadRules
 from .disk import in_thread, reason
-from .errors import Fault, unusable
+from .errors import Fault, invalid_argument
 
 OnProgress = Callable[[int, int | None], None]
 """Is called with the bytes so far and the bytes in all, or None where that is not known."""
@@ -89,7 +89,7 @@ def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") 
             return Fault(field, f"{path} is no file")
         path.open("rb").close()  # permission is not told by what it is
     except (OSError, ValueError) as error:
-        return unreadable(path, error, field=field)
+        return unreadable_file(path, error, field=field)
     if found.st_size == 0:
         return Fault(field, f"{path} is empty")
     if found.st_size > rules.max_bytes:
@@ -110,7 +110,7 @@ async def content_hash(path: Path) -> str:
     try:
         return await in_thread(file_hash, path)
     except (OSError, ValueError) as error:
-        raise unusable(unreadable(path, error)) from error
+        raise invalid_argument(unreadable_file(path, error)) from error
 
 
 def file_hash(path: Path) -> str:
@@ -119,7 +119,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def unreadable(path: Path | str, error: OSError | ValueError, *, field: str = "file") -> Fault:
+def unreadable_file(path: Path | str, error: OSError | ValueError, *, field: str = "file") -> Fault:
     """The fault of a file that cannot be read."""
     return Fault(field, f"{path} cannot be read ({reason(error)})")
 
@@ -141,7 +141,7 @@ def upload_form(
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
-        raise unusable(unreadable(path, error)) from error
+        raise invalid_argument(unreadable_file(path, error)) from error
     form = aiohttp.MultipartWriter("form-data")
     payload = _FilePayload(path, size, on_progress, moved)
     payload.set_content_disposition("form-data", name=part, filename=_sent_name(path))

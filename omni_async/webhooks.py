@@ -16,7 +16,7 @@ import attrs
 from .bounded import Bounded
 from .dialects.wire import ident, text
 from .dialects.words import STATUS_WORDS
-from .errors import Fault, InvalidRequestError, WebhookError, unusable
+from .errors import Fault, InvalidRequestError, WebhookError, invalid_argument
 from .models import TaskStatus
 
 TOLERANCE = 300.0
@@ -101,7 +101,7 @@ class SeenEvents:
         given = {"age": age, "most": most}
         faults = tuple(Fault(name, "must be above zero") for name, value in given.items() if not value > 0)
         if faults:
-            raise unusable(*faults)
+            raise invalid_argument(*faults)
         self._age, self._most = age, most
         self._since: Bounded[str, float] = Bounded(most)
 

@@ -111,6 +111,16 @@ async def test_what_is_no_path_is_told_before_anything_is_sent(emulator, path):
     assert not emulator.ledger.requests
 
 
+@pytest.mark.parametrize("wrong", [None, 7, b"task_1", ["task_1"]])
+async def test_what_is_neither_a_task_nor_a_url_is_told_before_anything_is_sent(emulator, tmp_path, wrong):
+    """As an error of the library; it may be a paid task's, so nothing is said of charges."""
+    async with client_of(emulator) as client:
+        with pytest.raises(InvalidRequestError, match=r"task_or_url: .* is neither a task nor a URL") as caught:
+            await client.download(wrong, tmp_path / "v.mp4")
+        assert caught.value.may_have_charged
+    assert not emulator.ledger.requests
+
+
 async def test_balances(emulator):
     """Of the account and of the key; another scope is refused before any I/O."""
     async with client_of(emulator) as client:
@@ -313,7 +323,7 @@ async def test_a_dialect_and_a_journal_of_ones_own(emulator):
     """Both are taken as objects; what is to be told at least once needs a file."""
     client = OmniClient(Foreign(), api_key="key", base_url=emulator.url, journal=NoJournal())
     assert client.dialect.name == "foreign"
-    with pytest.raises(JournalError, match="keeps no journal") as caught:
+    with pytest.raises(JournalError, match=r"keeps no journal file: .* a journal of your own is asked") as caught:
         client.resume()
     assert not caught.value.may_have_charged
     with pytest.raises(JournalError, match="keeps no journal"):

@@ -17,6 +17,7 @@ from omni_async.delivery import Delivery
 from omni_async.dialects import Jimmy
 from omni_async.errors import (
     DownloadError,
+    InvalidRequestError,
     NotFoundError,
     OmniError,
     ResultExpiredError,
@@ -275,6 +276,20 @@ async def test_row_52_task_that_is_gone(tmp_path: Path, expires_at: datetime | N
         await bench.download(with_url("https://cdn.example/dead", expires_at=expires_at), tmp_path / "v.mp4")
     assert caught.value.task_id == "task/1"
     assert bench.queried == ["task/1"]
+
+
+async def test_another_gateway_s_task_is_fetched_by_its_url_alone(tmp_path: Path) -> None:
+    """A live URL is anybody's; of a task without one this gateway is not asked, nor for a fresh one."""
+    bench = Bench(gateway="jimmy")
+    foreign = partial(with_url, gateway="toapis")
+    await bench.download(foreign(DONE.video_url), tmp_path / "live.mp4")
+    assert bench.fetches.urls == [DONE.video_url]
+    with pytest.raises(InvalidRequestError, match="runs at gateway toapis, and this client speaks to jimmy") as caught:
+        await bench.download(foreign(None), tmp_path / "v.mp4")
+    assert (caught.value.task_id, caught.value.gateway) == ("task/1", "toapis")
+    with pytest.raises(ResultExpiredError, match="only a client of gateway toapis can ask for another"):
+        await bench.download(foreign("https://cdn.example/dead"), tmp_path / "v.mp4")
+    assert bench.queried == []
 
 
 async def test_unknown_id(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from omni_async.errors import (
     UnsafeURLError,
     WaitTimeoutError,
     WebhookError,
+    invalid_argument,
+    invalid_request,
 )
 from omni_async.models import TaskStatus, VideoTask
 
@@ -191,3 +193,17 @@ def test_defaults_of_the_own_attributes():
     failed = TaskFailedError("m")
     assert (failed.task, failed.moderated, failed.retryable) == (None, False, True)
     assert (WaitTimeoutError("m").task, WaitTimeoutError("m").waited) == (None, 0.0)
+
+
+def test_one_fault_is_one():
+    """The message counts faults in English."""
+    assert str(invalid_request([])) == "nothing was sent, the request has 0 faults:"
+    assert "has 1 fault:\n  - prompt: required text" in str(invalid_request([Fault("prompt", "required text")]))
+
+
+def test_faults_of_an_argument_are_one_line_that_tells_nothing_of_what_was_sent():
+    """A call that is wrong may be about something that was paid long before."""
+    error = invalid_argument(Fault("scope", "odd", ("key",)), Fault("timeout", "odd"), may_have_charged=True)
+    assert str(error) == "scope: odd; allowed: key; timeout: odd"
+    assert [fault.field for fault in error.faults] == ["scope", "timeout"]
+    assert error.may_have_charged

@@ -21,9 +21,10 @@ from omni_async import (
     Throttled,
 )
 from omni_async.dialects import Jimmy, ToApis
-from omni_async.exchange import Exchange, Reporter
+from omni_async.exchange import Exchange
 from omni_async.keys import Key
 from omni_async.limiter import Kind
+from omni_async.reporter import Reporter
 from omni_async.retry import RetryBudget
 from omni_async.transport import Transport
 from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http
@@ -78,20 +79,6 @@ class Setting:
 
 
 BALANCE = http(body={"code": 20000, "data": {"available": 5, "balance": 9, "used_coin": 4}})
-
-
-@pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError])
-def test_what_on_event_raises_is_logged_once_and_swallowed(fault, caplog):
-    """A consumer's fault is not the library's."""
-
-    def fail(_event):
-        raise fault("mine")
-
-    report = Reporter(fail)
-    for _ in range(3):
-        report(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
-    assert caplog.text.count("on_event raised") == 1
-    Reporter(None)(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
 
 
 @pytest.mark.parametrize("act", [DROP, http(502, HTML), envelope("-1", "upstream"), http(429)], ids=range(4))

@@ -803,8 +803,9 @@ async def test_what_is_not_open_is_not_settled(tmp_path):
             (settle("lost", task_id=""), InvalidRequestError, "is no id of a task"),
             (settle("lost", task_id=here.server.charges[0]), JournalError, "belongs to another row"),
         ]:
-            with pytest.raises(error, match=words):
+            with pytest.raises(error, match=words) as caught:
                 await wrong
+            assert "nothing was sent" not in str(caught.value)
         assert states(tmp_path)["lost"] == "UNCERTAIN"
         assert len(records(tmp_path, "lost")) == 1
 

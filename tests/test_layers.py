@@ -42,7 +42,11 @@ TABLE = {
     "client": Place(6),
     "making": Place(5, ["delivery", "following", "generate", "learned", "poller"]),
     "storage": Place(5, ["generate"]),
-    "generate": Place(5, ["delivery", "following", "many", "poller", "poller.iterators", "poller.waiting"]),
+    "generate": Place(
+        5, ["delivery", "filed", "following", "many", "poller", "poller.iterators", "poller.waiting", "refusing"]
+    ),
+    "refusing": Place(5),
+    "filed": Place(5, named=["generate"]),
     "following": Place(5, ["learned", "poller", "poller.waiting"]),
     "learned": Place(5),
     "many": Place(5, ["poller.waiting"]),
@@ -66,6 +70,7 @@ TABLE = {
     "exchange": Place(4),
     "connections": Place(3, ["answers", "flights", "lifetime", "safety"]),
     "breaker": Place(3),
+    "reporter": Place(3),
     "identity": Place(3, pure=True),
     "files": Place(3, ["answers", "connections", "disk", "partfile", "safety", "uploads"]),
     "objectstore": Place(3, ["disk", "uploads"]),
@@ -109,6 +114,7 @@ TABLE = {
     "schedule.forecast": Place(2, [".durations"], pure=True),
     "schedule.durations": Place(2, pure=True),
     "webhooks": Place(2, ["dialects"], pure=True),
+    "arguments": Place(2, ["dialects"], pure=True),
     "otel": Place(2, pure=True),
     "models": Place(1, ["card", "fields"], pure=True),
     "card": Place(1, pure=True),
@@ -118,6 +124,7 @@ TABLE = {
     "errors": Place(0, ["explanations"], pure=True, named=["models"]),
     "explanations": Place(0, pure=True),
     "bounded": Place(0, pure=True),
+    "wording": Place(0, pure=True),
     "lazy": Place(0, pure=True),
     "version": Place(0, pure=True),
     # Not layers: they know nothing of the library, and only the command line knows of them.

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from omni_async.dialects.rules import check_fields
-from omni_async.errors import DecodeError, Fault, InvalidRequestError, OmniError
+from omni_async.errors import DecodeError, InvalidRequestError, OmniError
 from omni_async.fields import RequestFields
 from omni_async.models import (
     FIELDS,
@@ -25,7 +25,6 @@ from omni_async.models import (
     TaskStatus,
     VideoRequest,
     VideoTask,
-    invalid,
     without_query,
 )
 from tests.dialects.requests import ODD, requests
@@ -99,12 +98,6 @@ def test_unknown_and_doubled_fields_are_all_named_at_once():
 def test_a_request_without_prompt_can_be_built_and_is_refused_by_the_check():
     """A mapping without prompt becomes a request whose prompt is None: the dialect reports it with all else."""
     assert VideoRequest.of({"duration": 6}, {}).prompt is None
-
-
-def test_one_fault_is_one():
-    """The message counts faults in English."""
-    assert str(invalid([])) == "nothing was sent, the request has 0 faults:"
-    assert "has 1 fault:\n  - prompt: required text" in str(invalid([Fault("prompt", "required text")]))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from omni_async import objectstore
 from omni_async.batch.storing import full
 from omni_async.errors import DownloadError, IntegrityError, InvalidRequestError, TargetExistsError
 from omni_async.models import TaskStatus, VideoTask
-from omni_async.objectstore import PART, reason
+from omni_async.objectstore import PART, storage_reason
 from omni_async.partfile import refuse_existing
 from omni_async.storage import ObjectStorage, Stored, kept_name, part_of, storage_of
 from tests.pairs import pair
@@ -255,9 +255,9 @@ def test_options_show_in_no_traceback(tmp_path):
 
 def test_every_reason_is_in_our_words():
     """An error's own text is not passed on."""
-    assert reason(OSError(28, f"full {SECRET}")) == "no space is left there: OSError"
-    assert reason(PermissionError(SECRET)) == "access is denied: PermissionError"
-    assert reason(ValueError(SECRET)) == "it failed: ValueError"
+    assert storage_reason(OSError(28, f"full {SECRET}")) == "no space is left there: OSError"
+    assert storage_reason(PermissionError(SECRET)) == "access is denied: PermissionError"
+    assert storage_reason(ValueError(SECRET)) == "it failed: ValueError"
 
 
 # --- S3, spoken by a server in a process of its own --------------------------------------------------------------

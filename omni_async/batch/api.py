@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Unpack
 
 from ..dialects import Dialect
+from ..errors import Fault, invalid_argument
+from ..fields import shown
 from ..making import BatchOptions
 from ..policies import Limits
 from .entering import Source
@@ -67,7 +69,7 @@ async def run_batch(
         What it came to; `results.jsonl` and `results.csv` in the folder have the rows, `report.html` shows them.
 
     Raises:
-        InvalidRequestError: Faults of the sheet, each with its line; nothing was sent.
+        InvalidRequestError: Faults of the sheet, each with its line, or a bound that is none; nothing was sent.
         JournalError: Another process has the batch, or the journal cannot be used.
         OmniError: Anything that kept it from beginning.
     """
@@ -79,7 +81,7 @@ async def run_batch(
         prices=_prices(prices),
         max_cost=max_cost,
         concurrency=concurrency,
-        stop_after=stop_after_failures,
+        stop_after_failures=stop_after_failures,
         timeout=timeout,
     )
     work = Batch(source, out=out, gateway=gateway, sheet_options=sheet_options, bounds=bounds, limits=limits, **options)
@@ -97,4 +99,8 @@ async def run_batch(
 def _prices(given: Prices | Mapping[str, float] | str | os.PathLike[str] | None) -> Prices | None:
     if isinstance(given, str | os.PathLike):
         return Prices.load(Path(given))
-    return Prices.checked(given, "prices") if isinstance(given, Mapping) else given
+    if isinstance(given, Mapping):
+        return Prices.checked(given, "prices")
+    if not isinstance(given, Prices | None):
+        raise invalid_argument(Fault("prices", f"{shown(given)} is neither prices by kind nor a file that tells them"))
+    return given

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from ..errors import Fault
+from ..errors import Fault, invalid_request
 from ..fields import LINKS
-from ..models import FIELDS, invalid
+from ..models import FIELDS
 
 NAMES = frozenset({*FIELDS, "id", "file"})
 """What a column can mean; `id` and `custom_id` are the same."""
@@ -69,7 +69,7 @@ def check_header(names: Iterable[str]) -> None:
     if "prompt" not in seen and not faults:
         faults.append(Fault("prompt", "no such column: the first line must name the columns, this one among them"))
     if faults:
-        raise invalid(at_line(1, fault) for fault in dict.fromkeys(faults))
+        raise invalid_request(at_line(1, fault) for fault in dict.fromkeys(faults))
 
 
 def at_line(line: int, fault: Fault) -> Fault:

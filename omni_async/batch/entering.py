@@ -12,20 +12,21 @@ from typing import Any, BinaryIO
 import attrs
 
 from ..dialects import Dialect
-from ..errors import Fault, JournalError, OmniError
+from ..errors import Fault, JournalError, OmniError, invalid_argument, invalid_request
 from ..journal.anew import SheetLedger
 from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
-from ..models import VideoRequest, invalid
+from ..models import VideoRequest
+from ..safety import target_key
 from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
 from .record import BadRecord, SheetRecord
 from .rows import Checker
 from .sheet import open_sheet
-from .targets import target_key
-from .unsent import place_of
+from .storing import find_again
+from .unsent import asked_target
 
 Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str, Any]]
 
@@ -70,6 +71,7 @@ class Entering:
             InvalidRequestError: Faults, each with its line; nothing was entered.
         """
         self._check_gateway(ledger, resumed=source is None)
+        find_again(self.folder, ledger)  # before anything is to be paid again
         staging = Staging(
             ledger,
             self.dialect.name,
@@ -93,12 +95,12 @@ class Entering:
         check_own(ledger, self.folder.path)
         gateway = ledger.note("batch")
         if resumed and gateway is None:
-            raise invalid([Fault("file", f"{self.folder.path} holds no batch yet: name a file with rows")])
+            raise invalid_argument(Fault("file", f"{self.folder.path} holds no batch yet: name a file with rows"))
         if gateway is not None and gateway != self.dialect.name:
             fault = Fault(
                 "gateway", f"the batch in {self.folder.path} was begun with {gateway}, not {self.dialect.name}"
             )
-            raise invalid([fault])
+            raise invalid_argument(fault)
 
     def _read(self, staging: Staging, source: Source) -> list[BadRecord]:
         """Enter row after row; gives those with faults."""
@@ -138,7 +140,7 @@ class Entering:
             return []
         given = [value for name, value in read.values.items() if field_of(name) in ("id", "custom_id")]
         keys = [str(key) for key in (map(cell_text, given) if read.cells else given) if key not in (None, "")]
-        target = place_of(
+        target = asked_target(
             read.values.get(next((name for name in read.values if field_of(name) == "file"), "")), read.cells, []
         )
         found = [staging.left_out(key, record.line) for key in keys]
@@ -150,7 +152,7 @@ class Entering:
         if bad and not self.skip_bad:
             raise faulty(bad)
         if not bad and not any(attrs.astuple(entered)):
-            raise invalid([Fault("file", "there are no rows in it")])
+            raise invalid_request([Fault("file", "there are no rows in it")])
 
 
 @attrs.frozen(kw_only=True)
@@ -194,7 +196,7 @@ def faulty(bad: Iterable[BadRecord]) -> OmniError:
     faults = [at_line(record.line, fault) for record in lines[:SHOWN] for fault in record.faults]
     if len(lines) > SHOWN:
         faults.append(Fault("file", f"and {len(lines) - SHOWN:,} more lines with faults"))
-    return invalid(faults)
+    return invalid_request(faults)
 
 
 def _read_on(bad: BadRecord, checker: Checker) -> BadRecord:

@@ -10,16 +10,17 @@ from ..errors import JournalError, OmniError
 from ..journal.entries import Entry
 from ..journal.states import State
 from .gate import Backlog
+from .probing import trouble
 from .results import NOT_STORED
 from .standing import Standing
-from .storing import Store, full, lasting
+from .storing import Store, full, lasting, video_path
 
 STORERS = 8
 TRIES = 3
 """How often a download is tried in one run, each with the client's own tries."""
 PAUSE = 2.0
 DISK_PAUSE = 10.0
-"""Seconds between two tries while the disk is full."""
+"""Seconds between two tries while the disk is full, or takes no videos for another reason."""
 DISK, SLOW = "disk", "backlog"
 
 
@@ -40,7 +41,7 @@ class Fetcher:
         self._taken: set[str] = set()
         self._arrived = asyncio.Event()
         self._short: set[str] = set()
-        self._disk_is_full = False
+        self._given_up = False
 
     @property
     def busy(self) -> bool:
@@ -73,39 +74,48 @@ class Fetcher:
             self._taken.discard(entry.key)
 
     async def _bring(self, entry: Entry) -> None:
-        """Store one video, in a few tries; while the disk is full, for as long as anything else goes on."""
+        """Store one video, in a few tries; while the disk takes none, for as long as anything else goes on."""
         for tries in itertools.count(1):
             try:
                 stored = await self._store.store(entry, again=tries > 1)
             except OmniError as error:
                 if isinstance(error, JournalError) and not full(error):
                     raise
-                if self._is_hopeless(entry, error, tries):
-                    await self._not_stored(entry, error)
+                refused = await self._refused(entry, error)
+                if self._is_hopeless(entry, error, tries, refused):
+                    await self._not_stored(entry, error, refused)
                     return
-                await anyio.sleep(DISK_PAUSE if full(error) else PAUSE * 2.0**tries)
+                await anyio.sleep(PAUSE * 2.0**tries if refused is None else DISK_PAUSE)
             else:
                 self._standing.moved(stored, State.SUCCEEDED)
                 self._standing.settled(stored)
                 return
 
-    def _is_hopeless(self, entry: Entry, error: OmniError, tries: int) -> bool:
-        if not full(error):
+    async def _refused(self, entry: Entry, error: OmniError) -> str | None:
+        """Why the disk takes no videos at all; None if this one alone could not be stored."""
+        if full(error):
+            return str(error.args[0])
+        if lasting(error):
+            return None
+        return await trouble(video_path(self._store.folder, entry.key, entry.target).parent, error)
+
+    def _is_hopeless(self, entry: Entry, error: OmniError, tries: int, refused: str | None) -> bool:
+        if refused is None:
             self._has_space(entry)
             return lasting(error) or tries >= TRIES
         self._short.add(entry.key)
-        self._gate.hold(DISK, f"the disk is full ({error.args[0]})")
-        return self._disk_is_full or (tries >= TRIES and not self._standing.open)
+        self._gate.hold(DISK, f"the disk is full ({refused})" if full(error) else refused)
+        return self._given_up or (tries >= TRIES and not self._standing.open)
 
     def _has_space(self, entry: Entry) -> None:
         self._short.discard(entry.key)
         if not self._short:
             self._gate.release(DISK)
 
-    async def _not_stored(self, entry: Entry, error: OmniError) -> None:
-        if full(error):
-            self._disk_is_full = True
-            self._gate.close(str(error.args[0]))
+    async def _not_stored(self, entry: Entry, error: OmniError, refused: str | None) -> None:
+        if refused is not None:
+            self._given_up = True
+            self._gate.close(refused)
         left = await self._store.journal.run(
             lambda ledger: ledger.unstored(entry.key, State.SUCCEEDED, f"{NOT_STORED}{error.args[0]}")
         )

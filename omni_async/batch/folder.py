@@ -6,9 +6,8 @@ from pathlib import Path
 import attrs
 
 from ..disk import reason
-from ..errors import Fault
-from ..models import invalid
-from ..report.rows import JOURNAL
+from ..errors import Fault, invalid_argument
+from ..journal.schema import JOURNAL_FILE
 from ..report.writing import NAME, VIDEOS
 
 
@@ -25,7 +24,7 @@ class Folder:
     @property
     def journal(self) -> Path:
         """The truth."""
-        return self.path / JOURNAL
+        return self.path / JOURNAL_FILE
 
     @property
     def lines(self) -> Path:
@@ -59,7 +58,7 @@ class Folder:
             why = reason(error)
         else:
             return
-        raise invalid([Fault("out", f"the folder {str(self.path)!r} cannot be made: {why}")])
+        raise invalid_argument(Fault("out", f"the folder {str(self.path)!r} cannot be made: {why}"))
 
 
 def folder_of(source: object, out: str | os.PathLike[str] | None) -> Folder:
@@ -73,4 +72,4 @@ def folder_of(source: object, out: str | os.PathLike[str] | None) -> Folder:
     if isinstance(source, str | os.PathLike) and os.fspath(source) != "-":
         path = Path(source)
         return Folder(path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.out"))
-    raise invalid([Fault("out", "rows that come from no file need a folder for what is made of them")])
+    raise invalid_argument(Fault("out", "rows that come from no file need a folder for what is made of them"))

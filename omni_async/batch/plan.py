@@ -9,11 +9,11 @@ from typing import Any, Self
 import attrs
 
 from ..disk import reason
-from ..errors import Fault
+from ..errors import Fault, invalid_argument
 from ..journal.staging import FAILED, Changes
 from ..journal.states import FINAL, State
-from ..models import Balance, invalid
-from ..report.rows import counted
+from ..models import Balance
+from ..wording import counted
 
 UNDER_WAY = frozenset({State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED})
 """Paid, and without a file or an end yet."""
@@ -46,9 +46,11 @@ class Prices:
             else:
                 table = json.loads(text)
         except OSError as error:
-            raise invalid([Fault("prices", f"{path}: {reason(error)}")]) from None
+            raise invalid_argument(Fault("prices", f"{path}: {reason(error)}")) from None
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise invalid([Fault("prices", f"{path}: neither a JSON object nor a CSV with kind and price")]) from None
+            raise invalid_argument(
+                Fault("prices", f"{path}: neither a JSON object nor a CSV with kind and price")
+            ) from None
         return cls.checked(table, path)
 
     @classmethod
@@ -64,10 +66,10 @@ class Prices:
             table = dict(table) if isinstance(table, Mapping) else {}
             currency = str(table.pop("currency", ""))
         if not table:
-            raise invalid([Fault("prices", f"{path}: it holds no prices")])
+            raise invalid_argument(Fault("prices", f"{path}: it holds no prices"))
         for kind, price in table.items():
             if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:
-                raise invalid([Fault("prices", f"{path}: {price!r:.40} for {kind!r:.40} is no price")])
+                raise invalid_argument(Fault("prices", f"{path}: {price!r:.40} for {kind!r:.40} is no price"))
         return cls(table, currency)
 
     def of(self, kind: str) -> float | None:

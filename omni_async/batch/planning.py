@@ -12,11 +12,12 @@ from pathlib import Path
 import attrs
 
 from ..dialects import Dialect
-from ..errors import Fault, JournalError, OmniError
+from ..errors import Fault, JournalError, OmniError, invalid_request
 from ..journal import open_journal
 from ..journal.anew import SheetLedger
+from ..journal.fallback import merge
 from ..journal.owners import FileLock, beside
-from ..models import Balance, invalid
+from ..models import Balance
 from ..settings import dialect_of
 from .entering import Entered, Entering, Source
 from .folder import Folder, folder_of
@@ -128,7 +129,7 @@ def planned(
     if bounds.max_cost is not None and plan.cost is None:
         without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
         if without:
-            raise invalid(
+            raise invalid_request(
                 [Fault("max_cost", f"there is no price for {kind!r}: say it in the prices") for kind in without]
             )
     return plan
@@ -174,6 +175,7 @@ def dry_plan(
         try:
             ledger.begin()
             if _is_free(folder.journal):  # what a crash left is counted as what it is
+                merge(folder.journal, ledger)
                 ledger.take_over("", ledger.owners(), dialect.name)
             return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), dialect, resumed=source is None)
         finally:

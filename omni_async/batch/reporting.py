@@ -10,8 +10,7 @@ import anyio
 import anyio.to_thread
 
 from ..errors import OmniError
-from ..events import Event
-from ..exchange import OnEvent
+from ..events import Event, OnEvent
 from ..journal import SqliteJournal
 from ..lifetime import to_the_end
 from ..report import Report, Traffic

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..disk import private, reason
-from ..errors import DownloadError
+from ..errors import OmniError
 from ..journal.entries import SENT_AGAIN, Entry, sent_again
 from ..journal.fallback import waiting
 from ..journal.ledger import Ledger
@@ -69,6 +69,14 @@ def stands(ledger: Ledger, journal: Path) -> tuple[dict[State, int], tuple[Path,
     return dict(+states), tuple(dict.fromkeys(path for *_, path in noted))
 
 
+def uncertain_elsewhere(ledger: Ledger, journal: Path) -> tuple[str, ...]:
+    """Ids of rows that are no longer in the sheet and wait to be settled: they may have been paid all the same."""
+    noted = {entry.key for entry, state, _ in waiting(journal, ledger) if state is not State.UNCERTAIN}
+    query = "SELECT key FROM item WHERE state IN ('UNCERTAIN', 'SUBMITTING') AND run IS NOT ? ORDER BY position, rowid"
+    rows = ledger.connection.execute(query, (int(ledger.note("run") or 0),))
+    return tuple(key for (key,) in rows if key not in noted)
+
+
 def count_not_stored(ledger: Ledger) -> int:
     """How many rows of the last sheet have a video that could not be stored."""
     query = "SELECT count(*) FROM item WHERE run = ? AND state = 'SUCCEEDED' AND substr(detail, 1, ?) = ?"
@@ -85,7 +93,7 @@ def result_of(entry: Entry) -> dict[str, Any]:
         "status": STATUS[entry.state],
         "task_id": entry.task_id,
         "video_url": task.video_url if task else None,
-        "file": f"videos/{entry.target}" if entry.state is State.DONE else None,
+        "file": f"videos/{entry.target or f'{entry.key}.mp4'}" if entry.state is State.DONE else None,
         "error": None if entry.state is State.DONE else entry.detail,
         "seconds": round(entry.finished_at - entry.sent_at, 1) if whole else None,  # type: ignore[operator]
         "attempts": entry.attempts,
@@ -133,19 +141,19 @@ class Results:
             carried: Names of the carried columns.
 
         Raises:
-            DownloadError: The disk refuses them; what was there stays.
+            OmniError: The disk refuses them; what was there stays, and the journal has them.
         """
         self.close()
         lines, table = (path.with_name(f"{path.name}.new") for path in (self._folder.lines, self._folder.table))
         try:
             self._write(lines, table, entries, carried)
-            _replace(lines, self._folder.lines)
-            _replace(table, self._folder.table)
+            _put_in_place(lines, self._folder.lines)
+            _put_in_place(table, self._folder.table)
         except OSError as error:
             for path in (lines, table):
                 with contextlib.suppress(OSError):
                     path.unlink()
-            raise DownloadError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
+            raise OmniError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
 
     def _write(self, lines: Path, table: Path, entries: Iterable[Entry], carried: Sequence[str]) -> None:
         columns = [*COLUMNS, *(column_of(name) for name in carried)]
@@ -179,7 +187,7 @@ def _cell(name: str, value: Any) -> Any:
     return value if isinstance(value, str) and name not in _TOLD else in_cell(value)
 
 
-def _replace(new: Path, old: Path) -> None:
+def _put_in_place(new: Path, old: Path) -> None:
     """Put a whole file in the place of the old one, or beside it if a spreadsheet program holds that (Windows)."""
     try:
         new.replace(old)

@@ -23,14 +23,15 @@ from ..fields import NOT_UNICODE, encodable
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
 from ..references import check_request, local_references
-from ..uploads import file_hash, is_local, unreadable
+from ..safety import target_key
+from ..uploads import file_hash, is_local, unreadable_file
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
 from .record import BadRecord, SheetRecord
 from .strictjson import to_text
-from .targets import default_target, target_key
-from .unsent import carried_of, custom_id_of, metadata_of, place_of
+from .targets import default_target
+from .unsent import asked_target, carried_of, custom_id_of, metadata_of
 
 SHAPES = 1000
 """Shapes and layouts of columns that are remembered."""
@@ -148,7 +149,7 @@ class Checker:
         if layout.ids:
             custom_id = custom_id_of(layout.ids, values, cells, faults)
         if layout.file is not None and values[layout.file] is not None:
-            target = place_of(values[layout.file], cells, faults)
+            target = asked_target(values[layout.file], cells, faults)
         if target is None and custom_id is not None:
             target = default_target(custom_id)
         if layout.metadata is not None and values[layout.metadata] is not None:
@@ -309,7 +310,7 @@ class Checker:
                     self._hashes[key] = file_hash(Path(path))
                 hashes[path] = self._hashes[key]
             except (OSError, ValueError) as error:
-                faults.append(unreadable(path, error, field=field))
+                faults.append(unreadable_file(path, error, field=field))
         return hashes
 
 

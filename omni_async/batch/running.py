@@ -15,6 +15,7 @@ from ..journal.entries import Entry
 from ..journal.states import State
 from .fetching import STORERS, Fetcher
 from .gate import Gate
+from .probing import trouble
 from .results import Results, run_states
 from .sending import Bounds, Sender
 from .standing import Standing
@@ -42,7 +43,8 @@ class Run:
     ) -> None:
         self._studio: Studio = store.studio
         self._journal, self._bounds, self._beside = store.journal, bounds, beside
-        self.standing = Standing(Gate(), results, bounds.stop_after)
+        self._videos = store.folder.videos
+        self.standing = Standing(Gate(), results, bounds.stop_after_failures)
         self.gate = self.standing.gate
         self.sender = Sender(self.standing, store.studio, store.journal, bounds)
         self.fetcher = Fetcher(self.standing, store)
@@ -83,6 +85,8 @@ class Run:
             Exception: What should not happen did; what is under way has been recorded.
         """
         await self._resume()
+        if (refused := await trouble(self._videos)) is not None:
+            self.gate.close(refused)
         self._submitters = min(SUBMITTERS, self._bounds.concurrency or SUBMITTERS)
         async with anyio.create_task_group() as group:
             for _ in range(self._submitters):

@@ -6,6 +6,7 @@ from collections import deque
 import anyio
 import attrs
 
+from ..arguments import check_kinds, check_seconds
 from ..errors import (
     AuthenticationError,
     GatewayError,
@@ -14,15 +15,18 @@ from ..errors import (
     OmniError,
     QuotaError,
     RateLimitError,
+    invalid_argument,
 )
 from ..exchange import is_unauthorized
-from ..generate import PATIENCE, Studio
+from ..filed import PATIENCE
+from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
 from ..journal.entries import Entry, request_of, sent_again
 from ..journal.states import UNPAID, State
 from ..many import OUTSTANDING
 from ..models import VideoTask
+from ..policies import positive
 from .gate import Leave, NotAdmittedError
 from .plan import Prices
 from .standing import Standing
@@ -50,16 +54,24 @@ class Bounds:
         prices: What they cost.
         max_cost: What they may cost together.
         concurrency: Tasks running at the gateway at most.
-        stop_after: Rows that may fail before no more is sent.
+        stop_after_failures: Rows that may fail before no more is sent.
         timeout: Seconds to wait for a task at most.
+
+    Raises:
+        InvalidRequestError: One of them is of another kind, or no number that can be a bound.
     """
 
-    limit: int | None = None
+    limit: int | None = attrs.field(default=None, validator=positive(whole=True, or_zero=True))
     prices: Prices | None = None
-    max_cost: float | None = None
-    concurrency: int | None = None
-    stop_after: int | None = None
+    max_cost: float | None = attrs.field(default=None, validator=positive(or_zero=True))
+    concurrency: int | None = attrs.field(default=None, validator=positive(whole=True))
+    stop_after_failures: int | None = attrs.field(default=None, validator=positive(whole=True))
     timeout: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_kinds(prices=(self.prices, Prices))
+        if faults := tuple(check_seconds(least=0, timeout=self.timeout)):
+            raise invalid_argument(*faults)
 
 
 class Sender:

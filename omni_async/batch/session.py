@@ -15,13 +15,14 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Dialect
-from ..errors import Fault, OmniError
+from ..errors import Fault, JournalError, OmniError, invalid_argument
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
+from ..journal.fallback import fallback_of
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..making import BatchOptions
-from ..models import Balance, invalid
+from ..models import Balance
 from ..policies import Limits
 from ..settings import dialect_of
 from .entering import Entered, Source, columns_of
@@ -29,7 +30,7 @@ from .folder import folder_of
 from .plan import Plan
 from .planning import ForeignError, Once, SheetOptions, entering_of, no_progress, opened, planned
 from .reporting import Reporting
-from .results import STATUS, Results, count_not_stored, stands
+from .results import STATUS, Results, count_not_stored, stands, uncertain_elsewhere
 from .running import Run
 from .sending import Bounds
 from .storing import Store
@@ -49,6 +50,7 @@ class Summary:
         states: How many rows of the sheet stand where.
         stopped: Why no more was sent, if rows are left.
         not_stored: Videos that could not be stored in this run.
+        uncertain_elsewhere: Ids of rows that may have been paid and are no longer in the sheet: settle them, too.
         noted: Files with answers to creates that the journal could not take, for want of space say. Their rows are
             counted as what these tell; the next run enters them.
         put_off: Rows that were to be paid again and were not, by the option that asks for it (`redo_edited`,
@@ -60,6 +62,7 @@ class Summary:
     states: Mapping[State, int]
     stopped: str | None = None
     not_stored: int = 0
+    uncertain_elsewhere: tuple[str, ...] = ()
     noted: tuple[Path, ...] = ()
     put_off: Mapping[str, int] = attrs.field(factory=dict)
     seconds: float = 0.0
@@ -80,8 +83,8 @@ class Summary:
 
     @property
     def uncertain(self) -> int:
-        """Rows that may have been paid and wait to be settled."""
-        return self.count(State.UNCERTAIN, State.SUBMITTING)
+        """Rows that may have been paid and wait to be settled, also those that are no longer in the sheet."""
+        return self.count(State.UNCERTAIN, State.SUBMITTING) + len(self.uncertain_elsewhere)
 
     @property
     def unsent(self) -> int:
@@ -148,7 +151,9 @@ class Batch:
         **options: Unpack[BatchOptions],
     ) -> None:
         if options.get("keep_requests") is False:
-            raise invalid([Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")])
+            raise invalid_argument(
+                Fault("keep_requests", "a batch sends its rows from its journal: their inputs are kept")
+            )
         self.folder = folder_of(source, out)
         self.sheet_options, self.bounds = sheet_options or SheetOptions(), bounds or Bounds()
         self.dialect = dialect_of(gateway)
@@ -251,20 +256,39 @@ class Batch:
         return await self.summary()
 
     async def summary(self) -> Summary:
-        """What it came to so far."""
-        states, noted, left, put_off = await self.journal.run(self._ends)
-        took = time.monotonic() - self._began
-        summary = Summary(
-            folder=self.folder.path, states=states, not_stored=left, noted=noted, put_off=put_off, seconds=took
-        )
-        unsent = summary.unsent + sum(put_off.values())
-        return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + left))
+        """What it came to so far.
 
-    def _ends(self, ledger: SheetLedger) -> tuple[dict[State, int], tuple[Path, ...], int, dict[str, int]]:
-        return (
-            *stands(ledger, self.journal.path),
-            count_not_stored(ledger),
-            ledger.put_off(),
+        Raises:
+            JournalError: It cannot be read any more. What is noted elsewhere of creates in flight is named.
+        """
+        try:
+            found = await self.journal.run(self._ends)
+        except JournalError as error:
+            raise self._with_notes(error) from None
+        summary = attrs.evolve(found, seconds=time.monotonic() - self._began)
+        unsent = summary.unsent + sum(summary.put_off.values())
+        return attrs.evolve(summary, stopped=self._run.stopped(unsent, summary.under_way + summary.not_stored))
+
+    def _with_notes(self, error: JournalError) -> JournalError:
+        """The error of a journal that has gone, with where to find what it could not take."""
+        if not self.journal.noted:
+            return error
+        files, beside = " and ".join(map(str, self.journal.noted)), fallback_of(self.journal.path).name
+        told = (
+            f"{error.args[0]}. What came back for creates in flight is noted in {files}: keep it. Put the journal back"
+            f" where it was; or, if its folder was moved, move that file into the folder, as {beside}. Then run again"
+        )
+        return JournalError(told, kind="noted", may_have_charged=True)
+
+    def _ends(self, ledger: SheetLedger) -> Summary:
+        states, noted = stands(ledger, self.journal.path)
+        return Summary(
+            folder=self.folder.path,
+            states=states,
+            not_stored=count_not_stored(ledger),
+            uncertain_elsewhere=uncertain_elsewhere(ledger, self.journal.path),
+            noted=noted,
+            put_off=ledger.put_off(),
         )
 
     def progress(self) -> Progress:

@@ -22,8 +22,17 @@ from .folder import Folder
 CHUNK = 5000
 """Stored rows whose files are looked at in one go."""
 
+GONE = (
+    "its file has gone and its URL has died: put the file back in its place and run again,"
+    " or, to pay for another video, give the row another id"
+)
+
 StoredRow = tuple[int, str, str | None, int | None]
 """A stored row: its place, key, target and size."""
+
+
+class GoneError(DownloadError):
+    """A video that was stored is not in its place, and cannot be fetched again. It may come back: a disk is mounted."""
 
 
 @attrs.frozen
@@ -59,12 +68,12 @@ class Store:
             again: Whether that was tried before: the journal may know more of it by now.
 
         Raises:
-            DownloadError: It could not be stored; trying again costs nothing.
+            DownloadError: It could not be stored; trying again costs nothing. A `GoneError` if it was, and has gone.
         """
         if again:
             known: Entry | None = await self.journal.run(lambda ledger: ledger.entry(entry.key))
             entry = known or entry
-        target = place_of(self.folder, entry.key, entry.target)
+        target = video_path(self.folder, entry.key, entry.target)
         if await on_disk(target, _is, target, entry.size, entry.sha256):
             await on_disk(target, PartFile(target, overwrite=False).discard)  # left by a crash after it got its name
             return await self._done(entry, target)
@@ -75,6 +84,8 @@ class Store:
         except ResultExpiredError as error:
             if self.expiry(entry) > self.wall():
                 raise  # it may not have reached the store from which it is fetched
+            if entry.size is not None:
+                raise GoneError(GONE, custom_id=entry.key, task_id=entry.task_id) from error
             why = str(error.args[0])
             return await self.journal.run(lambda ledger: ledger.unstored(entry.key, State.EXPIRED, why))
         return await self._done(entry, target)
@@ -121,10 +132,10 @@ def full(error: OmniError) -> bool:
 
 def lasting(error: OmniError) -> bool:
     """Whether trying again in this run cannot help."""
-    return isinstance(error, TargetExistsError)
+    return isinstance(error, TargetExistsError | GoneError)
 
 
-def place_of(folder: Folder, key: str, target: str | None) -> Path:
+def video_path(folder: Folder, key: str, target: str | None) -> Path:
     """Where a row's video goes."""
     return folder.videos / (target or f"{key}.mp4")
 
@@ -137,12 +148,19 @@ def stored_rows(ledger: Ledger, *, after: int) -> list[StoredRow]:
 
 def missing(folder: Folder, rows: Sequence[StoredRow]) -> list[str]:
     """Keys of those whose file is gone or has another size: finished files are checked, not fetched again."""
-    return [key for _, key, target, size in rows if _size(place_of(folder, key, target)) != size]
+    return [key for _, key, target, size in rows if _size(video_path(folder, key, target)) != size]
 
 
 def _to_be_stored(ledger: Ledger, *, keys: Sequence[str]) -> None:
     for key in keys:
         ledger.unstored(key, State.SUCCEEDED, "its file has gone")
+
+
+def find_again(folder: Folder, ledger: Ledger) -> None:
+    """Expired rows whose stored videos are in their places after all: a folder that was away is back."""
+    for entry in list(ledger.entries([State.EXPIRED])):
+        if _is(video_path(folder, entry.key, entry.target), entry.size, entry.sha256):
+            ledger.stored(entry.key, entry.size or 0)
 
 
 def _size(path: Path) -> int | None:

@@ -21,13 +21,6 @@ def default_target(custom_id: str) -> str:
     return file_name(custom_id)
 
 
-def target_key(target: str) -> str:
-    """What is the same for targets that some file system takes for one: letters of either case, either Unicode form."""
-    if target.isascii():
-        return target.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", target).casefold())
-
-
 def target_of(file: str) -> str | Fault:
     """The target a `file` column asks for, made safe; a Fault if it cannot be had.
 

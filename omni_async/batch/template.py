@@ -11,8 +11,7 @@ import attrs
 from ..dialects import Dialect, ModelSpec
 from ..dialects.rules import GENERATION_TYPES, MODES, ORIENTATIONS
 from ..disk import or_nothing
-from ..errors import Fault, TargetExistsError
-from ..models import invalid
+from ..errors import Fault, TargetExistsError, invalid_argument
 from .strictjson import to_text
 
 SHEET_ENDINGS = (".csv", ".jsonl", ".xlsx")
@@ -124,7 +123,9 @@ def write_template(path: Path, columns: tuple[Column, ...]) -> None:
         rows = ({column.name: column.examples[row] for column in columns} for row in (0, 1))
         content = "".join(f"{to_text(row)}\n" for row in rows).encode()
     else:
-        raise invalid([Fault("file", f"{path.name} has no ending that a sheet can be written in", SHEET_ENDINGS)])
+        raise invalid_argument(
+            Fault("file", f"{path.name} has no ending that a sheet can be written in", SHEET_ENDINGS)
+        )
     try:
         file = path.open("xb")
     except FileExistsError:
@@ -144,7 +145,7 @@ def _workbook(columns: tuple[Column, ...]) -> bytes:
         from openpyxl.styles import Font
         from openpyxl.utils import get_column_letter
     except ImportError:
-        raise invalid([Fault("file", ".xlsx needs openpyxl: pip install 'omni-async[xlsx]'")]) from None
+        raise invalid_argument(Fault("file", ".xlsx needs openpyxl: pip install 'omni-async[xlsx]'")) from None
     book = openpyxl.Workbook()
     sheet: Any = book.worksheets[0]
     sheet.title, sheet.freeze_panes = "shots", "A2"

@@ -29,7 +29,7 @@ def custom_id_of(names: tuple[str, ...], values: dict[str, Any], cells: bool, fa
     return None
 
 
-def place_of(file: Any, cells: bool, faults: list[Fault]) -> str | None:
+def asked_target(file: Any, cells: bool, faults: list[Fault]) -> str | None:
     """The target that a `file` asks for."""
     name = cell_text(file) if cells else file
     if name is None:

@@ -147,7 +147,7 @@ def batch(
         prices=Prices.load(prices) if prices is not None else None,
         max_cost=max_cost,
         concurrency=concurrency,
-        stop_after=stop_after_failures,
+        stop_after_failures=stop_after_failures,
         timeout=timeout,
     )
     if dry_run:

@@ -12,8 +12,9 @@ from ..batch import Batch, Bounds, Plan, SheetOptions, Summary
 from ..batch.entering import check_own
 from ..batch.folder import Folder
 from ..journal import Ledger, SqliteJournal, State
-from ..report.rows import counted, doubtful
+from ..report.rows import in_shell
 from ..settings import base_url_of
+from ..wording import counted, doubtful
 from .asking import asks, at_terminal, confirmed
 from .connect import Target, served, words_for
 from .exits import CONFIRM_ABOVE, DONE, FAILED, STOPPED, UNCERTAIN, UsageError, in_options
@@ -32,6 +33,8 @@ ENDED = "the emulator that made it has ended"
 HUSHED = ("a create finished after its caller had gone", "the journal cannot be searched for unfinished tasks")
 """Warnings of the library that a batch tells better: of a drained create, which the journal has and the next run
 follows; and of a journal that cannot be opened, which ends the command."""
+NAMED = 5
+"""Rows that are named at the end; a command shows all."""
 PATIENCE = 2.0
 """Seconds to end in good order while nothing was sent: a sheet may come from a pipe that never ends."""
 
@@ -224,6 +227,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "failed": summary.failed,
         "uncertain": summary.uncertain,
+        "uncertain_elsewhere": list(summary.uncertain_elsewhere),
         "unsent": summary.unsent,
         "under_way": summary.under_way,
         "put_off": dict(summary.put_off),
@@ -258,14 +262,26 @@ def told(summary: Summary, again: str) -> list[str]:
             f"{' and '.join(shlex.quote(str(path)) for path in summary.noted)}: keep it, free space on the disk, and "
             "run the same command again"
         )
-    if summary.uncertain:
-        found = ",".join(state.lower() for state in (State.UNCERTAIN, State.SUBMITTING) if summary.count(state))
-        lines.append(
-            f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state {found}; look in "
-            f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
-        )
+    lines += _uncertain(summary, folder)
     if summary.unsent or summary.under_way or summary.noted or summary.put_off:
         lines.append(f"to go on: {again}{flags(summary.put_off)}")
+    return lines
+
+
+def _uncertain(summary: Summary, folder: str) -> list[str]:
+    """What to do about rows that may have been paid, and which of them are no longer in the sheet."""
+    if not summary.uncertain:
+        return []
+    elsewhere = summary.uncertain_elsewhere
+    states = [state for state in (State.UNCERTAIN, State.SUBMITTING) if summary.count(state)]
+    found = ",".join(state.lower() for state in states or [State.UNCERTAIN])
+    lines = [
+        f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state {found}; look in "
+        f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
+    ]
+    if elsewhere:
+        more = f" and {len(elsewhere) - NAMED:,} more" if len(elsewhere) > NAMED else ""
+        lines.append(f"no longer in the sheet: {' '.join(map(in_shell, elsewhere[:NAMED]))}{more}")
     return lines
 
 

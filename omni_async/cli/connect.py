@@ -13,7 +13,7 @@ from ..client import OmniClient
 from ..dialects import GATEWAYS
 from ..disk import reason
 from ..emulator import Emulator, Scenario
-from ..exchange import OnEvent
+from ..events import OnEvent
 from ..journal import SqliteJournal
 from ..policies import PollPolicy
 from ..settings import dialect_of

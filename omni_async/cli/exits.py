@@ -16,7 +16,7 @@ from ..errors import (
     SubmissionUncertainError,
     WaitTimeoutError,
 )
-from ..report.rows import counted
+from ..wording import counted
 
 DONE, FAILED, USAGE, UNCERTAIN, STOPPED = 0, 1, 2, 3, 4
 WORST_FIRST = (UNCERTAIN, STOPPED, FAILED, USAGE, DONE)
@@ -60,7 +60,7 @@ class UsageError(Exception):
 
 def code_of(error: BaseException) -> int:
     """The exit code an error stands for."""
-    if isinstance(error, SubmissionUncertainError):
+    if isinstance(error, SubmissionUncertainError) or getattr(error, "kind", None) == "noted":
         return UNCERTAIN
     if isinstance(error, InvalidRequestError | UsageError):
         return USAGE
@@ -124,7 +124,7 @@ def _place(error: BaseException) -> str:
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
 
 
-def refusal_of(error: InvalidRequestError) -> tuple[str, list[str]]:
+def refusal_words(error: InvalidRequestError) -> tuple[str, list[str]]:
     """Why nothing was sent, and each fault, as a document has them."""
     head, faults = in_options(str(error)).partition("\n")[0].removesuffix(":"), [str(fault) for fault in error.faults]
     if any(map(_LINE.match, faults)):

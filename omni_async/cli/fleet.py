@@ -24,7 +24,7 @@ from .options import Gateway, GatewayName, Json
 from .output import as_json, note, out, write_all
 from .running import run_plain
 from .screen import Leaving, Screen
-from .settling import TaskId, answer_of
+from .settling import TaskId, given_answer
 
 MOST = 1_000_000
 """Of any limit; the database counts no further than some billions."""
@@ -190,7 +190,7 @@ def settle(
       omni-async fleet settle s17 --task-id task_0123456789
       omni-async fleet settle s18 --not-charged
     """
-    answer = answer_of(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
+    answer = given_answer(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
     sent = f"a worker sends it, which {'may pay a second time' if pay_again else 'pays'}"
     then = sent if task_id is None else "a worker follows the task"
 

@@ -12,9 +12,8 @@ from ..batch.sheet import ENDINGS
 from ..client import OmniClient
 from ..errors import JournalError, OmniError
 from ..journal import Ledger, SqliteJournal, State, open_journal
-from ..journal.schema import journal_error
+from ..journal.schema import JOURNAL_FILE, journal_error
 from ..models import VideoTask
-from ..report.rows import JOURNAL
 from .connect import Target
 from .exits import UsageError
 from .screen import Screen
@@ -24,7 +23,7 @@ PRIVATE = 0o700
 
 def own_path() -> Path:
     """The journal of `generate` and `wait`, in the user's state folder."""
-    return platformdirs.user_state_path("omni-async") / JOURNAL
+    return platformdirs.user_state_path("omni-async") / JOURNAL_FILE
 
 
 async def own_journal(screen: Screen, target: Target, *, make: bool = True) -> SqliteJournal | None:
@@ -78,9 +77,9 @@ def found(given: Path | None) -> Path:
             )
         return path
     if given.is_dir():
-        if not (given / JOURNAL).exists():
-            raise UsageError(f"{given}: there is no {JOURNAL} in this folder")
-        return given / JOURNAL
+        if not (given / JOURNAL_FILE).exists():
+            raise UsageError(f"{given}: there is no {JOURNAL_FILE} in this folder")
+        return given / JOURNAL_FILE
     if not given.exists():
         raise UsageError(f"{given}: there is no such file or folder")
     if given.suffix.lower() in ENDINGS:

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import InvalidRequestError, NotFoundError, OmniError, SubmissionUncertainError
 from ..models import VideoTask
 from .board import BoardRow, BoardState
-from .exits import in_options, refusal_of
+from .exits import in_options, refusal_words
 from .output import as_json, out
 
 _SHOWN = ("gateway", "model", "mode", "progress", "created_at", "completed_at", "expires_at", "video_url", "custom_id")
@@ -34,7 +34,7 @@ def failure_document(error: OmniError) -> dict[str, Any]:
         "may_have_charged": error.may_have_charged,
     }
     if isinstance(error, InvalidRequestError):
-        document["message"], document["faults"] = refusal_of(error)
+        document["message"], document["faults"] = refusal_words(error)
     if isinstance(error, SubmissionUncertainError):
         evidence = {name: value for name, value in error.evidence.items() if name != "body"}
         document["evidence"] = evidence

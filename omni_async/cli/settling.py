@@ -16,7 +16,7 @@ from ..batch.results import Results
 from ..errors import JournalError, OmniError
 from ..journal import Entry, Ledger, SqliteJournal, State
 from ..report import write_report
-from ..report.rows import place_of
+from ..report.rows import journal_argument
 from .batchjob import options_of
 from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
@@ -31,7 +31,7 @@ TaskId = Annotated[
 ]
 
 
-def answer_of(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dict[str, Any]:
+def given_answer(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dict[str, Any]:
     """The one answer that was given, as keywords of `resolve`.
 
     Raises:
@@ -44,7 +44,7 @@ def answer_of(*, task_id: str | None, not_charged: bool, pay_again: bool) -> dic
 
 def settle_line(path: Path, key: str = "ID") -> str:
     """The command that settles a row of a journal."""
-    return f"omni-async settle {shlex.quote(str(place_of(path)))} {shlex.quote(key)} {ANSWERS}"
+    return f"omni-async settle {shlex.quote(str(journal_argument(path)))} {shlex.quote(key)} {ANSWERS}"
 
 
 def settle(
@@ -74,7 +74,7 @@ def settle(
       omni-async settle shots s17 --task-id task_0123456789
       omni-async settle shots s18 --not-charged
     """
-    answer = answer_of(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
+    answer = given_answer(task_id=task_id, not_charged=not_charged, pay_again=pay_again)
     settling = Settling(path=found(place), key=key, answer=answer)
     run_plain(settling.run, json=json)
 
@@ -98,6 +98,7 @@ class Settling:
         with reading(self.path) as ledger:
             check_own(ledger, self.path.parent)
             batch, row, options = ledger.note("batch"), ledger.entry(self.key), options_of(ledger)
+            run = int(ledger.note("run") or 0)
         if row is None:
             raise JournalError(f"there is no row {self.key!r} in {self.path}", may_have_charged=False)
         journal = SqliteJournal(self.path, gateway=row.gateway, exclusive=batch is not None, follow_others=False)
@@ -111,7 +112,7 @@ class Settling:
         if Folder(self.path.parent).report.exists():
             with contextlib.suppress(OmniError, OSError):  # the row is settled; the next run writes the page again
                 await asyncio.to_thread(write_report, self.path)
-        then = self._then(entry, options)
+        then = self._then(entry, options, in_sheet=entry.run == run)
         if screen.show.json:
             told = {"id": entry.key, "state": str(entry.state), "task_id": entry.task_id, "next": then}
             screen.result(as_json(told))
@@ -125,9 +126,10 @@ class Settling:
         results = Results(Folder(self.path.parent))
         return lambda ledger: results.rewrite(ledger.entries(), columns_of(ledger))
 
-    def _then(self, entry: Entry, options: list[str]) -> str:
+    def _then(self, entry: Entry, options: list[str], *, in_sheet: bool) -> str:
         """What happens next, and by which command."""
-        run = f"omni-async batch {shlex.join(['--out', str(self.path.parent), *options])}"
+        out = shlex.join(["--out", str(self.path.parent), *options])
+        run = f"omni-async batch {out}"
         batch = bool(options)
         if entry.state is State.SUBMITTED and not batch:
             own = f": omni-async wait --gateway {entry.gateway}" if self._own() else ""
@@ -137,6 +139,9 @@ class Settling:
         pays = "which may pay a second time" if self.answer["pay_again"] else "which pays"
         if not batch:
             return f"submitting it again with this id sends it, {pays}"
+        if not in_sheet:
+            again = f"put it back and run that, {pays}: omni-async batch SHEET {out}"
+            return f"it is no longer in the sheet, so no run sends it; to have it made, {again}"
         return f"it is sent by the next run, {pays}: {run}"
 
     def _own(self) -> bool:

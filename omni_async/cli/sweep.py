@@ -13,13 +13,13 @@ import typer
 from ..batch import Bounds, Plan, Prices, dry_plan
 from ..batch.cells import field_value
 from ..disk import or_nothing
-from ..errors import Fault, InvalidRequestError
-from ..models import VideoRequest, invalid
+from ..errors import Fault, InvalidRequestError, invalid_request
+from ..models import VideoRequest
 from ..references import check_references
-from ..report.rows import counted
 from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..uploads import is_local
+from ..wording import counted
 from .batch import Concurrency, Limit, MaxCost, PriceFile, Yes, batch, made_in
 from .connect import Target
 from .exits import UsageError, in_options
@@ -183,7 +183,7 @@ def _swept(common: VideoRequest, given: dict[str, list[str] | None], gateway: st
             several.setdefault(field, []).append(value)
     faults += check_references(common, dialect)
     if faults:
-        raise invalid(faults)
+        raise invalid_request(faults)
     found = sweep_requests(common, gateway=dialect, **several)
     if not found.requests:
         reasons = tuple(dict.fromkeys(fault for refused in found.refused for fault in refused.faults))

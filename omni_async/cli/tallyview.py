@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..report.rows import doubtful
+from ..wording import doubtful
 from .board import clock_text
 from .live import LiveView, bar
 from .output import note, printable

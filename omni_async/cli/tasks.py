@@ -12,7 +12,7 @@ from ..client import OmniClient
 from ..errors import NotFoundError, OmniError
 from ..events import Event, Retried
 from ..models import VideoTask
-from ..poller.followed import GRACE
+from ..poller.followed import NOT_FOUND_GRACE
 from ..safety import file_name
 from .board import BoardRow, BoardState
 from .connect import Target, connected
@@ -151,7 +151,7 @@ class Unknown:
         self._screen.board.on_event(event)
         if isinstance(event, Retried) and event.reason == NotFoundError.__name__ and event.task_id not in self._told:
             self._told.add(event.task_id)
-            until = time.strftime("%H:%M:%S", time.localtime(time.time() + GRACE))
+            until = time.strftime("%H:%M:%S", time.localtime(time.time() + NOT_FOUND_GRACE))
             self._screen.note(f"the gateway does not know task {event.task_id} (yet): it is asked until {until}")
 
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..errors import DecodeError, Fault
+from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import check_prompt
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask, invalid
-from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, number_code, percent, text
-from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS
+from ..models import Balance, TaskStatus, VideoRequest, VideoTask
+from .wire import Call, CallKind, Glance, Reply, code_text, dig, ident, percent, text
+from .words import CONCURRENCY_WORDS, EITHER_WORDS, MODERATION_WORDS, REQUESTS_WORDS, STATUS_WORDS, plain_words
 
 
 class RefusalKind(enum.StrEnum):
@@ -321,7 +321,7 @@ class Dialect(abc.ABC):
             InvalidRequestError: The gateway takes none.
         """
         if self.uploads is None:
-            raise invalid([Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs")])
+            raise invalid_argument(Fault("image_urls", f"gateway {self.name} takes no uploads; give URLs"))
         return Call(kind=CallKind.UPLOAD, method="POST", path=self.uploads.path, part=self.uploads.part)
 
     def read_upload(self, reply: Reply) -> str:
@@ -344,7 +344,7 @@ class Dialect(abc.ABC):
         Raises:
             InvalidRequestError: There is none.
         """
-        raise invalid([Fault("balance", f"gateway {self.name} tells no {scope} balance")])
+        raise invalid_argument(Fault("balance", f"gateway {self.name} tells no {scope} balance"))
 
     def read_balance(self, reply: Reply) -> Balance:
         """The balance in that answer.
@@ -375,30 +375,6 @@ def refusal_by(rules: Iterable[RefusalRule], status: int, codes: tuple[str, ...]
         return None
     cause = named_cause(message) if rule.kind is RefusalKind.RATE else None
     return Refusal(rule.kind, next(iter(codes), None), message, cause)
-
-
-_HEADS = ("code", "error")
-_SAID = ("message", "msg", "error_message", "detail", "details", "errors", "error")
-_DEEP = 3
-"""How deep in a refusal its words are looked for: `{"errors": [{"message": …}]}`."""
-
-
-def plain_words(reply: Reply) -> str:
-    """What an answer with a 4xx or 5xx says in whatever form, a code that is a word before its message; "" if nothing.
-
-    Such as `{"message": …}`, `{"detail": [{"msg": …}]}`, `{"code": "quota", "message": …}`: other programs than the
-    gateway's own refuse so (seen). It is for people, and for words that tell what a refusal by status is about.
-    """
-    return _words(reply.document, _DEEP) if reply.status >= 400 and isinstance(reply.document, dict) else ""
-
-
-def _words(value: Any, depth: int) -> str:
-    value = value[0] if isinstance(value, list) and value else value
-    if not isinstance(value, dict) or not depth:
-        return (text(value) or "").strip()
-    heads = (_words(found, 0) for name in _HEADS if number_code(found := value.get(name)) is None)
-    said = (_words(value.get(name), depth - 1) for name in _SAID)
-    return ": ".join(dict.fromkeys(filter(None, (next(filter(None, heads), ""), next(filter(None, said), "")))))
 
 
 def named_cause(message: str) -> Cause | None:

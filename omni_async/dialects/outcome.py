@@ -13,7 +13,6 @@ from ..explanations import meaning
 from ..models import TaskStatus
 from .dialect import WORDS_READ, Dialect, Refusal, RefusalKind, refusal_by
 from .wire import WHOLE_LINK, Reply, code_text, decoded, dig, excerpt, link, only, percent, text
-from .words import BUSY_WORDS
 
 _HOLDERS: tuple[tuple[str, ...], ...] = (("result", "data"), ("result",), (), ("output",), ("data",))
 _LINKS = ("video_url", "video_urls", "url")
@@ -137,6 +136,10 @@ def _reason(body: Any) -> Failure:
 def _words(value: Any) -> str | None:
     inner = (text(only(dig(value, name))) for name in ("message", *_REASONS))
     return text(value) or next(filter(None, inner), None)
+
+
+BUSY_WORDS = r"(?i)\bbusy\b|overload|try again later|繁忙|稍后"
+"""Only for looks, which are free to repeat: a create that is told so may have been taken."""
 
 
 def refused_look(dialect: Dialect, reply: Reply) -> Refusal | None:

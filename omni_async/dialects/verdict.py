@@ -42,9 +42,9 @@ from .dialect import (
     RefusalKind,
     is_chat,
     named_cause,
-    plain_words,
 )
 from .wire import MISSING, Reply, dig, ident, only, text
+from .words import plain_words
 
 EVIDENCE_BYTES = 64 * 1024
 

@@ -19,7 +19,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.v import transform_error
 
-from ..errors import DecodeError, Fault, unusable
+from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import encodable
 from ..models import TaskStatus
 
@@ -186,7 +186,7 @@ def segment(task_id: str) -> str:
     if isinstance(task_id, str) and _PLAIN.fullmatch(task_id):  # nearly all are: quoting costs five times as much
         return task_id
     if not ident(task_id):
-        raise unusable(Fault("task_id", "is no id of a task"))
+        raise invalid_argument(Fault("task_id", "is no id of a task"))
     return quote(task_id, safe="")
 
 

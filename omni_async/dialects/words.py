@@ -1,8 +1,10 @@
-"""The gateways' words: for where a task stands, and for what a refusal is about."""
+"""The gateways' words: for where a task stands, for what a refusal is about, and where in an answer they stand."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..models import TaskStatus
+from .wire import Reply, number_code, text
 
 STATUS_WORDS: Mapping[str, TaskStatus] = {
     # docs (jimmy, toapis) and seen; compared in lower case
@@ -55,7 +57,7 @@ EITHER_WORDS = (  # the seed's own refusal names rate, concurrency and quota in 
     r"(?i)concurren\w*.{0,3}requests?|并发请求|rate,? .{0,5}concurrency|concurrency,? .{0,5}rate"
 )
 BAD_ID_WORDS = r"(?i:invalid.?task.?id|无效的?任务(\s?(id|编号|号)|\W|\Z)|任务\s?(id|编号|号)?无效)"
-"""Of an id that is none of this gateway's: the task that it was read from may go by another."""
+"""Of an id that is none of this gateway's: what it was read from may have told of a task by another."""
 NO_TASK_WORDS = (
     r"(?i)no such task|(?<![a-z])task(.?id)?[\W_]{0,3}([\w-]{1,64}\W{1,3})?(was |is |does ?)?(not|n't).?(found|exist)"
     r"|任务[^,，。;；]{0,80}(不存在|未找到)"
@@ -66,5 +68,26 @@ QUOTA_WORDS = (
     r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
     r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用"
 )
-BUSY_WORDS = r"(?i)\bbusy\b|overload|try again later|繁忙|稍后"
-"""Only for looks, which are free to repeat: a create that is told so may have been taken."""
+
+_HEADS = ("code", "error")
+_SAID = ("message", "msg", "error_message", "detail", "details", "errors", "error")
+_DEEP = 3
+"""How deep in a refusal its words are looked for: `{"errors": [{"message": …}]}`."""
+
+
+def plain_words(reply: Reply) -> str:
+    """What an answer with a 4xx or 5xx says in whatever form, a code that is a word before its message; "" if nothing.
+
+    Such as `{"message": …}`, `{"detail": [{"msg": …}]}`, `{"code": "quota", "message": …}`: other programs than the
+    gateway's own refuse so (seen). It is for people, and for words that tell what a refusal by status is about.
+    """
+    return _words(reply.document, _DEEP) if reply.status >= 400 and isinstance(reply.document, dict) else ""
+
+
+def _words(value: Any, depth: int) -> str:
+    value = value[0] if isinstance(value, list) and value else value
+    if not isinstance(value, dict) or not depth:
+        return (text(value) or "").strip()
+    heads = (_words(found, 0) for name in _HEADS if number_code(found := value.get(name)) is None)
+    said = (_words(value.get(name), depth - 1) for name in _SAID)
+    return ": ".join(dict.fromkeys(filter(None, (next(filter(None, heads), ""), next(filter(None, said), "")))))

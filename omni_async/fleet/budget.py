@@ -27,7 +27,7 @@ SLACK, LATE = 1.05, 0.03
 later than `LATE` seconds gives its place up."""
 LONGEST_LEAD = 0.5
 """Seconds before its place that a create is begun to be written down, at most; twice what that took lately."""
-AGAIN, HOUR = 1.0, 3600.0
+DATABASE_PAUSE, HOUR = 1.0, 3600.0
 """Seconds between two tries while the database is away, and the longest that anything waits."""
 
 _PLACES = {
@@ -137,7 +137,7 @@ class Budget:
                 if self.ended and kind is Kind.CREATE:
                     after_last, gap = math.inf, 0.0
                 else:
-                    await asyncio.sleep(AGAIN)
+                    await asyncio.sleep(DATABASE_PAUSE)
                     continue
             first = loop_time() + after_last - len(waiting) * gap
             for number, place in enumerate(waiting):

@@ -7,7 +7,6 @@ from typing import Any
 import attrs
 
 from ..batch.columns import at_line
-from ..batch.targets import target_key
 from ..errors import Fault
 from ..journal import Entry, State
 from ..journal.entries import COLUMNS, entry_of
@@ -15,6 +14,7 @@ from ..journal.postgres import FLEET, LONGEST, has_place
 from ..journal.session import plain
 from ..journal.staging import FAILED
 from ..journal.states import OPEN, UNPAID
+from ..safety import target_key
 from .tables import RANK, FleetLedger
 
 _CARRIED = tuple(name for name in COLUMNS if name not in ("owner", "notify", "run", "target_key"))

@@ -15,14 +15,13 @@ from ..batch.folder import Folder
 from ..batch.planning import SheetOptions, entering_of, no_progress, opened
 from ..batch.record import BadRecord
 from ..dialects import Dialect
-from ..errors import Fault, JournalError
+from ..errors import Fault, JournalError, invalid_request
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.anew import SheetLedger
 from ..journal.entries import request_of, sent_again
 from ..journal.owners import Ownership
 from ..journal.staging import FAILED
 from ..journal.states import UNPAID
-from ..models import invalid
 from ..references import local_references
 from .book import SharedJournal, own_file
 from .bulk import (
@@ -264,7 +263,7 @@ async def look(shared: SharedJournal, rows: Rows, *, refused: IsRefused | None =
         seen, clashes = await shared.fleet(partial(looked_at, some=some, whole=rows.whole, refused=refused))
         told, faults = told + seen + Enqueued(unsent=passed), faults + clashes
     if faults:
-        raise invalid(faults[:SHOWN])
+        raise invalid_request(faults[:SHOWN])
     return told
 
 
@@ -288,7 +287,7 @@ async def enter(
     Raises:
         JournalError: The database cannot be written.
     """
-    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), place_of(ledger)))
+    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
     await shared.fleet(lambda ledger: add_columns(ledger, rows.columns))
     rows.hand_over(name, place)
     count = 0
@@ -305,7 +304,7 @@ def fleet_name(ledger: FleetLedger) -> str:
     return name
 
 
-def place_of(ledger: FleetLedger) -> str:
+def database_of(ledger: FleetLedger) -> str:
     """Where the database is, without who asks and how."""
     info = ledger.connection.raw.info
     return f"{info.host}/{info.dbname}"

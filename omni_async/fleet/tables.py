@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..batch.targets import target_key
 from ..journal.entries import COLUMNS, SENT_AGAIN, Entry, entry_of
 from ..journal.postgres import FLEET, PostgresLedger, Session, has_place
 from ..journal.states import FINAL, OPEN, UNPAID, State
+from ..safety import target_key
 
 if TYPE_CHECKING:
     from pgqueuer.queries import SyncQueries

@@ -1,7 +1,7 @@
 """The journal: what was sent, what came back, and what it came to, on disk before anybody acts on it.
 
-`seam` is what `submit` sees; `states` and `ledger` are the synchronous core over `schema`'s tables, `anew` what of a
-sheet is paid again; `writer` is the one thread that writes, `owners` who may; `store` puts them together.
+`seam` is what `submit` sees; `states`, `rows` and `ledger` are the synchronous core over `schema`'s tables, `anew` what
+of a sheet is paid again; `writer` is the one thread that writes, `owners` who may; `store` puts them together.
 """
 
 from typing import TYPE_CHECKING

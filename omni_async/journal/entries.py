@@ -149,11 +149,11 @@ def entry_of(row: Sequence[Any]) -> Entry:
     if not all(map(frozenset.__contains__, _KINDS, map(type, row))):
         odd = next(name for name, kinds in zip(COLUMNS, _KINDS, strict=True) if type(known[name]) not in kinds)
         raise _damaged(str(known["key"]), odd)
-    known["state"] = state_of(known["state"], known["key"])
+    known["state"] = state_named(known["state"], known["key"])
     return Entry(**known)
 
 
-def state_of(word: str, key: str = "") -> State:
+def state_named(word: str, key: str = "") -> State:
     """A row's state; JournalError for a word that is none."""
     try:
         return State(word)

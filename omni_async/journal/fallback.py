@@ -6,22 +6,24 @@ It is read when the journal is next opened, and what it tells is entered then.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..disk import private
 from ..errors import OmniError
 from .entries import Entry
 from .ledger import Ledger
-from .seam import Answer, Intent
-from .states import UNPAID, State
+from .noted import Line, concerned, enter, is_lost, line_of
+from .seam import Answer, Intent, write_metadata
+from .states import State
 
-HOW = "found in the file of what could not be written"
+logger = logging.getLogger("omni_async")
+
 READ = "lost.jsonl read up to"
 """The note of how many bytes of the file were entered: it is kept, and nothing in it is entered twice."""
 
@@ -41,10 +43,13 @@ def append(journal: Path, intent: Intent, answer: Answer) -> Path | None:
             "key": intent.key,
             "gateway": intent.gateway,
             "fingerprint": intent.fingerprint,
+            "round": intent.round,
             "at": time.time(),
             "state": answer.state,
             "task_id": answer.task_id,
             "candidate": answer.candidate,
+            "custom_id": intent.custom_id,
+            "metadata": _metadata(intent),
         },
         ensure_ascii=False,
     )
@@ -56,6 +61,14 @@ def append(journal: Path, intent: Intent, answer: Answer) -> Path | None:
             continue
         return path
     return None
+
+
+def _metadata(intent: Intent) -> str | None:
+    """The caller's own data; what changed meanwhile, and can no longer be written, is worth less than the rest."""
+    try:
+        return write_metadata(intent.metadata)
+    except OmniError:
+        return None
 
 
 def elsewhere(journal: Path) -> Path:
@@ -82,16 +95,15 @@ def _append(path: Path, line: str) -> None:
         os.close(file)
 
 
-def merge(journal: Path, ledger: Ledger, *, mark: str = READ) -> int:
+def merge(journal: Path, ledger: Ledger) -> int:
     """Enter what the files of a journal tell and was not entered yet; how many rows that settled.
 
-    Part of a transaction that the caller begins and commits. The files stay: others may be appending to them. `mark` is
-    the name of the note of how far the one beside the journal was read.
+    Part of a transaction that the caller begins and commits. The files stay: others may be appending to them.
     """
-    found = _merge(fallback_of(journal), ledger, mark)
+    found = _merge(fallback_of(journal), ledger)
     try:
         other = elsewhere(journal)
-        return found + (_merge(other, ledger, _mark(other)) if _is_own(other) else 0)
+        return found + (_merge(other, ledger) if _is_own(other) else 0)
     except OSError:  # nobody notes anything there
         return found
 
@@ -105,10 +117,10 @@ def waiting(journal: Path, ledger: Ledger) -> list[tuple[Entry, State, Path]]:
     for place in (fallback_of, elsewhere):
         with contextlib.suppress(OSError):  # what cannot be read cannot be told
             if _is_own(path := place(journal)):
-                told, _ = _unread(path, ledger, READ if place is fallback_of else _mark(path))
+                told, _ = _unread(path, ledger, _mark(path))
                 for line in _lines(told):
-                    if (entry := _concerned(ledger, line)) is not None:
-                        rows[entry.key] = entry, State(line["state"]), path
+                    if (entry := concerned(ledger, line)) is not None:
+                        rows[entry.key] = entry, line.state, path
     return list(rows.values())
 
 
@@ -121,13 +133,20 @@ def _is_own(path: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
 
 
-def _merge(path: Path, ledger: Ledger, mark: str) -> int:
-    told, end = _unread(path, ledger, mark)
+def _merge(path: Path, ledger: Ledger) -> int:
+    told, end = _unread(path, ledger, mark := _mark(path))
     if end is None:
         return 0
-    found = sum([_enter(ledger, line) for line in _lines(told)])
+    found = sum([_enter(ledger, line, path) for line in _lines(told)])
     ledger.write_note(mark, str(end))
     return found
+
+
+def _enter(ledger: Ledger, line: Line, path: Path) -> bool:
+    entered = enter(ledger, line)
+    if not entered and is_lost(ledger, line):
+        logger.warning("%s names task %s for row %r, which has another one", path, line.task_id, line.key)
+    return entered
 
 
 def _unread(path: Path, ledger: Ledger, mark: str) -> tuple[bytes, int | None]:
@@ -140,15 +159,12 @@ def _unread(path: Path, ledger: Ledger, mark: str) -> tuple[bytes, int | None]:
     return (b"", None) if begin == end else (told[begin if begin < end else 0 : end], end)
 
 
-def mark_of(journal: Path) -> str:
-    """A mark for a journal that several machines share: this file's own, known by its first line.
-
-    A machine's name would not do: two users of one have two files, and a container's next life begins a new one.
-    """
-    return _mark(fallback_of(journal))
-
-
 def _mark(path: Path) -> str:
+    """The name of the note of how far a file was read: this file's own, known by its first line.
+
+    Its place would not do: the file may be taken away and another begun, and of a journal that several machines share
+    each user of each has one.
+    """
     try:
         with path.open("rb") as file:
             first = next((line for line in file if line.strip()), b"")
@@ -157,34 +173,11 @@ def _mark(path: Path) -> str:
     return f"{READ} {hashlib.sha256(first.strip()).hexdigest()[:16]}"
 
 
-def _lines(text: bytes) -> Iterator[dict[str, Any]]:
+def _lines(text: bytes) -> Iterator[Line]:
     for line in text.splitlines():
         try:
             told = json.loads(line)
         except ValueError:
             continue  # cut off by the crash that followed
-        if isinstance(told, dict) and {"key", "fingerprint", "state", "task_id", "candidate"} <= told.keys():
-            yield told
-
-
-def _concerned(ledger: Ledger, told: dict[str, Any]) -> Entry | None:
-    """The row that waits for what a line tells, if one does."""
-    entry = ledger.entry(str(told["key"]))
-    if entry is None or entry.fingerprint != told["fingerprint"] or told["state"] not in _TOLD:
-        return None
-    lost = entry.state is State.UNCERTAIN and told["state"] == State.SUBMITTED
-    return entry if entry.state is State.SUBMITTING or lost else None
-
-
-def _enter(ledger: Ledger, told: dict[str, Any]) -> bool:
-    if (entry := _concerned(ledger, told)) is None:
-        return False
-    try:
-        ledger.settle(entry.key, State(told["state"]), HOW, told["task_id"] or told["candidate"])
-        ledger.disown(entry.key)
-    except OmniError:  # the task is another row's
-        return False
-    return True
-
-
-_TOLD = frozenset({State.SUBMITTED, State.UNCERTAIN, *UNPAID})
+        if (found := line_of(told)) is not None:
+            yield found

@@ -6,14 +6,13 @@ has changed nothing.
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
-
-import attrs
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import ADOPTED, COLUMNS, SIGHTED, Entry, Record, entry_of, known_task, seconds_of, state_of, write_task
+from .entries import ADOPTED, SIGHTED, Entry, known_task, seconds_of, write_task
+from .rows import RECORD, Rows
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
@@ -26,7 +25,6 @@ BODY = 64 * 1024
 TAKEN = "another row has this task id"
 LOST = "the process ended before the answer was written down"
 
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
 _LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
 _UNTAKEN = (
     " AND NOT EXISTS (SELECT 1 FROM item other"
@@ -34,11 +32,8 @@ _UNTAKEN = (
 )
 
 
-_RECORD = tuple(field.name for field in attrs.fields(Record))
-
-
-class Ledger:
-    """The rows.
+class Ledger(Rows):
+    """The rows, and what happens to them.
 
     Args:
         connection: To the journal's database.
@@ -56,7 +51,7 @@ class Ledger:
         clock: Callable[[], float] = time.time,
         present: Callable[[], None] = lambda: None,
     ) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self._clock, self._present = clock, present
 
     # --- transactions ------------------------------------------------------------------------------------------
@@ -212,7 +207,7 @@ class Ledger:
     def stored(self, key: str, size: int) -> Entry:
         """The video is on disk."""
         check_way(key, self._must(key).state, State.DONE)
-        query = "UPDATE item SET state = 'DONE', size = ?, detail = NULL, notify = 0 WHERE key = ?"
+        query = "UPDATE item SET state = 'DONE', size = ?, detail = NULL WHERE key = ?"
         self.connection.execute(query, (size, key))
         return self._must(key)
 
@@ -226,10 +221,6 @@ class Ledger:
     def told(self, key: str) -> None:
         """`on_finished` has returned for this row."""
         self.connection.execute("UPDATE item SET notify = 0 WHERE key = ?", (key,))
-
-    def _by_task(self, gateway: str, task_id: str) -> Entry | None:
-        row = self.connection.execute(f"{_SELECT} WHERE gateway = ? AND task_id = ?", (gateway, task_id)).fetchone()
-        return None if row is None else entry_of(row)
 
     # --- whose rows --------------------------------------------------------------------------------------------
 
@@ -318,7 +309,7 @@ class Ledger:
         self._record(entry.key, "anew", State.PLANNED, why, entry.task_id)
         self.connection.execute(
             "UPDATE item SET state = 'PLANNED', task_id = NULL, candidate = NULL, task = NULL, finished_at = NULL,"
-            " expires_at = NULL, detail = NULL, notify = 0, again = 0, round = ? WHERE key = ?",
+            " expires_at = NULL, detail = NULL, again = 0, round = ? WHERE key = ?",
             (number, entry.key),
         )
 
@@ -326,47 +317,12 @@ class Ledger:
         """Nobody follows the row: the next client that looks takes it over."""
         self.connection.execute("UPDATE item SET owner = '' WHERE key = ?", (key,))
 
-    # --- looking, cleaning -------------------------------------------------------------------------------------
-
-    def entry(self, key: str) -> Entry | None:
-        """One row."""
-        row = self.connection.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
-        return None if row is None else entry_of(row)
-
-    def _must(self, key: str) -> Entry:
-        entry = self.entry(key)
-        if entry is None:
-            raise JournalError(f"row {key!r} has gone from the journal")
-        return entry
-
-    def entries(self, states: Iterable[State] | None = None) -> Iterator[Entry]:
-        """All rows, or those in certain states, in the order of the sheet or of entering."""
-        marks, values = "", [str(state) for state in states] if states is not None else []
-        if states is not None:
-            marks = f" WHERE state IN ({', '.join('?' * len(values))})"
-        for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid", values):
-            yield entry_of(row)
-
-    def planned(self, run: int, after: int, count: int) -> list[tuple[int, Entry]]:
-        """The next rows of a run that are to be sent, each with its place; `after` is the place of the last one."""
-        query = f"SELECT rowid, {', '.join(COLUMNS)} FROM item WHERE state = 'PLANNED' AND run = ? AND rowid > ?"  # noqa: S608
-        rows = self.connection.execute(f"{query} ORDER BY rowid LIMIT ?", (run, after, count))
-        return [(row[0], entry_of(row[1:])) for row in rows]
+    # --- noting, cleaning --------------------------------------------------------------------------------------
 
     def noted(self, key: str, detail: str) -> Entry:
         """Note why a row that is still to be sent was not; gives the row as it stands."""
         self.connection.execute("UPDATE item SET detail = ? WHERE key = ? AND state = 'PLANNED'", (detail, key))
         return self._must(key)
-
-    def counts(self) -> dict[State, int]:
-        """How many rows stand where."""
-        counted = self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")
-        return {state_of(state): count for state, count in counted}
-
-    def records(self, key: str) -> list[Record]:
-        """What happened to a row, the oldest first."""
-        query = f"SELECT {', '.join(_RECORD)} FROM record WHERE key = ? ORDER BY rowid"  # noqa: S608
-        return [Record(**dict(zip(_RECORD, row, strict=True))) for row in self.connection.execute(query, (key,))]
 
     def _record(
         self, key: str, what: str, state: State, detail: str, task_id: str | None = None, answer: Answer | None = None
@@ -374,7 +330,7 @@ class Ledger:
         status, request_id = (answer.status, answer.request_id) if answer else (None, None)
         body = answer.body[:BODY] if answer and answer.body else None
         self.connection.execute(
-            f"INSERT INTO record (key, {', '.join(_RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO record (key, {', '.join(RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (key, self._clock(), what, state, detail or None, task_id, status, request_id, body),
         )
 
@@ -392,11 +348,6 @@ class Ledger:
         keys, times = f"SELECT key FROM item WHERE {over}", (before, before)  # noqa: S608
         self.connection.execute(f"DELETE FROM record WHERE key IN ({keys})", times)  # noqa: S608
         return self.connection.execute(f"DELETE FROM item WHERE {over}", times).rowcount  # noqa: S608
-
-    def note(self, name: str) -> str | None:
-        """What is noted under a name."""
-        row = self.connection.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
 
     def write_note(self, name: str, value: str) -> None:
         """Note something."""

@@ -13,7 +13,8 @@ from ..errors import JournalError
 from . import fallback
 from .entries import Entry
 from .ledger import Ledger
-from .postgres import FLEET, PostgresLedger, SessionOwner, open_postgres
+from .pgtables import open_postgres
+from .postgres import FLEET, PostgresLedger, SessionOwner
 from .session import Session
 from .store import LedgerJournal, Owner
 
@@ -57,10 +58,6 @@ class PostgresJournal(LedgerJournal):
     def has(self, entry: Entry) -> bool:
         """See `LedgerJournal.has`; a fleet's rows are seen to by its workers."""
         return super().has(entry) and not (entry.owner or "").startswith(FLEET)
-
-    def enter(self, ledger: Ledger) -> None:
-        """Enter what this machine could not write before; how far that was done is noted for each such file."""
-        fallback.merge(self.path, ledger, mark=fallback.mark_of(self.path))
 
     def _merged(self, ledger: PostgresLedger) -> JournalError | None:
         """Enter it in a transaction of its own; gives why that cannot be."""

@@ -17,11 +17,13 @@ from pathlib import Path
 from ..errors import JournalError
 from .entries import COLUMNS
 
+JOURNAL_FILE = "journal.sqlite3"
+"""What a journal is called in a folder of its own, such as a batch's."""
 APPLICATION = 0x4F6D4E69
 """Marks the file as ours (SQLite's `application_id`)."""
 BUSY = 30.0
 """Seconds to wait for another process's commit."""
-AGAIN = 0.02
+REOPEN_AFTER = 0.02
 """Seconds before a journal that another process is just making is opened again."""
 CHECKED = 32 * 1024 * 1024
 """Bytes up to which a file is checked as a whole when it is opened: 20,000 rows in 50 ms, a million would take 10 s."""
@@ -123,7 +125,7 @@ def open_journal(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         except (sqlite3.Error, OSError) as error:
             if not _busy(error) or time.monotonic() >= until:
                 raise journal_error(error, path) from None
-        time.sleep(AGAIN)
+        time.sleep(REOPEN_AFTER)
 
 
 def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -13,9 +13,9 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import attrs
 
-from ..errors import Fault, JournalError, OmniError
+from ..errors import Fault, JournalError, OmniError, invalid_request
 from ..fields import encodable
-from ..models import FIELDS, VideoRequest, VideoTask, invalid
+from ..models import FIELDS, VideoRequest, VideoTask
 from .states import UNPAID
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def write_metadata(metadata: Mapping[str, Any]) -> str | None:
         return text if encodable(text) else json.dumps(given)  # half a surrogate pair, escaped
     except Exception as error:  # a mapping of the caller's own may raise anything
         what = str(error) if type(error) in (TypeError, ValueError) else type(error).__name__
-    raise invalid([Fault("metadata", f"the journal keeps plain JSON data: make texts of the rest ({what})")])
+    raise invalid_request([Fault("metadata", f"the journal keeps plain JSON data: make texts of the rest ({what})")])
 
 
 def _refuse(value: Any) -> NoReturn:
@@ -214,22 +214,24 @@ class Book:
 
     def intend(self, intent: Intent) -> Coroutine[Any, Any, VideoTask | None]:
         """As the journal; nothing was sent if it fails."""
-        return _written(self._journal.intend(intent), sent=False)
+        return _written(self._journal.intend(intent), intent.key, sent=False)
 
     def answered(self, intent: Intent, answer: Answer) -> Coroutine[Any, Any, str]:
         """As the journal."""
         task_id, paid = answer.task_id or answer.candidate, answer.state not in UNPAID
-        return _written(self._journal.answered(intent, answer), task_id=task_id, paid=paid)
+        return _written(self._journal.answered(intent, answer), intent.key, task_id=task_id, paid=paid)
 
     def settle(
         self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None
     ) -> Coroutine[Any, Any, None]:
         """As the journal; `task_id` is what would be lost."""
         settling = self._journal.settle(intent, state, detail, task_id=task_id)
-        return _written(settling, task_id=task_id, paid=state not in UNPAID)
+        return _written(settling, intent.key, task_id=task_id, paid=state not in UNPAID)
 
 
-async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: bool = True, paid: bool = True) -> T:
+async def _written(
+    writing: Awaitable[T], key: str, *, task_id: str | None = None, sent: bool = True, paid: bool = True
+) -> T:
     failure: OmniError
     try:
         return await writing
@@ -249,5 +251,6 @@ async def _written(writing: Awaitable[T], *, task_id: str | None = None, sent: b
             f"the journal failed {then} ({type(error).__name__})", task_id=task_id, may_have_charged=sent and paid
         )
     if sent and paid:
-        logger.critical("a create was sent and could not be written down; its task id is %s", task_id or "not known")
+        known = task_id or "not known"
+        logger.critical("the create of row %r was sent and could not be written down; its task id is %s", key, known)
     raise failure

@@ -17,7 +17,7 @@ CONNECT = 10
 """Seconds to wait for the server."""
 OLDEST = 130000
 """The first version that tells what became of a transaction by its 64-bit number, in PostgreSQL's way of counting."""
-AGAIN = 0.5
+RECONNECT_AFTER = 0.5
 """Seconds after a failure to connect in which it is not tried again: many may ask, and each would wait."""
 BUSY = 30
 """Seconds to wait for another process's transaction."""
@@ -96,7 +96,7 @@ class Session:
         try:
             connection: psycopg.Connection[Any] = driver.connect(**address(self._dsn), autocommit=True)
         except driver.Error as error:
-            self._refused = (time.monotonic() + AGAIN, str(postgres_error(error)))
+            self._refused = (time.monotonic() + RECONNECT_AFTER, str(postgres_error(error)))
             raise
         return connection
 

@@ -285,9 +285,12 @@ class Staging:
             changes.kept += 1
             self._execute("INSERT INTO edited VALUES (?)", (entry.key,))
         self._execute(
-            "UPDATE item SET run = ?, position = ?, carried = ?, metadata = ?, kind = coalesce(kind, ?) WHERE key = ?",
-            (self.run, row.line, row.carried, row.metadata, row.kind, entry.key),
-        )
+            "UPDATE item SET run = ?, position = ?, carried = ?, metadata = ?, kind = coalesce(kind, ?),"
+            " inputs = CASE WHEN fingerprint = ? THEN coalesce(inputs, ?) ELSE inputs END,"
+            " target = coalesce(target, ?) WHERE key = ?",
+            (self.run, row.line, row.carried, row.metadata, row.kind, row.fingerprint, row.inputs, f"{entry.key}.mp4",
+             entry.key),
+        )  # fmt: skip
         if place_is_open and row.target is not None:
             self._execute(
                 "UPDATE item SET target = ?, target_key = ? WHERE key = ?", (row.target, row.target_key, entry.key)
@@ -319,7 +322,7 @@ class Staging:
         """The sheet is through: what is in it is this run's. Gives how many of its rows stand where."""
         self._ledger.write_note("run", str(self.run))
         self._ledger.write_note("batch", self._gateway)
-        if self.run == 1 and self.changes.new:  # nothing was there: nothing needs to be looked for
+        if self.run == 1 and self.changes == Changes(new=self.changes.new):  # nothing was there to be looked for
             return Staged(self.changes, {State.PLANNED: self.changes.new}, self._kinds)
         self._execute(
             "UPDATE item SET state = 'PLANNED', detail = NULL WHERE state = 'REJECTED' AND again = ? AND run = ?",

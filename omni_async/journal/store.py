@@ -14,9 +14,9 @@ import anyio
 import anyio.to_thread
 
 from ..dialects.wire import ident
-from ..errors import Fault, JournalError
+from ..errors import Fault, JournalError, invalid_argument
 from ..lifetime import background, is_cancelled, outlasted
-from ..models import VideoTask, invalid
+from ..models import VideoTask
 from . import fallback
 from .anew import SheetLedger
 from .entries import ADOPTED, Entry
@@ -33,7 +33,8 @@ logger = logging.getLogger("omni_async")
 
 INSIST = 30.0
 """Seconds for which an answer that cannot be written is tried again: it may be all that is known of a payment."""
-AGAIN = 0.5
+INSIST_EVERY = 0.5
+"""Seconds between two of those tries."""
 MENDABLE = frozenset({"full", "failed", "locked"})
 """Kinds of trouble that may be over soon."""
 NOT_CHARGED = "settled by a person: it was not charged"
@@ -84,6 +85,8 @@ class LedgerJournal:
         self.follow_others = follow_others
         self.read: ReadCreate | None = None
         """How the answer to a create is read, to tell of a known task what was told of it first."""
+        self.noted: dict[Path, None] = {}
+        """Files in which this client has noted what came back for creates."""
         self._owner: Owner | None = None
         self._begun: Writer | None = None
         self._writer: Writer | None = None  # the same, once it is open
@@ -209,12 +212,13 @@ class LedgerJournal:
                 if error.kind not in MENDABLE or now() >= deadline or is_cancelled():
                     raise
             with contextlib.suppress(asyncio.CancelledError):  # once more, and what fails then is noted
-                await anyio.sleep(AGAIN)
+                await anyio.sleep(INSIST_EVERY)
 
     async def _note(self, intent: Intent, answer: Answer, error: JournalError) -> None:
         """Where it can still be read: the next look for what others left enters it."""
         place = await anyio.to_thread.run_sync(fallback.append, self.path, intent, answer)
         if place is not None:
+            self.noted[place] = None
             error.args = (f"{error.args[0]}; what came back for the create is noted in {place}",)
         error.may_have_charged = answer.state not in UNPAID
 
@@ -368,9 +372,9 @@ def resolve(
     """
     words = [word for word, said in ((NOT_CHARGED, not_charged), (PAY_AGAIN, pay_again)) if said]
     if len(words) + (task_id is not None) != 1:
-        raise invalid([Fault("settle", "say one of task_id, not_charged and pay_again")], may_have_charged=True)
+        raise invalid_argument(Fault("settle", "say one of task_id, not_charged and pay_again"), may_have_charged=True)
     if task_id is not None and (not ident(task_id) or any(map(str.isspace, task_id))):
-        raise invalid([Fault("task_id", "is no id of a task")], may_have_charged=True)
+        raise invalid_argument(Fault("task_id", "is no id of a task"), may_have_charged=True)
     if task_id is None:
         return ledger.resolve(key, State.PLANNED, words[0])
     entry = ledger.resolve(key, State.SUBMITTED, ADOPTED, task_id)

@@ -13,7 +13,7 @@ import math
 from .bracket import Bracket, Observation
 
 BELOW_WINDOW, BELOW_BUCKET, ONE_OF_FEW = 0.989, 0.99, 0.4
-AGAIN = 2.1
+EARLY = 2.1
 """A refusal sooner after sending went on shows that the last cut was not enough; a later one, though the pace has not
 climbed, that so little too much is saved up: a second's window would have forgotten it."""
 SECOND, HASTY = 0.9, 0.75
@@ -109,7 +109,7 @@ def _margin(pace: float) -> float:
 
 def _early(seen: Observation) -> bool:
     """Whether it came as soon as a window that was as full as before would have refused."""
-    return seen.used < max(AGAIN, 2.5 / seen.pace)
+    return seen.used < max(EARLY, 2.5 / seen.pace)
 
 
 def _below(seen: Observation) -> float:

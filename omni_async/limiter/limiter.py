@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from ..arguments import check_kinds
 from ..errors import OmniError, RateLimitError
 from ..policies import Limits
 from .admission import Admission, Decision, Kind, Ticket
@@ -50,9 +51,13 @@ class Limiter:
     Args:
         limits: What is known of them; the rest is found out.
         rng: Source of jitter.
+
+    Raises:
+        InvalidRequestError: One of them is of another kind.
     """
 
     def __init__(self, limits: Limits | None = None, *, rng: random.Random | None = None) -> None:
+        check_kinds(limits=(limits, Limits), rng=(rng, random.Random))
         self.limits = limits or Limits()
         self._state = Admission(self.limits, rng or random.Random())
         self._timer: asyncio.Handle | None = None

@@ -3,7 +3,7 @@
 import math
 
 START = 16
-AGAIN = 1.5
+ONE_EVENT = 1.5
 """Timeouts so close together are one event."""
 REST, RARE, LONGEST_REST = 10.0, 75.0, 60.0
 """Seconds between two tries of one more, or as long as so many requests take: their refusal is the price of a try."""
@@ -71,7 +71,7 @@ class Window:
 
     def timed_out(self, now: float) -> None:
         """A request got no answer in time: half."""
-        if now - self._cut_at >= AGAIN:
+        if now - self._cut_at >= ONE_EVENT:
             self._settle(self.size // 2, now, REST)
 
     def _settle(self, size: int, now: float, rest: float) -> None:

@@ -9,6 +9,5 @@ from .followed import traits_of
 from .iterators import Completed, Watch
 from .poller import Poller
 from .resumed import Resumed
-from .waiting import Handle, id_of
 
-__all__ = ["Completed", "Handle", "Poller", "Resumed", "Watch", "id_of", "traits_of"]
+__all__ = ["Completed", "Poller", "Resumed", "Watch", "traits_of"]

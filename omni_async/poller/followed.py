@@ -12,7 +12,7 @@ from ..exchange import is_too_busy, is_unauthorized
 from ..models import VideoRequest, VideoTask
 from ..schedule import Course, Mark
 
-GRACE = 60.0
+NOT_FOUND_GRACE = 60.0
 """Seconds in which a gateway may not know a task yet that it has just accepted."""
 CONFIRMATIONS = 3
 """How often a definite bad answer must come in a row before it is believed."""
@@ -51,7 +51,7 @@ class Trouble:
         self.bad_answers = self.bad_answers + 1 if _definite(error) else 0
         if isinstance(error, NotFoundError):
             self.missing_since = now if self.missing_since is None else self.missing_since
-            return now - self.missing_since >= GRACE
+            return now - self.missing_since >= NOT_FOUND_GRACE
         return self.bad_answers >= CONFIRMATIONS
 
     def strikes(self, error: OmniError) -> int:

@@ -13,12 +13,13 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 
+from ..arguments import Handle, id_of
 from ..errors import OmniError, WaitTimeoutError
 from ..lifetime import running_loop
 from ..models import VideoTask
 from .agenda import AT_ONCE
 from .poller import Poller
-from .waiting import Handle, deadline_after, id_of, timed_out
+from .waiting import deadline_after, timed_out
 
 
 class Inbox:

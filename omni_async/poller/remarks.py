@@ -11,7 +11,7 @@ MOST_WORDS = 50
 """Unknown status words that are told, each once: one with a number in it would be new with each look."""
 LOOKS = 3
 """Looks in a row at an id that told nothing, after which that is told."""
-AGAIN = 600.0
+REPEAT_AFTER = 600.0
 """Seconds in which the same trouble is not told of again, whichever id has it."""
 MOST = 10
 """Lines about such trouble in that time at most: a reason may be worded anew each time."""
@@ -33,7 +33,7 @@ class Remarks:
 
     def unseen(self, task_id: str, error: OmniError, now: float) -> None:
         """Several looks at a task in a row told nothing, the last one for this reason."""
-        self._reasons = {reason: told for reason, told in self._reasons.items() if now - told < AGAIN}
+        self._reasons = {reason: told for reason, told in self._reasons.items() if now - told < REPEAT_AFTER}
         reason = f"{type(error).__name__}: {error.args[0]}"
         if reason in self._reasons or len(self._reasons) >= MOST:
             return

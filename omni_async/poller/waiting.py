@@ -1,84 +1,23 @@
-"""What waits at the poller for one task, and what is checked and told of any wait."""
+"""What waits at the poller for one task, and the errors that any wait may end with."""
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-from numbers import Real
-from typing import Any
+from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
 
+from ..arguments import Handle, id_of
 from ..dialects import explain, scrubbed
-from ..dialects.wire import ident
-from ..errors import Fault, OmniError, TaskFailedError, WaitTimeoutError, unusable
+from ..errors import OmniError, TaskFailedError, WaitTimeoutError
 from ..explanations import glossed
 from ..models import VideoTask
 from .poller import Poller
-
-Handle = VideoTask | str
-
-SAME_GATEWAY = frozenset({"gemini_omni", "toapis"})
-"""Two shapes of one gateway: each can follow the other's tasks (docs)."""
-
-
-def id_of(task: Handle) -> str:
-    """The task id of what a waiting call was given.
-
-    Raises:
-        InvalidRequestError: Neither a task nor a text.
-    """
-    task_id = task.task_id if isinstance(task, VideoTask) else task
-    if not ident(task_id):
-        raise unusable(Fault("task_id", "neither a VideoTask nor a task id"), may_have_charged=True)
-    return task_id
-
-
-def own(task: Handle, gateway: str) -> VideoTask | None:
-    """The task that was given, if it was one and not just its id.
-
-    Raises:
-        InvalidRequestError: No task id, or a task of another gateway.
-    """
-    task_id = id_of(task)
-    if not isinstance(task, VideoTask):
-        return None
-    if task.gateway and task.gateway != gateway and not {task.gateway, gateway} <= SAME_GATEWAY:
-        fault = Fault("task", f"it runs at gateway {task.gateway}, and this client speaks to {gateway}")
-        raise unusable(fault, task_id=task_id, may_have_charged=True)
-    return task
 
 
 def deadline_after(timeout: float | None) -> float:
     """Loop time so many seconds from now; None is for ever."""
     return math.inf if timeout is None else anyio.current_time() + timeout
-
-
-def check_seconds(**given: Any) -> Iterator[Fault]:
-    """Faults of what should be seconds or None, by the argument's name; past a create it is too late to find them."""
-    for name, seconds in given.items():
-        if seconds is not None and (not isinstance(seconds, Real) or math.isnan(seconds)):
-            yield Fault(name, f"{seconds!r} is no number of seconds")
-
-
-def check_iterable(name: str, given: Any, *, kinds: Any = Iterable) -> Iterator[Fault]:
-    """A fault if it is one of what there should be many of: a text would be taken letter by letter, and each paid."""
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, kinds):
-        yield Fault(name, f"a single {type(given).__name__}: put it into a list")
-
-
-MANY = (Iterable, AsyncIterable)
-"""Kinds of what gives many."""
-
-
-def refuse_waiting(faults: Iterable[Fault]) -> None:
-    """Raise what is wrong with the arguments of a wait; the tasks it is for may have been paid.
-
-    Raises:
-        InvalidRequestError: There is a fault.
-    """
-    if found := tuple(faults):
-        raise unusable(*found, may_have_charged=True)
 
 
 def timed_out(

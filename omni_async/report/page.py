@@ -17,9 +17,9 @@ import attrs
 
 from ..journal.entries import shown_time
 from ..version import __version__
+from ..wording import doubtful
 from . import plots
 from .plots import Span
-from .rows import doubtful
 
 PAGE = 48
 """Rows shown at a time."""

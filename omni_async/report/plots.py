@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from .rows import counted
+from ..wording import counted
 
 WIDTH, HEIGHT = 400, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 30

@@ -12,6 +12,7 @@ import attrs
 
 from ..explanations import glossed
 from ..journal.entries import Entry, sent_again, shown_time
+from ..journal.schema import JOURNAL_FILE
 from ..journal.states import State
 
 WORDS: Mapping[State, str] = {
@@ -28,8 +29,6 @@ WORDS: Mapping[State, str] = {
 }
 """What the page calls a state, in the order in which it offers them."""
 
-JOURNAL = "journal.sqlite3"
-"""What a journal is called in a folder of its own, such as a batch's."""
 PROMPT, ERROR, SHORT = 20_000, 4_000, 500
 """Letters shown of a prompt, of an error or carried value, of a name."""
 LOST = "the program that was sending it ended before an answer was written down"
@@ -54,7 +53,7 @@ class Setting:
     alive: Callable[[str | None], bool]
 
 
-def state_of(entry: Entry, setting: Setting) -> State:
+def shown_state(entry: Entry, setting: Setting) -> State:
     """Where a row stands for a reader: a create whose sender has gone may have been paid."""
     if entry.state is State.SUBMITTING and not setting.alive(entry.owner):
         return State.UNCERTAIN
@@ -63,7 +62,7 @@ def state_of(entry: Entry, setting: Setting) -> State:
 
 def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
     """A row for the page; what is not known is left out."""
-    state, task = state_of(entry, setting), _object(entry.task)
+    state, task = shown_state(entry, setting), _object(entry.task)
     row = {
         "id": clipped(entry.key, SHORT),
         "state": WORDS[state],
@@ -136,7 +135,7 @@ def web_address(url: Any) -> bool:
 
 def settle_lines(journal: Path, key: str, candidate: str | None) -> list[list[str]]:
     """The commands that settle a row, each with what it says; for a shell of the POSIX kind."""
-    row = f"{in_shell(str(place_of(journal)))} {in_shell(key)}"
+    row = f"{in_shell(str(journal_argument(journal)))} {in_shell(key)}"
     if key.startswith("-"):
         row = f"-- {row}"
     task, found = (in_shell(candidate), "this seems to be its task") if candidate else ("TASK_ID", "put its id here")
@@ -147,20 +146,9 @@ def settle_lines(journal: Path, key: str, candidate: str | None) -> list[list[st
     ]
 
 
-def place_of(journal: Path) -> Path:
+def journal_argument(journal: Path) -> Path:
     """A journal as commands name it: by its folder, if it has one of its own."""
-    return journal.parent if journal.name == JOURNAL else journal
-
-
-def counted(count: int, noun: str, ending: str = "s") -> str:
-    """So many of something."""
-    return f"{count:,} {noun}{'' if count == 1 else ending}"
-
-
-def doubtful(count: int) -> str:
-    """What uncertain rows are, in a few words."""
-    one = "1 row may have been paid and has no task id"
-    return one if count == 1 else f"{count:,} rows may have been paid and have no task id"
+    return journal.parent if journal.name == JOURNAL_FILE else journal
 
 
 def in_shell(word: str) -> str:

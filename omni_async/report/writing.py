@@ -16,10 +16,10 @@ from ..disk import private
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import FileLock, beside
-from ..journal.schema import journal_error
+from ..journal.schema import JOURNAL_FILE, journal_error
 from .page import Facts, in_script, page
 from .plots import Span
-from .rows import JOURNAL, WORDS, Setting, row_of, state_of
+from .rows import WORDS, Setting, row_of, shown_state
 
 NAME = "report.html"
 VIDEOS = "videos"
@@ -46,7 +46,7 @@ def write_report(place: str | os.PathLike[str], output: str | os.PathLike[str] |
         OSError: The file cannot be written; what was there stays.
     """
     given = Path(place)
-    journal = given / JOURNAL if given.is_dir() else given
+    journal = given / JOURNAL_FILE if given.is_dir() else given
     if not journal.exists():
         raise JournalError(f"there is no journal at {journal}", may_have_charged=False)
     report = Report(journal, Path(output) if output is not None else None)
@@ -89,7 +89,7 @@ class Report:
         except sqlite3.Error as error:
             raise journal_error(error, self._journal) from None
         if not self._stop.is_set():
-            _replace(self.path, text.encode("utf-8", "replace"))
+            _write_whole(self.path, text.encode("utf-8", "replace"))
         return self.path
 
     def write_changed(self, traffic: Mapping[str, Any]) -> bool:
@@ -151,7 +151,7 @@ class Report:
         doubtful = [
             entry
             for entry in ledger.entries([State.UNCERTAIN, State.SUBMITTING])
-            if state_of(entry, setting) is State.UNCERTAIN
+            if shown_state(entry, setting) is State.UNCERTAIN
         ]
         yield from doubtful
         seen = {entry.key for entry in doubtful}
@@ -174,7 +174,7 @@ class Report:
         total = sum(states.values())
         whole = total == len(gathered.rows)
         return Facts(
-            title=self._journal.parent.name if self._journal.name == JOURNAL else self._journal.name,
+            title=self._journal.parent.name if self._journal.name == JOURNAL_FILE else self._journal.name,
             gateway=ledger.note("batch"),
             written=self._clock(),
             running=running,
@@ -254,7 +254,7 @@ def _link(target: Path, start: Path) -> str:
     return f"./{quote(os.fsencode(found), safe='/')}"
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes) -> None:
     """Put a whole file in the place of the old one; only its owner reads it."""
     new = path.with_name(f"{path.name}.new")
     try:

@@ -2,6 +2,7 @@
 
 import contextvars
 import json
+import logging
 import re
 import secrets
 from typing import Any
@@ -11,12 +12,14 @@ import attrs
 from ..bounded import Bounded
 from ..dialects import Call, Dialect, Reply, Verdict
 from ..dialects.verdict import SHORTEST
-from ..errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError
+from ..errors import AuthenticationError, OmniError, QuotaError, RateLimitError, RejectedError, SubmissionUncertainError
 from ..identity import idempotency_key_of
 from ..journal import Answer, Intent, NotNow
 from ..journal.seam import write_request
 from ..limiter import UNSENT
 from ..models import VideoRequest, VideoTask
+
+logger = logging.getLogger("omni_async")
 
 REMEMBERED = 100_000
 """Task ids remembered."""
@@ -117,6 +120,39 @@ def answer_of(create: Create, reply: Reply | None, verdict: Verdict, refused: At
     if verdict.task_id is not None:
         return Answer(state="SUBMITTED", task_id=verdict.task_id, **told)
     return Answer(state="UNCERTAIN", candidate=verdict.candidate, detail=verdict.reason, **told)
+
+
+def accepted_task(dialect: Dialect, create: Create, reply: Reply | None, task_id: str) -> VideoTask:
+    """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""
+    if reply is None:
+        return VideoTask(task_id=task_id, **create.whose)
+    try:
+        task = dialect.read_create(reply)
+        own = {"task_id": task_id, **create.whose}
+        if any(getattr(task, name) != value for name, value in own.items()):
+            task = attrs.evolve(task, **own)
+        coded = dialect.refused(reply) is not None
+    except Exception:
+        logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)
+        return VideoTask(task_id=task_id, request_id=reply.request_id, raw=reply.document, **create.whose)
+    if coded:
+        logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
+    return task
+
+
+def uncertain_error(create: Create, reply: Reply | None, verdict: Verdict) -> SubmissionUncertainError:
+    """The error of a create of which nobody knows whether it was accepted, with the evidence."""
+    reason, candidate = verdict.reason, verdict.candidate
+    evidence: dict[str, Any] = {"reason": reason, "candidate": candidate, "key": create.intent.key}
+    if reply is not None:
+        evidence |= {"status": reply.status, "body": reply.body}
+    return SubmissionUncertainError(
+        f"the create may have been charged and was not sent again: {reason}. Look in the gateway's console or "
+        "bill: if the task is there, wait for its id; if it surely is not, submit again (with a journal, settle)",
+        evidence=evidence,
+        request_id=reply.request_id if reply else None,
+        task_id=candidate,
+    )
 
 
 def still_refused(refused: RateLimitError, over: RateLimitError) -> RateLimitError:

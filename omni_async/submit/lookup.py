@@ -23,7 +23,7 @@ logger = logging.getLogger("omni_async")
 
 TRIES = (0.0, 1.0, 2.0)
 """Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
-GRACE = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+NAMED_TRIES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each try to see a task that a refusal names: for a minute a new one may be unknown (FAULTS row 42)."""
 TIME = 60.0
 """Seconds for all of it: a closing client waits for this."""
@@ -59,7 +59,7 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
     if is_cancelled():
         return False
     with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(2 * TIME):
-        for delay in GRACE:
+        for delay in NAMED_TRIES:
             await anyio.sleep(delay)
             if not await _is_denied(exchange, candidate):
                 return False
@@ -70,7 +70,7 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
 async def _is_denied(exchange: Exchange, candidate: str) -> bool:
     """Whether a look says that there is no such task: by status or code, as words alone can be anybody's.
 
-    That an id is none of the gateway's proves nothing: its task can go by another.
+    That an id is none of the gateway's proves nothing: its task can have another.
     """
     try:
         await _seen(exchange, candidate, lambda reply: _has_state(exchange.dialect, reply))

@@ -5,7 +5,6 @@ now, or the gateway itself said that it failed. Everything else is uncertain and
 """
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,6 @@ from ..errors import (
     NotSentError,
     OmniError,
     RateLimitError,
-    SubmissionUncertainError,
 )
 from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
@@ -32,11 +30,9 @@ from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
-from .creates import Attempt, Create, Issued, answer_of, keyed, name_of, still_refused
+from .creates import Attempt, Create, Issued, accepted_task, answer_of, keyed, name_of, still_refused, uncertain_error
 from .lookup import find_lost, is_unknown
 from .posts import Posts, Told
-
-logger = logging.getLogger("omni_async")
 
 SAME_ID = "answered with the task id of another create"
 FOUND = "found by looking it up"
@@ -318,7 +314,7 @@ class Submitter:
         return self._accepted(create, reply, verdict.task_id, seconds)
 
     def _accepted(self, create: Create, reply: Reply | None, task_id: str, seconds: float) -> Attempt:
-        task = self._decoded(reply, task_id=task_id, **create.whose)
+        task = accepted_task(self._exchange.dialect, create, reply, task_id)
         self._exchange.prompts.remember(task_id, create.request.prompt)
         self._submitted(task, create.request)
         if self._exchange.report.wanted:
@@ -333,23 +329,6 @@ class Submitter:
     def _is_own(self, create: Create, task_id: str) -> bool:
         """Whether no other create was given this id. What goes by one idempotency key is the same create."""
         return self._issued.own(task_id, name_of(self._exchange.dialect, create) or create.intent.key)
-
-    def _decoded(self, reply: Reply | None, *, task_id: str, **whose: Any) -> VideoTask:
-        """The task as the answer tells it; at the least its id, which must not hang on the rest being well-formed."""
-        if reply is None:
-            return VideoTask(task_id=task_id, **whose)
-        try:
-            task = self._exchange.dialect.read_create(reply)
-            own = {"task_id": task_id, **whose}
-            if any(getattr(task, name) != value for name, value in own.items()):
-                task = attrs.evolve(task, **own)
-            coded = self._exchange.dialect.refused(reply) is not None
-        except Exception:
-            logger.warning("a create's answer has a task id (%s) and is odd otherwise; the id is kept", task_id)
-            return VideoTask(task_id=task_id, request_id=reply.request_id, raw=reply.document, **whose)
-        if coded:
-            logger.warning("a create's answer has a task id (%s) and an error code; the id is kept", task_id)
-        return task
 
     def _same_id(self, create: Create, task_id: str, seconds: float) -> Attempt:
         """Two creates were answered with one id (FAULTS row 26): the second has no task that is surely its own."""
@@ -371,17 +350,7 @@ class Submitter:
             return self._accepted(create, reply if candidate == found else None, found, 0.0)
         request_id = reply.request_id if reply else None
         self._tell_uncertain(create, reason=reason, candidate=candidate, request_id=request_id, seconds=seconds)
-        evidence: dict[str, Any] = {"reason": reason, "candidate": candidate, "key": create.intent.key}
-        if reply is not None:
-            evidence |= {"status": reply.status, "body": reply.body}
-        error = SubmissionUncertainError(
-            f"the create may have been charged and was not sent again: {reason}. Look in the gateway's console or "
-            "bill: if the task is there, wait for its id; if it surely is not, submit again (with a journal, settle)",
-            evidence=evidence,
-            request_id=request_id,
-            task_id=candidate,
-        )
-        return Attempt(error=error)
+        return Attempt(error=uncertain_error(create, reply, verdict))
 
     async def _found(self, create: Create, task_id: str) -> bool:
         """Record whose task was found; False if it is another create's."""

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import math
 import threading
 from pathlib import Path
 
@@ -305,6 +306,49 @@ async def test_max_cost(tmp_path):
         assert summary.stopped == "max_cost=0.3 is reached"
         with pytest.raises(InvalidRequestError, match="is no price"):
             await here.run(cats(1), prices={"*": -1}, max_cost=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("limit", value) for value in (-1, 1.5, "x", True)),
+        *(("prices", value) for value in (5, [0.5], True)),
+        *(("max_cost", value) for value in (-0.5, "x", math.nan, True)),
+        *(("concurrency", value) for value in (0, -1, 2.0, "x")),
+        *(("stop_after_failures", value) for value in (0, -1, "x", False)),
+        *(("timeout", value) for value in (-5, -math.inf, math.nan, "x", True)),
+    ],
+)
+async def test_what_is_no_bound_is_refused_by_its_name_before_anything_is_paid(tmp_path, name, value):
+    """One that is not understood would bound nothing, or trip over a paid task; nothing is entered either."""
+    async with lab(tmp_path) as here:
+        with pytest.raises(InvalidRequestError, match=f"^{name}: ") as caught:
+            await here.run(cats(2), **{name: value})
+        assert [fault.field for fault in caught.value.faults] == [name]
+        assert not caught.value.may_have_charged
+        assert here.emulator.ledger.requests.total() == 0
+        assert not here.out.exists()
+
+
+def test_prices_of_another_kind_are_no_bound():
+    """`run_batch` takes a table; what is bounded by hand needs prices that were looked at."""
+    with pytest.raises(InvalidRequestError, match=r"prices: is no Prices\(…\), but of type dict"):
+        Bounds(prices={"*": 1.0})
+
+
+@pytest.mark.parametrize("bounds", [{"limit": 0}, {"max_cost": 0, "prices": {"*": 1}}])
+async def test_a_bound_of_nothing_pays_nothing(tmp_path, bounds):
+    """Zero is a bound."""
+    async with lab(tmp_path) as here:
+        summary = await here.run(cats(2), **bounds)
+        assert (here.charges, summary.unsent) == (0, 2)
+
+
+@pytest.mark.parametrize("timeout", [math.inf, None])
+async def test_a_batch_may_wait_for_ever(tmp_path, timeout):
+    """As any wait."""
+    async with lab(tmp_path) as here:
+        assert (await here.run(cats(2), timeout=timeout)).done == 2
 
 
 @pytest.mark.parametrize("prices", [None, Prices({"1080p": 1.0})])
@@ -685,6 +729,66 @@ async def test_local_references_are_uploaded_once(tmp_path):
         assert (await here.run(sheet)).ok
         assert here.asked("upload") == 1
         assert here.charges == 3
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+async def test_a_local_file_that_was_changed_after_its_row_was_entered(tmp_path, resumed):
+    """What was planned is not what would be paid: the row is not sent, says why, and is taken anew with its sheet."""
+    picture, sheet = tmp_path / "cat.png", tmp_path / "sheet.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    sheet.write_text("id,prompt,image_urls\na,one,cat.png\nb,two,\n")
+    async with lab(tmp_path) as here:
+
+        def change(_plan):
+            picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(101))
+            return True
+
+        if resumed:
+            await here.plan(sheet)
+            summary = await here.run(confirm=change)
+        else:
+            summary = await here.run(sheet, confirm=change)
+        assert here.prompts == ["two"]
+        assert here.states == {"a": State.PLANNED, "b": State.DONE}
+        assert f"{picture} was changed after its row was entered" in summary.stopped
+        assert "run the batch with its sheet again" in summary.stopped
+        plan = await here.plan(sheet)
+        assert plan.changes.updated == 1
+        assert (await here.run(sheet)).ok
+        assert here.prompts == ["one", "two"]
+        assert (await here.plan(sheet)).changes.kept == 0
+
+
+async def test_a_row_to_be_paid_again_whose_local_file_was_changed(tmp_path):
+    """It stays what it was: nothing is paid, and its video is still its own."""
+    picture, sheet = tmp_path / "cat.png", tmp_path / "sheet.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    sheet.write_text("id,prompt,image_urls\na,one,cat.png\n")
+    async with lab(tmp_path) as here:
+        assert (await here.run(sheet)).ok
+        sheet.write_text("id,prompt,image_urls\na,another,cat.png\n")
+
+        def change(_plan):
+            picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(101))
+            return True
+
+        summary = await here.run(sheet, redo_edited=True, confirm=change)
+        assert (summary.put_off, summary.done) == ({"redo_edited": 1}, 1)
+        assert (await here.run(sheet, redo_edited=True)).ok
+        assert here.prompts == ["another", "one"]
+
+
+async def test_uncertain_rows_that_have_left_the_sheet_are_told(tmp_path):
+    """They may have been paid, whatever the sheet says now: the summary names them."""
+    async with lab(tmp_path) as here:
+        here.fault(Fault("html_200", prompt="cat 1"))
+        await here.run(cats(2))
+        summary = await here.run(cats(1))
+        assert (summary.uncertain, summary.uncertain_elsewhere, summary.ok) == (1, ("r1",), False)
+        assert summary.states == {State.DONE: 1}
+        await here.run(cats(1), confirm=lambda _: False)
+        here.change("UPDATE item SET state = 'PLANNED' WHERE key = 'r1'")
+        assert (await here.run(cats(1))).ok
 
 
 async def test_a_file_sheet_names_its_folder(tmp_path):

@@ -2,7 +2,10 @@
 
 import asyncio
 import errno
+import os
+import shutil
 import sqlite3
+import tempfile
 import time
 
 import anyio
@@ -10,7 +13,7 @@ import attrs
 import pytest
 
 from omni_async import Jimmy, JournalError, run_batch
-from omni_async.batch import fetching, sending
+from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
 from omni_async.emulator import Fault
@@ -35,14 +38,14 @@ def disk(monkeypatch):
     """A disk that is full while `full` is true; `tried` counts what it refused."""
 
     class Disk:
-        full, tried = False, 0
+        full, tried, says = False, 0, errno.ENOSPC
 
     write = PartFile._put
 
     def put(part, data):
         if Disk.full:
             Disk.tried += 1
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(Disk.says, os.strerror(Disk.says))
         return write(part, data)
 
     monkeypatch.setattr(PartFile, "_put", put)
@@ -320,6 +323,94 @@ async def test_a_disk_hold_ends_with_its_row(tmp_path, disk):
         assert summary.unsent == 0
 
 
+@pytest.mark.parametrize("how", ["a file in its place", "a link to nowhere", errno.EIO, errno.EROFS])
+async def test_a_folder_that_takes_no_videos_is_a_full_disk(tmp_path, disk, how):
+    """Nothing new is sent, tasks are followed, the reason is told; once it takes them it all goes on."""
+    async with lab(tmp_path, task_seconds=60) as here, anyio.create_task_group() as group:
+        here.fault(Fault("never_ends", prompt="cat 0"))
+        group.start_soon(later, 20, lambda: spoil(here.out / "videos", disk, how))
+        async with here.batch(cats(30), bounds=sending.Bounds(concurrency=4, timeout=5000)) as batch:
+            await batch.plan()
+
+            def mend():
+                seen.append((here.charges, batch.progress().reasons))
+                unspoil(here.out / "videos", disk)
+
+            seen = []
+            group.start_soon(later, 400, mend)
+            summary = await batch.run()
+        assert (summary.done, summary.under_way, summary.unsent) == (29, 1, 0)
+        ((charges, (reason,)),) = seen
+        assert charges <= 8
+        assert "takes no videos" in reason
+
+
+@pytest.mark.parametrize("how", ["a file in its place", "a link to nowhere", errno.EIO])
+async def test_a_folder_that_takes_no_videos_to_the_end(tmp_path, disk, how):
+    """It ends in good order with the reason and what to do; what was paid is stored by the next run."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 20, lambda: spoil(here.out / "videos", disk, how))
+        summary = await here.run(cats(200), concurrency=20)
+        paid = here.charges
+        assert 20 <= paid <= 40
+        assert (summary.done, summary.failed, summary.unsent) == (0, paid, 200 - paid)
+        assert f"{here.out / 'videos'} takes no videos" in summary.stopped
+        assert "run again" in summary.stopped
+        unspoil(here.out / "videos", disk)
+        assert (await here.run(cats(200), limit=0)).done == paid
+        assert here.charges == paid
+
+
+async def test_a_folder_that_takes_no_videos_from_the_beginning(tmp_path, disk):
+    """Not one create is sent to find that out."""
+    async with lab(tmp_path) as here:
+        async with here.batch(cats(3)) as batch:
+            await batch.plan()
+            spoil(here.out / "videos", disk, "a file in its place")
+            summary = await batch.run()
+        assert (here.charges, summary.unsent) == (0, 3)
+        assert "takes no videos" in summary.stopped
+
+
+async def test_one_file_that_cannot_be_made_holds_nobody(tmp_path, monkeypatch):
+    """A folder in the place of its part, or a name that is too long here, is that row's trouble alone."""
+    names = {"r0.mp4": errno.ENAMETOOLONG, "r1.mp4": errno.EISDIR, "r2.mp4": errno.EACCES}
+    opened = PartFile.open
+
+    def open_part(part):
+        if part.target.name in names:
+            raise OSError(names[part.target.name], "odd")
+        opened(part)
+
+    monkeypatch.setattr(PartFile, "open", open_part)
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        group.start_soon(later, 10, lambda: (here.out / "videos" / "r3.mp4.part").mkdir())
+        summary = await here.run(cats(20), concurrency=4)
+        assert (summary.done, summary.failed, summary.unsent) == (16, 4, 0)
+        assert summary.stopped is None
+        assert here.charges == 20
+
+
+def spoil(videos, disk, how):
+    """Make a folder that takes no videos."""
+    if isinstance(how, int):
+        disk.full, disk.says = True, how
+        return
+    shutil.rmtree(videos)
+    if how == "a file in its place":
+        videos.write_bytes(b"x")
+    else:
+        videos.symlink_to("nowhere")
+
+
+def unspoil(videos, disk):
+    """And one that does again."""
+    disk.full = False
+    if not videos.is_dir():
+        videos.unlink()
+        videos.mkdir()
+
+
 async def test_a_backlog_of_downloads_holds_creates(tmp_path):
     """While the videos that wait would take more than half of the time until the first URL dies, nothing is sent."""
     hasty = Jimmy()
@@ -373,7 +464,7 @@ async def test_urls_that_died(tmp_path, renewed):
         await here.run(cats(1))
         (here.out / "videos" / "r0.mp4").unlink()
         here.emulator.skip(10 * 86_400)
-        here.change("UPDATE item SET expires_at = 1")
+        here.change("UPDATE item SET expires_at = 1, state = 'SUCCEEDED', size = NULL, sha256 = NULL")
         summary = await here.run(cats(1))
         if renewed:
             assert summary.ok
@@ -385,6 +476,38 @@ async def test_urls_that_died(tmp_path, renewed):
         assert here.charges == 1
         assert (await here.run(cats(1), retry_failed=True)).ok
         assert here.charges == 2
+
+
+async def test_a_folder_of_videos_that_is_away_costs_nothing(tmp_path):
+    """Not mounted, say, and the URLs have died: nothing is expired or paid again, and back in its place it is known."""
+    async with lab(tmp_path, renew_urls=False) as here:
+        await here.run(cats(2))
+        videos, away = here.out / "videos", tmp_path / "away"
+        videos.rename(away)
+        here.emulator.skip(10 * 86_400)
+        here.change("UPDATE item SET expires_at = 1")
+        for options in ({}, {"retry_failed": True}):
+            summary = await here.run(cats(2), **options)
+            assert (summary.failed, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
+            assert "its file has gone and its URL has died: put the file back" in here.lines[0]["error"]
+        videos.rmdir()
+        away.rename(videos)
+        asked = here.asked("file")
+        assert (await here.run(cats(2), retry_failed=True)).ok
+        assert (here.charges, here.asked("file"), here.videos) == (2, asked, ["r0.mp4", "r1.mp4"])
+
+
+async def test_videos_of_expired_rows_that_are_in_their_places_are_not_paid_again(tmp_path):
+    """They were away when the URLs died, in a run of an older version: found before the plan is made, a dry one too."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(3))
+        here.change("UPDATE item SET state = 'EXPIRED', detail = 'too late'")
+        (here.out / "videos" / "r2.mp4").write_bytes(b"another")
+        plan = dry_plan(cats(3), out=here.out, sheet_options=SheetOptions(retry_failed=True))
+        assert plan.to_pay == 1
+        (here.out / "videos" / "r2.mp4").unlink()
+        assert (await here.run(cats(3), retry_failed=True)).ok
+        assert here.charges == 4
 
 
 async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
@@ -475,6 +598,88 @@ async def test_answers_that_a_full_disk_does_not_take(tmp_path, monkeypatch):
         assert summary.noted == (here.out / "journal.sqlite3.lost.jsonl",)
         summary = await here.run()
         assert (summary.done, summary.noted, here.charges) == (9, (), 9)
+
+
+async def vanished(here, tmp_path):
+    """A run whose journal goes while two creates are in flight; what came back for them is noted beside it."""
+
+    def vanish():
+        (here.out / "journal.sqlite3").rename(tmp_path / "gone")
+        for left in ("-wal", "-shm"):
+            (here.out / f"journal.sqlite3{left}").unlink()
+
+    here.fault(Fault("hang", on="create", seconds=5.0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(later, 2, vanish)
+        with pytest.raises(JournalError, match="removed or replaced") as caught:
+            await here.run(cats(2))
+    here.fault()
+    return caught.value
+
+
+@pytest.mark.parametrize("copy", [True, False], ids=["an older copy", "a new journal"])
+async def test_a_journal_that_knows_less_than_what_was_noted_pays_nothing_twice(tmp_path, copy):
+    """The rows stand in it as planned, or not at all: those tasks are followed, and their videos stored."""
+    async with lab(tmp_path) as here:
+        await here.plan(cats(2))
+        older = (here.out / "journal.sqlite3").read_bytes()
+        error = await vanished(here, tmp_path)
+        noted = here.out / "journal.sqlite3.lost.jsonl"
+        assert f"noted in {noted}: keep it" in str(error)
+        assert (error.kind, error.may_have_charged, here.charges) == ("noted", True, 2)
+        if copy:
+            (here.out / "journal.sqlite3").write_bytes(older)
+        assert dry_plan(cats(3), out=here.out).to_pay == 1
+        summary = await here.run(cats(3, style="noir"))
+        assert (summary.done, here.charges) == (3, 3)
+        assert here.statuses == dict.fromkeys(["r0", "r1", "r2"], "succeeded")
+        assert here.lines[0]["style"] == "noir"
+        assert all(row["inputs"] for row in here.rows.values())
+
+
+async def test_tasks_of_a_lost_journal_that_are_no_longer_in_the_sheet(tmp_path):
+    """They were paid: followed, stored under their ids, and told."""
+    async with lab(tmp_path) as here:
+        await vanished(here, tmp_path)
+        assert (await here.run(cats(1, first=7))).ok
+        assert here.videos == ["r0.mp4", "r1.mp4", "r7.mp4"]
+        assert sorted(line["file"] for line in here.lines) == [f"videos/{name}" for name in here.videos]
+
+
+async def test_a_folder_that_is_moved_while_creates_are_in_flight(tmp_path, monkeypatch):
+    """What came back for them is noted where nobody would look: it is named, and beside the journal it is entered."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    async with lab(tmp_path) as here:
+        here.fault(Fault("hang", on="create", seconds=5.0))
+        async with anyio.create_task_group() as group:
+            group.start_soon(later, 2, lambda: here.out.rename(tmp_path / "moved") and None)
+            with pytest.raises(JournalError, match=r"the folder, as journal\.sqlite3\.lost\.jsonl") as caught:
+                await here.run(cats(2))
+        (noted,) = tmp_path.glob("omni_async-*.lost.jsonl")
+        assert str(noted) in str(caught.value)
+        here.fault()
+        here.out = tmp_path / "moved"
+        noted.rename(here.out / "journal.sqlite3.lost.jsonl")
+        assert (await here.run(cats(2))).ok
+        assert here.charges == 2
+
+
+async def test_on_finished_is_told_of_a_stored_video_in_the_next_run(tmp_path):
+    """It raised until the run ended: a video on disk is no reason not to tell of it."""
+    told, broken = [], [True]
+
+    async def tell(task):
+        told.append(task.custom_id)
+        if broken:
+            raise RuntimeError("my database is down")
+
+    async with lab(tmp_path) as here:
+        assert (await here.run(cats(1), on_finished=tell)).ok
+        broken.clear()
+        told.clear()
+        for _ in range(2):
+            assert (await here.run(cats(1), on_finished=tell)).ok
+        assert told == ["r0"]
 
 
 async def test_a_journal_on_a_full_disk(tmp_path, monkeypatch):

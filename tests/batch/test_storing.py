@@ -8,7 +8,7 @@ import pytest
 
 from omni_async import Jimmy
 from omni_async.batch.folder import Folder
-from omni_async.batch.storing import Store, _ended, _is, _set_aside, full, lasting, missing, place_of
+from omni_async.batch.storing import GoneError, Store, _ended, _is, _set_aside, full, lasting, missing, video_path
 from omni_async.errors import DownloadError, JournalError, TargetExistsError
 from omni_async.journal.entries import Entry, write_task
 from omni_async.journal.states import State
@@ -28,8 +28,8 @@ def folder(tmp_path):
 
 def test_where_a_video_goes(folder):
     """Where the sheet says, else after the id."""
-    assert place_of(folder, "a", None) == folder.videos / "a.mp4"
-    assert place_of(folder, "a", "EP01/SC03.mov") == folder.videos / "EP01" / "SC03.mov"
+    assert video_path(folder, "a", None) == folder.videos / "a.mp4"
+    assert video_path(folder, "a", "EP01/SC03.mov") == folder.videos / "EP01" / "SC03.mov"
 
 
 def test_a_file_is_known_by_size_and_hash(folder):
@@ -80,6 +80,7 @@ def test_what_an_error_means():
     assert full(JournalError("no space", kind="full"))
     assert not full(JournalError("odd", kind="failed"))
     assert lasting(TargetExistsError("there"))
+    assert lasting(GoneError("gone"))
     assert not lasting(error)
 
 

@@ -167,6 +167,22 @@ class TestTheWay:
         assert "1 row may have been paid and has no task id: omni-async journal shots --state uncertain" in ran.err
         assert "omni-async settle shots ID --task-id T | --not-charged | --pay-again\n" in ran.err
 
+    def test_uncertain_rows_that_have_left_the_sheet(self, batch, omni):
+        """They may have been paid all the same: code 3, and their names; settled, only a sheet has them sent."""
+        assert batch(sheet(2), faults=[{"kind": "html_200", "prompt": "about 2"}]).code == 3
+        ran = batch(sheet(1))
+        assert ran.code == 3
+        assert "1 done · 1 uncertain\n" in ran.err
+        assert "1 row may have been paid and has no task id: omni-async journal shots --state uncertain" in ran.err
+        assert "no longer in the sheet: r2\n" in ran.err
+        ran = omni("settle", "shots", "r2", "--not-charged")
+        assert "no longer in the sheet, so no run sends it" in ran.err
+        assert "which pays: omni-async batch SHEET --out shots --gateway jimmy" in ran.err
+        ran = batch("--out", "shots")
+        assert (ran.code, "no longer in the sheet: " in ran.err) == (0, False)
+        ran = batch(sheet(2), faults=[])
+        assert (ran.code, "2 done\n" in ran.err) == (0, True)
+
     def test_stdin(self, batch):
         """`-` reads stdin, and the folder alone goes on."""
         batch.start()

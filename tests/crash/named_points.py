@@ -36,7 +36,7 @@ POINTS = {
     "stored": "omni_async.journal.ledger:Ledger.stored",
     "result's line": "omni_async.batch.results:Results.append",
     "results anew": "omni_async.batch.results:Results.rewrite",
-    "results replaced": "omni_async.batch.results:_replace",
+    "results replaced": "omni_async.batch.results:_put_in_place",
 }
 CREATES_ONLY = {"send"}
 """Points that free calls go through as well."""

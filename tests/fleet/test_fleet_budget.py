@@ -87,7 +87,7 @@ async def test_a_refused_look_pauses_creates_as_well(two):
 
 async def test_while_the_database_is_away_nothing_is_sent_and_then_it_goes_on(two, monkeypatch):
     """No place is made up; whoever waited gets his as soon as it is back."""
-    monkeypatch.setattr(budgets, "AGAIN", 0.001)
+    monkeypatch.setattr(budgets, "DATABASE_PAUSE", 0.001)
     budget, door = two[0], two[0].fetch
     door.away, door.asked = True, 0
     waiting = asyncio.ensure_future(budget.place(Kind.CREATE))

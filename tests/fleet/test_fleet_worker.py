@@ -9,6 +9,7 @@ import pytest
 from fleets import PATIENCE, fleet, until
 from postgres import ask
 
+from omni_async.breaker import Breaker
 from omni_async.cli.exits import FAILED, code_of
 from omni_async.emulator import Fault
 from omni_async.errors import AuthenticationError, DownloadError, JournalError, QuotaError
@@ -235,15 +236,26 @@ async def test_the_database_goes_away_and_comes_back_and_the_worker_goes_on(post
     assert "Exception while processing" not in caplog.text
 
 
+class _Watched(Breaker):
+    """Tells whether a create was held back."""
+
+    held = False
+
+    async def wait(self):
+        """Waits, as ever."""
+        self.held = True
+        await super().wait()
+
+
 async def test_too_many_uncertain_creates_in_a_row_hold_it_back(postgres, tmp_path):
-    """Five, and no sixth within the minute."""
+    """Five, and the sixth waits."""
     async with fleet(postgres, tmp_path, running=1, faults=(Fault("drop_after_accept"),)) as here:
         await here.add(*(f"r{number:02}" for number in range(12)))
         worker = here.worker()
         worker.steps._uncertain = _none  # such a row keeps no seat
+        worker.steps._breaker = breaker = _Watched()
         async with here.at_work(worker):
-            await until(lambda: _true(worker.steps._breaker.open))
-            await asyncio.sleep(0.5)
+            await until(lambda: _true(breaker.held))
             assert len(here.charged()) == 5
             states = list((await here.states()).values())
         assert states.count("UNCERTAIN") == 5

@@ -128,12 +128,13 @@ async def test_a_client_of_the_same_database_and_the_fleet_leave_each_other_alon
             await fleet.until(DONE=1, UNCERTAIN=1)
             done = await client.wait(task)
             left = [outcome async for outcome in client.resume()]
-            await asyncio.sleep(0.3)
+            await fleet.fleet("enqueue", fleet.sheet([row(3)]))  # and the fleet has gone on since
+            await fleet.until(DONE=2, UNCERTAIN=1)
     assert [outcome.task.task_id for outcome in resumed] in ([], [task.task_id])
     assert (done.video_url is not None, left) == (True, [])
-    assert set(fleet.rows()) == {"r0001", "r0002"}
+    assert set(fleet.rows()) == {"r0001", "r0002", "r0003"}
     assert fleet.paid["an app's own"] == 1
-    assert [path.name for path in fleet.videos.glob("*.mp4")] == ["r0001.mp4"]
+    assert sorted(path.name for path in fleet.videos.glob("*.mp4")) == ["r0001.mp4", "r0003.mp4"]
     with contextlib.closing(psycopg.connect(fleet.dsn)) as connection:
         jobs = connection.execute("SELECT count(*) FROM pgqueuer WHERE convert_from(payload, 'UTF8') = 'app-1'")
         assert jobs.fetchone() == (0,)

@@ -5,7 +5,8 @@ import sqlite3
 import time
 
 from omni_async.journal import Answer, Intent, Ledger, State, open_journal, unfollowed
-from omni_async.journal.postgres import Session, open_postgres
+from omni_async.journal.pgtables import open_postgres
+from omni_async.journal.session import Session
 from omni_async.models import TaskStatus, VideoTask
 from tests.postgres import ask
 

@@ -8,11 +8,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from books import Book, accepted, intent, lost, refused
+from books import Book, accepted, intent, lost, refused, task, writing
 
 from omni_async.journal import Answer, fallback
-from omni_async.journal.fallback import HOW, append, elsewhere, fallback_of
+from omni_async.journal.fallback import append, elsewhere, fallback_of
+from omni_async.journal.noted import HOW
+from omni_async.journal.store import resolve
+from omni_async.models import TaskStatus
 
+WRONG = [{"fingerprint": 0}, {"key": 1}, {"state": []}, {"task_id": 3}, {"round": "1"}, {"at": True}, {"gateway": ""}]
 READ_STATES = ["SUBMITTED", "UNCERTAIN", "REJECTED", "PLANNED"]
 
 
@@ -34,7 +38,7 @@ def merge(book):
 
 def test_a_line_an_answer(tmp_path):
     """With all that is needed to enter it later; nobody else may read it."""
-    path = append(tmp_path / "j", intent("一"), accepted("t-1"))
+    path = append(tmp_path / "j", intent("一", round=2, metadata={"chat": 7}), accepted("t-1"))
     assert path == fallback_of(tmp_path / "j") == tmp_path / "j.lost.jsonl"
     append(tmp_path / "j", intent("k"), lost("t-9"))
     assert "一" in path.read_text("utf-8")
@@ -44,9 +48,12 @@ def test_a_line_an_answer(tmp_path):
         "key": "一",
         "gateway": "jimmy",
         "fingerprint": "print",
+        "round": 2,
         "state": "SUBMITTED",
         "task_id": "t-1",
         "candidate": None,
+        "custom_id": "一",
+        "metadata": '{"chat": 7}',
     }
     assert (second["state"], second["task_id"], second["candidate"]) == ("UNCERTAIN", None, "t-9")
     if sys.platform != "win32":
@@ -167,7 +174,7 @@ def test_what_is_rolled_back_is_told_again(book):
 @pytest.mark.parametrize("told", READ_STATES)
 @pytest.mark.parametrize("stands", ["SUBMITTING", "UNCERTAIN", "SUBMITTED", "REJECTED", "PLANNED"])
 def test_what_may_be_entered(book, stands, told):
-    """Anything for what was on its way; for what is uncertain a task; nothing else."""
+    """Anything for what was on its way; for what is uncertain a task; for what is unpaid what is or may be paid."""
     book.intend("k")
     ends = {
         "UNCERTAIN": lost(),
@@ -179,7 +186,9 @@ def test_what_may_be_entered(book, stands, told):
         book.answered("k", ends[stands])
     before = book.entry("k")
     append(book.path, intent("k"), Answer(state=told, task_id="t-1" if told == "SUBMITTED" else None, candidate="t-9"))
+    paid = told in ("SUBMITTED", "UNCERTAIN")
     entered = stands == "SUBMITTING" or (stands, told) == ("UNCERTAIN", "SUBMITTED")
+    entered = entered or (stands in ("REJECTED", "PLANNED") and paid)
     assert merge(book) == entered
     row = book.entry("k")
     assert row.state == (told if entered else stands)
@@ -190,19 +199,21 @@ def test_what_may_be_entered(book, stands, told):
 
 
 def test_what_does_not_fit_is_passed_over(book):
-    """Other inputs, no such row, another row's task, odd lines, a line that was cut off."""
+    """Other inputs, another row's task, odd lines, a line that was cut off."""
     book.submitted("a", "t-1")
     book.intend("k")
     path = fallback_of(book.path)
     for wrong in (
         append(book.path, intent("k", fingerprint="other"), accepted("t-2")),
-        append(book.path, intent("none"), accepted("t-3")),
+        append(book.path, intent("none"), accepted("t-1")),
+        append(book.path, intent("none"), refused()),
         append(book.path, intent("k"), accepted("t-1")),
         append(book.path, intent("k"), Answer(state="DONE", task_id="t-4")),
     ):
         assert wrong == path
     line = json.loads(path.read_text().split("\n")[1])
-    odd = [b"[]", b"7", b"\xff\xfe", b"", json.dumps({**line, "key": "k", "fingerprint": 0}).encode()]
+    odd = [b"[]", b"7", b"\xff\xfe", b""]
+    odd += [json.dumps({**line, "key": "x", **wrong}).encode() for wrong in WRONG]
     names = ("key", "fingerprint", "state", "task_id", "candidate")
     odd += [json.dumps({n: v for n, v in line.items() if n != name}).encode() for name in names]
     with path.open("ab") as file:
@@ -210,6 +221,7 @@ def test_what_does_not_fit_is_passed_over(book):
         file.write(b'{"key": "k", "task')  # a full disk
     assert merge(book) == 0
     assert book.entry("k").state == "SUBMITTING"
+    assert [entry.key for entry in book.ledger.entries()] == ["a", "k"]
     append(book.path, intent("k"), accepted("t-5"))
     assert merge(book) == 1
     assert book.entry("k").task_id == "t-5"
@@ -286,3 +298,127 @@ def test_what_waits_to_be_entered_is_told_with_its_file(book, tmp_path, monkeypa
     assert found == [("l", "UNCERTAIN", beside), ("k", "SUBMITTED", other)]
     assert merge(book) == 2
     assert fallback.waiting(book.path, book.ledger) == []
+
+
+# --- a journal that knows less ------------------------------------------------------------------------------------
+
+
+def test_a_second_file_is_read_whole_though_the_first_was_as_long(book):
+    """The user deleted it after it was entered: how far that one was read says nothing of this one."""
+    for key in ("a", "b", "c"):
+        book.intend(key)
+        path = append(book.path, intent(key), accepted(f"t-{key}"))
+        size = path.stat().st_size
+        assert merge(book) == 1
+        path.unlink()
+    book.intend("d")
+    book.intend("e")
+    append(book.path, intent("d"), accepted("t-d"))
+    assert append(book.path, intent("e"), accepted("t-e")).stat().st_size > size
+    assert merge(book) == 2
+
+
+@pytest.mark.parametrize("told", [accepted("t-1"), lost("t-1")], ids=["paid", "uncertain"])
+@pytest.mark.parametrize("print_", ["print", "edited"])
+def test_a_row_of_an_older_copy_is_not_sent_though_it_is_still_to_be(book, told, print_):
+    """A backup was put back: the row is what the file says, and what was edited since is not known."""
+    book.intend("k")
+    book.answered("k", Answer(state="PLANNED"))
+    append(book.path, intent("k", fingerprint=print_), told)
+    assert merge(book) == 1
+    row = book.entry("k")
+    assert (row.state, row.task_id or row.candidate, row.owner, row.fingerprint) == (told.state, "t-1", "", print_)
+    assert (row.inputs is None) == (print_ == "edited")
+    assert row.attempts == 1
+    assert merge(book) == 0
+
+
+def test_a_row_that_was_paid_again_since_is_taken_up_in_its_new_round(book):
+    """In the older copy it has its first task: that stays on record, and the second one is followed."""
+    book.submitted("k", "t-1")
+    book.finished("jimmy", task("t-1"))
+    book.arriving("k", 7, "abc")
+    book.stored("k", 7)
+    append(book.path, intent("k", round=1), accepted("t-2"))
+    assert merge(book) == 1
+    row = book.entry("k")
+    assert (row.state, row.task_id, row.round, row.size, row.sha256) == ("SUBMITTED", "t-2", 1, None, "abc")
+    assert (row.task, row.finished_at) == (None, None)
+    assert [record.task_id for record in book.records("k")] == ["t-1", "t-1", "t-2"]
+
+
+@pytest.mark.parametrize("told", [accepted("t-1"), lost("t-1")], ids=["paid", "uncertain"])
+def test_a_row_that_has_gone_is_made(book, told):
+    """A journal was lost and another begun: its row is there again, for whoever follows it, with the caller's data."""
+    append(book.path, intent("k", round=1, metadata={"chat": 7}), told)
+    assert merge(book) == 1
+    row = book.entry("k")
+    assert (row.state, row.task_id or row.candidate, row.owner, row.round) == (told.state, "t-1", "", 1)
+    assert (row.gateway, row.custom_id, row.fingerprint, row.data) == ("jimmy", "k", "print", {"chat": 7})
+    with writing(book.ledger):
+        taken = book.ledger.take_over("me", [""], "jimmy")
+    assert [entry.key for entry in taken] == ["k"] * (told.state == "SUBMITTED")
+
+
+def test_what_was_refused_makes_no_row(book):
+    """Nothing of it was paid."""
+    append(book.path, intent("k"), refused())
+    assert merge(book) == 0
+    assert book.entry("k") is None
+
+
+def test_a_row_whose_noted_task_is_anothers_is_uncertain(book):
+    """It may not be sent, whatever came of it."""
+    book.submitted("a", "t-1")
+    book.intend("k")
+    book.answered("k", refused())
+    append(book.path, intent("k"), accepted("t-1"))
+    assert merge(book) == 1
+    row = book.entry("k")
+    assert (row.state, row.task_id) == ("UNCERTAIN", None)
+    assert "task t-1" in row.detail
+
+
+def test_a_task_that_no_row_can_have_is_told(book, caplog):
+    """The row has another one."""
+    book.submitted("k", "t-1")
+    append(book.path, intent("k"), accepted("t-1"))
+    assert merge(book) == 0
+    assert not caplog.records
+    append(book.path, intent("k"), accepted("t-2"))
+    assert merge(book) == 0
+    assert "names task t-2 for row 'k', which has another one" in caplog.text
+
+
+def test_a_persons_word_since_stands_against_a_doubt_and_not_against_a_task(book):
+    """He settled it as not charged after that was noted: a doubt is over, a task is the gateway's own word."""
+    book.clock.now = 4e9
+    book.uncertain("k")
+    with writing(book.ledger):
+        resolve(book.ledger, "k", not_charged=True)
+    append(book.path, intent("k"), lost())
+    assert merge(book) == 0
+    assert book.entry("k").state == "PLANNED"
+    append(book.path, intent("k"), accepted("t-1"))
+    assert merge(book) == 1
+    assert book.entry("k").task_id == "t-1"
+
+
+def test_a_line_that_is_read_again_is_entered_once(book):
+    """Somebody put the file together anew: what a new attempt comes to is not what the old one came to."""
+    book.clock.now = 4e9
+    book.intend("k")
+    path = append(book.path, intent("k"), accepted("t-1"))
+    assert merge(book) == 1
+    book.finished("jimmy", task("t-1", TaskStatus.FAILED))
+    book.anew("k", "retried")
+    path.write_bytes(b"{}\n" + path.read_bytes())
+    assert merge(book) == 0
+    assert book.entry("k").state == "PLANNED"
+
+
+def test_data_that_changed_meanwhile_costs_the_line_nothing(tmp_path):
+    """What was to be kept of it cannot be written any more."""
+    changed = intent("k", metadata={"chat": object()})
+    path = append(tmp_path / "j", changed, accepted("t-1"))
+    assert json.loads(path.read_text())["metadata"] is None

@@ -540,7 +540,7 @@ def test_a_stored_video(book):
     book.arriving("k", 7, "abc")
     assert (book.entry("k").size, book.entry("k").sha256, book.entry("k").state) == (7, "abc", State.SUCCEEDED)
     row = book.stored("k", 8)
-    assert (row.state, row.size, row.sha256, row.notify, row.detail) == (State.DONE, 8, "abc", False, None)
+    assert (row.state, row.size, row.sha256, row.notify, row.detail) == (State.DONE, 8, "abc", True, None)
     assert book.unstored("k", State.SUCCEEDED, "the file has gone").detail == "the file has gone"
     assert book.unstored("k", State.SUCCEEDED, "").detail is None
     assert book.unstored("k", State.EXPIRED, "too late").state is State.EXPIRED

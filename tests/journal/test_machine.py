@@ -189,13 +189,32 @@ class Journals(RuleBasedStateMachine):
         if key is None:
             return
         row, sure = self.rows[key], state == "SUBMITTED"
-        one = intent(key, fingerprint=row.fingerprint)
-        fallback.append(self.folder / "j", one, Answer(state=state, task_id=task_id if sure else None))
+        self._append(key, row, state, task_id if sure else None)
         fits = row.state is State.SUBMITTING or sure
         if fits and not (sure and self._taken(key, task_id)):
             row.state, row.owner = State(state), ""
             row.task_id = task_id if sure else None
             row.unpaid += state in UNPAID
+        self._look(0)
+
+    def _append(self, key, row, state, task_id):
+        one = intent(key, fingerprint=row.fingerprint, round=row.round)
+        fallback.append(self.folder / "j", one, Answer(state=state, task_id=task_id))
+
+    @rule(key=KEYS, task_id=TASKS, state=TOLD)
+    def note_of_what_is_not_known(self, key, task_id, state):
+        """Of a row that is to be sent, or was forgotten: a task or a doubt keeps it from that, a refusal does not."""
+        row, sure = self.rows.get(key), state == "SUBMITTED"
+        if row is not None and row.state not in UNPAID:
+            return
+        paid, taken = state not in UNPAID, sure and self._taken(key, task_id)
+        self._append(key, row or Row("print", ""), state, task_id if sure else None)
+        if row is None and paid and not taken:
+            row = self.rows[key] = Row("print", "")
+        if row is not None and paid:
+            row.state = State.UNCERTAIN if taken else State(state)
+            row.owner, row.leave, row.task_id = "", row.leave + 1, None if taken or not sure else task_id
+            row.unpaid += 1  # the model knows of no create but those that it has sent
         self._look(0)
 
     # --- its end ----------------------------------------------------------------------------------------------
@@ -296,7 +315,7 @@ class Journals(RuleBasedStateMachine):
         row = self.rows[key]
         self.alive[place].anew(key, "retried")
         row.unpaid += row.state is not State.REJECTED
-        row.state, row.task_id, row.notify, row.round = State.PLANNED, None, False, row.round + 1
+        row.state, row.task_id, row.round = State.PLANNED, None, row.round + 1
 
     @precondition(lambda self: any(row.state in FINAL for row in self.rows.values()))
     @rule(place=st.sampled_from([0, 1]))

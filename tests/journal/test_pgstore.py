@@ -30,7 +30,7 @@ def database(postgres):
 def dsn(database, monkeypatch):
     """It is empty, and its server counts as one that runs for long."""
     monkeypatch.setattr("omni_async.journal.postgres.LAPSE", 0.0)
-    monkeypatch.setattr(session, "AGAIN", 0.0)
+    monkeypatch.setattr(session, "RECONNECT_AFTER", 0.0)
     ask(database, "DROP TABLE IF EXISTS omni_item, omni_record, omni_note")
     return database
 

@@ -10,8 +10,9 @@ from books import Clock, Wire, accepted, cut, intent, lost, refused, rows, state
 from children import child
 
 from omni_async.errors import JournalError, SubmissionUncertainError
-from omni_async.journal import Answer, NotNow, State, postgres
-from omni_async.journal.postgres import FLEET, MIGRATIONS, VERSION, SessionOwner, open_postgres
+from omni_async.journal import Answer, NotNow, State, pgtables, postgres
+from omni_async.journal.pgtables import MIGRATIONS, VERSION, open_postgres
+from omni_async.journal.postgres import FLEET, SessionOwner
 from omni_async.journal.session import Session
 from tests.postgres import ask
 
@@ -259,7 +260,7 @@ FROZEN = """
 import sys
 from books import intent
 from omni_async.journal import session
-from omni_async.journal.postgres import open_postgres
+from omni_async.journal.pgtables import open_postgres
 
 session.SESSION = session.SESSION.replace("transaction_session_timeout=5s", "transaction_session_timeout=700ms")
 ledger = open_postgres(session.Session(sys.argv[1]))
@@ -374,7 +375,7 @@ def test_many_make_them_at_once(postgres):
 def test_tables_of_an_older_version_are_brought_up_to_date(make, database, monkeypatch):
     """With their rows; once."""
     do(make(), intend())
-    monkeypatch.setattr(postgres, "MIGRATIONS", (*MIGRATIONS, "CREATE TEMPORARY TABLE newer (x INT)"))
+    monkeypatch.setattr(pgtables, "MIGRATIONS", (*MIGRATIONS, "CREATE TEMPORARY TABLE newer (x INT)"))
     later = open_postgres(Session(database))
     assert do(later, lambda it: it.note(VERSION)) == str(len(MIGRATIONS) + 1)
     later.connection.raw.execute("SELECT x FROM newer")
@@ -390,7 +391,7 @@ def test_tables_of_a_newer_version_are_left_alone(make, database, monkeypatch, r
     do(ledger, lambda it: it.write_note(VERSION, "99"))
     if raced:
         told = iter([0, 99])
-        monkeypatch.setattr(postgres, "_version", lambda _: next(told))
+        monkeypatch.setattr(pgtables, "_version", lambda _: next(told))
     with pytest.raises(JournalError, match="have version 99, and this library knows 1: upgrade it") as caught:
         open_postgres(Session(database))
     assert caught.value.kind == "newer"

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -574,23 +573,28 @@ def test_a_file_whose_making_was_cut_short_reads_as_a_journal_without_rows(tmp_p
 def test_processes_that_open_it_at_once_all_get_it(tmp_path):
     """As the workers of an app do when it starts: whoever comes second finds it made, or waits."""
     program = """
-        import sys, time
+        import sys
         from pathlib import Path
         from omni_async.errors import JournalError
         from omni_async.journal import open_journal
-        began = float(sys.argv[2])
-        for turn in range(25):
-            time.sleep(max(began + 0.03 * turn - time.time(), 0.0))
+        print("ready", flush=True)
+        for turn in sys.stdin:
             try:
-                open_journal(Path(f"{sys.argv[1]}{turn}")).close()
+                open_journal(Path(sys.argv[1] + turn.strip())).close()
             except JournalError as error:
                 print(error, flush=True)
-        print("done", flush=True)
+            else:
+                print("open", flush=True)
     """
-    start = str(time.time() + 1.5)
-    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "j"), start]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [worker.communicate(timeout=60)[0] for worker in workers] == ["done\n"] * 4
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "j")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with ExitStack() as stack:
+        workers = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(4)]
+        assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
+        for turn in range(25):
+            for worker in workers:
+                worker.stdin.write(f"{turn}\n")
+            assert [worker.stdout.readline() for worker in workers] == ["open\n"] * 4
 
 
 @POSIX

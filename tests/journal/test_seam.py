@@ -87,7 +87,7 @@ async def test_what_it_raises_is_ours_and_tells_what_may_have_been_paid(caplog, 
     if kind != "other":
         assert told.may_have_charged is paid
     loud = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
-    line = f"a create was sent and could not be written down; its task id is {task_id or 'not known'}"
+    line = f"the create of row 'k' was sent and could not be written down; its task id is {task_id or 'not known'}"
     assert loud == ([line] if paid else [])
     assert "private" not in f"{told}{caplog.text}"
 

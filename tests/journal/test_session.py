@@ -9,7 +9,8 @@ from books import cut
 
 from omni_async.errors import JournalError
 from omni_async.journal import session as sessions
-from omni_async.journal.postgres import BEGIN, PostgresLedger, open_postgres
+from omni_async.journal.pgtables import open_postgres
+from omni_async.journal.postgres import BEGIN, PostgresLedger
 from omni_async.journal.session import Session, postgres_error, translated
 from tests.postgres import ask
 
@@ -154,7 +155,7 @@ def test_a_place_that_cannot_be_taken_leaves_no_connection(session):
 def test_a_server_that_refused_just_now_is_not_asked_again_at_once(monkeypatch):
     """Hundreds may want to, and each would wait."""
     session, asked = Session(f"postgresql://x@127.0.0.1:{free_port()}/x"), []
-    monkeypatch.setattr(sessions, "AGAIN", 1000.0)
+    monkeypatch.setattr(sessions, "RECONNECT_AFTER", 1000.0)
     connected = sessions.address
     monkeypatch.setattr(sessions, "address", lambda dsn: asked.append(1) or connected(dsn))
     for _ in range(3):

@@ -49,6 +49,7 @@ def settled(limit, counted):
 
 
 def test_first_a_little_less_than_what_got_through_is_tested():
+    """The first refusal begins the tests, just below what got through in the second before it."""
     bracket, level = begun(counted=30.0)
     assert level == pytest.approx(FIRST * 30.0)
     assert bracket.testing
@@ -77,6 +78,7 @@ def test_a_test_takes_until_a_fixed_window_has_refused():
 
 
 def test_a_climb_that_is_refused_goes_back_to_what_was_held():
+    """A refusal just above the level says nothing new: no test is begun for it."""
     bracket, level = settled(48, 60.0)
     again = bracket.refused(refusal(level, 48.9, climbing=True, passed=48.3, used=63.0, held=63.0))
     assert again == level
@@ -84,6 +86,7 @@ def test_a_climb_that_is_refused_goes_back_to_what_was_held():
 
 
 def test_a_climb_far_above_the_level_opens_a_new_bracket():
+    """The limit has risen: it lies between the level that was held and the pace that was refused."""
     bracket, level = settled(48, 60.0)
     assert bracket.refused(refusal(level, 110.0, climbing=True, passed=85.0)) == 85.0
     assert (bracket.low, bracket.high, bracket.testing) == (level, 110.0, True)
@@ -130,6 +133,7 @@ def test_what_was_held_for_a_minute_is_hardly_cut():
 
 
 def test_a_request_on_its_way_when_a_test_ended_changes_nothing():
+    """Its refusal comes late and speaks of the pace before: the level has hardly been held since."""
     bracket, level = settled(48, 60.0)
     assert bracket.refused(refusal(level, level, used=QUICK + 2.0, held=0.1)) == level
 

@@ -19,10 +19,12 @@ def refusal(level, pace, **known):
 
 
 def test_the_first_refusal_is_met_just_below_what_got_through():
+    """A window of a second has let in exactly that before it refused."""
     assert 27.0 < Estimate().level(refusal(None, 80.0, counted=28.0, through=28.0)) <= 28.0
 
 
 def test_after_a_climb_a_window_is_taken_for_what_it_refused():
+    """A climb leads just past the limit: what was sent at lately is it, not the level from which it began."""
     assert 99.0 < Estimate().level(refusal(95.0, 102.0, climbing=True, mean=101.0)) < 101.0
 
 
@@ -33,6 +35,7 @@ def test_a_late_refusal_of_a_held_pace_is_a_bucket():
 
 
 def test_cuts_that_are_no_help_grow():
+    """Each refusal that comes soon after a cut counts as one more, and is met by a deeper cut than the one before."""
     estimate, levels = Estimate(), [100.0]
     for _ in range(4):
         level = levels[-1]
@@ -49,6 +52,7 @@ def test_a_window_that_is_still_full_is_no_reason_to_halve():
 
 
 def test_where_refusals_are_cheap_again_no_test_goes_on():
+    """Tests shut a limit in where a refusal costs a pause; the first that costs none ends them."""
     estimate = Estimate()
     estimate.level(refusal(None, 80.0, counted=28.0, dear=True))
     assert estimate.bracket.testing
@@ -97,6 +101,7 @@ def held(limit, seconds, *, pause):
 
 
 def test_a_settled_pace_is_close_to_its_limit_and_hardly_pauses():
+    """In the end within five per cent; after the first half minute never a fifth of a second without a request."""
     pace, longest = held(100, 120.0, pause=0.0)
     assert 95.0 < pace.rate < 100.0 * NEAR
     assert longest < 0.2

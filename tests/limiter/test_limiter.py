@@ -10,7 +10,7 @@ from collections import Counter
 import anyio
 import pytest
 
-from omni_async import Limiter, Limits, OmniClient, OmniError, RateLimitError
+from omni_async import InvalidRequestError, Limiter, Limits, OmniClient, OmniError, RateLimitError
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import Fault
 from omni_async.limiter import Kind
@@ -30,6 +30,14 @@ def idle(limiter):
 async def full(limiter):
     """Take all places, and give back how to free them."""
     return [await limiter.acquire(Kind.POLL) for _ in range(limiter.load().window)]
+
+
+@pytest.mark.parametrize("wrong", [{"limits": "x"}, {"limits": 0}, {"limits": {}}, {"rng": 7}])
+def test_what_a_limiter_is_not_made_of(wrong):
+    """Limits of another kind are refused by name, also where they count as nothing."""
+    (name,) = wrong
+    with pytest.raises(InvalidRequestError, match=rf"{name}: is no \w+\(…\), but of type"):
+        Limiter(**wrong)
 
 
 # --- coming and going --------------------------------------------------------------------------------------------

@@ -33,12 +33,13 @@ from omni_async import (
 )
 from omni_async.emulator.scenario import Fault
 from omni_async.events import Polled, Retried
-from omni_async.exchange import Exchange, Reporter
+from omni_async.exchange import Exchange
 from omni_async.limiter import Limiter
 from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
 from omni_async.poller.iterators import FinishedInbox
 from omni_async.poller.waiting import wait_for
+from omni_async.reporter import Reporter
 from omni_async.schedule import Schedule
 from tests.pairs import pair
 from tests.warp import WarpLoop

@@ -1,13 +1,13 @@
 """What the log is told of looks that go wrong."""
 
 from omni_async import DecodeError, Jimmy
-from omni_async.poller.remarks import AGAIN, MOST, MOST_WORDS, Remarks
+from omni_async.poller.remarks import MOST, MOST_WORDS, REPEAT_AFTER, Remarks
 
 
 def test_the_same_trouble_is_told_again_after_a_while(caplog):
     """One outage is one line, the next one another."""
     remarks = Remarks()
-    for now in (0.0, 1.0, AGAIN - 1.0, AGAIN, AGAIN + 1.0):
+    for now in (0.0, 1.0, REPEAT_AFTER - 1.0, REPEAT_AFTER, REPEAT_AFTER + 1.0):
         remarks.unseen("task_1", DecodeError("odd"), now)
     assert len(caplog.records) == 2
 

@@ -1,0 +1,101 @@
+"""What the calls of a client are given, checked before anything is sent: tasks and their ids, seconds, kinds."""
+
+import math
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from numbers import Real
+from typing import Any
+
+from .dialects.wire import ident
+from .errors import Fault, invalid_argument
+from .models import VideoTask
+
+Handle = VideoTask | str
+
+SAME_GATEWAY = frozenset({"gemini_omni", "toapis"})
+"""Two shapes of one gateway: each can follow the other's tasks (docs)."""
+MANY = (Iterable, AsyncIterable)
+"""Kinds of what gives many."""
+
+
+def id_of(task: Handle) -> str:
+    """The task id of what a waiting call was given.
+
+    Raises:
+        InvalidRequestError: Neither a task nor a text.
+    """
+    task_id = task.task_id if isinstance(task, VideoTask) else task
+    if not ident(task_id):
+        raise invalid_argument(Fault("task_id", "neither a VideoTask nor a task id"), may_have_charged=True)
+    return task_id
+
+
+def is_foreign(task: VideoTask, gateway: str) -> bool:
+    """Whether a task is known to run at another gateway."""
+    known = bool(task.gateway and gateway)
+    return known and task.gateway != gateway and not {task.gateway, gateway} <= SAME_GATEWAY
+
+
+def own(task: Handle, gateway: str) -> VideoTask | None:
+    """The task that was given, if it was one and not just its id.
+
+    Raises:
+        InvalidRequestError: No task id, or a task of another gateway.
+    """
+    task_id = id_of(task)
+    if not isinstance(task, VideoTask):
+        return None
+    if is_foreign(task, gateway):
+        fault = Fault("task", f"it runs at gateway {task.gateway}, and this client speaks to {gateway}")
+        raise invalid_argument(fault, task_id=task_id, may_have_charged=True)
+    return task
+
+
+def check_seconds(*, least: float = -math.inf, **given: Any) -> Iterator[Fault]:
+    """Faults of what should be seconds or None, by the argument's name; past a create it is too late to find them.
+
+    Args:
+        least: Seconds at least: 0 in calls that pay. In those that only wait, where deadlines are computed, a negative
+            number is no time at all.
+        given: Value of each.
+    """
+    for name, seconds in given.items():
+        if seconds is None:
+            continue
+        if isinstance(seconds, bool) or not isinstance(seconds, Real) or math.isnan(seconds):
+            yield Fault(name, f"{seconds!r:.40} is no number of seconds")
+        elif seconds < least:
+            yield Fault(name, f"{seconds!r:.40} is less than {least:g} seconds")
+
+
+def check_iterable(name: str, given: Any, *, kinds: Any = Iterable) -> Iterator[Fault]:
+    """A fault if it is one of what there should be many of: a text would be taken letter by letter, and each paid."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, kinds):
+        yield Fault(name, f"a single {type(given).__name__}: put it into a list")
+
+
+def check_kinds(**given: tuple[Any, type]) -> None:
+    """Refuse settings of a wrong kind, by name: later one would fail in the middle of a paid call.
+
+    Args:
+        given: Value and kind of each.
+
+    Raises:
+        InvalidRequestError: With every fault.
+    """
+    faults = [
+        Fault(name, f"is no {kind.__name__}(…), but of type {type(value).__name__}")
+        for name, (value, kind) in given.items()
+        if value is not None and not isinstance(value, kind)
+    ]
+    if faults:
+        raise invalid_argument(*faults)
+
+
+def refuse_waiting(faults: Iterable[Fault]) -> None:
+    """Raise what is wrong with the arguments of a wait; the tasks it is for may have been paid.
+
+    Raises:
+        InvalidRequestError: There is a fault.
+    """
+    if found := tuple(faults):
+        raise invalid_argument(*found, may_have_charged=True)

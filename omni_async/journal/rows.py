@@ -1,0 +1,70 @@
+"""The journal's rows as they stand: what is read of them, as plain functions of one database connection."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from ..errors import JournalError
+from .entries import COLUMNS, Entry, Record, entry_of, state_named
+from .states import State
+
+RECORD = tuple(field.name for field in attrs.fields(Record))
+"""The columns of a record, in the order of its fields."""
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
+
+
+class Rows:
+    """The rows, to look at.
+
+    Args:
+        connection: To the journal's database.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def entry(self, key: str) -> Entry | None:
+        """One row."""
+        row = self.connection.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+        return None if row is None else entry_of(row)
+
+    def _must(self, key: str) -> Entry:
+        entry = self.entry(key)
+        if entry is None:
+            raise JournalError(f"row {key!r} has gone from the journal")
+        return entry
+
+    def entries(self, states: Iterable[State] | None = None) -> Iterator[Entry]:
+        """All rows, or those in certain states, in the order of the sheet or of entering."""
+        marks, values = "", [str(state) for state in states] if states is not None else []
+        if states is not None:
+            marks = f" WHERE state IN ({', '.join('?' * len(values))})"
+        for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid", values):
+            yield entry_of(row)
+
+    def planned(self, run: int, after: int, count: int) -> list[tuple[int, Entry]]:
+        """The next rows of a run that are to be sent, each with its place; `after` is the place of the last one."""
+        query = f"SELECT rowid, {', '.join(COLUMNS)} FROM item WHERE state = 'PLANNED' AND run = ? AND rowid > ?"  # noqa: S608
+        rows = self.connection.execute(f"{query} ORDER BY rowid LIMIT ?", (run, after, count))
+        return [(row[0], entry_of(row[1:])) for row in rows]
+
+    def _by_task(self, gateway: str, task_id: str) -> Entry | None:
+        row = self.connection.execute(f"{_SELECT} WHERE gateway = ? AND task_id = ?", (gateway, task_id)).fetchone()
+        return None if row is None else entry_of(row)
+
+    def counts(self) -> dict[State, int]:
+        """How many rows stand where."""
+        counted = self.connection.execute("SELECT state, count(*) FROM item GROUP BY state")
+        return {state_named(state): count for state, count in counted}
+
+    def records(self, key: str) -> list[Record]:
+        """What happened to a row, the oldest first."""
+        query = f"SELECT {', '.join(RECORD)} FROM record WHERE key = ? ORDER BY rowid"  # noqa: S608
+        return [Record(**dict(zip(RECORD, row, strict=True))) for row in self.connection.execute(query, (key,))]
+
+    def note(self, name: str) -> str | None:
+        """What is noted under a name."""
+        row = self.connection.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])

@@ -1,0 +1,55 @@
+"""Refused before anything is sent: what such an error says of money."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from .errors import Fault, InvalidRequestError, JournalError, OmniError
+from .fields import encodable
+from .journal.states import UNPAID
+from .models import VideoRequest
+from .references import local_references
+
+if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
+    from .journal import LedgerJournal
+
+
+@contextlib.asynccontextmanager
+async def nothing_sent(asked: VideoRequest, gateway: str, journal: "LedgerJournal | None") -> AsyncIterator[None]:
+    """An error in here comes before anything is sent: an earlier create of its id alone may have been charged.
+
+    Args:
+        asked: What was to be sent.
+        gateway: To whom.
+        journal: Knows earlier creates, if there is one.
+    """
+    custom_id = asked.custom_id if isinstance(asked.custom_id, str) else None
+    try:
+        yield
+    except OmniError as error:
+        error.about(gateway=gateway, custom_id=custom_id, metadata=asked.metadata)
+        error.may_have_charged = False
+        if journal is not None and custom_id and encodable(custom_id):
+            await _recall(error, custom_id, journal)
+        raise
+
+
+def changed(asked: VideoRequest) -> InvalidRequestError:
+    """The error for a planned row whose local files are no longer those that were entered."""
+    found = dict(local_references(asked))
+    faults = [Fault(field, f"{path} was changed after its row was entered") for field, path in found.items()]
+    files = " or ".join(map(str, faults))
+    told = f"{files}: run the batch with its sheet again, which enters it as it is now"
+    return InvalidRequestError(told, faults=tuple(faults))
+
+
+async def _recall(error: OmniError, key: str, journal: "LedgerJournal") -> None:
+    """Say what the journal knows of an earlier create of this id; what it cannot tell is not proved."""
+    try:
+        entry = await journal.run(lambda ledger: ledger.entry(key))
+    except JournalError:
+        error.may_have_charged = True
+        return
+    if entry is not None and entry.state not in UNPAID:
+        error.may_have_charged = True
+        error.about(task_id=entry.task_id or entry.candidate)

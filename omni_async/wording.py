@@ -1,0 +1,12 @@
+"""Words that the report, the batch and the command line share."""
+
+
+def counted(count: int, noun: str, ending: str = "s") -> str:
+    """So many of something."""
+    return f"{count:,} {noun}{'' if count == 1 else ending}"
+
+
+def doubtful(count: int) -> str:
+    """What uncertain rows are, in a few words."""
+    one = "1 row may have been paid and has no task id"
+    return one if count == 1 else f"{count:,} rows may have been paid and have no task id"
