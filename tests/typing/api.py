@@ -445,7 +445,7 @@ async def ends(job: Awaitable[VideoTask]) -> str | None:
         broken: DownloadError = error
         return broken.task_id
     except JournalError as error:
-        assert_type(error.kind, Literal["locked", "conflict", "damaged", "newer", "full", "setup", "failed"])
+        assert_type(error.kind, Literal["locked", "conflict", "damaged", "newer", "full", "setup", "noted", "failed"])
         return error.gateway
     except OmniError as error:
         assert_type(error.may_have_charged, bool)
