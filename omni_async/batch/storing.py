@@ -100,6 +100,8 @@ class Store:
         task = entry.video_task
         if task is None:
             raise DownloadError("the row has no task", custom_id=entry.key)
+        if await on_disk(target, target.is_dir):  # `download` would put the video into it
+            raise TargetExistsError(f"{target} is a folder: move it away and run again", custom_id=entry.key)
 
         async def whole(part: Path) -> None:
             size, digest = await on_disk(part, lambda: (part.stat().st_size, file_hash(part)))

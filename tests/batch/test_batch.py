@@ -92,6 +92,23 @@ async def test_another_file_in_the_place_of_a_video_is_left_alone(tmp_path):
         assert here.charges == 2
 
 
+async def test_a_folder_in_the_place_of_a_video_does_not_take_it_in(tmp_path):
+    """Its row is told of, the others have their videos, and the next run stores it where it belongs."""
+    async with lab(tmp_path) as here:
+
+        def meanwhile(_plan):
+            (here.out / "videos" / "r0.mp4").mkdir(parents=True)
+            return True
+
+        summary = await here.run(cats(3), confirm=meanwhile)
+        assert (summary.done, summary.failed) == (2, 1)
+        assert "is a folder: move it away" in {line["id"]: line for line in here.lines}["r0"]["error"]
+        assert not list((here.out / "videos" / "r0.mp4").iterdir())
+        (here.out / "videos" / "r0.mp4").rmdir()
+        assert (await here.run()).ok
+        assert here.charges == 3
+
+
 async def test_an_interrupted_batch_goes_on(tmp_path):
     """Cancelled with tasks under way: the next run follows and stores them, and sends the rest; from stdin, too."""
     async with lab(tmp_path) as here:
