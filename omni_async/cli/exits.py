@@ -94,7 +94,9 @@ def _told(error: BaseException) -> list[str]:
     if isinstance(error, InvalidRequestError) and error.faults:
         if any(_LINE.match(str(fault)) for fault in error.faults):
             return list(_sheet_lines(error.faults, aligned=sys.stderr.isatty()))
-        head = str(error.args[0]).partition("\n")[0] if "\n" in str(error.args[0]) else "nothing was sent:"
+        head, several, _ = str(error.args[0]).partition("\n")
+        if not several:
+            head = "this cannot be done:" if error.may_have_charged else "nothing was sent:"
         return [f"error: {head}", *(f"  {_fault_line(fault)}" for fault in error.faults)]
     if isinstance(error, SubmissionUncertainError):
         return [f"error: {error}", *_evidence(error)]
