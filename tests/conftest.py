@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import socket
 
 import pytest
 from hypothesis import settings
@@ -23,6 +24,21 @@ def no_home(tmp_path_factory):
     os.environ.pop("XDG_STATE_HOME")
     if before is not None:
         os.environ["XDG_STATE_HOME"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_addresses():
+    """The examples' hosts have no addresses, and nobody outside this machine is asked for them."""
+    ask = socket.getaddrinfo
+
+    def answer(host, *rest, **more):
+        if isinstance(host, str) and host.endswith(".example"):
+            raise socket.gaierror(socket.EAI_NONAME, "this name has no address")
+        return ask(host, *rest, **more)
+
+    socket.getaddrinfo = answer
+    yield
+    socket.getaddrinfo = ask
 
 
 @pytest.fixture

@@ -79,8 +79,9 @@ async def test_what_the_journal_cannot_tell_is_not_proved(tmp_path, monkeypatch)
         async def broken(_work):
             raise JournalError("it cannot be read", kind="failed")
 
-        monkeypatch.setattr(client.studio.journal, "run", broken)
-        error = await refused(client, "a fault", tmp_path, custom_id="order")
+        with monkeypatch.context() as patch:
+            patch.setattr(client.studio.journal, "run", broken)
+            error = await refused(client, "a fault", tmp_path, custom_id="order")
         assert isinstance(error, InvalidRequestError)
         assert error.may_have_charged
 
