@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
 
+from .wording import spelt
+
 RESERVE = 10.0
 REFILL = 0.1
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
@@ -84,7 +86,7 @@ def _leaves(document: Any, depth: int, name: str = "") -> Iterator[tuple[str, An
 
 def _valued(name: str, value: Any) -> float | None:
     """The pause that a field of this name comes to."""
-    unit = _NAMES.get(name.lower().replace("_", "").replace("-", ""))
+    unit = _NAMES.get(spelt(name))
     if unit is None or isinstance(value, bool):
         return None
     if isinstance(value, int | float):

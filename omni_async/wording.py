@@ -1,4 +1,4 @@
-"""Words that the report, the batch and the command line share."""
+"""Words that several parts share: how they are put, and how they are compared."""
 
 
 def counted(count: int, noun: str, ending: str = "s") -> str:
@@ -10,3 +10,8 @@ def doubtful(count: int) -> str:
     """What uncertain rows are, in a few words."""
     one = "1 row may have been paid and has no task id"
     return one if count == 1 else f"{count:,} rows may have been paid and have no task id"
+
+
+def spelt(name: str) -> str:
+    """A name without what its spellings differ in: `Retry-After`, `retry_after` and `retryAfter` are one."""
+    return name.lower().replace("_", "").replace("-", "")

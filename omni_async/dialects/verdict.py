@@ -33,6 +33,7 @@ from ..errors import (
     RejectedError,
 )
 from ..explanations import MODERATION, STEPS, WRONG_ROUTE, chat_was_called, glossed, meaning
+from ..wording import spelt
 from .dialect import (
     CLEAN_REFUSALS,
     SENT_AGAIN,
@@ -174,24 +175,20 @@ def _tells_of_a_task(reply: Reply, message: str, named: str | None) -> bool:
     """
     document, told = only(reply.document), (named, message)
     parts = document.items() if isinstance(document, dict) else ()
-    return any(_is_task(value, _spelt(name), told, _DEEP, made=_spelt(name) in _MADE) for name, value in parts)
+    return any(_is_task(value, spelt(name), told, _DEEP, made=spelt(name) in _MADE) for name, value in parts)
 
 
 def _is_task(value: Any, name: str, told: tuple[str | None, ...], depth: int, *, made: bool) -> bool:
     if isinstance(value, dict | list):
         inside = value.items() if isinstance(value, dict) else ((name, each) for each in value)
-        return depth > 0 and any(_is_task(each, _spelt(inner), told, depth - 1, made=made) for inner, each in inside)
-    if made and isinstance(value, str) and _spelt(value.strip()) in _ALIVE:
+        return depth > 0 and any(_is_task(each, spelt(inner), told, depth - 1, made=made) for inner, each in inside)
+    if made and isinstance(value, str) and spelt(value.strip()) in _ALIVE:
         return True
     if name == "taskid" or (made and name.endswith("id") and name not in _OTHER_IDS):
         found = ident(value) or _bare(value)
     else:
         found = _bare(value) if made and name in _MADE and value not in _SMALL else None
     return found is not None and value not in told
-
-
-def _spelt(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
 
 
 def _named_task(reply: Reply) -> str | None:

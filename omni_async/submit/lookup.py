@@ -25,8 +25,8 @@ TRIES = (0.0, 1.0, 2.0)
 """Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
 NAMED_TRIES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each try to see a task that a refusal names: for a minute a new one may be unknown (FAULTS row 42)."""
-TIME = 60.0
-"""Seconds for all of it: a closing client waits for this."""
+TIME, NAMED_TIME = 60.0, 120.0
+"""Seconds for all tries of either kind: a closing client waits for this, as for a create's answer."""
 
 
 async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | None) -> str | None:
@@ -58,7 +58,7 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
     """
     if is_cancelled():
         return False
-    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(2 * TIME):
+    with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(NAMED_TIME):
         for delay in NAMED_TRIES:
             await anyio.sleep(delay)
             if not await _is_denied(exchange, candidate):
