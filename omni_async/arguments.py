@@ -9,7 +9,7 @@ from .dialects.wire import ident
 from .errors import Fault, invalid_argument
 from .models import VideoTask
 
-Handle = VideoTask | str
+TaskOrId = VideoTask | str
 
 SAME_GATEWAY = frozenset({"gemini_omni", "toapis"})
 """Two shapes of one gateway: each can follow the other's tasks (docs)."""
@@ -17,7 +17,7 @@ MANY = (Iterable, AsyncIterable)
 """Kinds of what gives many."""
 
 
-def id_of(task: Handle) -> str:
+def id_of(task: TaskOrId) -> str:
     """The task id of what a waiting call was given.
 
     Raises:
@@ -35,7 +35,7 @@ def is_foreign(task: VideoTask, gateway: str) -> bool:
     return known and task.gateway != gateway and not {task.gateway, gateway} <= SAME_GATEWAY
 
 
-def own(task: Handle, gateway: str) -> VideoTask | None:
+def own(task: TaskOrId, gateway: str) -> VideoTask | None:
     """The task that was given, if it was one and not just its id.
 
     Raises:

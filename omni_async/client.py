@@ -6,7 +6,7 @@ from typing import Literal, Self, Unpack
 
 import aiohttp
 
-from .arguments import Handle, id_of
+from .arguments import TaskOrId, id_of
 from .delivery import FilePath, Link, path_of
 from .dialects import Checked, Dialect
 from .events import OnEvent, OnFinished
@@ -131,7 +131,7 @@ class OmniClient:
         """
         return self.studio.check(VideoRequest.of(request, fields))
 
-    async def query(self, task_or_id: Handle) -> VideoTask:
+    async def query(self, task_or_id: TaskOrId) -> VideoTask:
         """Look at a task: one GET.
 
         Args:
@@ -146,7 +146,7 @@ class OmniClient:
         """
         return await self._begun().query(task_or_id)
 
-    async def wait(self, task_or_id: Handle, *, timeout: float | None = 1800.0) -> VideoTask:
+    async def wait(self, task_or_id: TaskOrId, *, timeout: float | None = 1800.0) -> VideoTask:
         """Wait for a task to finish; ids from anywhere can be waited for.
 
         Args:
@@ -165,7 +165,7 @@ class OmniClient:
         """
         return await self._begun().wait(task_or_id, timeout)
 
-    def watch(self, task_or_id: Handle, *, min_interval: float = 0.0, timeout: float | None = 1800.0) -> Watch:
+    def watch(self, task_or_id: TaskOrId, *, min_interval: float = 0.0, timeout: float | None = 1800.0) -> Watch:
         """Follow a task from change to change; a failed one is an item, too, and no error.
 
         Args:
@@ -182,7 +182,7 @@ class OmniClient:
         """
         return self._begun().watch(task_or_id, min_interval=min_interval, timeout=timeout)
 
-    def as_completed(self, tasks_or_ids: Iterable[Handle], *, timeout: float | None = 1800.0) -> Completed:
+    def as_completed(self, tasks_or_ids: Iterable[TaskOrId], *, timeout: float | None = 1800.0) -> Completed:
         """Wait for many tasks; failed ones are items, too, and no errors.
 
         Args:
@@ -257,7 +257,7 @@ class OmniClient:
         return studio.many(requests, timeout=timeout, folder=folder, overwrite=overwrite)
 
     async def download(
-        self, task_or_url: Handle, path: FilePath, *, overwrite: bool = False, on_progress: OnProgress | None = None
+        self, task_or_url: TaskOrId, path: FilePath, *, overwrite: bool = False, on_progress: OnProgress | None = None
     ) -> Path:
         """Store a video; interrupted, it is resumed by the next call.
 
@@ -355,7 +355,7 @@ class OmniClient:
         follower = self._begun().followed()
         return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
 
-    def notify(self, event: WebhookEvent | Handle) -> None:
+    def notify(self, event: WebhookEvent | TaskOrId) -> None:
         """Have a task looked at at once, as when a webhook says that it has ended; returns without waiting.
 
         What an event says is not believed: the look tells. So a forged one costs a GET, a lost one time. However many

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
-from .arguments import MANY, Handle, check_iterable, check_seconds, id_of, own, refuse_waiting
+from .arguments import MANY, TaskOrId, check_iterable, check_seconds, id_of, own, refuse_waiting
 from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
@@ -264,7 +264,7 @@ class Studio:
             error.may_have_charged = False
             raise
 
-    async def query(self, task: Handle) -> VideoTask:
+    async def query(self, task: TaskOrId) -> VideoTask:
         """A task as one GET tells it, with what is the caller's own."""
         origin = own(task, self.exchange.dialect.name)
         whose: dict[str, Any] = {} if origin is None else {"custom_id": origin.custom_id, "metadata": origin.metadata}
@@ -273,13 +273,13 @@ class Studio:
         except OmniError as error:
             raise error.about(**whose)  # noqa: B904 - the same one
 
-    def watch(self, task: Handle, *, min_interval: float, timeout: float | None) -> Watch:
+    def watch(self, task: TaskOrId, *, min_interval: float, timeout: float | None) -> Watch:
         """An iterator over a task's changes."""
         refuse_waiting(check_seconds(min_interval=min_interval, timeout=timeout))
         own(task, self.exchange.dialect.name)
         return Watch(self.poller, task, min_interval=min_interval, timeout=timeout)
 
-    def as_completed(self, tasks: Iterable[Handle], *, timeout: float | None) -> Completed:
+    def as_completed(self, tasks: Iterable[TaskOrId], *, timeout: float | None) -> Completed:
         """An iterator over many tasks as they finish."""
         refuse_waiting([*check_iterable("tasks_or_ids", tasks), *check_seconds(timeout=timeout)])
         tasks = list(tasks)
@@ -287,7 +287,7 @@ class Studio:
             own(task, self.exchange.dialect.name)
         return Completed(self.poller, tasks, timeout=timeout)
 
-    async def wait(self, task: Handle, timeout: float | None) -> VideoTask:
+    async def wait(self, task: TaskOrId, timeout: float | None) -> VideoTask:
         """The finished task; TaskFailedError for one without a video."""
         refuse_waiting(check_seconds(timeout=timeout))
         origin = own(task, self.exchange.dialect.name)
@@ -315,7 +315,7 @@ class Studio:
 
     async def download(
         self,
-        task_or_url: Handle,
+        task_or_url: TaskOrId,
         path: Path | str,
         *,
         overwrite: bool,

@@ -13,7 +13,7 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 
-from ..arguments import Handle, id_of
+from ..arguments import TaskOrId, id_of
 from ..errors import OmniError, WaitTimeoutError
 from ..lifetime import running_loop
 from ..models import VideoTask
@@ -141,7 +141,7 @@ def _let_go(poller: Poller, inbox: Inbox, ids: Iterable[str]) -> None:
 class Watch(Following):
     """Async iterator over the changes of one task; a finished task, also a failed one, is its last item."""
 
-    def __init__(self, poller: Poller, task: Handle, *, min_interval: float, timeout: float | None) -> None:
+    def __init__(self, poller: Poller, task: TaskOrId, *, min_interval: float, timeout: float | None) -> None:
         super().__init__(poller)
         self._task_id, self._origin = id_of(task), task if isinstance(task, VideoTask) else None
         self._min_interval = min_interval
@@ -200,7 +200,7 @@ class Watch(Following):
 class Completed(Following):
     """Async iterator over finished tasks in order of finishing; what could not be followed is raised at the end."""
 
-    def __init__(self, poller: Poller, tasks: Iterable[Handle], *, timeout: float | None) -> None:
+    def __init__(self, poller: Poller, tasks: Iterable[TaskOrId], *, timeout: float | None) -> None:
         super().__init__(poller)
         for task in tasks:
             task_id, known = id_of(task), task if isinstance(task, VideoTask) else None

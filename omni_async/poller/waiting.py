@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 import anyio.lowlevel
 
-from ..arguments import Handle, id_of
+from ..arguments import TaskOrId, id_of
 from ..dialects import explain, scrubbed
 from ..errors import OmniError, TaskFailedError, WaitTimeoutError
 from ..explanations import glossed
@@ -111,7 +111,7 @@ class _One:
             self.future.set_exception(error)
 
 
-async def wait_for(poller: Poller, task: Handle, timeout: float | None) -> VideoTask:
+async def wait_for(poller: Poller, task: TaskOrId, timeout: float | None) -> VideoTask:
     """The finished task.
 
     Raises:
