@@ -107,6 +107,7 @@ class Follower:
         self._work: set[asyncio.Task[None]] = set()
         self._left: dict[str, None] = {}  # keys alone: nobody may ever ask for them
         self._failures: dict[str, int] = {}
+        self._resting: dict[str, asyncio.TimerHandle] = {}
         self._closed = self._searched = False
 
     # --- starting, and taking over -----------------------------------------------------------------------------
@@ -270,13 +271,18 @@ class Follower:
         failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
         pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
         logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
-        await anyio.sleep(pause)
         known = VideoTask(
             task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata or {}
         )
+        # No task: a loop that ends without `aclose` would find it after it has cancelled all there were.
+        self._resting[task_id] = asyncio.get_running_loop().call_later(pause, self._rested, known)
+
+    def _rested(self, task: VideoTask) -> None:
+        """It is time to look again at a task that could not be followed."""
+        self._resting.pop(task.task_id, None)
         if not self._closed:
-            _Sighting(self._poller, self._seen).wait_for(known)
-        self.follow(known)
+            _Sighting(self._poller, self._seen).wait_for(task)
+        self.follow(task)
 
     def _seen(self, task_id: str) -> None:
         """A task that could not be followed is to be seen again."""
@@ -359,6 +365,8 @@ class Follower:
         if self._work:
             await asyncio.wait(self._work, timeout=CLOSING_GRACE if self._telling else 0.1)
         self._closed = True
+        for timer in self._resting.values():
+            timer.cancel()
         for task in tuple(self._work):
             task.cancel()
         if self._work:

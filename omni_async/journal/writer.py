@@ -84,7 +84,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="omni_async journal", daemon=True)
         self._waiting = 0
         self._ended = False
+        self._left: list[Writer] = []
         writers.add(self)
+
+    @property
+    def left(self) -> bool:
+        """Whether its loop has ended without `aclose`."""
+        return self._loop.is_closed() and self._thread.is_alive()
 
     @property
     def busy(self) -> bool:
@@ -97,6 +103,7 @@ class Writer:
         Raises:
             JournalError: It cannot be opened.
         """
+        self._left = [writer for writer in writers if writer.left]
         self._thread.start()
         await self._opened
 
@@ -121,6 +128,11 @@ class Writer:
             self._ended = True
             self._jobs.put(None)
 
+    def give_up(self) -> None:
+        """End it from another's thread, and wait a while until the journal is closed."""
+        self.end()
+        self._thread.join(IDLE)
+
     async def aclose(self) -> None:
         """End it and wait until the journal is closed."""
         self.end()
@@ -130,6 +142,9 @@ class Writer:
     # --- in the thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        for writer in self._left:  # what they have is to be found by this one, and not only once they notice
+            writer.give_up()
+        self._left.clear()
         try:
             ledger, closing = self._opening()
         except BaseException as error:
