@@ -1,6 +1,5 @@
 """Telling the caller's `on_event`, whatever it does."""
 
-import asyncio
 import logging
 
 from .events import Event, OnEvent
@@ -28,7 +27,9 @@ class Reporter:
             return
         try:
             self._on_event(event)
-        except (Exception, asyncio.CancelledError):  # the latter of a future that it asked: nobody cancels in here
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # such as a test's own failure, or the CancelledError of a future that it asked
             if not self._complained:
                 self._complained = True
                 logger.exception("on_event raised; this is said once")

@@ -25,7 +25,6 @@ from omni_async import (
     OmniError,
     PollPolicy,
     Stats,
-    Submitted,
     TaskStatus,
     VideoTask,
 )
@@ -264,22 +263,11 @@ async def test_a_failing_on_event_is_told_once(emulator, caplog):
     assert sum("on_event" in record.getMessage() for record in caplog.records) == 1
 
 
-async def test_an_on_event_that_ends_the_program_loses_no_paid_id(emulator):
-    """Such as a Ctrl-C in the middle of it: `unclaimed()` has the task that the caller was not given."""
-
-    class Ends(BaseException):
-        pass
-
-    def ending(event):
-        if isinstance(event, Submitted):
-            raise Ends
-
-    async with client_of(emulator, on_event=ending) as client:
-        with pytest.raises(Ends):
-            await client.submit("a cat", custom_id="row-1")
-        (outcome,) = client.unclaimed()
-        assert outcome.task.task_id
-        assert outcome.request.custom_id == "row-1"
+async def test_an_on_event_that_fails_a_test_loses_nothing(emulator, caplog):
+    """What is no Exception, such as `pytest.fail()`, is swallowed as well: each row has its outcome."""
+    async with client_of(emulator, on_event=lambda _event: pytest.fail("mine")) as client:
+        assert [outcome.ok async for outcome in client.generate_many(["a cat", "a dog"])] == [True, True]
+    assert caplog.text.count("on_event raised") == 1
 
 
 async def test_a_client_that_is_dropped_open_says_so(emulator, monkeypatch):

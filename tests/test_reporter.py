@@ -8,9 +8,9 @@ from omni_async.events import Retried
 from omni_async.reporter import Reporter
 
 
-@pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError])
+@pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError, pytest.fail.Exception])
 def test_what_on_event_raises_is_logged_once_and_swallowed(fault, caplog):
-    """A consumer's fault is not the library's."""
+    """A consumer's fault is not the library's: no paid id is lost by it, and nothing is followed the less."""
 
     def fail(_event):
         raise fault("mine")
@@ -20,3 +20,14 @@ def test_what_on_event_raises_is_logged_once_and_swallowed(fault, caplog):
         report(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
     assert caplog.text.count("on_event raised") == 1
     Reporter(None)(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_is_not_swallowed(end):
+    """Ctrl-C may come in the middle of it."""
+
+    def fail(_event):
+        raise end
+
+    with pytest.raises(end):
+        Reporter(fail)(Retried(gateway="jimmy", kind="poll", reason="x", attempt=1, delay=1.0))
