@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import anyio
@@ -43,6 +44,7 @@ from tests.journalled import (
     sending,
     states,
 )
+from tests.pairs import collect
 from tests.warp import WarpLoop, now
 
 LOOP = WarpLoop
@@ -624,6 +626,70 @@ def test_a_resume_that_is_dropped_lets_go(tmp_path):
             assert waiters == {"Follower"}
 
     on_warp(second)
+
+
+@pytest.mark.usefixtures("let_go")
+@pytest.mark.parametrize("after", [0, 0.0001, 10])
+def test_a_resume_that_another_closes_ends_for_whoever_waits(tmp_path, after):
+    """Also while the journal is still read."""
+    server = left(tmp_path)
+
+    async def second():
+        server.always["GET"] = running("x")
+        async with server, client_of(tmp_path, server) as client:
+            resumed, seen = client.resume(), []
+            consumers = [asyncio.ensure_future(collect(resumed, seen)) for _ in range(2)]
+            await asyncio.sleep(after)
+            await resumed.aclose()
+            async with asyncio.timeout(5):
+                await asyncio.gather(*consumers)
+            assert len(seen) <= 1  # the uncertain row
+
+    on_warp(second)
+
+
+@pytest.mark.usefixtures("let_go")
+def test_several_may_resume_by_one_iterator(tmp_path):
+    """Each outcome goes to one of them, and all end with the last."""
+    server = left(tmp_path)
+
+    async def second():
+        async with server, client_of(tmp_path, server) as client:
+            resumed, seen = client.resume(), []
+            async with asyncio.timeout(1000):
+                await asyncio.gather(*(collect(resumed, seen) for _ in range(3)))
+            assert len(seen) == len({one.request.custom_id for one in seen}) == 3
+
+    on_warp(second)
+
+
+def test_what_a_loop_left_that_ended_without_aclose_is_found_at_once(tmp_path, caplog):
+    """As in a script of two `asyncio.run`: it is resumed, and the first leaves no task that is destroyed."""
+    server, complaints = FaultServer(), []
+
+    async def first():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        server.always["GET"] = running("x")
+        await server.start()
+        client = client_of(tmp_path, server)
+        await client.submit(PROMPT, custom_id="mine")
+        await server.stop()
+        return client
+
+    async def second():
+        server.always["GET"] = None
+        async with server, client_of(tmp_path, server) as client:
+            return [outcome.request.custom_id async for outcome in client.resume()]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what was not closed
+        client = on_warp(first)
+        assert len(journal_threads()) == 1
+        del client
+        gc.collect()
+        assert not [record for record in caplog.records if "destroyed" in record.getMessage()]
+        assert on_warp(second) == ["mine"]
+    assert not [message for message in complaints if "destroyed" in message]
 
 
 @pytest.mark.usefixtures("let_go")

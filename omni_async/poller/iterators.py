@@ -4,7 +4,6 @@ No scope spans a yield: they are objects with `__anext__` and `aclose()`.
 """
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ import anyio.lowlevel
 
 from ..arguments import TaskOrId, id_of
 from ..errors import OmniError, WaitTimeoutError
-from ..lifetime import running_loop
+from ..lifetime import loop_time, running_loop
 from ..models import VideoTask
 from .agenda import AT_ONCE
 from .poller import Poller
@@ -23,14 +22,15 @@ from .waiting import deadline_after, timed_out
 
 
 class Inbox:
-    """Collects what happens to ids until somebody asks."""
+    """Collects what happens to ids until somebody asks; several may, and each item goes to one of them."""
 
     every = True
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.items: deque[VideoTask | tuple[str, OmniError]] = deque()
-        self.arrived: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
+        self._over = False
 
     def changed(self, task: VideoTask) -> None:
         """The poller: the task changed."""
@@ -42,13 +42,18 @@ class Inbox:
 
     def _put(self, item: "VideoTask | tuple[str, OmniError]") -> None:
         self.items.append(item)
-        if self.arrived is not None and not self.arrived.done():
-            self.arrived.set_result(None)
+        self._news.set()
+
+    def end(self) -> None:
+        """Nothing is given out any more, and whoever waits is told so."""
+        self._over = True
+        self.items.clear()
+        self._news.set()
 
     async def next(self) -> "VideoTask | tuple[str, OmniError] | None":
-        """The next item, or None at the deadline."""
-        if not self.items:
-            await self._arrival(self.deadline)
+        """The next item, or None at the deadline or the end."""
+        while not (self.items or self._over) and await self._arrival(self.deadline):
+            pass
         return self.items.popleft() if self.items else None
 
     async def rest(self, until: float) -> None:
@@ -61,16 +66,16 @@ class Inbox:
     def _ended(self) -> bool:
         """Whether nothing follows what is here."""
         last = self.items[-1] if self.items else None
-        return last is not None and (not isinstance(last, VideoTask) or last.status.finished)
+        return self._over or (last is not None and (not isinstance(last, VideoTask) or last.status.finished))
 
-    async def _arrival(self, until: float) -> None:
-        self.arrived = asyncio.get_running_loop().create_future()
+    async def _arrival(self, until: float) -> bool:
+        """Wait for news; False if there was none until then."""
+        self._news.clear()
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(None if until == math.inf else until):
-                    await self.arrived
-        finally:
-            self.arrived = None
+            async with asyncio.timeout_at(None if until == math.inf else until):
+                return await self._news.wait()
+        except TimeoutError:
+            return False
 
 
 class FinishedInbox(Inbox):
@@ -92,9 +97,12 @@ class Following:
         self._poller = poller
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._began = 0.0
         self._over = False
         self._open: dict[str, Any] = {}
         """What is known of the ids that it waits for."""
+        self._ready: deque[Any] = deque()
+        """What can be given at once."""
 
     def __aiter__(self) -> Self:
         return self
@@ -108,29 +116,34 @@ class Following:
         ids, self._open = list(self._open), {}
         if self._inbox is not None:
             _let_go(self._poller, self._inbox, ids)
+            self._inbox.end()
 
     async def aclose(self) -> None:
-        """Let go; the tasks go on at the gateway."""
+        """Let go; the tasks go on at the gateway. Whoever waits for an item is told that it is over."""
+        self._ready.clear()
         self._let_go()
 
-    def _at_hand(self) -> int:
-        """How much of it can be given at once."""
-        return 0
+    def _timed_out(self, task_id: str, task: VideoTask | None) -> WaitTimeoutError:
+        """The error of an id whose end was not seen in time."""
+        poller, waited = self._poller, loop_time() - self._began
+        return timed_out(task_id, task, waited, gateway=poller.gateway, missed=poller.missed(task_id))
 
     def __repr__(self) -> str:
         """`idle` until an item is asked for, `open`, or `over`; and how much is to come, as far as that is known."""
-        ready, begun = self._at_hand(), self._inbox is not None
+        ready, begun = len(self._ready), self._inbox is not None
         left = f", {len(self._open)} waiting, {ready} ready" if self._open or ready else ""
         state = "idle" if not (begun or self._over) else "open" if left else "over"
         return f"<{type(self).__name__} {state}{left}>"
 
     def __del__(self) -> None:
         """Dropped. What is dropped in a cycle may be collected by any thread."""
-        loop = self._loop
-        if loop is None or loop.is_closed() or running_loop() is loop:
-            self._let_go()
-        elif self._inbox is not None:
-            loop.call_soon_threadsafe(_let_go, self._poller, self._inbox, list(self._open))
+        loop, inbox = self._loop, self._inbox
+        if loop is None or inbox is None:
+            return
+        if loop.is_closed() or running_loop() is loop:
+            _let_go(self._poller, inbox, self._open)
+        else:
+            loop.call_soon_threadsafe(_let_go, self._poller, inbox, list(self._open))
 
 
 def _let_go(poller: Poller, inbox: Inbox, ids: Iterable[str]) -> None:
@@ -148,7 +161,6 @@ class Watch(Following):
         self._timeout = timeout
         self._last: VideoTask | None = None
         self._given_at = -math.inf
-        self._began = 0.0
 
     async def __anext__(self) -> VideoTask:
         """The next change.
@@ -166,6 +178,8 @@ class Watch(Following):
         resumes = min(self._given_at + self._min_interval, inbox.deadline)
         await inbox.rest(resumes)
         item = await inbox.next()
+        if item is None and self._over:  # closed meanwhile, or another consumer had the last one
+            raise StopAsyncIteration
         while isinstance(item, VideoTask) and inbox.items and self._min_interval > 0:
             item = inbox.items.popleft()  # what changed meanwhile is told as one change
         self._given_at = anyio.current_time()
@@ -174,14 +188,9 @@ class Watch(Following):
             if item.status.finished:
                 self._let_go()
             return item
-        error = self._late() if item is None else item[1]
+        error = self._timed_out(self._task_id, self._last) if item is None else item[1]
         self._let_go()
         raise error
-
-    def _late(self) -> WaitTimeoutError:
-        poller, waited = self._poller, anyio.current_time() - self._began
-        missed = poller.missed(self._task_id)
-        return timed_out(self._task_id, self._last, waited, gateway=poller.gateway, missed=missed)
 
     def _begin(self) -> Inbox:
         self._began = anyio.current_time()
@@ -206,13 +215,12 @@ class Completed(Following):
             task_id, known = id_of(task), task if isinstance(task, VideoTask) else None
             earlier = self._open.get(task_id)
             self._open[task_id] = earlier if known is None or (earlier and earlier.status.finished) else known
-        self._done: deque[VideoTask] = deque(one for one in self._open.values() if one and one.status.finished)
-        for task in self._done:
+        self._ready.extend(one for one in self._open.values() if one and one.status.finished)
+        for task in self._ready:
             del self._open[task.task_id]
         self._unfollowed: deque[str] = deque()
         self._errors: list[OmniError] = []
         self._timeout = timeout
-        self._began = 0.0
 
     async def __anext__(self) -> VideoTask:
         """The next finished task.
@@ -220,8 +228,8 @@ class Completed(Following):
         Raises:
             OmniError: After the others, for an id that could not be followed; several as an `ExceptionGroup`.
         """
-        if self._done:
-            return self._done.popleft()
+        if self._ready:
+            return self._ready.popleft()  # type: ignore[no-any-return]
         inbox = self._inbox or self._begin()
         while self._unfollowed:
             await self._follow_some(inbox)
@@ -232,6 +240,8 @@ class Completed(Following):
                 break
             task_id = item.task_id if isinstance(item, VideoTask) else item[0]
             self._open.pop(task_id, None)
+            if not self._open:
+                self._let_go()  # other consumers wait for nothing more
             if isinstance(item, VideoTask):
                 return item
             self._errors.append(item[1])
@@ -256,16 +266,13 @@ class Completed(Following):
             await anyio.lowlevel.checkpoint()
 
     def _give_up(self) -> None:
-        waited = anyio.current_time() - self._began
-        gateway, missed = self._poller.gateway, self._poller.missed
-        self._errors += [
-            timed_out(task_id, task, waited, gateway=gateway, missed=missed(task_id))
-            for task_id, task in self._open.items()
-        ]
+        self._errors += [self._timed_out(task_id, task) for task_id, task in self._open.items()]
         self._let_go()
 
-    def _at_hand(self) -> int:
-        return len(self._done) + len(self._errors)
+    async def aclose(self) -> None:
+        """Let go; the tasks go on at the gateway. Whoever waits for one is told that it is over."""
+        self._errors.clear()
+        await super().aclose()
 
     def _let_go(self) -> None:
         self._unfollowed = deque()

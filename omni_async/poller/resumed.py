@@ -1,6 +1,6 @@
 """What an earlier run left unfinished, as it finishes: what `OmniClient.resume` gives."""
 
-from collections import deque
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -8,9 +8,9 @@ from ..errors import JournalError, OmniError
 from ..journal.entries import Entry, request_of, uncertain_error
 from ..lifetime import loop_time
 from ..models import Outcome, VideoTask
-from .iterators import FinishedInbox, Following, Inbox
+from .iterators import FinishedInbox, Following
 from .poller import Poller
-from .waiting import deadline_after, timed_out
+from .waiting import deadline_after
 
 
 class Leftovers(Protocol):
@@ -43,8 +43,7 @@ class Resumed(Following):
     ) -> None:
         super().__init__(poller)
         self._leftovers, self._finished, self._timeout = leftovers, finished, timeout
-        self._began = 0.0
-        self._ready: deque[Outcome] = deque()
+        self._beginning = asyncio.Lock()
 
     async def __anext__(self) -> Outcome:
         """The next outcome; one task's error does not end it.
@@ -52,25 +51,29 @@ class Resumed(Following):
         Raises:
             JournalError: The journal cannot be read.
         """
-        inbox = self._inbox or await self._begin()
-        if not self._ready and self._open:
-            item = await inbox.next()
+        if self._inbox is None:
+            async with self._beginning:
+                await self._begin()
+        while not self._ready and self._open and self._inbox is not None:
+            item = await self._inbox.next()
             self._ready.extend(self._late() if item is None else [self._ended(item)])
+            if not self._open:
+                self._let_go()  # other consumers wait for nothing more
         if not self._ready:
             raise StopAsyncIteration
-        return self._ready.popleft()
+        return self._ready.popleft()  # type: ignore[no-any-return]
 
-    async def _begin(self) -> Inbox:
+    async def _begin(self) -> None:
+        if self._inbox is not None:
+            return  # another consumer has begun
         self._began, deadline = loop_time(), deadline_after(self._timeout)
         uncertain = await self._leftovers.uncertain()
         entries = await self._leftovers.left_over()
-        inbox = self._begun(FinishedInbox(deadline))
+        if self._over:
+            return  # closed meanwhile
+        self._begun(FinishedInbox(deadline))
         self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, uncertain_error(entry))))
         self._each(entries, self._take)
-        return inbox
-
-    def _at_hand(self) -> int:
-        return len(self._ready)
 
     def _each(self, entries: Iterable[Entry], take: Callable[[Entry], None]) -> None:
         for entry in entries:
@@ -95,13 +98,9 @@ class Resumed(Following):
 
     def _late(self) -> list[Outcome]:
         """What has not finished in time: given with the error of any wait, and followed on."""
-        poller, waited, entries = self._poller, loop_time() - self._began, self._open
-        late = [
-            timed_out(task_id, entry.video_task, waited, gateway=poller.gateway, missed=poller.missed(task_id))
-            for task_id, entry in entries.items()
-        ]
+        late = [(entry, self._timed_out(task_id, entry.video_task)) for task_id, entry in self._open.items()]
         self._let_go()
-        return [_outcome(entry, None, error) for entry, error in zip(entries.values(), late, strict=True)]
+        return [_outcome(entry, None, error) for entry, error in late]
 
     def _judged(self, entry: Entry, task: VideoTask) -> Outcome:
         try:

@@ -445,6 +445,54 @@ def test_iterators_that_outlive_their_loop():
     assert [str(one.message) for one in caught] == []
 
 
+ITERATORS = {
+    "watch": lambda client, tasks, **more: client.watch(tasks[0], **more),
+    "as_completed": lambda client, tasks, **more: client.as_completed(tasks, **more),
+}
+
+
+@pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
+async def test_closed_by_another_it_ends_for_whoever_waits(make):
+    """As by a bot's /stop: at once, without an error, and nothing that was seen before is given afterwards."""
+    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+        tasks = ["task_nobody_knows", await client.submit("a cat")][::-1]
+        iterator, seen = make(client, tasks), []
+        consumers = [asyncio.ensure_future(collect(iterator, seen)) for _ in range(2)]
+        await anyio.sleep(200)
+        began = anyio.current_time()
+        await iterator.aclose()
+        await asyncio.gather(*consumers)
+        assert anyio.current_time() == began
+        assert client.stats().following == 0
+
+
+@pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
+async def test_several_consumers_share_what_comes(make):
+    """Each item goes to one of them, and all end with the last."""
+    async with pair() as (_, client):
+        tasks = [await client.submit("a cat") for _ in range(5)]
+        iterator, alone = make(client, tasks), []
+        reference = asyncio.ensure_future(collect(make(client, tasks), alone))
+        seen = [[], [], []]
+        await asyncio.gather(*(collect(iterator, part) for part in seen))
+        began = anyio.current_time()
+        await reference
+        assert anyio.current_time() - began < 1
+        shared = sorted((one.task_id, one.status, one.progress or 0) for part in seen for one in part)
+        assert shared == sorted((one.task_id, one.status, one.progress or 0) for one in alone)
+
+
+@pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
+async def test_of_several_consumers_one_is_told_of_the_deadline(make):
+    """Once, and on time; the others end."""
+    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+        iterator = make(client, [await client.submit("a cat")], timeout=60)
+        began = anyio.current_time()
+        ends = await asyncio.gather(*(collect(iterator, []) for _ in range(3)), return_exceptions=True)
+        assert anyio.current_time() - began == pytest.approx(60, abs=0.1)
+        assert sorted(type(end).__name__ for end in ends) == ["NoneType", "NoneType", "WaitTimeoutError"]
+
+
 async def test_aclose_twice_is_once():
     """Closing an iterator again, begun or not, is nothing; afterwards it is over."""
     async with pair() as (_, client):
