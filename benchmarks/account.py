@@ -230,7 +230,7 @@ class Simulation:
 
     def _ask(self, client: int, kind: Kind, task: Task) -> None:
         ticket = Ticket(kind)
-        ticket.owner = task
+        ticket.waiter = task
         self.clients[client].queues[kind].append(ticket)
         self._pump(client)
 
@@ -273,7 +273,7 @@ class Simulation:
         own = self.seen.by_client.setdefault(client, {})
         own[second] = own.get(second, 0) + 1
         self._serving += 1
-        task: Task = ticket.owner
+        task: Task = ticket.waiter
         if ticket.kind is CREATE:
             self.seen.let_in_creates.append(now)
             task.ends = now + task.runs
@@ -306,7 +306,7 @@ class Simulation:
     # --- the answer ----------------------------------------------------------------------------------------------
 
     def _answers(self, client: int, ticket: Ticket, done: bool) -> None:
-        policy, task = self.clients[client], ticket.owner
+        policy, task = self.clients[client], ticket.waiter
         task.refusals = 0
         if ticket.kind is CREATE:
             policy.accepted(ticket, task.name, self.now)
@@ -325,7 +325,7 @@ class Simulation:
         return task.runs / 2.0 if self.scenario.interval is None else math.inf
 
     def _refuses(self, client: int, ticket: Ticket) -> None:
-        policy, task = self.clients[client], ticket.owner
+        policy, task = self.clients[client], ticket.waiter
         decision = policy.refused(ticket, self.now, wait=self.scenario.retry_after)
         wait = 0.0
         if not self._patient:
@@ -337,7 +337,7 @@ class Simulation:
         self._pump(client)
 
     def _fails(self, client: int, ticket: Ticket) -> None:
-        policy, task = self.clients[client], ticket.owner
+        policy, task = self.clients[client], ticket.waiter
         policy.failed(ticket, self.now)
         self._at(self.now + backoff(min(task.refusals, 4), self._rng), self._ask, client, ticket.kind, task)
         task.refusals += 1

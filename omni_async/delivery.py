@@ -120,7 +120,7 @@ class Delivery:
         task = _task_of(task_or_url)
         wanted = _Download(overwrite, on_progress, on_whole, url="" if task else str(task_or_url))
         del task_or_url  # a traceback shown with locals must not show a signature
-        known = self._known(task)
+        known = self.whose(task)
         started = self._clock()
         try:
             wanted.target = await in_thread(file_in, path, wanted.name(task))
@@ -136,8 +136,9 @@ class Delivery:
             self._emit(_event(known, found, size, self._clock() - started))
         return found
 
-    def _known(self, task: VideoTask | None) -> dict[str, Any]:
+    def whose(self, task_or_url: VideoTask | str | None) -> dict[str, Any]:
         """Whose download it is, for errors and events."""
+        task = _task_of(task_or_url) if isinstance(task_or_url, str) else task_or_url
         if task is None:
             return {"gateway": self._gateway or None}
         gateway, metadata = task.gateway or self._gateway or None, task.metadata or None

@@ -1,8 +1,9 @@
 """One call from leave to meaning: send it, tell the limiter how it went, read it by the dialect, or say why not."""
 
+import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from .errors import (
     TransportError,
 )
 from .events import Retried, Throttled
+from .lifetime import Waits
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
@@ -80,6 +82,7 @@ class Exchange:
         retry: How often what may be repeated is repeated.
         budget: Bounds repeats over all calls.
         prompts: What no error about a task may quote.
+        waits: Ended with the client.
         report: Takes events.
         rng: Source of jitter.
         wall: Wall time, for Retry-After dates.
@@ -93,8 +96,13 @@ class Exchange:
     rng: random.Random = attrs.field(factory=random.Random)
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     prompts: Prompts = attrs.field(factory=Prompts)
+    waits: Waits = attrs.field(init=False)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _glances: bool = attrs.field(init=False)
+
+    @waits.default
+    def _ended_with_the_client(self) -> Waits:
+        return Waits(self.dialect.name)
 
     @_glances.default
     def _agrees(self) -> bool:
@@ -146,8 +154,8 @@ class Exchange:
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
         for again in (self.transport.key.renewable, False):
-            ticket = await self.limiter.acquire(Kind.QUERY)
             try:
+                ticket = await self.waits.until(self.limiter.acquire, Kind.QUERY)
                 task = await self.look(ticket, task_id)
             except OmniError as error:
                 failure = error.about(task_id=task_id)
@@ -160,22 +168,47 @@ class Exchange:
         failure.may_have_charged = True  # somebody's task may run under this id
         raise failure
 
-    async def ask(self, call: Call, read: Callable[[Reply], T], *, data: Callable[[Moved], Any] | None = None) -> T:
+    @contextlib.asynccontextmanager
+    async def transfer(self) -> AsyncIterator[None]:
+        """One of the places for files up or down.
+
+        Raises:
+            OmniError: The client was closed first.
+        """
+        try:
+            place = await self.waits.until(self.limiter.acquire, Kind.TRANSFER)
+        except OmniError as error:
+            error.may_have_charged = True  # what the file is of may be paid
+            raise
+        try:
+            yield
+        finally:
+            self.limiter.unused(place)
+
+    async def ask(
+        self,
+        call: Call,
+        read: Callable[[Reply], T],
+        *,
+        data: Callable[[Moved], Any] | None = None,
+        waits: Waits | None = None,
+    ) -> T:
         """A free call, repeated within the retry policy and the shared budget.
 
         Args:
             call: What to send.
             read: Reads the answer.
             data: Makes the body of an upload; see `Transport.send`.
+            waits: What ends its waits, if that is not the client's end.
 
         Raises:
-            OmniError: As `look`; the last one after all attempts.
+            OmniError: As `look`; the last one after all attempts; the client was closed first.
         """
-        attempt = 0
+        waits, attempt = waits or self.waits, 0
         self.budget.first()
         while True:
             attempt += 1
-            ticket = await self.limiter.acquire(Kind.QUERY)
+            ticket = await waits.until(self.limiter.acquire, Kind.QUERY)
             try:
                 reply = await self._sent(ticket, call, data=data)
                 return self._read(ticket, reply, read)
@@ -193,7 +226,7 @@ class Exchange:
                     delay=delay,
                 )
             )
-            await anyio.sleep(delay)
+            await waits.until(anyio.sleep, delay)
 
     def _again(self, error: OmniError, attempt: int) -> float | None:
         """Seconds until a free call is repeated; None if it is not."""

@@ -24,7 +24,6 @@ from .files import Downloader, OnWhole
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .lifetime import Lifetime, loop_time
-from .limiter import Kind
 from .many import Callbacks, Many, Requests
 from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
@@ -72,8 +71,6 @@ class Studio:
     strict: bool
     room: int | None
     life: Lifetime
-    callers: "set[asyncio.Task[Any] | None]" = attrs.field(factory=set, init=False)
-    """Tasks that are about to pay."""
 
     @property
     def journal(self) -> "LedgerJournal | None":
@@ -163,30 +160,25 @@ class Studio:
             breaker: See `Submitter.submit`.
             planned: The fingerprint of a row that is in the journal already, to be sent.
         """
-        caller, ends = asyncio.current_task(), deadline_after(max_wait)
-        self.callers.add(caller)
-        try:
-            local = any(local_references(asked))
-            async with self.nothing_sent(asked):
-                hashes = await self._hashes(asked) if local and planned is None else {}
-            create = self._unsent(asked, planned, hashes)
-            # A create that goes at once asks the journal itself.
-            own_id = self.journal is not None and asked.custom_id is not None and planned is None
-            look, held = own_id and (local or self.exchange.limiter.busy), False
-            while True:
-                try:
-                    if look and (known := await self._known(asked, create.intent.fingerprint, sent=held)) is not None:
-                        return known
-                    if local:
-                        create = await self._published(create)
-                        await self._refuse_changed(asked, planned)
-                    left = None if max_wait is None else max(ends - loop_time(), 0.0)
-                    return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
-                except NotNow as hold:
-                    await self._sent_elsewhere(asked, hold, ends)
-                    look = held = True
-        finally:
-            self.callers.discard(caller)
+        ends, local = deadline_after(max_wait), any(local_references(asked))
+        async with self.nothing_sent(asked):
+            hashes = await self._hashes(asked) if local and planned is None else {}
+        create = self._unsent(asked, planned, hashes)
+        # A create that goes at once asks the journal itself.
+        own_id = self.journal is not None and asked.custom_id is not None and planned is None
+        look, held = own_id and (local or self.exchange.limiter.busy), False
+        while True:
+            try:
+                if look and (known := await self._known(asked, create.intent.fingerprint, sent=held)) is not None:
+                    return known
+                if local:
+                    create = await self._published(create)
+                    await self._refuse_changed(asked, planned)
+                left = None if max_wait is None else max(ends - loop_time(), 0.0)
+                return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
+            except NotNow as hold:
+                await self._sent_elsewhere(asked, hold, ends)
+                look = held = True
 
     def _unsent(self, asked: VideoRequest, planned: str | None, hashes: dict[str, str]) -> Create:
         """A create as it is asked for, with its row; local references are still to be uploaded."""
@@ -323,14 +315,13 @@ class Studio:
         on_whole: OnWhole | None = None,
     ) -> Path:
         """Store a video, with one of the places for transfers."""
-        limiter = self.exchange.limiter
-        place = await limiter.acquire(Kind.TRANSFER)
         try:
-            return await self.delivery.download(
-                task_or_url, path, overwrite=overwrite, on_progress=on_progress, on_whole=on_whole
-            )
-        finally:
-            limiter.unused(place)
+            async with self.exchange.transfer():
+                return await self.delivery.download(
+                    task_or_url, path, overwrite=overwrite, on_progress=on_progress, on_whole=on_whole
+                )
+        except OmniError as error:
+            raise error.about(**self.delivery.whose(task_or_url))  # noqa: B904 - the same one
 
     async def one(
         self, asked: VideoRequest, *, timeout: float | None, output: str | None, overwrite: bool, max_wait: float | None
@@ -368,7 +359,7 @@ class Studio:
             let_go=self.poller.let_go,
             missed=self.poller.missed,
             finished=rows.finished,
-            closed=lambda: self.life.closed,
+            waits=self.exchange.waits,
             left=self.submitter.posts.left,
             download=None if folder is None else rows.store,
         )

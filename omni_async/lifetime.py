@@ -105,10 +105,15 @@ class Lifetime:
 
 
 class Waits:
-    """What callers wait for before they send; the end of the client ends it, so that nothing is sent afterwards."""
+    """What callers wait for before they send; the end of the client ends it, so that nothing is sent afterwards.
 
-    def __init__(self) -> None:
-        self._scopes: set[asyncio.Timeout] = set()
+    Args:
+        gateway: For the errors.
+    """
+
+    def __init__(self, gateway: str | None = None) -> None:
+        self._gateway = gateway
+        self._scopes: dict[asyncio.Timeout, None] = {}  # ended in turn: who came first is found fastest in a queue
         self.ended = False
 
     async def until(self, wait: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
@@ -118,21 +123,22 @@ class Waits:
             OmniError: The client was closed first.
         """
         scope = asyncio.timeout(None)
-        self._scopes.add(scope)
+        self._scopes[scope] = None
         try:
             if not self.ended:
                 async with scope:
                     return await wait(*arguments, **options)
         except TimeoutError:
-            pass
+            if not self.ended:
+                raise
         finally:
-            self._scopes.discard(scope)
-        raise OmniError("the client was closed: nothing was sent", may_have_charged=False)
+            self._scopes.pop(scope, None)
+        raise OmniError("the client was closed: nothing was sent", gateway=self._gateway, may_have_charged=False)
 
     def end(self) -> None:
         """End all waits, also those to come."""
         self.ended = True
-        scopes, self._scopes = self._scopes, set()
+        scopes, self._scopes = self._scopes, {}
         for scope in scopes:
             scope.reschedule(0.0)
 

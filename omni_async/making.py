@@ -127,8 +127,6 @@ def make(gateway: str | Dialect, **given: Unpack[Settings]) -> Studio:
 
 async def _end(studio: Studio) -> None:
     """What waits to be sent is not; POSTs in flight are waited for."""
-    limiter, transport = studio.exchange.limiter, studio.exchange.transport
-    limiter.dismiss(studio.callers, "the client was closed before this could be sent; nothing was paid")
     try:
         await studio.drain()
         await studio.references.aclose()
@@ -136,7 +134,7 @@ async def _end(studio: Studio) -> None:
         await studio.poller.aclose()
     finally:  # also when the loop itself is ended by a second Ctrl-C
         await studio.downloader.aclose()
-        await transport.aclose()
+        await studio.exchange.transport.aclose()
         if studio.journal is not None:
             await studio.journal.aclose()
 

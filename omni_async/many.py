@@ -9,14 +9,14 @@ import contextvars
 import copy
 import math
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
 
 from .errors import AuthenticationError, OmniError, QuotaError
-from .lifetime import is_cancelled, loop_time, running_loop
+from .lifetime import Waits, is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
 
@@ -28,6 +28,7 @@ DOWNLOADERS = 8
 Asked = VideoRequest | str | Mapping[str, Any]
 """A request as calls take it."""
 Requests = Iterable[Asked] | AsyncIterable[Asked]
+Download = Callable[[VideoTask, VideoRequest], Awaitable[Path]]
 
 _working: set["asyncio.Task[None]"] = set()
 """Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
@@ -44,7 +45,7 @@ class Callbacks:
         let_go: Withdraws it.
         missed: Why the last look at a task told nothing, if so.
         finished: Gives back a finished task with a video, or raises TaskFailedError.
-        closed: Whether the client was closed.
+        waits: Ended with the client.
         left: Told of outcomes that nobody will be given.
         download: Stores a task's video; None if none is wanted.
     """
@@ -55,9 +56,9 @@ class Callbacks:
     let_go: Callable[[str, Any], VideoTask | None]
     missed: Callable[[str], OmniError | None]
     finished: Callable[[VideoTask], VideoTask]
-    closed: Callable[[], bool]
+    waits: Waits
     left: Callable[[Iterable[Outcome]], None]
-    download: Callable[[VideoTask, VideoRequest], Awaitable[Path]] | None = None
+    download: Download | None = None
 
 
 class _Row:
@@ -101,7 +102,9 @@ class _Run:
         self._room = asyncio.Semaphore(outstanding)
         self._exhausted = False
         self._active = 0
-        self._failure: BaseException | None = None
+        self.stopped = False
+        self.failure: BaseException | None = None
+        """Raised once all else is given out."""
         self._refusal: OmniError | None = None  # of the key or the account: the next would meet it, too
         self._unstored: dict[_Row, None] = {}  # finished, and not yet given out
         self._files: asyncio.Queue[_Row] = asyncio.Queue()
@@ -115,12 +118,9 @@ class _Run:
             task.add_done_callback(_working.discard)
 
     async def next(self) -> Outcome | None:
-        """The next outcome; None when all are out. Raises what the caller's own iterable raised, at the end."""
+        """The next outcome; None when all are out, or it was stopped."""
         while not self.outcomes:
-            if self._exhausted and not self._active:
-                if self._failure is not None:
-                    failure, self._failure = self._failure, None
-                    raise failure
+            if self.stopped or (self._exhausted and not self._active):
                 return None
             self.arrived.clear()
             await self.arrived.wait()
@@ -138,28 +138,35 @@ class _Run:
                 self._room.release()
                 self.arrived.set()
                 return
-            await self._run(item)
+            await self._through(self._run(item))
+
+    async def _through(self, work: Coroutine[Any, Any, None]) -> None:
+        """One row's work. What should not happen breaks the run: no more is pulled, and it is raised at the end."""
+        try:
+            await work
+        except BaseException as error:
+            if _ends_worker(error):
+                raise
+            self._break(error)
 
     async def _pull(self) -> tuple[bool, Any]:
         if self._exhausted:
             return False, None
-        if self.callbacks.closed():
-            self._exhausted = True
-            self._failure = OmniError("the client was closed; the rest was not submitted", may_have_charged=False)
-            return False, None
+        source, waits = self._source, self.callbacks.waits
         try:
-            if isinstance(self._source, AsyncIterator):
-                return True, await anext(self._source)
-            return True, next(self._source)
+            if isinstance(source, AsyncIterator):
+                return True, await waits.until(anext, source)
+            if not waits.ended:
+                return True, next(source)
         except (StopIteration, StopAsyncIteration):
-            pass
-        except asyncio.CancelledError:  # of something that the caller's own iterable waited for
-            if is_cancelled():
+            self._exhausted = True
+            return False, None
+        except BaseException as error:  # of the caller's own iterable: what was submitted is still given out first
+            if _ends_worker(error):
                 raise
-            self._failure = OmniError("the requests' own iterable was cancelled; the rest was not submitted")
-        except Exception as error:  # the caller's own iterable failed: what was submitted is still given out first
-            self._failure = error
-        self._exhausted = True
+            self._fail(error)
+        if waits.ended:
+            self._fail(OmniError("the client was closed; the rest was not submitted", may_have_charged=False))
         return False, None
 
     async def _run(self, item: Any) -> None:
@@ -167,16 +174,13 @@ class _Run:
         try:
             request = self.callbacks.request(item)
             if self._refusal is not None:
-                self._exhausted, self._failure = True, self._refusal
+                self._fail(self._refusal)
                 raise _of(request, self._refusal)
             task = await self.callbacks.submit(request)
         except OmniError as error:
             if isinstance(error, AuthenticationError | QuotaError):
                 self._refusal = error
             self._put(Outcome(request=request, error=error))
-            return
-        except Exception as error:
-            self._break(error)
             return
         row = _Row(self, request, task)
         self.open[row] = None
@@ -225,21 +229,27 @@ class _Run:
         """Download what has finished."""
         while self.callbacks.download is not None:
             row = await self._files.get()
-            path, error = None, None
-            try:
-                path = await self.callbacks.download(row.last, row.request)
-            except OmniError as failure:
-                error = failure
-            except Exception as failure:
-                self._break(failure)
-                continue
-            del self._unstored[row]
-            self._put(Outcome(request=row.request, task=row.last, error=error, path=path))
+            await self._through(self._deliver(self.callbacks.download, row))
 
-    def _break(self, error: Exception) -> None:
-        """What should not happen did: no more is pulled, and it is raised at the end."""
+    async def _deliver(self, download: Download, row: _Row) -> None:
+        path, error = None, None
+        try:
+            path = await download(row.last, row.request)
+        except OmniError as failure:
+            error = failure
+        del self._unstored[row]
+        self._put(Outcome(request=row.request, task=row.last, error=error, path=path))
+
+    def _break(self, error: BaseException) -> None:
+        """A row will have no outcome."""
         self._active -= 1
-        self._exhausted, self._failure = True, error
+        self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """No more is pulled, and this is raised at the end."""
+        if isinstance(error, asyncio.CancelledError):  # of something that was waited for
+            error = OmniError("a row or the requests' own iterable was cancelled; the rest was not submitted")
+        self._exhausted, self.failure = True, error
         self.arrived.set()
 
     def _put(self, outcome: Outcome) -> None:
@@ -253,6 +263,10 @@ class _Run:
 
     def stop(self) -> list["asyncio.Task[None]"]:
         """End the work: POSTs in flight go on in the client, tasks go on at the gateway."""
+        running = [task for task in self._tasks if not task.done()]
+        if self.stopped:
+            return running
+        self.stopped, self.failure = True, None
         for row in self.open:
             self.callbacks.let_go(row.last.task_id, row)
         rows = (*self._unstored, *self.open)
@@ -261,13 +275,17 @@ class _Run:
             left.clear()
         if self._timer is not None:
             self._timer.cancel()
-        running = [task for task in self._tasks if not task.done()]
         for task in running:
             if task.get_loop().is_closed():
                 _working.discard(task)
             else:
                 task.cancel()
         return running
+
+
+def _ends_worker(error: BaseException) -> bool:
+    """Whether it is meant for whoever runs: the end of this task, or of the program."""
+    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit) or is_cancelled()
 
 
 def _of(request: VideoRequest, refusal: OmniError) -> OmniError:
@@ -299,21 +317,19 @@ class Many:
         if self._over:
             raise StopAsyncIteration
         self._run = self._run or self._begin()
-        try:
-            outcome = await self._run.next()
-        except Exception:
-            await self.aclose()
-            raise
+        outcome = await self._run.next()
         if outcome is None:
+            failure = self._run.failure
             await self.aclose()
-            raise StopAsyncIteration
+            raise StopAsyncIteration if failure is None else failure
         return outcome
 
     async def aclose(self) -> None:
-        """Stop pulling and waiting; what was submitted goes on at the gateway."""
+        """Stop pulling and waiting; what was submitted goes on at the gateway. Whoever waits learns that it is over."""
         self._over = True
         if self._run is not None:
             stopped = self._run.stop()
+            self._run.arrived.set()
             if stopped:
                 await asyncio.wait(stopped)
 

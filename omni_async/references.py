@@ -13,7 +13,6 @@ from .errors import Fault, OmniError, invalid_argument
 from .exchange import Exchange
 from .fields import LINKS
 from .lifetime import background, is_cancelled
-from .limiter import Kind
 from .models import VideoRequest, relinked
 from .uploads import OnProgress, check_upload, content_hash, is_local, upload_form
 
@@ -109,18 +108,16 @@ class References:
         if fault is not None:
             raise invalid_argument(fault, gateway=exchange.dialect.name)
         call = exchange.dialect.upload()
-        place = await exchange.limiter.acquire(Kind.TRANSFER)
         try:
-            return await exchange.ask(
-                call,
-                exchange.dialect.read_upload,
-                data=lambda moved: upload_form(path, call.part or "file", on_progress=on_progress, moved=moved),
-            )
+            async with exchange.transfer():
+                return await exchange.ask(
+                    call,
+                    exchange.dialect.read_upload,
+                    data=lambda moved: upload_form(path, call.part or "file", on_progress=on_progress, moved=moved),
+                )
         except OmniError as error:
             error.may_have_charged = False  # uploads are free, and nothing is paid before they are done
             raise
-        finally:
-            exchange.limiter.unused(place)
 
     async def aclose(self) -> None:
         """End uploads that are still under way: nothing is paid for them."""

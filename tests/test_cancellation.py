@@ -15,9 +15,9 @@ import pytest
 from omni_async import (
     Limiter,
     Limits,
-    NotSentError,
     OmniClient,
     OmniError,
+    RateLimitError,
     SubmissionUncertainError,
     Submitted,
     Uncertain,
@@ -406,6 +406,32 @@ def test_row_28b_a_loop_that_ends_without_aclose_leaves_at_once():
         runner.run(server.stop())
 
 
+def test_an_on_event_that_ends_the_program_loses_no_paid_id():
+    """As a Ctrl-C in the middle of it: `unclaimed()` has the task that the caller was not given."""
+
+    def ending(event):
+        if isinstance(event, Submitted):
+            raise KeyboardInterrupt
+
+    async def paying():
+        await client.submit("a cat", custom_id="row-1")
+
+    server = FaultServer([ACCEPT])
+    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+        runner.run(server.start())
+        client = OmniClient("jimmy", api_key=KEY, base_url=server.url, proxy=None, on_event=ending)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(paying())
+        outcome, *_ = client.unclaimed()
+        assert [outcome.task.task_id] == server.charges
+        assert outcome.request.custom_id == "row-1"
+        for task in asyncio.all_tasks(runner.get_loop()):
+            if "paying" in repr(task):
+                task.cancel()
+        runner.run(client.aclose())
+        runner.run(server.stop())
+
+
 # --- closed while others wait ---------------------------------------------------------------------------------
 
 
@@ -439,9 +465,65 @@ async def test_a_free_call_that_waits_when_the_client_closes_opens_no_session():
         late = asyncio.ensure_future(here.client.query("t"))
         await asyncio.sleep(1)
         await here.client.aclose()
-        with pytest.raises(NotSentError, match="closed"):
+        with pytest.raises(OmniError, match="client was closed") as caught:
             await late
+        assert (caught.value.task_id, caught.value.may_have_charged) == ("t", True)
         assert len(here.server.gets) == 1
+
+
+FREE_CALLS = {
+    "query": lambda client, _: client.query("t"),
+    "balance": lambda client, _: client.balance(),
+    "download": lambda client, folder: client.download("t", folder / "t.mp4"),
+    "upload": lambda client, folder: client.upload(folder / "cat.png"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [*((name, False) for name in FREE_CALLS), ("balance", True), ("upload", True)]
+)
+async def test_whoever_waits_out_a_pause_is_told_at_once_that_the_client_is_closed(name, own, tmp_path):
+    """Of a pause for all, or after a refusal of its own: in the words of every other call."""
+    (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    refused = http(429, headers={"Retry-After": "100"})
+    async with scene(refused) as here:
+        here.server.always["GET"] = refused
+        if not own:
+            with pytest.raises(RateLimitError):
+                await here.client.query("t")
+        late = asyncio.ensure_future(FREE_CALLS[name](here.client, tmp_path))
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        await here.client.aclose()
+        with pytest.raises(OmniError, match="the client was closed: nothing was sent") as caught:
+            await late
+        assert asyncio.get_running_loop().time() - began < 1
+        about_a_task = name in ("query", "download")
+        assert caught.value.may_have_charged is about_a_task
+        assert (caught.value.gateway, caught.value.task_id) == ("jimmy", "t" if about_a_task else None)
+
+
+async def test_a_download_that_waits_for_a_place_is_told_that_the_client_is_closed(tmp_path):
+    """With the task's id: it is paid for."""
+    async with scene(limits=Limits(max_connections=1)) as here:
+        async with here.client.studio.exchange.transfer():
+            late = asyncio.ensure_future(here.client.download("t", tmp_path / "t.mp4"))
+            await asyncio.sleep(1)
+            await here.client.aclose()
+        with pytest.raises(OmniError, match="the client was closed") as caught:
+            await late
+        assert (caught.value.may_have_charged, caught.value.task_id) == (True, "t")
+
+
+async def test_a_closing_client_waits_for_the_look_up_of_a_lost_create():
+    """It is no call of somebody who could make it again: its task would be found by nobody."""
+    unknown = http(404, {"error": {"code": "task_not_found", "message": "no"}})
+    async with scene(DROP, polls=[unknown, unknown], gateway="toapis", running=1) as here:
+        create = asyncio.ensure_future(here.submit())
+        await asyncio.sleep(0.5)
+        assert len(here.server.gets) == 1
+        await here.client.aclose()
+        assert [(await create).task_id] == here.server.charges
 
 
 @pytest.mark.parametrize("gateway", ["jimmy", "toapis"])

@@ -160,6 +160,16 @@ async def test_the_end_ends_waits_and_those_to_come():
         assert not caught.value.may_have_charged
 
 
+async def test_the_timeout_of_what_is_waited_for_is_its_own():
+    """Only the end of the client is told as that."""
+
+    async def late():
+        raise TimeoutError("mine")
+
+    with pytest.raises(TimeoutError, match="mine"):
+        await Waits().until(late)
+
+
 async def test_without_a_journal_nothing_is_known():
     """The five calls of nothing."""
     journal, intent = NoJournal(), Intent(key="k", fingerprint="f", gateway="jimmy")

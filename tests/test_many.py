@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import math
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
+import attrs
 import pytest
 
 from omni_async import (
@@ -22,6 +25,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async import many as many_module
+from omni_async.lifetime import Waits
 from omni_async.many import DOWNLOADERS, SUBMITTERS, Callbacks, Many
 from tests.pairs import collect, outcomes
 from tests.warp import WarpLoop
@@ -40,7 +44,7 @@ class Works:
         self.requested = self.submitted = 0
         self.following, self.stored, self.left = {}, [], []
         self.most_storing = self.storing = 0
-        self.closed = False
+        self.waits = Waits()
         self.timers, self.missed = [], {}
 
     def steps(self, *, download=False):
@@ -52,7 +56,7 @@ class Works:
             let_go=self.let_go,
             missed=self.missed.get,
             finished=self.finished,
-            closed=lambda: self.closed,
+            waits=self.waits,
             left=self.left.extend,
             download=self.download if download else None,
         )
@@ -235,7 +239,7 @@ async def test_a_closed_client_is_told_at_the_end():
     works, seen = Works(), []
     iterator = many(works, itertools.repeat("cat"))
     seen.append(await anext(iterator))
-    works.closed = True
+    works.waits.end()
     with pytest.raises(OmniError, match="rest was not submitted"):
         await collect(iterator, seen)
     assert len(seen) == works.submitted
@@ -383,6 +387,85 @@ async def test_a_source_that_is_cancelled_by_itself_is_told():
     rows = many(Works(), source())
     assert (await anext(rows)).ok
     with pytest.raises(OmniError, match="iterable was cancelled"):
+        await anext(rows)
+
+
+@pytest.mark.parametrize("source", [["endless"] * 3, asynchronous(["a", "b"], 1000.0)], ids=["rows", "source"])
+async def test_closed_by_another_it_ends_for_whoever_waits(source):
+    """For rows, or for the caller's own iterable: at once, and without an error."""
+    rows = many(Works(), source)
+    consumers = [asyncio.ensure_future(outcomes(rows)) for _ in range(2)]
+    await anyio.sleep(30)
+    began = anyio.current_time()
+    await rows.aclose()
+    assert await asyncio.gather(*consumers) == [[], []]
+    assert anyio.current_time() == began
+
+
+async def test_a_closed_client_is_told_while_the_source_has_nothing():
+    """What is pulled from may never give anything again; its own timeouts are its own."""
+    works, seen = Works(), []
+
+    async def source():
+        yield "a"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await anyio.sleep(1000)
+        yield "b"
+        await anyio.sleep(math.inf)
+
+    rows = asyncio.ensure_future(collect(many(works, source()), seen))
+    await anyio.sleep(100)
+    assert len(seen) == 2
+    began = anyio.current_time()
+    works.waits.end()
+    with pytest.raises(OmniError, match="client was closed; the rest was not submitted"):
+        await rows
+    assert anyio.current_time() == began
+
+
+FATAL = {"a test's failure": pytest.fail.Exception, "a group": lambda text: BaseExceptionGroup(text, [GeneratorExit()])}
+
+
+class Rows:
+    """Three good rows and a `bad` one, the second; unlike a generator it goes on when asked again after it raised."""
+
+    def __init__(self, error):
+        self.error, self.asked = error, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.asked += 1
+        if self.asked > 4:
+            raise StopIteration
+        if self.asked == 2 and self.error is not None:
+            raise self.error
+        return "bad" if self.asked == 2 else "good"
+
+
+@pytest.mark.parametrize("fatal", FATAL.values(), ids=FATAL)
+@pytest.mark.parametrize("where", ["source", "async source", "submit", "download"])
+async def test_what_is_no_exception_comes_last_as_well(where, fatal):
+    """Whoever raises it: nothing hangs, nothing more is pulled, and what was submitted is given out first."""
+    works, seen, error = Works(), [], fatal("mine")
+
+    async def step(*given):
+        if given[-1].prompt == "bad":
+            raise error
+        return await getattr(works, where)(*given)
+
+    steps = works.steps(download=True)
+    if "source" not in where:
+        steps = attrs.evolve(steps, **{where: step})
+    source = Rows(error if "source" in where else None)
+    rows = Many(asynchronous(source) if where == "async source" else source, steps, outstanding=1, timeout=None)
+    with pytest.raises(type(error), match="mine"):
+        await collect(rows, seen)
+    assert [one.request.prompt for one in seen] == ["good"]
+    assert source.asked == 2
+    with pytest.raises(StopAsyncIteration):
         await anext(rows)
 
 

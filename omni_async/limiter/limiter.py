@@ -5,12 +5,10 @@ Several clients may share one limiter, given that they run on one event loop.
 
 import asyncio
 import contextlib
-import itertools
 import math
 import random
 import weakref
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Callable
 
 import attrs
 
@@ -97,7 +95,7 @@ class Limiter:
         self._pump()
         if ticket.granted:
             return ticket
-        ticket.waiter, ticket.owner = asyncio.get_running_loop().create_future(), asyncio.current_task()
+        ticket.waiter = asyncio.get_running_loop().create_future()
         try:
             if max_wait is not None and self._state.not_before(kind) - self._now() > max_wait:
                 raise self._too_long(kind)
@@ -139,12 +137,6 @@ class Limiter:
             with contextlib.suppress(ValueError):  # of a loop that is gone
                 queue.remove(ticket)
         self._starving = self._state.starving()
-
-    def dismiss(self, tasks: "Container[asyncio.Task[Any] | None]", why: str) -> None:
-        """Whoever of these tasks waits for leave gets an error instead."""
-        for ticket in itertools.chain(*self._state.queues.values()):
-            if ticket.owner in tasks and not ticket.waiter.done():
-                ticket.waiter.set_exception(OmniError(why, may_have_charged=False))
 
     def _too_long(self, kind: Kind) -> RateLimitError:
         estimate = self.estimate(kind)

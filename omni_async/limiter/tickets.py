@@ -32,7 +32,7 @@ class Ticket:
         in_flight: Requests in flight then, itself included; 0 while it waits.
     """
 
-    __slots__ = ("about", "in_flight", "key", "kind", "owner", "sent_at", "waiter")
+    __slots__ = ("about", "in_flight", "key", "kind", "sent_at", "waiter")
 
     def __init__(self, kind: Kind, now: float = 0.0, in_flight: int = 0) -> None:
         self.kind = kind
@@ -40,7 +40,6 @@ class Ticket:
         self.in_flight = in_flight
         self.key = ""  # of its slot, for a create
         self.waiter: Any = None  # of the async door, to wake its owner
-        self.owner: Any = None  # the task that waits
         self.about: str | None = None  # the id, for a look
 
     @property

@@ -15,7 +15,7 @@ from ..dialects.wire import dig
 from ..dialects.words import BAD_ID_WORDS
 from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
-from ..lifetime import is_cancelled
+from ..lifetime import Waits, is_cancelled
 from ..models import TaskStatus, VideoTask
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ def _told_id(dialect: Dialect, task: VideoTask, asked: str, *, by_name: bool) ->
 async def _seen(exchange: Exchange, name: str, read: Callable[[Reply], T]) -> T | None:
     """What the gateway shows under a name; None where that cannot be told. Raises where it denies it."""
     try:
-        return await exchange.ask(exchange.dialect.query(name), read)
+        return await exchange.ask(exchange.dialect.query(name), read, waits=Waits())  # a closing client waits for it
     except (NotFoundError, AuthenticationError):
         raise
     except OmniError as error:
