@@ -82,7 +82,7 @@ class Exchange:
         retry: How often what may be repeated is repeated.
         budget: Bounds repeats over all calls.
         prompts: What no error about a task may quote.
-        waits: Ended with the client.
+        waits: Of free calls for leave; ended with the client.
         report: Takes events.
         rng: Source of jitter.
         wall: Wall time, for Retry-After dates.

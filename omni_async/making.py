@@ -127,6 +127,7 @@ def make(gateway: str | Dialect, **given: Unpack[Settings]) -> Studio:
 
 async def _end(studio: Studio) -> None:
     """What waits to be sent is not; POSTs in flight are waited for."""
+    studio.exchange.waits.end()
     try:
         await studio.drain()
         await studio.references.aclose()

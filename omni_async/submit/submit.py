@@ -26,7 +26,7 @@ from ..errors import (
 from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
 from ..journal import Book, Journal, NotNow
-from ..lifetime import is_cancelled, loop_time
+from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
@@ -56,7 +56,7 @@ class Submitter:
         self._journal = Book(journal)
         self._submitted = submitted
         self._issued = Issued()
-        self.waits, self.posts = exchange.waits, Posts()
+        self.waits, self.posts = Waits(), Posts()
         self.uncertain = 0
 
     @property
