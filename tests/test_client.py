@@ -30,7 +30,7 @@ from omni_async import (
     VideoTask,
 )
 from omni_async.emulator import Emulator
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.journal import NoJournal
 from tests.foreign import Foreign
 from tests.warp import WarpLoop, run
@@ -243,7 +243,7 @@ async def test_a_create_whose_caller_has_gone_is_kept(emulator):
 
 async def test_uncertain_creates_are_counted(emulator):
     """A create whose answer was lost shows in the snapshot."""
-    emulator.scenario = type(emulator.scenario)(faults=(Fault("drop_after_accept"),))
+    emulator.scenario = type(emulator.scenario)(faults=(InjectedFault("drop_after_accept"),))
     async with client_of(emulator) as client:
         with pytest.raises(OmniError) as caught:
             await client.submit("a cat")

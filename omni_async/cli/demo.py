@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ..client import OmniClient
-from ..emulator import Emulator, Fault, Scenario
+from ..emulator import Emulator, InjectedFault, Scenario
 from ..errors import OmniError
 from ..models import VideoTask
 from .board import ROW, BoardRow, BoardState
@@ -31,7 +31,7 @@ SCENARIO = Scenario(
     queue_seconds=0.5,
     latency=0.02,
     # One create is accepted and its answer thrown away: what other clients pay for twice.
-    faults=(Fault("drop_after_accept", gateway="toapis", first=1),),
+    faults=(InjectedFault("drop_after_accept", gateway="toapis", first=1),),
 )
 TITLE = f"omni-async demo: {len(SCENES)} videos, three gateways, one emulator"
 

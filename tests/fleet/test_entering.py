@@ -7,12 +7,12 @@ from secrets import token_hex
 import pytest
 from accounts import a_fleet, outcome, row
 
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 
 FAULTS = (
-    Fault("fail", prompt="FAILS"),
-    Fault("moderation", prompt="MODERATED"),
-    Fault("drop_after_accept", prompt="LOST"),
+    InjectedFault("fail", prompt="FAILS"),
+    InjectedFault("moderation", prompt="MODERATED"),
+    InjectedFault("drop_after_accept", prompt="LOST"),
 )
 SENT = [row(1), row(2, file="EP01/雪.mp4", shot="镜头二"), row(3, prompt="FAILS"), row(4, prompt="MODERATED")]
 
