@@ -262,7 +262,7 @@ class Dialect(abc.ABC):
         Args:
             document: A create's answer, decoded.
         """
-        if is_chat(document):
+        if chat_shaped(document):
             return ident(dig(document, "task_id"))
         places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",), ("data", "id"), ("data", 0, "id"), ("id",))
         return next((found for place in places if (found := ident(dig(document, *place)))), None)
@@ -385,7 +385,7 @@ def named_cause(message: str) -> Cause | None:
     return Cause.CONCURRENCY if told else None
 
 
-def is_chat(document: Any) -> bool:
+def chat_shaped(document: Any) -> bool:
     """Whether an answer has the shape of a chat answer (seed's FAQ): then its `id` is no task's."""
     return (
         dig(document, "choices") is not None
