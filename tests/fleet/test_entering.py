@@ -64,6 +64,14 @@ async def test_faults_are_told_with_their_lines_as_in_a_batch(fleet):
     assert "1 new · 2 with faults: left out" in (await fleet.fleet("enqueue", sheet, "--skip-bad")).out
 
 
+async def test_what_is_doubtful_is_told_before_workers_pay(fleet):
+    """With the lines concerned, as in a batch; also quietly, and where nothing is entered."""
+    sheet = fleet.sheet([row(1), row(2, model="omni-10s", duration=4)])
+    for words in (["--dry-run"], ["-q"]):
+        told = await fleet.fleet("enqueue", sheet, *words)
+        assert "warning: line 2: duration: omni-10s ignores it and bills 10 s\n" in told.err
+
+
 async def test_an_id_that_the_database_cannot_index_is_told_with_its_line(fleet):
     """Not as a server that is away, in the middle of entering."""
     told = await fleet.fleet("enqueue", fleet.sheet([row(1), row(2, id=token_hex(1500), file="two.mp4")]))
