@@ -190,6 +190,16 @@ async def test_started_by_the_first_call_and_never_started(emulator):
     await client_of(emulator).aclose()
 
 
+@pytest.mark.parametrize(
+    ("gateway", "dialect"), [("jimmy", "Jimmy"), ("gemini_omni", "GeminiOmni"), ("toapis", "ToApis")]
+)
+def test_what_a_client_is_made_of_shows_in_a_line(gateway, dialect):
+    """In a debugger or a log: no tables of models or refusals."""
+    client = OmniClient(gateway, api_key="key")
+    shown = [repr(part) for part in (client.dialect, client.studio, client.studio.exchange)]
+    assert shown == [f"<{dialect} {gateway}>", f"<Studio of {gateway}>", f"<Exchange with {gateway}>"]
+
+
 async def test_nothing_is_left_of_a_closed_client(emulator):
     """No task of a client outlives it."""
     before = asyncio.all_tasks()

@@ -38,10 +38,10 @@ TABLE = {
     "batch": Place(7, ["report"]),
     "report": Place(7),
     "sweep": Place(7),
-    "fleet": Place(7, ["batch"]),
+    "fleet": Place(7, ["batch", "storage"]),
+    "storage": Place(7),
     "client": Place(6),
     "making": Place(5, ["delivery", "following", "generate", "learned", "poller"]),
-    "storage": Place(5, ["generate"]),
     "generate": Place(
         5, ["delivery", "filed", "following", "many", "poller", "poller.iterators", "poller.waiting", "refusing"]
     ),
@@ -106,6 +106,7 @@ TABLE = {
     ),
     "limiter.stretches": Place(3, pure=True),
     "limiter.window": Place(3, pure=True),
+    "targets": Place(3, ["safety"], pure=True),
     "safety": Place(3, pure=True),
     "dialects": Place(2, pure=True),
     "retry": Place(2, ["dialects"], pure=True),

@@ -161,6 +161,9 @@ class Dialect(abc.ABC):
     refusals: tuple[RefusalRule, ...] = ()
     status_words: Mapping[str, TaskStatus] = STATUS_WORDS
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
     def check(self, request: VideoRequest) -> Checked:
         """Everything that is wrong with a request, before any I/O.
 

@@ -228,7 +228,7 @@ class _OmniDialect(Dialect):
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class GeminiOmni(_OmniDialect):
     """Dialect of the model guide: `model`, `mode`, `input{}`.
 
@@ -268,7 +268,7 @@ class GeminiOmni(_OmniDialect):
         return _create_call({**extra, **body, "input": inner})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ToApis(_OmniDialect):
     """Dialect of the flat production shape. `models` overrides the model table."""
 

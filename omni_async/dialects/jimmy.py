@@ -111,7 +111,7 @@ class _Queried:
     status: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Jimmy(Dialect):
     """Dialect of Jimmy AI's open API. `models` overrides the model table."""
 

@@ -54,9 +54,7 @@ def peak(folder, source_of, count):
     folder.mkdir()
     ledger = SheetLedger(open_journal(folder / "journal.sqlite3"))
     options = SheetOptions(strict=False)
-    entering = Entering(
-        dialect=Jimmy(), folder=Folder(folder), options=options, progress=print, stop=threading.Event()
-    )
+    entering = Entering(dialect=Jimmy(), folder=Folder(folder), options=options, progress=print, stop=threading.Event())
     source = source_of(folder, count)
     tracemalloc.start()
     try:
