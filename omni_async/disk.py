@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import errno
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -22,6 +24,17 @@ NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 """What a process, or the system, with too many open files says."""
 PRIVATE = 0o600
 """Results hold prompts and URLs: the user's own data."""
+
+
+def state_folder() -> Path:
+    """The user's folder for what a program keeps between runs; else that of temporary files."""
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
+    if base:
+        return Path(base) / "omni-async"
+    if sys.platform != "win32":
+        with contextlib.suppress(RuntimeError):  # a container's user may have no home
+            return Path.home() / ".local" / "state" / "omni-async"
+    return Path(tempfile.gettempdir())
 
 
 def private(path: Path, *, append: bool = False) -> int:

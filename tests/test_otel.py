@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextvars import ContextVar
+from pathlib import Path
 
 import anyio
 import pytest
@@ -321,7 +322,7 @@ def test_what_is_remembered_is_bounded(backend):
         name = {"gateway": "jimmy", "task_id": f"task-{n}"}
         backend.telemetry(Finished(status=TaskStatus.SUCCEEDED, **name))
     for n in (0, 1):
-        backend.telemetry(Downloaded(gateway="jimmy", task_id=f"task-{n}", path="x", size=1))
+        backend.telemetry(Downloaded(gateway="jimmy", task_id=f"task-{n}", path=Path("x"), size=1))
     wholes = {span.attributes["omni_async.task.id"]: span for span in backend.named("generate_content")}
     forgotten, known = backend.named("download")
     assert forgotten.parent is None
@@ -332,7 +333,9 @@ def test_odd_events_do_no_harm(backend):
     """Metadata that is no text, no task id, an event of a later version."""
     odd = {"traceparent": 7, "tracestate": ["x"]}
     backend.telemetry(Uncertain(gateway="jimmy", reason="lost", metadata=odd))
-    backend.telemetry(Downloaded(gateway="", task_id=None, path="x", size=1, metadata={"traceparent": "nonsense"}))
+    backend.telemetry(
+        Downloaded(gateway="", task_id=None, path=Path("x"), size=1, metadata={"traceparent": "nonsense"})
+    )
     backend.telemetry(Polled(gateway="jimmy", task_id="t", status=TaskStatus.RUNNING))
     backend.telemetry(object())
     assert [span.name for span in backend.spans] == ["submit", "download", "poll"]

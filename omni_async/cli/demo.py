@@ -38,7 +38,7 @@ TITLE = f"omni-async demo: {len(SCENES)} videos, three gateways, one emulator"
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the videos and the summary.")
+        Path, typer.Option("--output", "--out", "-o", metavar="DIR", help="Folder for the videos and the summary.")
     ] = Path("omni-demo"),
     json: Json = False,
     progress: Progress = ProgressMode.AUTO,

@@ -117,7 +117,7 @@ def told(event: Event) -> None:
         case Retried():
             assert_type(event.attempt, int)
         case Downloaded():
-            assert_type(event.path, str)
+            assert_type(event.path, Path)
         case Uncertain():
             assert_type(event.candidate, str | None)
             assert_type(event.seconds, float)
