@@ -53,7 +53,7 @@ from .wire import (
     text,
     uploaded_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
+from .words import BALANCE_WORDS, CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 
@@ -98,6 +98,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.MODERATION, codes=_MODERATED),
     RefusalRule(kind=RefusalKind.QUOTA, codes=_NO_QUOTA),
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({429}), words=BALANCE_WORDS),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
     RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, statuses=frozenset({403})),
     # new-api's refusals for want of quota are 403 as well (seen)

@@ -24,7 +24,10 @@ _NAMED_IDS = re.compile(
 _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 """Where an `id` is that of what was made, and not of the request or the answer."""
 _WITHOUT_NAME = (*_OBJECTS[:2], ("data",), ("result",))
-_MADE = frozenset("data result results output task taskid video videoid job jobid".split())
+_MADE = frozenset(
+    "data result results output task taskid video videoid job jobid order orderid orderno generation generationid"
+    " prediction predictionid".split()
+)
 """Under what names, at the top of an answer, that stands which a create made; in lower case, without `_` and `-`."""
 _OTHER_IDS = frozenset(
     "requestid traceid spanid logid errorid sessionid clientbusinessid customid"
@@ -32,7 +35,7 @@ _OTHER_IDS = frozenset(
 )
 """What else than a task has an id, spelt like those."""
 _ALIVE = frozenset(spelt(word) for word, status in STATUS_WORDS.items() if word and not status.finished) | frozenset(
-    "accepted created 已提交 排队中 处理中".split()
+    "accepted created starting waiting scheduled notstart inqueue 已提交 排队中 处理中".split()
 )
 """Words for a task that runs, and some that no look has been told yet."""
 _SMALL = range(1000)

@@ -36,7 +36,7 @@ from .wire import (
     text,
     uploaded_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS, TOO_MUCH_WORDS
 
 SUCCESS = "20000"
 
@@ -58,9 +58,12 @@ MODELS = (
 )
 
 REFUSALS = (
+    # The documented codes are few: what is said beside them can say more.
+    RefusalRule(kind=RefusalKind.QUOTA, codes=frozenset({"20001", "20002"}), words=QUOTA_WORDS),
     RefusalRule(kind=RefusalKind.AUTH, codes=frozenset({"20001"})),
     RefusalRule(kind=RefusalKind.MODERATION, codes=frozenset({"20002"}), words=MODERATION_WORDS),
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"20002"}), words=NO_TASK_WORDS),
+    RefusalRule(kind=RefusalKind.RATE, codes=frozenset({"20002"}), words=TOO_MUCH_WORDS),
     RefusalRule(kind=RefusalKind.BAD_REQUEST, codes=frozenset({"20002"})),
     # No code is documented for the rest: told by the message alone (seen), which says more than a -1 does.
     RefusalRule(kind=RefusalKind.QUOTA, statuses=TOLD_BY_WORDS, words=QUOTA_WORDS),

@@ -11,7 +11,7 @@
 What is refused for now is sent again, and what the key or the balance was refused for, with the next run. Where such
 an answer names a task all the same, that is a candidate too: it is sent again only if the gateway does not know that
 task. Where one that is refused for now tells of a task in a form that no document has (a number, a bare text, another
-name), it is UNCERTAIN.
+name), says in words that the order was taken, or has a code that elsewhere means success, it is UNCERTAIN.
 """
 
 import enum
@@ -45,7 +45,7 @@ from .dialect import (
 )
 from .ids import candidate_id, located, named_task, tells_of_a_task
 from .wire import MISSING, Reply, text
-from .words import plain_words
+from .words import plain_words, says_taken
 
 Said = tuple[tuple[str, ...], str]
 """The codes and the message of a refusal."""
@@ -78,12 +78,19 @@ def judge_create(dialect: Dialect, reply: Reply) -> Verdict:
     refusal = refusal_of(dialect, reply)
     if refusal is not None and not _nonsense(refusal, reply):
         named = named_task(reply) or located(dialect, reply) if refusal.kind in _EVER_SENT_AGAIN else None
-        if refusal.kind in SENT_AGAIN and tells_of_a_task(reply, refusal.message, named):
+        if refusal.kind in SENT_AGAIN and _may_be_taken(refusal, reply, named):
             found = named or candidate_id(reply)
             return Verdict(meaning=Meaning.UNCERTAIN, refusal=refusal, candidate=found, reason=TELLS_OF_A_TASK)
         return Verdict(meaning=Meaning.REFUSED, refusal=refusal, candidate=named)
     candidate = candidate_id(reply) or located(dialect, reply)
     return Verdict(meaning=Meaning.UNCERTAIN, candidate=candidate, reason=_why(dialect, reply))
+
+
+def _may_be_taken(refusal: Refusal, reply: Reply, named: str | None) -> bool:
+    """Whether a refusal for now may tell of an order that was taken: sent again, it could be paid twice."""
+    if says_taken(refusal.message[:WORDS_READ]) or (reply.status < 300 and refusal.code in _OF_SUCCESS):
+        return True
+    return tells_of_a_task(reply, refusal.message, named)
 
 
 def _nonsense(refusal: Refusal, reply: Reply) -> bool:
@@ -119,6 +126,8 @@ _KIND_OF_STATUS: Mapping[int, RefusalKind] = {
 
 _EVER_SENT_AGAIN = SENT_AGAIN | {RefusalKind.AUTH, RefusalKind.QUOTA}
 """By the client or the next run."""
+_OF_SUCCESS = frozenset({"0", "200", "201", "202"})
+"""Codes that mean success to many programs, whatever is said beside them."""
 TELLS_OF_A_TASK = "refused for now, and the answer tells of something that may be a task all the same"
 
 

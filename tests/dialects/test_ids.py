@@ -94,7 +94,7 @@ def test_an_id_is_seen_though_its_name_comes_again(rest):
 def refused_for_now(dialect, data, *, name="data"):
     """Every way in which a gateway refuses for now, with something under a name that a create's result goes by."""
     if dialect is JIMMY:
-        said = [{"code": -1, "msg": "server error"}, {"code": "20010", "msg": "任务过多，已排队"}]
+        said = [{"code": -1, "msg": "server error"}, {"code": "20010", "msg": "任务过多，请稍后再试"}]
     else:
         said = [{"error": {"code": "internal_error", "message": "m"}}, {"error": {"code": "rate_limit_exceeded"}}]
     return [*(reply(200, {**one, name: data}) for one in said), reply(429, {"code": "queued", name: data})]
