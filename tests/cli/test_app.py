@@ -70,12 +70,15 @@ def test_the_completion_script_is_printed(shell):
         ("omni-async journal --state unc", ["uncertain"]),
     ],
 )
-def test_a_shell_is_told_how_a_line_can_go_on(line, offered):
+def test_a_shell_is_told_how_a_line_can_go_on(line, offered, monkeypatch, capsys):
     """What the installed script asks for is answered with commands, options and their values."""
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    env = environment(_OMNI_ASYNC_COMPLETE="complete_bash", **asked)
-    ran = subprocess.run(command(), capture_output=True, text=True, env=env, timeout=PATIENCE)
-    assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, offered, "")
+    for name, value in {"_OMNI_ASYNC_COMPLETE": "complete_bash", **asked}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as leaving:
+        main([])
+    told = capsys.readouterr()
+    assert (leaving.value.code, told.out.split(), told.err) == (0, offered, "")
 
 
 @pytest.mark.parametrize(
