@@ -24,11 +24,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from tables import bars, parser_of, save
 
 from omni_async import Limits, OmniClient, PollPolicy
-from omni_async.journal import Answer, Intent, Ledger, LedgerJournal, PostgresJournal, SqliteJournal
+from omni_async.journal import Answer, Intent, LedgerJournal, PostgresJournal, SheetLedger, SqliteJournal
+from omni_async.journal.store import Owner
 
 HERE = Path(__file__).resolve()
 IN_FLIGHT = (1, 16, 64, 256)
@@ -37,7 +39,7 @@ SUBMITTING = 64
 Submit = Callable[[int], Awaitable[None]]
 
 
-class SlowLedger(Ledger):
+class SlowLedger(SheetLedger):
     """A ledger on a disk whose commit takes its time."""
 
     takes = 0.0
@@ -52,9 +54,10 @@ class SlowLedger(Ledger):
 class SlowJournal(SqliteJournal):
     """The journal on that disk."""
 
-    def _opened(self) -> tuple[Ledger, Callable[[], None]]:
-        ledger, closing = super()._opened()
-        return SlowLedger(ledger.connection), closing
+    def open_ledger(self) -> tuple[SlowLedger, Owner]:
+        """The ledger on that disk."""
+        ledger, owner = super().open_ledger()
+        return SlowLedger(ledger.connection), owner
 
 
 async def many(in_flight: int, seconds: float, submit: Submit) -> float:
@@ -77,7 +80,7 @@ async def ours(folder: Path, in_flight: int, seconds: float) -> float:
     return await kept(SlowJournal(folder / f"ours-{in_flight}.sqlite3", gateway="jimmy"), in_flight, seconds)
 
 
-async def kept(journal: LedgerJournal, in_flight: int, seconds: float) -> float:
+async def kept(journal: LedgerJournal[Any], in_flight: int, seconds: float) -> float:
     """An intent and an answer for each, in this journal."""
     await journal.open()
     run = secrets.token_hex(4)

@@ -17,7 +17,7 @@ from .errors import DecodeError, JournalError, NotFoundError, OmniError, Rejecte
 from .events import OnFinished
 from .exchange import Exchange
 from .identity import idempotency_key_of
-from .journal import Entry, LedgerJournal, State, unfollowed
+from .journal import Entry, Ledger, LedgerJournal, State, unfollowed
 from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import background, is_cancelled
@@ -90,7 +90,7 @@ class Follower:
 
     def __init__(
         self,
-        journal: LedgerJournal,
+        journal: LedgerJournal[Ledger],
         poller: Poller,
         exchange: Exchange,
         memory: Memory,

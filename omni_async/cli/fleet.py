@@ -196,7 +196,7 @@ def settle(
 
     async def work(screen: Screen) -> int:
         async with shared_journal(dsn, gateway) as shared:
-            entry = await shared.fleet(lambda ledger: resolve(ledger, key, **answer))
+            entry = await shared.run(lambda ledger: resolve(ledger, key, **answer))
         settled = {"id": entry.key, "state": str(entry.state), "task_id": entry.task_id, "next": then}
         screen.result(as_json(settled) if json else f"{entry.key}: {entry.state.lower()}")
         if not json:

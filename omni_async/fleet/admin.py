@@ -47,7 +47,7 @@ async def set_up(
     """
     shared = SharedJournal(dsn, gateway=gateway)
     try:
-        await shared.fleet(fleet_name)
+        await shared.run(fleet_name)
     finally:
         await shared.aclose()
     try:

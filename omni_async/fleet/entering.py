@@ -257,10 +257,10 @@ async def look(shared: SharedJournal, rows: Rows, *, refused: IsRefused | None =
         InvalidRequestError: Another row has the id or the file of one.
         JournalError: Another fleet has them.
     """
-    rows.check_fleet(await shared.fleet(fleet_name), lost=lost)
+    rows.check_fleet(await shared.run(fleet_name), lost=lost)
     told, faults = Enqueued(bad=rows.bad), list[Fault]()
     for some, passed in rows.chunks():
-        seen, clashes = await shared.fleet(partial(looked_at, some=some, whole=rows.whole, refused=refused))
+        seen, clashes = await shared.run(partial(looked_at, some=some, whole=rows.whole, refused=refused))
         told, faults = told + seen + Enqueued(unsent=passed), faults + clashes
     if faults:
         raise invalid_request(faults[:SHOWN])
@@ -287,12 +287,12 @@ async def enter(
     Raises:
         JournalError: The database cannot be written.
     """
-    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
-    await shared.fleet(lambda ledger: add_columns(ledger, rows.columns))
+    base, name, place = await shared.run(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
+    await shared.run(lambda ledger: add_columns(ledger, rows.columns))
     rows.hand_over(name, place)
     count = 0
     for some, _ in rows.chunks():
-        await shared.fleet(partial(entered, some=some, base=base, whole=rows.whole, refused=refused))
+        await shared.run(partial(entered, some=some, base=base, whole=rows.whole, refused=refused))
         progress(count := count + len(some))
 
 
@@ -320,7 +320,7 @@ async def failed_rows(shared: SharedJournal, refused: IsRefused) -> tuple[Enqueu
             if row.gateway == ledger.gateway and row.position is not None and can_be_tried(row, refused)
         ]  # fmt: skip
 
-    found = await shared.fleet(find)
+    found = await shared.run(find)
     return counted(found), [entry.key for entry in found]
 
 
@@ -328,5 +328,5 @@ async def retry(shared: SharedJournal, refused: IsRefused, keys: Sequence[str]) 
     """Try rows again that failed or expired; how many of them still had."""
     count = 0
     for start in range(0, len(keys), CHUNK):
-        count += await shared.fleet(partial(tried_again, refused=refused, keys=keys[start : start + CHUNK]))
+        count += await shared.run(partial(tried_again, refused=refused, keys=keys[start : start + CHUNK]))
     return count

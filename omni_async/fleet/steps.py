@@ -118,8 +118,7 @@ class Steps:
         return await self._follow(entry) if entry.state is State.SUBMITTED else None
 
     async def _entry(self, key: str) -> Entry | None:
-        entry: Entry | None = await self._book.shared.run(lambda ledger: ledger.entry(key))
-        return entry
+        return await self._book.shared.run(lambda ledger: ledger.entry(key))
 
     async def _send(self, entry: Entry) -> "Later | _GoOn":
         """Pay for it, at most once: the shared row is SUBMITTING before anything is sent."""
@@ -157,7 +156,7 @@ class Steps:
             now = await self._entry(entry.key)
             if now is None or now.state is not State.SUBMITTING:
                 return _GoOn.GO_ON
-        await self._book.shared.fleet(lambda ledger: ledger.taken_over(entry.key))
+        await self._book.shared.run(lambda ledger: ledger.taken_over(entry.key))
         return _GoOn.GO_ON
 
     async def _lives(self, entry: Entry) -> bool:

@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
-from ..journal import Book, Journal, NotNow
+from ..journal import GuardedJournal, Journal, NotNow
 from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
@@ -53,7 +53,7 @@ class Submitter:
         self, exchange: Exchange, journal: Journal, submitted: Callable[[VideoTask, VideoRequest], None]
     ) -> None:
         self._exchange = exchange
-        self._journal = Book(journal)
+        self._journal = GuardedJournal(journal)
         self._submitted = submitted
         self._issued = Issued()
         self.waits, self.posts = Waits(), Posts()
