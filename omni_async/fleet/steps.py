@@ -3,7 +3,7 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from ..batch.results import NOT_STORED
@@ -25,12 +25,11 @@ from ..errors import (
 )
 from ..exchange import is_unauthorized
 from ..generate import Studio
-from ..identity import idempotency_key_of
-from ..journal import Entry, NotNow, State, unfollowed
+from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
 from ..storage import Storage, Stored
-from ..submit import FOUND, find_lost
+from ..submit import find_lost, recover
 from .book import FleetBook
 
 logger = logging.getLogger("omni_async")
@@ -178,13 +177,8 @@ class Steps:
 
     async def _found(self, entry: Entry) -> bool:
         """Whether the gateway knows a task of it."""
-        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
-        takes = self._studio.exchange.dialect.abilities.idempotency_field is not None
-        task_id = await find_lost(self._studio.exchange, candidate=entry.candidate, name=name if takes else None)
-        if task_id is None:
-            return False
         try:
-            await self._book.shared.run(lambda ledger: ledger.found(entry.key, FOUND, task_id))
+            return await recover(self._studio.exchange, self._book.shared, entry) is not None
         except JournalError as error:
             if error.kind != "conflict":
                 raise
@@ -194,11 +188,10 @@ class Steps:
         """Note that the gateway knows a row's task that a person named, or that was not to be seen."""
         if await find_lost(self._studio.exchange, candidate=task_id, name=None) is not None:
             await self._book.shared.run(lambda ledger: ledger.sighted(key, task_id))
-            await self._noted(unfollowed.clear, task_id)
+            await self._noted(task_id, None)
 
-    async def _noted(self, note: Callable[..., None], *about: str) -> None:
-        gateway = self._studio.exchange.dialect.name
-        await self._book.shared.run(lambda ledger: note(ledger, gateway, *about))
+    async def _noted(self, task_id: str, why: str | None) -> None:
+        await self._book.shared.run(lambda ledger: ledger.unfollowed(ledger.gateway, task_id, why))
 
     async def _follow(self, entry: Entry) -> float | None:
         """To the end of its task; one that runs longer than any should gives its seat back and is looked at later."""
@@ -212,7 +205,7 @@ class Steps:
             ended = error.task
         except (WaitTimeoutError, NotFoundError, RejectedError, DecodeError) as error:
             if not isinstance(error, WaitTimeoutError):
-                await self._noted(unfollowed.mark, str(entry.task_id), str(error.args[0]))
+                await self._noted(str(entry.task_id), str(error.args[0]))
             logger.warning("task %s of row %s: %s", entry.task_id, entry.key, type(error).__name__)
             return MUCH_LATER
         while True:

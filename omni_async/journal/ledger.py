@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import ADOPTED, SIGHTED, Entry, known_task, seconds_of, write_task
+from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, write_task
 from .rows import RECORD, Rows
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
@@ -288,6 +288,14 @@ class Ledger(Rows):
         """The gateway has shown the task that a person named for a row: that is not taken back any more."""
         query = "UPDATE item SET detail = ? WHERE key = ? AND task_id = ? AND state = 'SUBMITTED' AND detail = ?"
         self.connection.execute(query, (SIGHTED, key, task_id, ADOPTED))
+
+    def unfollowed(self, gateway: str, task_id: str, why: str | None) -> None:
+        """Note why a task cannot be followed, where the row is that waits for its end; None: it is to be seen again."""
+        query = "UPDATE item SET detail = ? WHERE gateway = ? AND task_id = ? AND state = 'SUBMITTED'"
+        if why is None:
+            self.connection.execute(f"{query} AND detail LIKE ?", (None, gateway, task_id, f"{UNFOLLOWED}%"))
+        else:
+            self.connection.execute(query, (f"{UNFOLLOWED}{why}", gateway, task_id))
 
     def found(self, key: str, how: str, task_id: str, *, owner: str | None = None) -> Entry:
         """The task of a lost create was found, by the owner who follows it from now on; gives its row."""

@@ -22,7 +22,7 @@ from .anew import SheetLedger
 from .entries import ADOPTED, Entry
 from .ledger import Ledger
 from .owners import Ownership
-from .recalled import ReadCreate, recalled
+from .rows import ReadCreate
 from .schema import journal_error, open_journal, presence
 from .seam import UNWRITTEN, Answer, Intent
 from .states import FINAL, UNPAID, State
@@ -174,7 +174,7 @@ class LedgerJournal(Generic[L]):
         return await self._written(work)
 
     def _recalled(self, ledger: Ledger, key: str, known: VideoTask | None) -> VideoTask | None:
-        return known if known is None or self.read is None else recalled(ledger, key, known, self.read)
+        return known if known is None or self.read is None else ledger.recalled(key, known, self.read)
 
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """See `Journal.answered`. Tried again for half a minute; then it goes where it can still be read.

@@ -31,11 +31,10 @@ from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
 from .creates import Attempt, Create, Issued, accepted_task, answer_of, keyed, name_of, still_refused, uncertain_error
-from .lookup import find_lost, is_unknown
+from .lookup import FOUND, find_lost, is_unknown
 from .posts import Posts, Told
 
 SAME_ID = "answered with the task id of another create"
-FOUND = "found by looking it up"
 NAMES_A_TASK = "refused, and the answer names a task all the same"
 GONE = "cancelled before it was sent"
 
