@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from ..batch.entering import columns_of
 from ..batch.folder import Folder
 from ..batch.results import Results
 from ..journal import State
@@ -138,7 +137,7 @@ def results(
     folder = Folder(out_dir)
     with looking(dsn, gateway) as ledger:
         out_dir.mkdir(parents=True, exist_ok=True)
-        Results(folder).rewrite(ledger.entries(), columns_of(ledger))
+        Results(folder).rewrite(ledger.entries(), ledger.columns)
         counts = ledger.counts()
     written = {"results": str(folder.lines), "table": str(folder.table)}
     out(as_json(written | {"states": counts}) if json else str(folder.lines))

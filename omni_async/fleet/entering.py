@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from ..batch.entering import HANDED_OVER, SHOWN, Source, columns_of, faulty, moderated
+from ..batch.entering import HANDED_OVER, SHOWN, Source, faulty, moderated
 from ..batch.folder import Folder
 from ..batch.planning import SheetOptions, entering_of, no_progress, opened
 from ..batch.record import BadRecord
@@ -27,7 +27,6 @@ from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,
     IsRefused,
-    add_columns,
     can_be_tried,
     counted,
     entered,
@@ -147,7 +146,7 @@ def sheet_rows(
             bad = len(entering.enter(ledger, opened(source)).bad)
             bad += _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), bad=bad)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, bad=bad)
         finally:
             ledger.connection.close()
 
@@ -189,10 +188,10 @@ def journal_rows(path: Path, dialect: Dialect) -> Iterator[Rows]:
                 raise JournalError(f"the batch in {path} was begun with {begun}: --gateway {begun}", kind="conflict")
             ledger.begin()
             ledger.take_over("", ledger.owners(), dialect.name)  # what a crash left is counted as what it is
-            run = int(ledger.note("run") or 0) if begun is not None else None
+            run = ledger.last_run if begun is not None else None
             if run is not None and ledger.note(HANDED_OVER) is None:
                 _refuse_local(ledger, run)
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), path=path, run=run)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, path=path, run=run)
         finally:
             ledger.rollback()
             ledger.connection.close()
@@ -288,7 +287,7 @@ async def enter(
         JournalError: The database cannot be written.
     """
     base, name, place = await shared.run(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
-    await shared.run(lambda ledger: add_columns(ledger, rows.columns))
+    await shared.run(lambda ledger: ledger.write_columns([*ledger.columns, *rows.columns]))
     rows.hand_over(name, place)
     count = 0
     for some, _ in rows.chunks():

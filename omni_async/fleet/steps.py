@@ -233,9 +233,7 @@ class Steps:
             await run(lambda ledger: ledger.arriving(key, video.size, video.sha256))
 
         try:
-            await self._storage.store(
-                self._studio, task, entry.target or f"{key}.mp4", sha256=entry.sha256, on_whole=whole
-            )
+            await self._storage.store(self._studio, task, entry.file, sha256=entry.sha256, on_whole=whole)
         except ResultExpiredError as error:
             why = str(error.args[0])
             await run(lambda ledger: ledger.unstored(key, State.EXPIRED, why))

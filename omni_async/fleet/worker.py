@@ -27,7 +27,7 @@ from ..client import OmniClient
 from ..dialects import Dialect
 from ..errors import DownloadError, InvalidRequestError, JournalError, OmniError
 from ..journal import SqliteJournal
-from ..journal.postgres import postgres_error
+from ..journal.session import postgres_error
 from ..making import ClientOptions
 from ..policies import Limits
 from ..settings import dialect_of

@@ -4,6 +4,7 @@ Each call is part of a transaction that the caller begins and commits. A call lo
 has changed nothing.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -356,6 +357,10 @@ class Ledger(Rows):
         keys, times = f"SELECT key FROM item WHERE {over}", (before, before)  # noqa: S608
         self.connection.execute(f"DELETE FROM record WHERE key IN ({keys})", times)  # noqa: S608
         return self.connection.execute(f"DELETE FROM item WHERE {over}", times).rowcount  # noqa: S608
+
+    def write_columns(self, names: Sequence[str]) -> None:
+        """Note the carried columns, each once."""
+        self.write_note("columns", json.dumps(list(dict.fromkeys(names)), ensure_ascii=False))
 
     def write_note(self, name: str, value: str) -> None:
         """Note something."""
