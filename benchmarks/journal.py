@@ -29,8 +29,8 @@ from typing import Any
 from tables import bars, parser_of, save
 
 from omni_async import Limits, OmniClient, PollPolicy
-from omni_async.journal import Answer, Intent, LedgerJournal, PostgresJournal, SheetLedger, SqliteJournal
-from omni_async.journal.store import Owner
+from omni_async.journal import Answer, Intent, Ledger, LedgerJournal, PostgresJournal, open_journal
+from omni_async.journal.owners import Ownership
 
 HERE = Path(__file__).resolve()
 IN_FLIGHT = (1, 16, 64, 256)
@@ -39,7 +39,7 @@ SUBMITTING = 64
 Submit = Callable[[int], Awaitable[None]]
 
 
-class SlowLedger(SheetLedger):
+class SlowLedger(Ledger):
     """A ledger on a disk whose commit takes its time."""
 
     takes = 0.0
@@ -51,13 +51,16 @@ class SlowLedger(SheetLedger):
         time.sleep(max(self.takes - (time.perf_counter() - began), 0.0))
 
 
-class SlowJournal(SqliteJournal):
+class SlowJournal(LedgerJournal[SlowLedger]):
     """The journal on that disk."""
 
-    def open_ledger(self) -> tuple[SlowLedger, Owner]:
+    def __init__(self, path: Path) -> None:
+        super().__init__(gateway="jimmy")
+        self.path = path
+
+    def open_ledger(self) -> tuple[SlowLedger, Ownership]:
         """The ledger on that disk."""
-        ledger, owner = super().open_ledger()
-        return SlowLedger(ledger.connection), owner
+        return SlowLedger(open_journal(self.path)), Ownership(self.path, exclusive=False)
 
 
 async def many(in_flight: int, seconds: float, submit: Submit) -> float:
@@ -77,7 +80,7 @@ async def many(in_flight: int, seconds: float, submit: Submit) -> float:
 
 async def ours(folder: Path, in_flight: int, seconds: float) -> float:
     """Group commit."""
-    return await kept(SlowJournal(folder / f"ours-{in_flight}.sqlite3", gateway="jimmy"), in_flight, seconds)
+    return await kept(SlowJournal(folder / f"ours-{in_flight}.sqlite3"), in_flight, seconds)
 
 
 async def kept(journal: LedgerJournal[Any], in_flight: int, seconds: float) -> float:
