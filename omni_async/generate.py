@@ -75,6 +75,9 @@ class Studio:
     callers: "set[asyncio.Task[Any] | None]" = attrs.field(factory=set, init=False)
     """Tasks that are about to pay."""
 
+    def __repr__(self) -> str:
+        return f"<Studio of {self.exchange.dialect.name}>"
+
     @property
     def journal(self) -> "LedgerJournal[Ledger] | None":
         """The journal file, if there is one."""

@@ -6,10 +6,10 @@ import pytest
 
 from omni_async import OmniClient, SubmissionUncertainError
 from omni_async.breaker import GLANCE, LIMIT, PAUSE, Breaker
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from tests.warp import WarpLoop
 
-BROKEN = (Fault("drop_after_accept", first=LIMIT + 1),)
+BROKEN = (InjectedFault("drop_after_accept", first=LIMIT + 1),)
 
 LOOP = WarpLoop
 
@@ -35,7 +35,7 @@ async def test_row_63_many_rows_wait_after_five_uncertain_creates():
 
 async def test_row_63_what_runs_is_followed_meanwhile():
     """Row 63: polling goes on while no create is sent."""
-    late = (Fault("drop_after_accept", prompt="lost"),)
+    late = (InjectedFault("drop_after_accept", prompt="lost"),)
     prompts = ["seen"] + ["lost"] * LIMIT + ["after"]
     async with Emulator(task_seconds=20, task_sigma=0, faults=late) as emulator, client(emulator) as omni:
         began, ended = asyncio.get_running_loop().time(), {}

@@ -5,7 +5,7 @@ import json
 from omni_async import PollPolicy
 from omni_async.batch import run_batch
 from omni_async.dialects import ToApis
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from omni_async.identity import idempotency_key_of
 from tests.warp import WarpLoop
 
@@ -23,7 +23,7 @@ async def test_retry_failed_on_toapis_makes_a_new_task(tmp_path):
     """The key of the failed task would give the failed task back."""
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "prompt": "a cat"}\n')
     options = {"gateway": "toapis", "api_key": "key", "poll": PollPolicy(fixed=5.0)}
-    async with Emulator(task_seconds=30, faults=[Fault("fail", first=1)]) as emulator:
+    async with Emulator(task_seconds=30, faults=[InjectedFault("fail", first=1)]) as emulator:
         options["base_url"] = emulator.url
         first = await run_batch(tmp_path / "rows.jsonl", **options)
         second = await run_batch(tmp_path / "rows.jsonl", retry_failed=True, **options)

@@ -1,6 +1,5 @@
 """What came of each row, for programs and for spreadsheets. The journal is the truth, and these are written from it."""
 
-import contextlib
 import csv
 import json
 import os
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..disk import private, reason
+from ..disk import private, reason, replacing
 from ..errors import OmniError
 from ..journal.entries import SENT_AGAIN, Entry, sent_again
 from ..journal.fallback import waiting
@@ -144,16 +143,15 @@ class Results:
             OmniError: The disk refuses them; what was there stays, and the journal has them.
         """
         self.close()
-        lines, table = (path.with_name(f"{path.name}.new") for path in (self._folder.lines, self._folder.table))
+        folder = self._folder
         try:
-            self._write(lines, table, entries, carried)
-            _put_in_place(lines, self._folder.lines)
-            _put_in_place(table, self._folder.table)
+            with (
+                replacing(folder.table, _put_in_place) as table,
+                replacing(folder.lines, _put_in_place) as lines,
+            ):
+                self._write(lines, table, entries, carried)
         except OSError as error:
-            for path in (lines, table):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            raise OmniError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
+            raise OmniError(f"{folder.path}: the results cannot be written ({reason(error)})") from error
 
     def _write(self, lines: Path, table: Path, entries: Iterable[Entry], carried: Sequence[str]) -> None:
         columns = [*COLUMNS, *(column_of(name) for name in carried)]

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from ..errors import DecodeError, Fault
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask
+from ..models import Balance, VideoRequest, VideoTask
 from .dialect import (
     TOLD_BY_WORDS,
     Abilities,
@@ -15,7 +15,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .outcome import failure_of, unheard_of, video_link
+from .outcome import task_of
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
     CONVERTER,
@@ -29,10 +29,8 @@ from .wire import (
     excerpt,
     flag,
     ident,
-    instant,
     number_code,
     only,
-    percent,
     segment,
     structure,
     text,
@@ -113,7 +111,7 @@ class _Queried:
     status: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Jimmy(Dialect):
     """Dialect of Jimmy AI's open API. `models` overrides the model table."""
 
@@ -183,40 +181,20 @@ class Jimmy(Dialect):
         created = structure(data, _Created, path="$.data")
         if not ident(created.task_id):
             raise DecodeError("no task id in the answer", path="$.data.task_id", excerpt=excerpt(data))
-        return self._task(reply, data, created.task_id, created.status or "")
+        return task_of(self, reply, data, task_id=created.task_id, word=created.status or "", path=_VIDEO)
 
     def read_query(self, reply: Reply) -> VideoTask:
         """The task in `data`; a success must have its URL."""
         data = _payload(reply)
         queried = structure(data, _Queried, path="$.data")
-        return self._task(reply, data, text(data.get("task_id")) or "", queried.status)
+        task_id = text(data.get("task_id")) or ""
+        return task_of(self, reply, data, task_id=task_id, word=queried.status, path=_VIDEO)
 
     def glance(self, reply: Reply) -> Glance | None:
         """At `data` of the envelope."""
         document = reply.document
         sound = isinstance(document, dict) and document.get("code") == SUCCESS
         return self.running(document.get("data")) if sound else None
-
-    def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
-        status = self.status(word) or unheard_of(reply, data)
-        done, told = status is TaskStatus.SUCCEEDED, data.get
-        failure = failure_of(status, data, named=bool(task_id))
-        return VideoTask(
-            task_id=task_id,
-            status=status,
-            raw_status=word,
-            progress=percent(told("progress")),
-            model=text(told("model")),
-            created_at=instant(told("created_at")),
-            completed_at=instant(told("completed_at")),
-            expires_at=instant(told("expires_at")),
-            video_url=video_link(reply, data, path="$.data.result.video_url") if done else None,
-            error_message=failure.message,
-            error_code=failure.code,
-            gateway=self.name,
-            request_id=reply.request_id,
-            raw=reply.document,
-        )
 
     def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
         """The envelope's code and message, else those of an error object, such as a proxy before the gateway has.
@@ -261,6 +239,7 @@ class Jimmy(Dialect):
 
 
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Create))
+_VIDEO = "$.data.result.video_url"
 
 
 def _payload(reply: Reply) -> Any:
@@ -278,6 +257,3 @@ def _payload(reply: Reply) -> Any:
         told = f"the envelope has code {code or 'of no known form'}"
         raise DecodeError(told, path="$.code", excerpt=excerpt(document))
     return data
-
-
-__all__ = ["MODELS", "REFUSALS", "Jimmy"]

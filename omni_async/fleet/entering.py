@@ -10,9 +10,9 @@ from pathlib import Path
 
 import attrs
 
-from ..batch.entering import HANDED_OVER, SHOWN, Source, faulty, moderated
+from ..batch.entering import HANDED_OVER, SHOWN, Entering, SheetOptions, Source, faulty, moderated
 from ..batch.folder import Folder
-from ..batch.planning import SheetOptions, entering_of, no_progress, opened
+from ..batch.planning import no_progress, opened
 from ..batch.record import BadRecord
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, invalid_request
@@ -54,6 +54,7 @@ class Rows:
         run: The last run of a batch: what it was to send, the fleet sends. None for a journal of another kind, of which
             nothing is sent.
         bad: Lines left out.
+        warnings: What is doubtful about a sheet's rows, each with its first lines.
     """
 
     ledger: Ledger
@@ -62,6 +63,7 @@ class Rows:
     path: Path | None = None
     run: int | None = None
     bad: int = 0
+    warnings: tuple[Fault, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -142,11 +144,17 @@ def sheet_rows(
         ledger.connection.execute("PRAGMA synchronous = OFF")  # it is of no use to anybody after this
         try:
             ledger.begin()
-            entering = entering_of(dialect, folder, sheet_options, progress=progress, stop=stop or threading.Event())
-            bad = len(entering.enter(ledger, opened(source)).bad)
-            bad += _leave_out_local(ledger, skip=sheet_options.skip_bad)
+            entering = Entering(
+                dialect=dialect,
+                folder=folder,
+                options=sheet_options,
+                progress=progress,
+                stop=stop or threading.Event(),
+            )
+            found = entering.enter(ledger, opened(source))
+            bad = len(found.bad) + _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, bad=bad)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, bad=bad, warnings=found.warnings)
         finally:
             ledger.connection.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..batch.results import NOT_STORED
 from ..breaker import Breaker
+from ..client import OmniClient
 from ..errors import (
     AuthenticationError,
     DecodeError,
@@ -24,7 +25,6 @@ from ..errors import (
     WaitTimeoutError,
 )
 from ..exchange import is_unauthorized
-from ..generate import Studio
 from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
@@ -57,13 +57,14 @@ class Steps:
 
     Args:
         book: Both journals.
-        studio: Pays, follows, downloads.
+        client: Pays, follows, downloads.
         storage: Where videos go.
         breaker: Holds creates back when too many end uncertain.
     """
 
-    def __init__(self, book: FleetBook, studio: Studio, storage: Storage, breaker: Breaker) -> None:
-        self._book, self._studio, self._storage, self._breaker = book, studio, storage, breaker
+    def __init__(self, book: FleetBook, client: OmniClient, storage: Storage, breaker: Breaker) -> None:
+        self._book, self._storage, self._breaker = book, storage, breaker
+        self._client, self._studio = client, client.studio
         self._halt: asyncio.Future[None] | None = None
         self.at_hand = self.sent = 0
 
@@ -233,7 +234,7 @@ class Steps:
             await run(lambda ledger: ledger.arriving(key, video.size, video.sha256))
 
         try:
-            await self._storage.store(self._studio, task, entry.file, sha256=entry.sha256, on_whole=whole)
+            await self._storage.store(self._client, task, entry.file, sha256=entry.sha256, on_whole=whole)
         except ResultExpiredError as error:
             why = str(error.args[0])
             await run(lambda ledger: ledger.unstored(key, State.EXPIRED, why))

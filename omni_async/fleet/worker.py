@@ -100,7 +100,7 @@ class Worker:
         limiter = FleetLimiter(self.budget, limits)
         self.book = FleetBook(self.local, self.shared, limiter.on_time)
         self.client = OmniClient(self.dialect, journal=self.book, limits=limits, limiter=limiter, **options)
-        self.steps = Steps(self.book, self.client.studio, storage, Breaker())
+        self.steps = Steps(self.book, self.client, storage, Breaker())
         self._connection: Any = None
         self._asking = asyncio.Lock()
         self._queue: QueueManager | None = None

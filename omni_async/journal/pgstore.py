@@ -1,14 +1,13 @@
 """A journal in PostgreSQL as the client uses it, shared by the processes of several machines."""
 
-import contextlib
 import hashlib
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from ..disk import state_folder
 from ..errors import JournalError
 from . import fallback
 from .entries import Entry
@@ -100,14 +99,3 @@ def file_of(dsn: str) -> str:
         told.get("service") or os.environ.get("PGSERVICE"),
     ]
     return f"postgres-{hashlib.sha256(repr(place).encode()).hexdigest()[:16]}"
-
-
-def state_folder() -> Path:
-    """The user's folder for what a program keeps between runs; else that of temporary files."""
-    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
-    if base:
-        return Path(base) / "omni-async"
-    if sys.platform != "win32":
-        with contextlib.suppress(RuntimeError):  # a container's user may have no home
-            return Path.home() / ".local" / "state" / "omni-async"
-    return Path(tempfile.gettempdir())

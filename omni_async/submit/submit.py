@@ -13,7 +13,7 @@ import attrs
 
 from ..breaker import Breaker
 from ..dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
-from ..dialects.verdict import candidate_id
+from ..dialects.ids import candidate_id
 from ..errors import (
     AnswerLostError,
     DecodeError,

@@ -11,7 +11,7 @@ from postgres import ask
 
 from omni_async.breaker import Breaker
 from omni_async.cli.exits import FAILED, code_of
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 from omni_async.errors import AuthenticationError, DownloadError, JournalError, QuotaError
 from omni_async.fleet import steps as steps_
 from omni_async.fleet import worker as workers_
@@ -142,7 +142,7 @@ async def told(words, caplog):
 async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_person(postgres, tmp_path, monkeypatch):
     """Its row says why nothing comes of it, and is sent again once somebody says so: another create to the gateway."""
     monkeypatch.setattr(steps_, "MUCH_LATER", 0.1)
-    async with fleet(postgres, tmp_path, faults=(Fault("missing_url"),)) as here:
+    async with fleet(postgres, tmp_path, faults=(InjectedFault("missing_url"),)) as here:
         await here.add("r1")
 
         async def marked():
@@ -249,7 +249,7 @@ class _Watched(Breaker):
 
 async def test_too_many_uncertain_creates_in_a_row_hold_it_back(postgres, tmp_path):
     """Five, and the sixth waits."""
-    async with fleet(postgres, tmp_path, running=1, faults=(Fault("drop_after_accept"),)) as here:
+    async with fleet(postgres, tmp_path, running=1, faults=(InjectedFault("drop_after_accept"),)) as here:
         await here.add(*(f"r{number:02}" for number in range(12)))
         worker = here.worker()
         worker.steps._uncertain = _none  # such a row keeps no seat
@@ -267,9 +267,9 @@ async def test_too_many_uncertain_creates_in_a_row_hold_it_back(postgres, tmp_pa
 async def test_each_row_comes_to_what_its_task_came_to(postgres, tmp_path):
     """One that failed, one that was moderated while it ran, one that was refused."""
     faults = (
-        Fault("fail", prompt="fails"),
-        Fault("moderation", prompt="moderated"),
-        Fault("refuse_moderation", prompt="refused"),
+        InjectedFault("fail", prompt="fails"),
+        InjectedFault("moderation", prompt="moderated"),
+        InjectedFault("refuse_moderation", prompt="refused"),
     )
     async with fleet(postgres, tmp_path, faults=faults) as here:
         await here.add("good", "fails", "moderated", "refused")
