@@ -38,7 +38,7 @@ from .uploads import OnProgress, content_hash
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower
-    from .journal import LedgerJournal
+    from .journal import Ledger, LedgerJournal
 
 logger = logging.getLogger("omni_async")
 
@@ -79,7 +79,7 @@ class Studio:
         return f"<Studio of {self.exchange.dialect.name}>"
 
     @property
-    def journal(self) -> "LedgerJournal | None":
+    def journal(self) -> "LedgerJournal[Ledger] | None":
         """The journal file, if there is one."""
         return self.follower.journal if self.follower is not None else None
 

@@ -27,7 +27,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator import Emulator
-from omni_async.journal import Entry, SqliteJournal, unfollowed
+from omni_async.journal import Entry, Ledger, SqliteJournal
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, finished, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
@@ -194,7 +194,7 @@ async def test_a_journal_that_cannot_note_why_holds_nothing_up(tmp_path, caplog,
     async with booked(tmp_path) as here:
         here.server.always["GET"] = http(404)
         await here.submit()
-        monkeypatch.setattr(unfollowed, "mark", _no_place)
+        monkeypatch.setattr(Ledger, "unfollowed", _no_place)
         await asyncio.sleep(1000)
         assert "could not be noted" in caplog.text
         assert "the next look is in 120 s" in caplog.text

@@ -4,6 +4,7 @@ import json
 
 from omni_async import PollPolicy
 from omni_async.batch import run_batch
+from omni_async.dialects import ToApis
 from omni_async.emulator import Emulator, InjectedFault
 from omni_async.identity import idempotency_key_of
 from tests.warp import WarpLoop
@@ -13,9 +14,9 @@ LOOP = WarpLoop
 
 def test_each_round_has_a_key_of_its_own():
     """The first is the key as it always was."""
-    first = idempotency_key_of("order-1", "f")
-    assert idempotency_key_of("order-1", "f", round=0) == first
-    assert len({first, *(idempotency_key_of("order-1", "f", round=number) for number in (1, 2))}) == 3
+    first = idempotency_key_of(ToApis(), "order-1", "f")
+    assert idempotency_key_of(ToApis(), "order-1", "f", round=0) == first
+    assert len({first, *(idempotency_key_of(ToApis(), "order-1", "f", round=number) for number in (1, 2))}) == 3
 
 
 async def test_retry_failed_on_toapis_makes_a_new_task(tmp_path):

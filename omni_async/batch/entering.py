@@ -1,6 +1,5 @@
 """A sheet into the journal: one pass that checks every row and enters it, committed only when all are good."""
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -278,8 +277,3 @@ def _of_requests(requests: Iterable[Any]) -> Iterator[SheetRecord | BadRecord]:
 def _beside(source: Source) -> Path:
     """Where local references of a sheet are looked for: beside it."""
     return Path(source).absolute().parent if isinstance(source, str | os.PathLike) else Path.cwd()
-
-
-def columns_of(ledger: Ledger) -> list[str]:
-    """Names of the carried columns, as last entered."""
-    return [str(name) for name in json.loads(ledger.note("columns") or "[]")]

@@ -25,7 +25,7 @@ from ..making import BatchOptions
 from ..models import Balance
 from ..policies import Limits
 from ..settings import dialect_of
-from .entering import Entered, Entering, SheetOptions, Source, columns_of
+from .entering import Entered, Entering, SheetOptions, Source
 from .folder import folder_of
 from .plan import Plan
 from .planning import ForeignError, Once, no_progress, opened, planned
@@ -305,7 +305,7 @@ class Batch:
     async def _rewrite(self, states: Iterable[State] = STATUS) -> None:
         """Both result files, anew from the journal; a disk that refuses them loses nothing."""
         try:
-            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(states), columns_of(ledger)))
+            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(states), ledger.columns))
         except OmniError as error:
             logger.warning("the results could not be written, the journal has them: %s", error)
 

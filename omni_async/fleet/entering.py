@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from ..batch.entering import HANDED_OVER, SHOWN, Entering, SheetOptions, Source, columns_of, faulty, moderated
+from ..batch.entering import HANDED_OVER, SHOWN, Entering, SheetOptions, Source, faulty, moderated
 from ..batch.folder import Folder
 from ..batch.planning import no_progress, opened
 from ..batch.record import BadRecord
@@ -27,7 +27,6 @@ from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,
     IsRefused,
-    add_columns,
     can_be_tried,
     counted,
     entered,
@@ -155,8 +154,7 @@ def sheet_rows(
             found = entering.enter(ledger, opened(source))
             bad = len(found.bad) + _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
-            columns = columns_of(ledger)
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns, bad=bad, warnings=found.warnings)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, bad=bad, warnings=found.warnings)
         finally:
             ledger.connection.close()
 
@@ -198,10 +196,10 @@ def journal_rows(path: Path, dialect: Dialect) -> Iterator[Rows]:
                 raise JournalError(f"the batch in {path} was begun with {begun}: --gateway {begun}", kind="conflict")
             ledger.begin()
             ledger.take_over("", ledger.owners(), dialect.name)  # what a crash left is counted as what it is
-            run = int(ledger.note("run") or 0) if begun is not None else None
+            run = ledger.last_run if begun is not None else None
             if run is not None and ledger.note(HANDED_OVER) is None:
                 _refuse_local(ledger, run)
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), path=path, run=run)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, path=path, run=run)
         finally:
             ledger.rollback()
             ledger.connection.close()
@@ -266,10 +264,10 @@ async def look(shared: SharedJournal, rows: Rows, *, refused: IsRefused | None =
         InvalidRequestError: Another row has the id or the file of one.
         JournalError: Another fleet has them.
     """
-    rows.check_fleet(await shared.fleet(fleet_name), lost=lost)
+    rows.check_fleet(await shared.run(fleet_name), lost=lost)
     told, faults = Enqueued(bad=rows.bad), list[Fault]()
     for some, passed in rows.chunks():
-        seen, clashes = await shared.fleet(partial(looked_at, some=some, whole=rows.whole, refused=refused))
+        seen, clashes = await shared.run(partial(looked_at, some=some, whole=rows.whole, refused=refused))
         told, faults = told + seen + Enqueued(unsent=passed), faults + clashes
     if faults:
         raise invalid_request(faults[:SHOWN])
@@ -296,12 +294,12 @@ async def enter(
     Raises:
         JournalError: The database cannot be written.
     """
-    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
-    await shared.fleet(lambda ledger: add_columns(ledger, rows.columns))
+    base, name, place = await shared.run(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
+    await shared.run(lambda ledger: ledger.write_columns([*ledger.columns, *rows.columns]))
     rows.hand_over(name, place)
     count = 0
     for some, _ in rows.chunks():
-        await shared.fleet(partial(entered, some=some, base=base, whole=rows.whole, refused=refused))
+        await shared.run(partial(entered, some=some, base=base, whole=rows.whole, refused=refused))
         progress(count := count + len(some))
 
 
@@ -329,7 +327,7 @@ async def failed_rows(shared: SharedJournal, refused: IsRefused) -> tuple[Enqueu
             if row.gateway == ledger.gateway and row.position is not None and can_be_tried(row, refused)
         ]  # fmt: skip
 
-    found = await shared.fleet(find)
+    found = await shared.run(find)
     return counted(found), [entry.key for entry in found]
 
 
@@ -337,5 +335,5 @@ async def retry(shared: SharedJournal, refused: IsRefused, keys: Sequence[str]) 
     """Try rows again that failed or expired; how many of them still had."""
     count = 0
     for start in range(0, len(keys), CHUNK):
-        count += await shared.fleet(partial(tried_again, refused=refused, keys=keys[start : start + CHUNK]))
+        count += await shared.run(partial(tried_again, refused=refused, keys=keys[start : start + CHUNK]))
     return count

@@ -92,6 +92,11 @@ class Entry:
         return _read(self, "metadata", lambda: dict(json.loads(self.metadata)) if self.metadata else {})
 
     @property
+    def file(self) -> str:
+        """Where under the videos' folder its video goes."""
+        return file_of(self.key, self.target)
+
+    @property
     def unproved(self) -> bool:
         """Whether a person alone says that this is its task: the gateway neither gave that id nor has shown it yet."""
         return self.state is State.SUBMITTED and self.detail == ADOPTED
@@ -123,6 +128,11 @@ class Record:
     status: int | None = None
     request_id: str | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
+
+
+def file_of(key: str, target: str | None) -> str:
+    """Where under the videos' folder a row's video goes: where its sheet says, else by its id."""
+    return target or f"{key}.mp4"
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))

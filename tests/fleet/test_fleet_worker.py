@@ -152,7 +152,7 @@ async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_per
         async with here.at_work(here.worker()):
             assert "finished, but without a URL" in (await until(marked)).detail
             here.emulator.scenario = type(here.emulator.scenario)(task_seconds=0.2)
-            await here.shared.fleet(lambda ledger: resolve(ledger, "r1", pay_again=True))
+            await here.shared.run(lambda ledger: resolve(ledger, "r1", pay_again=True))
             await here.until("DONE")
         assert len(here.charged()) == 2
 
@@ -317,7 +317,7 @@ async def test_a_host_whose_clock_is_wrong_keeps_the_seat_of_an_uncertain_row_an
 async def test_a_job_whose_row_is_gone_goes_too(postgres, tmp_path):
     """There is nothing to be paid for it."""
     async with fleet(postgres, tmp_path) as here:
-        await here.shared.fleet(lambda ledger: ledger._enqueue(video_job("jimmy"), ["nobody"], [0]))
+        await here.shared.run(lambda ledger: ledger._enqueue(video_job("jimmy"), ["nobody"], [0]))
         async with here.at_work(here.worker()):
             await until(lambda: _empty(here))
         assert not here.charged()
@@ -339,10 +339,10 @@ async def test_rows_without_a_job_are_looked_for_by_one_of_the_fleet_at_a_time(p
         await here.add("r0")
         remove = "DELETE FROM pgqueuer"
         await here.shared.run(lambda ledger: ledger.connection.execute(remove))
-        assert await here.shared.fleet(lambda ledger: ledger.restore(every=30.0)) == 1
+        assert await here.shared.run(lambda ledger: ledger.restore(every=30.0)) == 1
         await here.shared.run(lambda ledger: ledger.connection.execute(remove))
-        assert await here.shared.fleet(lambda ledger: ledger.restore(every=30.0)) == 0
-        assert await here.shared.fleet(lambda ledger: ledger.restore()) == 1
+        assert await here.shared.run(lambda ledger: ledger.restore(every=30.0)) == 0
+        assert await here.shared.run(lambda ledger: ledger.restore()) == 1
 
 
 async def test_what_runs_already_comes_before_what_is_still_to_be_sent(postgres, tmp_path):
@@ -352,7 +352,7 @@ async def test_what_runs_already_comes_before_what_is_still_to_be_sent(postgres,
         paid = "UPDATE item SET state = 'SUBMITTED', task_id = 't' WHERE key = 'r5'"
         await here.shared.run(lambda ledger: ledger.connection.execute(paid))
         await here.shared.run(lambda ledger: ledger.connection.execute("DELETE FROM pgqueuer"))
-        await here.shared.fleet(lambda ledger: ledger.restore())
+        await here.shared.run(lambda ledger: ledger.restore())
         query = "SELECT convert_from(payload, 'utf8') FROM pgqueuer ORDER BY priority DESC, id LIMIT 1"
         assert await here.shared.run(lambda ledger: ledger.connection.execute(query).fetchone()) == ("r5",)
 
