@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from omni_async import OmniClient, SubmissionUncertainError
-from omni_async.breaker import GLANCE, LIMIT, PAUSE, Breaker
+from omni_async import AuthenticationError, OmniClient, QuotaError, RejectedError, SubmissionUncertainError
+from omni_async.breaker import FORBIDDEN, GLANCE, LIMIT, PAUSE, Breaker, Shutout
 from omni_async.emulator import Emulator, InjectedFault
 from tests.warp import WarpLoop
 
@@ -70,3 +70,17 @@ async def test_one_certain_end_closes_it():
     breaker.ended(uncertain=False)
     assert breaker.lets_go()
     assert "closed" in repr(breaker)
+
+
+def test_a_firewall_shuts_out_by_several_refusals_in_a_row():
+    """Row 14: the gateway's own word stops at once, and so does a key that cannot be had; a firewall's 403 does not."""
+    page = AuthenticationError("authentication (HTTP 403)", status_code=403, by_page=True)
+    shutout = Shutout()
+    for _ in range(3):
+        assert not any(shutout.is_for_all(page) for _ in range(FORBIDDEN - 1))
+        shutout.accepted()
+    assert [shutout.is_for_all(page) for _ in range(FORBIDDEN)] == [False] * (FORBIDDEN - 1) + [True]
+    own = AuthenticationError("authentication", status_code=403, code="permission_denied")
+    at_once = [own, AuthenticationError("", status_code=401), AuthenticationError("no key"), QuotaError("none left")]
+    assert all(Shutout().is_for_all(error) for error in at_once)
+    assert not Shutout().is_for_all(RejectedError("no"))

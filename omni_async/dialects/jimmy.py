@@ -15,7 +15,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .outcome import task_of
+from .outcome import FAILED, task_of
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
     CONVERTER,
@@ -39,6 +39,7 @@ from .wire import (
 from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS, TOO_MUCH_WORDS
 
 SUCCESS = "20000"
+TEMPORARY = "-1"
 
 MODELS = (
     ModelSpec(
@@ -72,7 +73,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.MODERATION, statuses=TOLD_BY_WORDS, words=MODERATION_WORDS),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=TOLD_BY_WORDS, words=NO_TASK_WORDS),
     # 429 is a rate refusal whatever stands in it, unless the code says otherwise: so -1 is left out there.
-    RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({"-1"}), not_statuses=frozenset({429})),
+    RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({TEMPORARY}), not_statuses=frozenset({429})),
 )
 
 UPLOADS = UploadRules(
@@ -187,11 +188,15 @@ class Jimmy(Dialect):
         return task_of(self, reply, data, task_id=created.task_id, word=created.status or "", path=_VIDEO)
 
     def read_query(self, reply: Reply) -> VideoTask:
-        """The task in `data`; a success must have its URL."""
+        """The task in `data`; a success must have its URL. Beside a code of failure, "failed" can be the look's own."""
         data = _payload(reply)
         queried = structure(data, _Queried, path="$.data")
-        task_id = text(data.get("task_id")) or ""
-        return task_of(self, reply, data, task_id=task_id, word=queried.status, path=_VIDEO)
+        task = task_of(self, reply, data, task_id=text(data.get("task_id")) or "", word=queried.status, path=_VIDEO)
+        code = number_code(dig(reply.document, "code"))
+        if task.status in FAILED and (code == TEMPORARY or (code not in (None, SUCCESS) and not task.task_id)):
+            told = f"the gateway says that something failed, with code {code}"
+            raise DecodeError(told, path="$.code", excerpt=excerpt(reply.document), terminal=code != TEMPORARY)
+        return task
 
     def glance(self, reply: Reply) -> Glance | None:
         """At `data` of the envelope."""

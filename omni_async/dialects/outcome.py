@@ -144,7 +144,7 @@ def _failure_of(status: TaskStatus, body: Any, *, named: bool) -> _Failure:
     Raises:
         DecodeError: Nothing in the answer is about a task: what failed can be the look itself (seen).
     """
-    if status not in _FAILED:
+    if status not in FAILED:
         return _Failure()
     reason = _reason(body)
     if not (named or _is_of_a_task(body)):
@@ -154,7 +154,7 @@ def _failure_of(status: TaskStatus, body: Any, *, named: bool) -> _Failure:
     return reason
 
 
-_FAILED = (TaskStatus.FAILED, TaskStatus.CANCELED)
+FAILED = (TaskStatus.FAILED, TaskStatus.CANCELED)
 
 
 def _is_of_a_task(body: Any) -> bool:
@@ -186,7 +186,7 @@ def refused_look(dialect: Dialect, reply: Reply) -> Refusal | None:
     body = reply.document
     for place in (body, only(dig(body, "data"))):
         word = dig(place, "status")
-        if isinstance(word, str) and dialect.status(word) in _FAILED and not _is_of_a_task(place):
+        if isinstance(word, str) and dialect.status(word) in FAILED and not _is_of_a_task(place):
             message, code = _reason(place)
             return _by_words(dialect, reply.status, () if code is None else (code,), message or "")
     return None

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..batch.results import NOT_STORED
-from ..breaker import Breaker
+from ..breaker import Breaker, Shutout
 from ..client import OmniClient
 from ..errors import (
     AuthenticationError,
@@ -24,7 +24,6 @@ from ..errors import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from ..exchange import is_unauthorized
 from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
@@ -65,6 +64,7 @@ class Steps:
     def __init__(self, book: FleetBook, client: OmniClient, storage: Storage, breaker: Breaker) -> None:
         self._book, self._storage, self._breaker = book, storage, breaker
         self._client, self._studio = client, client.studio
+        self._shutout = Shutout()
         self._halt: asyncio.Future[None] | None = None
         self.at_hand = self.sent = 0
 
@@ -129,17 +129,16 @@ class Steps:
         self.sent += 1
         try:
             await self._studio.submit(request, planned=entry.fingerprint, breaker=self._breaker)
+            self._shutout.accepted()
         except (NotNow, SubmissionUncertainError):
             return _GoOn.GO_ON
         except JournalError as error:
             return _GoOn.GO_ON if error.kind == "conflict" else LATER
         except (AuthenticationError, QuotaError) as error:
-            return error
+            return error if self._shutout.is_for_all(error) else LATER
         except RateLimitError as error:
             return float(error.retry_after or LATER)
         except OmniError as error:
-            if is_unauthorized(error):
-                return error
             now = await self._entry(entry.key)
             if now is not None and now.state is State.PLANNED:  # it surely was not accepted
                 logger.info("row %s could not be sent: %s", entry.key, type(error).__name__)

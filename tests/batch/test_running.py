@@ -16,6 +16,7 @@ from omni_async import Jimmy, JournalError, run_batch
 from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
+from omni_async.breaker import FORBIDDEN
 from omni_async.emulator import InjectedFault
 from omni_async.journal import State
 from omni_async.journal.entries import Entry
@@ -167,6 +168,30 @@ async def test_a_refused_key(tmp_path):
         plan = await here.plan(cats(30))
         assert plan.sentence() == "30 waiting to be sent"
         assert (await here.run(cats(30))).ok
+
+
+FIREWALL = http(403, "<html><h1>Sorry, you have been blocked</h1></html>", headers={"Content-Type": "text/html"})
+FORBIDDEN_ROW = "a poster that reads ../../etc/passwd"
+
+
+@pytest.mark.parametrize("answer", [FIREWALL, http(403, {"message": "Forbidden"})], ids=["page", "object"])
+async def test_a_prompt_that_a_firewall_forbids_stops_nobody_else(tmp_path, answer):
+    """Rows 14 and 63: no word of the gateway's own, so the key is good; that row alone is not sent."""
+    made = http(body={"code": "20000", "data": {"task_id": "@ID", "status": "failed", "error_message": "no"}})
+    rows = [{"id": "first", "prompt": FORBIDDEN_ROW}, *cats(7)]
+    async with FaultServer([answer, *[made] * 7]) as server:
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
+        summary = await run_batch(rows, out=tmp_path / "out", concurrency=1, timeout=30, **settings)
+        assert (summary.unsent, len(server.charges), summary.stopped) == (1, 7, None)
+
+
+async def test_a_firewall_that_forbids_every_row(tmp_path):
+    """A few tries show that it is no row's fault; nothing more is sent."""
+    async with FaultServer([FIREWALL] * 20) as server:
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
+        summary = await run_batch(cats(20), out=tmp_path / "out", concurrency=1, timeout=30, **settings)
+        assert summary.stopped.startswith("the key is refused")
+        assert (summary.unsent, len(server.posts)) == (20, FORBIDDEN)
 
 
 async def test_a_key_that_is_revoked_while_tasks_run(tmp_path):
