@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from .arguments import check_seconds, refuse_waiting
-from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
+from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError, SubmissionUncertainError
 from .events import OnFinished
 from .exchange import Exchange
 from .journal import Entry, Ledger, LedgerJournal, State
@@ -176,6 +176,21 @@ class Follower:
         except OmniError as error:
             logger.warning("a lost create could not be looked up, or its task could not be entered: %s", error)
         return entry
+
+    async def found_again(self, key: str, doubt: SubmissionUncertainError) -> VideoTask:
+        """The task of a row that is uncertain, if the gateway shows it by now; else the doubt about it is raised.
+
+        Who sent it may be looking it up at this moment, too.
+        """
+        entry = await self.journal.run(lambda ledger: ledger.entry(key))
+        if entry is not None and entry.state is State.UNCERTAIN:
+            if (found := await self._look_up(entry)).state is State.SUBMITTED:
+                self._taken(found)
+            entry = await self.journal.run(lambda ledger: ledger.entry(key))
+        task = entry.video_task if entry is not None and entry.state is not State.UNCERTAIN else None
+        if task is None:
+            raise doubt
+        return task
 
     def _adopt(self, entry: Entry) -> None:
         task = entry.video_task

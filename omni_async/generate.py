@@ -17,7 +17,16 @@ from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
-from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError, invalid_argument, invalid_request
+from .errors import (
+    Fault,
+    JournalError,
+    OmniError,
+    RateLimitError,
+    SubmissionUncertainError,
+    TaskFailedError,
+    invalid_argument,
+    invalid_request,
+)
 from .exchange import Exchange
 from .filed import Names, Rows
 from .files import Downloader, OnWhole
@@ -188,6 +197,10 @@ class Studio:
                 except NotNow as hold:
                     await self._sent_elsewhere(asked, hold, ends)
                     look = held = True
+                except SubmissionUncertainError as doubt:
+                    if self.follower is None or "sent_before" not in doubt.evidence:
+                        raise
+                    return await self.follower.found_again(create.intent.key, doubt)
         finally:
             self.callers.discard(caller)
 

@@ -273,7 +273,7 @@ def uncertain_error(entry: Entry) -> SubmissionUncertainError:
     return SubmissionUncertainError(
         f"a create of this id was sent before and may have been charged: {entry.detail or 'no answer is known'}. "
         "Look in the gateway's console or bill, then settle it: with its task id, as not charged, or to pay again",
-        evidence={"reason": entry.detail, "candidate": entry.candidate},
+        evidence={"reason": entry.detail, "candidate": entry.candidate, "sent_before": True},
         gateway=entry.gateway,
         custom_id=entry.custom_id,
         task_id=entry.candidate,
