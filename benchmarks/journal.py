@@ -24,11 +24,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from tables import bars, parser_of, save
 
 from omni_async import Limits, OmniClient, PollPolicy
-from omni_async.journal import Answer, Intent, Ledger, LedgerJournal, PostgresJournal, SqliteJournal
+from omni_async.journal import Answer, Intent, Ledger, LedgerJournal, PostgresJournal, open_journal
+from omni_async.journal.owners import Ownership
 
 HERE = Path(__file__).resolve()
 IN_FLIGHT = (1, 16, 64, 256)
@@ -49,12 +51,16 @@ class SlowLedger(Ledger):
         time.sleep(max(self.takes - (time.perf_counter() - began), 0.0))
 
 
-class SlowJournal(SqliteJournal):
+class SlowJournal(LedgerJournal[SlowLedger]):
     """The journal on that disk."""
 
-    def _opened(self) -> tuple[Ledger, Callable[[], None]]:
-        ledger, closing = super()._opened()
-        return SlowLedger(ledger.connection), closing
+    def __init__(self, path: Path) -> None:
+        super().__init__(gateway="jimmy")
+        self.path = path
+
+    def open_ledger(self) -> tuple[SlowLedger, Ownership]:
+        """The ledger on that disk."""
+        return SlowLedger(open_journal(self.path)), Ownership(self.path, exclusive=False)
 
 
 async def many(in_flight: int, seconds: float, submit: Submit) -> float:
@@ -74,10 +80,10 @@ async def many(in_flight: int, seconds: float, submit: Submit) -> float:
 
 async def ours(folder: Path, in_flight: int, seconds: float) -> float:
     """Group commit."""
-    return await kept(SlowJournal(folder / f"ours-{in_flight}.sqlite3", gateway="jimmy"), in_flight, seconds)
+    return await kept(SlowJournal(folder / f"ours-{in_flight}.sqlite3"), in_flight, seconds)
 
 
-async def kept(journal: LedgerJournal, in_flight: int, seconds: float) -> float:
+async def kept(journal: LedgerJournal[Any], in_flight: int, seconds: float) -> float:
     """An intent and an answer for each, in this journal."""
     await journal.open()
     run = secrets.token_hex(4)

@@ -1,4 +1,4 @@
-"""Stop paying when paying goes wrong: five uncertain creates in a row, and none is sent for a minute, then one.
+"""Stop paying when paying goes wrong: after five uncertain creates in a row for a minute, with a refused key for good.
 
 For runs over many rows; a single `submit()` is never blocked. Polling and downloading go on meanwhile.
 """
@@ -8,12 +8,40 @@ from typing import ClassVar
 
 import anyio
 
+from .errors import AuthenticationError, OmniError, QuotaError
+
 LIMIT = 5
 """Uncertain creates in a row that open it."""
 PAUSE = 60.0
 """Seconds without a create, and between two tries while none ends certain."""
 GLANCE = 1.0
 """Seconds between two looks at whether it has closed again."""
+
+
+FORBIDDEN = 5
+"""Creates in a row that something before the gateway forbids, and every other would be."""
+
+
+class Shutout:
+    """Tells a run whose key or account is refused from one order in it that a firewall dislikes.
+
+    A 403 without the gateway's own words is a firewall's: it can be about a prompt, and is about all only if it comes
+    again and again.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def accepted(self) -> None:
+        """A create was: the key is good."""
+        self._in_a_row = 0
+
+    def is_for_all(self, error: OmniError) -> bool:
+        """Whether what a create was refused for would meet the next one, too."""
+        if isinstance(error, AuthenticationError) and error.status_code == 403 and error.code is None:
+            self._in_a_row += 1
+            return self._in_a_row >= FORBIDDEN
+        return isinstance(error, AuthenticationError | QuotaError)
 
 
 class Breaker:

@@ -243,7 +243,7 @@ def _event(known: dict[str, Any], path: Path, size: int, seconds: float) -> Down
         custom_id=known.get("custom_id"),
         metadata=known.get("metadata") or {},
         task_id=known.get("task_id"),
-        path=str(path),
+        path=path,
         size=size,
         seconds=seconds,
     )

@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import errno
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -21,6 +24,17 @@ NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 """What a process, or the system, with too many open files says."""
 PRIVATE = 0o600
 """Results hold prompts and URLs: the user's own data."""
+
+
+def state_folder() -> Path:
+    """The user's folder for what a program keeps between runs; else that of temporary files."""
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
+    if base:
+        return Path(base) / "omni-async"
+    if sys.platform != "win32":
+        with contextlib.suppress(RuntimeError):  # a container's user may have no home
+            return Path.home() / ".local" / "state" / "omni-async"
+    return Path(tempfile.gettempdir())
 
 
 def private(path: Path, *, append: bool = False) -> int:
@@ -40,6 +54,44 @@ def or_nothing(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a write does not say where
         raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path, put: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
+    """A name beside `path` to write to. What is written is put in the place of `path` when it is whole, or goes again.
+
+    Args:
+        path: What is there stays until then.
+        put: Puts the one file in the place of the other.
+    """
+    new = path.with_name(f"{path.name}.new")
+    with or_nothing(new):
+        yield new
+        put(new, path)
+
+
+def refusal(folder: Path) -> OSError | ValueError | None:
+    """What the system says to a small file in a folder, made if need be; the file is removed again."""
+    probe = folder / f".omni-async-{token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_byte(probe)
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
+def _write_byte(path: Path) -> None:
+    descriptor = private(path)
+    try:
+        os.write(descriptor, b"\0")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

@@ -179,7 +179,8 @@ class SubmissionUncertainError(OmniError):
     """A create that may have been charged: never sent again by itself.
 
     `evidence` holds what is known: `reason`, `status`, the `body` as received (at most 64 KiB), a `candidate` task
-    id if one was seen. Look the task up in the gateway's console or bill, then adopt its id or write it off.
+    id if one was seen, `sent_before` if an earlier call sent it. Look the task up in the gateway's console or bill,
+    then adopt its id or write it off.
     """
 
     def __init__(self, message: str, *, evidence: Mapping[str, Any] | None = None, **about: Any) -> None:

@@ -5,6 +5,7 @@ client's event loop, synchronously, so it must be quick. What it raises is logge
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -95,7 +96,7 @@ class Downloaded(Event):
     """A video is on disk under its name; `size` in bytes, `seconds` with asking for a fresh URL, if that was due."""
 
     task_id: str | None
-    path: str
+    path: Path
     size: int
     seconds: float = 0.0
 

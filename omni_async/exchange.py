@@ -114,6 +114,9 @@ class Exchange:
         of = {name: next((kind for kind in kinds if name in vars(kind)), object) for name in ("glance", "read_query")}
         return issubclass(of["glance"], of["read_query"])
 
+    def __repr__(self) -> str:
+        return f"<Exchange with {self.dialect.name}>"
+
     async def look(self, ticket: Ticket, task_id: str) -> VideoTask:
         """One GET for one task, with leave already given.
 

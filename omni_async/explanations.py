@@ -280,7 +280,7 @@ def glossed(said: str) -> str:
     return said if english in said else said + english
 
 
-def chat_was_called(said: str, document: Any) -> bool:
+def chat_was_called(said: str, document: Any = None) -> bool:
     """Whether a text, or the token counts in an answer, tell that a chat route was called (seed's FAQ)."""
     counts = {"prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens"}
     answer = document if isinstance(document, dict) else {}

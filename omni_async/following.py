@@ -13,17 +13,16 @@ from typing import Any
 import anyio
 
 from .arguments import check_seconds, refuse_waiting
-from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError
+from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError, SubmissionUncertainError
 from .events import OnFinished
 from .exchange import Exchange
-from .identity import idempotency_key_of
-from .journal import Entry, LedgerJournal, State, unfollowed
+from .journal import Entry, Ledger, LedgerJournal, State
 from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import background, is_cancelled
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
-from .submit import FOUND, find_lost
+from .submit import find_lost, recover
 
 logger = logging.getLogger("omni_async")
 
@@ -90,7 +89,7 @@ class Follower:
 
     def __init__(
         self,
-        journal: LedgerJournal,
+        journal: LedgerJournal[Ledger],
         poller: Poller,
         exchange: Exchange,
         memory: Memory,
@@ -173,17 +172,26 @@ class Follower:
 
     async def _look_up(self, entry: Entry) -> Entry:
         """An uncertain row that the gateway knows by its idempotency key, or its candidate, finds its task again."""
-        field = self._exchange.dialect.abilities.idempotency_field
-        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round) if field else None
         try:
-            task_id = await find_lost(self._exchange, candidate=entry.candidate, name=name)
-            if task_id is None:
-                return entry
-            mine = self.journal.owner
-            return await self.journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=mine))
+            return await recover(self._exchange, self.journal, entry, owner=self.journal.owner) or entry
         except OmniError as error:
             logger.warning("a lost create could not be looked up, or its task could not be entered: %s", error)
         return entry
+
+    async def found_again(self, key: str, doubt: SubmissionUncertainError) -> VideoTask:
+        """The task of a row that is uncertain, if the gateway shows it by now; else the doubt about it is raised.
+
+        Who sent it may be looking it up at this moment, too.
+        """
+        entry = await self.journal.run(lambda ledger: ledger.entry(key))
+        if entry is not None and entry.state is State.UNCERTAIN:
+            if (found := await self._look_up(entry)).state is State.SUBMITTED:
+                self._taken(found)
+            entry = await self.journal.run(lambda ledger: ledger.entry(key))
+        task = entry.video_task if entry is not None and entry.state is not State.UNCERTAIN else None
+        if task is None:
+            raise doubt
+        return task
 
     def _adopt(self, entry: Entry) -> None:
         task = entry.video_task
@@ -264,7 +272,7 @@ class Follower:
     async def _unfollowed(self, task_id: str, error: OmniError) -> None:
         """Its row says why nothing is seen of it, and it is looked at again later: by the next run, or by this one."""
         if isinstance(error, DEFINITE):
-            await self._noted(unfollowed.mark, task_id, str(error.args[0]))
+            await self._noted(task_id, str(error.args[0]))
         if self.lost is not None:
             self.lost(task_id, error)
             return
@@ -286,12 +294,12 @@ class Follower:
 
     def _seen(self, task_id: str) -> None:
         """A task that could not be followed is to be seen again."""
-        self._spawn(self._noted(unfollowed.clear, task_id))
+        self._spawn(self._noted(task_id, None))
 
-    async def _noted(self, note: Callable[..., None], *about: str) -> None:
-        """Note what helps a person; a journal that cannot take it just now holds nothing up."""
+    async def _noted(self, task_id: str, why: str | None) -> None:
+        """See `Ledger.unfollowed`: it helps a person, and a journal that cannot take it just now holds nothing up."""
         try:
-            await self.journal.run(lambda ledger: note(ledger, self.journal.gateway, *about))
+            await self.journal.run(lambda ledger: ledger.unfollowed(self.journal.gateway, task_id, why))
         except JournalError as error:
             logger.warning("why a task cannot be followed could not be noted: %s", error)
 

@@ -17,7 +17,16 @@ from .breaker import Breaker
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
-from .errors import Fault, JournalError, OmniError, RateLimitError, TaskFailedError, invalid_argument, invalid_request
+from .errors import (
+    Fault,
+    JournalError,
+    OmniError,
+    RateLimitError,
+    SubmissionUncertainError,
+    TaskFailedError,
+    invalid_argument,
+    invalid_request,
+)
 from .exchange import Exchange
 from .filed import Names, Rows
 from .files import Downloader, OnWhole
@@ -37,7 +46,7 @@ from .uploads import OnProgress, content_hash
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .following import Follower
-    from .journal import LedgerJournal
+    from .journal import Ledger, LedgerJournal
 
 logger = logging.getLogger("omni_async")
 
@@ -72,8 +81,11 @@ class Studio:
     room: int | None
     life: Lifetime
 
+    def __repr__(self) -> str:
+        return f"<Studio of {self.exchange.dialect.name}>"
+
     @property
-    def journal(self) -> "LedgerJournal | None":
+    def journal(self) -> "LedgerJournal[Ledger] | None":
         """The journal file, if there is one."""
         return self.follower.journal if self.follower is not None else None
 
@@ -179,6 +191,10 @@ class Studio:
             except NotNow as hold:
                 await self._sent_elsewhere(asked, hold, ends)
                 look = held = True
+            except SubmissionUncertainError as doubt:
+                if self.follower is None or "sent_before" not in doubt.evidence:
+                    raise
+                return await self.follower.found_again(create.intent.key, doubt)
 
     def _unsent(self, asked: VideoRequest, planned: str | None, hashes: dict[str, str]) -> Create:
         """A create as it is asked for, with its row; local references are still to be uploaded."""

@@ -37,13 +37,22 @@ def by_content(request: VideoRequest, hashes: Mapping[str, str]) -> VideoRequest
     return relinked(request, {path: f"sha256:{digest}" for path, digest in hashes.items()}) if hashes else request
 
 
-def idempotency_key_of(key: str, row_fingerprint: str, *, round: int = 0) -> str:  # noqa: A002 - the row's field
-    """The idempotency key of the create with this row key and fingerprint.
+def idempotency_key_of(
+    dialect: Dialect,
+    key: str,
+    row_fingerprint: str,
+    *,
+    round: int = 0,  # noqa: A002 - the row's field
+) -> str | None:
+    """The idempotency key of the create with this row key and fingerprint; None if its gateway takes none.
 
     Args:
+        dialect: The gateway's.
         key: The row's key.
         row_fingerprint: Its fingerprint.
         round: How often a person has had it paid anew: the gateway would answer with the old task otherwise.
     """
+    if dialect.abilities.idempotency_field is None:
+        return None
     key = f"{key}|{round}" if round else key
     return f"omni-{hashlib.sha256(f'{key}|{row_fingerprint}'.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import anyio
 
@@ -29,7 +30,7 @@ class Memory:
         schedule: Learns: gives it as text, and takes the text of an earlier run.
     """
 
-    def __init__(self, journal: LedgerJournal, schedule: Schedule) -> None:
+    def __init__(self, journal: LedgerJournal[Any], schedule: Schedule) -> None:
         self._journal, self._schedule = journal, schedule
         self._fresh = 0
         self._some, self._many = asyncio.Event(), asyncio.Event()

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import Fault, InvalidRequestError, JournalError, OmniError
 from .fields import encodable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
 
 
 @contextlib.asynccontextmanager
-async def nothing_sent(asked: VideoRequest, gateway: str, journal: "LedgerJournal | None") -> AsyncIterator[None]:
+async def nothing_sent(asked: VideoRequest, gateway: str, journal: "LedgerJournal[Any] | None") -> AsyncIterator[None]:
     """An error in here comes before anything is sent: an earlier create of its id alone may have been charged.
 
     Args:
@@ -43,7 +43,7 @@ def changed(asked: VideoRequest) -> InvalidRequestError:
     return InvalidRequestError(told, faults=tuple(faults))
 
 
-async def _recall(error: OmniError, key: str, journal: "LedgerJournal") -> None:
+async def _recall(error: OmniError, key: str, journal: "LedgerJournal[Any]") -> None:
     """Say what the journal knows of an earlier create of this id; what it cannot tell is not proved."""
     try:
         entry = await journal.run(lambda ledger: ledger.entry(key))

@@ -3,12 +3,13 @@
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
 
+from .dialects.wire import leaves
 from .wording import spelt
 
 RESERVE = 10.0
@@ -66,22 +67,12 @@ def pause_told(document: Any, *, max_wait: float) -> float | None:
         document: The decoded body.
         max_wait: The longest wait that is obeyed, in seconds.
     """
-    leaves = list(islice(_leaves(document, _DEPTH), _LEAVES))
-    named = (seconds for name, value in leaves if (seconds := _valued(name, value)) is not None)
-    worded = (seconds for _, value in leaves if (seconds := _worded(value)) is not None)
+    found = list(islice(leaves(document, _DEPTH), _LEAVES))
+    named = (seconds for path, value in found if path and (seconds := _valued(path[-1], value)) is not None)
+    worded = (seconds for _, value in found if (seconds := _worded(value)) is not None)
     told = next(named, None)
     told = next(worded, None) if told is None else told
     return None if told is None else min(told, max_wait)
-
-
-def _leaves(document: Any, depth: int, name: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands in a document, each under its name, as far as one looks."""
-    if not isinstance(document, dict | list):
-        yield name, document
-    elif depth:
-        inside = document.items() if isinstance(document, dict) else ((name, each) for each in document)
-        for key, value in inside:
-            yield from _leaves(value, depth - 1, str(key))
 
 
 def _valued(name: str, value: Any) -> float | None:

@@ -16,7 +16,7 @@ from .schedule import PRICE, Schedule
 POSTGRES = ("postgresql://", "postgres://")
 KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
-CALLS = ("intend", "answered", "settle", "claim", "pending")
+CALLS = ("intend", "answered", "settle")
 """What a journal of the caller's own must answer."""
 
 

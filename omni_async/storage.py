@@ -4,7 +4,6 @@ import errno
 import hashlib
 import logging
 import os
-import tempfile
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -15,13 +14,13 @@ from urllib.request import url2pathname
 
 import attrs
 
-from .disk import NO_SPACE, in_thread, on_disk
+from .client import OmniClient
+from .disk import NO_SPACE, in_thread, on_disk, reason, refusal
 from .errors import DownloadError, Fault, IntegrityError, OmniError, TargetExistsError, invalid_argument
-from .generate import Studio
 from .models import VideoTask
 from .objectstore import PART, FileSystem, Found, Upload, file_system, found, object_hash, storage_reason, upload_to
 from .partfile import PartFile
-from .safety import file_name
+from .targets import target_of
 from .uploads import file_hash
 
 T = TypeVar("T")
@@ -66,12 +65,18 @@ class Storage(Protocol):
         """
 
     async def store(
-        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
+        self,
+        client: OmniClient,
+        task: VideoTask,
+        name: str,
+        *,
+        sha256: str | None = None,
+        on_whole: OnStore | None = None,
     ) -> Stored:
         """Fetch a finished task's video and keep it; the very same video that is there already counts as stored.
 
         Args:
-            studio: Fetches: `client.studio`.
+            client: Fetches it.
             task: Finished.
             name: Under which it is kept.
             sha256: What `on_whole` told of this task's video before, in hex: then a stored one is not fetched again.
@@ -125,13 +130,12 @@ def kept_name(name: str) -> str:
     Raises:
         InvalidRequestError: It is none that a batch plans: every file system takes those, and none leads elsewhere.
     """
-    composed = unicodedata.normalize("NFC", name)
-    *folders, last = composed.split("/")
-    stem, dot, ending = last.rpartition(".")
-    safe = [*(file_name(folder).removesuffix(".mp4") for folder in folders), file_name(stem, dot + ending)]
-    if "/".join(safe) != composed:
-        raise invalid_argument(Fault("file", f"{name!r} is no name for a video; one like it is {'/'.join(safe)!r}"))
-    return composed
+    target = target_of(name)
+    if isinstance(target, Fault):
+        raise invalid_argument(Fault("file", f"{name!r} is no name for a video: it {target.problem}", target.allowed))
+    if target != unicodedata.normalize("NFC", name):
+        raise invalid_argument(Fault("file", f"{name!r} is no name for a video; one like it is {target!r}"))
+    return target
 
 
 @attrs.frozen
@@ -156,12 +160,18 @@ class FolderStorage:
         return await on_disk(target, _size, target)
 
     async def store(
-        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
+        self,
+        client: OmniClient,
+        task: VideoTask,
+        name: str,
+        *,
+        sha256: str | None = None,
+        on_whole: OnStore | None = None,
     ) -> Stored:
         """See `Storage.store`."""
         target = self.folder / kept_name(name)
         if await on_disk(target, os.path.lexists, target):
-            return await self._same(studio, task, target, sha256)
+            return await self._same(client, task, target, sha256)
 
         stored: Stored | None = None
 
@@ -171,15 +181,15 @@ class FolderStorage:
             if on_whole is not None:
                 await on_whole(stored)
 
-        await studio.download(task, target, overwrite=False, on_whole=whole)
+        await client.studio.download(task, target, overwrite=False, on_whole=whole)
         return stored or await _measured(target, str(target))
 
-    async def _same(self, studio: Studio, task: VideoTask, target: Path, sha256: str | None) -> Stored:
+    async def _same(self, client: OmniClient, task: VideoTask, target: Path, sha256: str | None) -> Stored:
         """What is there, if it is this task's video."""
         there = await on_disk(target, _is_file, target)
         if there and sha256 is None:
             part = part_of(task, self.scratch)
-            await fetched(studio, task, part)
+            await fetched(client, task, part)
             sha256 = (await _measured(part, "")).sha256
             await on_disk(part, _removed, part)
         stored = await _measured(target, str(target)) if there else None
@@ -228,7 +238,13 @@ class ObjectStorage:
         return None if there is None else there.size
 
     async def store(
-        self, studio: Studio, task: VideoTask, name: str, *, sha256: str | None = None, on_whole: OnStore | None = None
+        self,
+        client: OmniClient,
+        task: VideoTask,
+        name: str,
+        *,
+        sha256: str | None = None,
+        on_whole: OnStore | None = None,
     ) -> Stored:
         """See `Storage.store`."""
         name, part = kept_name(name), part_of(task, self.scratch)
@@ -237,7 +253,7 @@ class ObjectStorage:
             if there is not None and sha256 is not None:
                 stored = await self._same(name, there, sha256)
             else:
-                await fetched(studio, task, part)
+                await fetched(client, task, part)
                 stored = await self._kept(part, name, there, on_whole)
         except OmniError as error:
             if isinstance(error, TargetExistsError | IntegrityError):  # it waits for nothing, or is not to be trusted
@@ -337,14 +353,14 @@ def part_of(task: VideoTask, scratch: Path) -> Path:
     return scratch / f"{hashlib.sha256(f'{task.gateway} {task.task_id}'.encode()).hexdigest()[:32]}.mp4"
 
 
-async def fetched(studio: Studio, task: VideoTask, part: Path) -> None:
+async def fetched(client: OmniClient, task: VideoTask, part: Path) -> None:
     """Have a task's whole video at `part`; one that an earlier attempt left there serves.
 
     Raises:
         DownloadError: See `Delivery.download`.
     """
     if not await on_disk(part, _is_file, part):
-        await studio.download(task, part, overwrite=False)
+        await client.studio.download(task, part, overwrite=False)
 
 
 async def _measured(path: Path, place: str) -> Stored:
@@ -353,17 +369,9 @@ async def _measured(path: Path, place: str) -> Stored:
 
 
 async def _writable(folder: Path) -> None:
-    try:
-        await in_thread(_tried, folder)
-    except (OSError, ValueError) as error:
-        told = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        raise invalid_argument(Fault("out", f"the folder {str(folder)!r} cannot be written: {told}")) from None
-
-
-def _tried(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(b"\0")
+    refused = await in_thread(refusal, folder)
+    if refused is not None:
+        raise invalid_argument(Fault("out", f"the folder {str(folder)!r} cannot be written: {reason(refused)}"))
 
 
 def _begun(upload: Upload) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, TypedDict, Unpack
@@ -16,6 +15,7 @@ from .errors import Fault, InvalidRequestError, invalid_request
 from .fields import Links, check_values, shown
 from .identity import canonical
 from .models import FIELDS, VideoRequest
+from .safety import target_key
 from .settings import dialect_of
 
 VARIED = ("model", "duration", "resolution", "aspect_ratio", "orientation", "mode", "generation_type")
@@ -172,11 +172,6 @@ def _word(field: str, value: Any) -> str:
     return re.sub(r"[^\w.]+", "-", said).strip("-") or "-"
 
 
-def _as_file(name: str) -> str:
-    """What is the same for names that some file system takes for one."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _digest(value: Any, digits: int) -> str:
     text = json.dumps(value, sort_keys=True, default=lambda other: "any" if other is _ANY else str(other))
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
@@ -221,10 +216,10 @@ class _Ids:
     def new(self, chosen: Mapping[str, Any]) -> str:
         """An id that says the settings, short enough for a file's name, and no other one's on any file system."""
         name = "-".join([self._begin, *(_word(*setting) for setting in chosen.items())])
-        if _as_file(name) in self._taken or len(name.encode()) > LONGEST_ID:
+        if target_key(name) in self._taken or len(name.encode()) > LONGEST_ID:
             cut = name.encode()[: LONGEST_ID - 9].decode("utf-8", "ignore")
             name = f"{cut}-{_digest([name, chosen], 8)}"
-        self._taken.add(_as_file(name))
+        self._taken.add(target_key(name))
         return name
 
 

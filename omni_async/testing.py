@@ -35,7 +35,7 @@ def omni_emulator(request: pytest.FixtureRequest) -> Iterator[ThreadedEmulator]:
     """A started emulator of all gateways, which the environment points to: `OmniClient()` needs no argument.
 
     It lives in a thread of its own, so tests may be async under any plugin, or not async at all. Tasks take 0.1 s
-    unless the marker says otherwise: `@pytest.mark.omni_emulator(task_seconds=2, faults=[Fault("drop")])`.
+    unless the marker says otherwise: `@pytest.mark.omni_emulator(task_seconds=2, faults=[InjectedFault("drop")])`.
     """
     from .emulator import ThreadedEmulator  # where it is used, since this brings aiohttp
 

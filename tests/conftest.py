@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import socket
 
@@ -10,9 +11,18 @@ from omni_async.journal import store, writer
 from tests.failing_disk import Disk
 from tests.postgres import missing, postgres  # noqa: F401 - a fixture
 
+gc.disable()  # until all tests are found, a third of which would be looking for garbage
+
 # How long an example takes is the machine's affair, and a run is what its commit makes it; `EXPLORE=1` looks further.
 settings.register_profile("steady", settings(), deadline=None, derandomize="EXPLORE" not in os.environ)
 settings.load_profile("steady")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop():
+    """What has been imported is no garbage, and is not looked through again at each collection."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

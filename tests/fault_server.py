@@ -256,7 +256,7 @@ def running(task_id, progress=10, word="processing"):
 
 
 class RecordingJournal:
-    """The five calls, remembered: `states` are the words a create came to, in order."""
+    """The three calls, remembered: `states` are the words a create came to, in order."""
 
     def __init__(self):
         self.calls: list[tuple[str, ...]] = []
@@ -288,14 +288,6 @@ class RecordingJournal:
     async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None):
         """Noted."""
         self._note("settle", task_id or "", state, detail)
-
-    async def claim(self):
-        """Nothing."""
-        return ()
-
-    async def pending(self):
-        """Nothing."""
-        return ()
 
 
 @attrs.define

@@ -93,7 +93,7 @@ def test_a_peer_that_is_not_installed_is_skipped_visibly(run):
 
 def test_polling_asks_as_often_with_every_contender(run):
     """Ours and the floors send the same number of requests, and the ratio is told."""
-    rows, printed = run("polling.py", "--pairs", 1, "--tasks", 20, "--looks", 3)
+    rows, printed = run("polling.py", "--pairs", 1, "--tasks", 20, "--looks", 3, "--interval", 0.1)
     assert {row["client"] for row in rows} == {"protocol", "bare", "lean", "attrs", "ours-told", "ours"}
     assert all(row["gets"] == 60 for row in rows)
     assert by_client(rows)["attrs"]["ratio"] == 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from tests.fake_discord import SITE, FakeDiscord
 from tests.recipes import block
 
@@ -257,10 +257,10 @@ async def test_gone_before_it_was_fetched(bot):
 async def test_what_goes_wrong_is_told(bot):
     """In plain words, and with whether it was charged; an uncertain create until it is settled, and then its video."""
     faults = (
-        Fault("fail", prompt="broken"),
-        Fault("moderation", prompt="forbidden"),
-        Fault("refuse_moderation", prompt="indecent"),
-        Fault("drop_after_accept", prompt="lost"),
+        InjectedFault("fail", prompt="broken"),
+        InjectedFault("moderation", prompt="forbidden"),
+        InjectedFault("refuse_moderation", prompt="indecent"),
+        InjectedFault("drop_after_accept", prompt="lost"),
     )
     charged, free = "It may have been charged.", "Nothing was charged."
     async with bot(faults=faults, environment={"GATEWAY": "jimmy"}) as (here, discord, gateway):

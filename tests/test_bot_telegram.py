@@ -13,7 +13,7 @@ import signal
 import attrs
 import pytest
 
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from tests.fake_telegram import TOKEN, FakeTelegram
 from tests.programs import Program
 from tests.recipes import block
@@ -28,11 +28,11 @@ OmniClient = __import__("functools").partial(OmniClient, poll=__import__("omni_a
 """
 """Put before what starts it: looks follow each other more closely."""
 FAULTS = (
-    Fault("fail", prompt="fails"),
-    Fault("moderation", prompt="forbidden"),
-    Fault("refuse_moderation", prompt="unspeakable"),
-    Fault("drop_after_accept", prompt="lost"),
-    Fault("hang", prompt="slow to answer", seconds=30),
+    InjectedFault("fail", prompt="fails"),
+    InjectedFault("moderation", prompt="forbidden"),
+    InjectedFault("refuse_moderation", prompt="unspeakable"),
+    InjectedFault("drop_after_accept", prompt="lost"),
+    InjectedFault("hang", prompt="slow to answer", seconds=30),
 )
 
 
@@ -258,7 +258,10 @@ async def test_told_to_end_it_waits_for_what_is_being_paid(tmp_path):
 
     Who waits for his turn is told that nothing was charged, also when Telegram takes that only a second later.
     """
-    faults = (Fault("hang", prompt="last", seconds=1), Fault("rate_limited", on="create", prompt="crowd", seconds=30))
+    faults = (
+        InjectedFault("hang", prompt="last", seconds=1),
+        InjectedFault("rate_limited", on="create", prompt="crowd", seconds=30),
+    )
     async with (
         Emulator(task_seconds=0.5, faults=faults) as gateway,
         FakeTelegram() as telegram,

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from omni_async import OmniClient, SubmissionUncertainError
-from omni_async.breaker import GLANCE, LIMIT, PAUSE, Breaker
-from omni_async.emulator import Emulator, Fault
+from omni_async import AuthenticationError, OmniClient, QuotaError, RejectedError, SubmissionUncertainError
+from omni_async.breaker import FORBIDDEN, GLANCE, LIMIT, PAUSE, Breaker, Shutout
+from omni_async.emulator import Emulator, InjectedFault
 from tests.warp import WarpLoop
 
-BROKEN = (Fault("drop_after_accept", first=LIMIT + 1),)
+BROKEN = (InjectedFault("drop_after_accept", first=LIMIT + 1),)
 
 LOOP = WarpLoop
 
@@ -35,7 +35,7 @@ async def test_row_63_many_rows_wait_after_five_uncertain_creates():
 
 async def test_row_63_what_runs_is_followed_meanwhile():
     """Row 63: polling goes on while no create is sent."""
-    late = (Fault("drop_after_accept", prompt="lost"),)
+    late = (InjectedFault("drop_after_accept", prompt="lost"),)
     prompts = ["seen"] + ["lost"] * LIMIT + ["after"]
     async with Emulator(task_seconds=20, task_sigma=0, faults=late) as emulator, client(emulator) as omni:
         began, ended = asyncio.get_running_loop().time(), {}
@@ -70,3 +70,17 @@ async def test_one_certain_end_closes_it():
     breaker.ended(uncertain=False)
     assert breaker.lets_go()
     assert "closed" in repr(breaker)
+
+
+def test_a_firewall_shuts_out_by_several_refusals_in_a_row():
+    """Row 14: the gateway's own word stops at once, and so does a key that cannot be had; a firewall's 403 does not."""
+    page = AuthenticationError("authentication (HTTP 403)", status_code=403, by_page=True)
+    shutout = Shutout()
+    for _ in range(3):
+        assert not any(shutout.is_for_all(page) for _ in range(FORBIDDEN - 1))
+        shutout.accepted()
+    assert [shutout.is_for_all(page) for _ in range(FORBIDDEN)] == [False] * (FORBIDDEN - 1) + [True]
+    own = AuthenticationError("authentication", status_code=403, code="permission_denied")
+    at_once = [own, AuthenticationError("", status_code=401), AuthenticationError("no key"), QuotaError("none left")]
+    assert all(Shutout().is_for_all(error) for error in at_once)
+    assert not Shutout().is_for_all(RejectedError("no"))

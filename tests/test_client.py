@@ -29,7 +29,7 @@ from omni_async import (
     VideoTask,
 )
 from omni_async.emulator import Emulator
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.journal import NoJournal
 from tests.foreign import Foreign
 from tests.warp import WarpLoop, run
@@ -189,6 +189,16 @@ async def test_started_by_the_first_call_and_never_started(emulator):
     await client_of(emulator).aclose()
 
 
+@pytest.mark.parametrize(
+    ("gateway", "dialect"), [("jimmy", "Jimmy"), ("gemini_omni", "GeminiOmni"), ("toapis", "ToApis")]
+)
+def test_what_a_client_is_made_of_shows_in_a_line(gateway, dialect):
+    """In a debugger or a log: no tables of models or refusals."""
+    client = OmniClient(gateway, api_key="key")
+    shown = [repr(part) for part in (client.dialect, client.studio, client.studio.exchange)]
+    assert shown == [f"<{dialect} {gateway}>", f"<Studio of {gateway}>", f"<Exchange with {gateway}>"]
+
+
 async def test_nothing_is_left_of_a_closed_client(emulator):
     """No task of a client outlives it."""
     before = asyncio.all_tasks()
@@ -242,7 +252,7 @@ async def test_a_create_whose_caller_has_gone_is_kept(emulator):
 
 async def test_uncertain_creates_are_counted(emulator):
     """A create whose answer was lost shows in the snapshot."""
-    emulator.scenario = type(emulator.scenario)(faults=(Fault("drop_after_accept"),))
+    emulator.scenario = type(emulator.scenario)(faults=(InjectedFault("drop_after_accept"),))
     async with client_of(emulator) as client:
         with pytest.raises(OmniError) as caught:
             await client.submit("a cat")

@@ -121,7 +121,7 @@ async def test_task_with_a_url(tmp_path: Path) -> None:
         custom_id="row-1",
         metadata={"scene": 3},
         task_id="task/1",
-        path=str(path),
+        path=path,
         size=path.stat().st_size,
         seconds=1.0,
     )

@@ -15,7 +15,7 @@ from omni_async.dialects import Jimmy, Reply, ToApis, error_of, refusal_of
 from omni_async.dialects.verdict import judge_create
 from omni_async.emulator.jimmy import Jimmy as Emulated
 from omni_async.errors import OmniError, QuotaError, RejectedError, SubmissionUncertainError
-from omni_async.explanations import SAYINGS, STEPS, glossed, meaning, problems
+from omni_async.explanations import SAYINGS, STEPS, chat_was_called, glossed, meaning, problems
 from omni_async.models import TaskStatus, VideoTask
 from omni_async.poller.waiting import failure_of
 
@@ -208,6 +208,28 @@ def test_a_failed_task_is_explained():
     )
     assert "chat 接口" in failed(error_message="x", raw={"usage": {"total_tokens": 3}}).explain("zh")
     assert "chat 接口" in failed(error_message="invalid apitype: -1").explain("zh")
+
+
+def test_the_seeds_faq_is_told():
+    """`invalid apitype: -1`, and token counts in a failed task's answer, mean that a chat route was called."""
+    assert chat_was_called("invalid apitype: -1")
+    assert chat_was_called("Invalid API type")
+    assert chat_was_called("failed", {"usage": {"total_tokens": 9}})
+    assert chat_was_called("failed", {"data": {"usage": {"input_tokens": 9}}})
+    assert not chat_was_called("failed", {"data": {"usage": None}})
+    assert not chat_was_called("invalid request")
+
+
+@pytest.mark.parametrize("where", ["usage", "data"])
+@pytest.mark.parametrize(
+    "name", ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens"]
+)
+def test_counted_tokens_tell_of_a_chat_route(name, where):
+    """By any of their names, at the top or under `data`; an empty account tells nothing."""
+    usage = {name: 3}
+    assert chat_was_called("", {"usage": usage} if where == "usage" else {"data": {"usage": usage}})
+    assert not chat_was_called("", {"usage": {"other": 3}})
+    assert not chat_was_called("", {"data": {"usage": {}}})
 
 
 def refused(dialect="jimmy", **fields):

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from omni_async import InvalidRequestError, TaskFailedError
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.filed import REMEMBERED, Names
 from tests.pairs import outcomes, pair
 from tests.warp import WarpLoop
@@ -67,7 +67,10 @@ async def test_a_row_that_came_to_nothing_leaves_its_name(tmp_path):
                 yield {"prompt": f"cat {custom_id}", "custom_id": custom_id}
                 await anyio.sleep(100)
 
-    faults = Fault("fail", prompt="cat fails", first=1), Fault("refuse_moderation", prompt="cat refused", first=1)
+    faults = (
+        InjectedFault("fail", prompt="cat fails", first=1),
+        InjectedFault("refuse_moderation", prompt="cat refused", first=1),
+    )
     async with pair(faults=faults) as (_, client):
         done = await outcomes(client.generate_many(source(), output=tmp_path))
         assert [one.ok for one in done] == [False, True, False, True]

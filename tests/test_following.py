@@ -27,8 +27,8 @@ from omni_async import (
     VideoTask,
     WaitTimeoutError,
 )
-from omni_async.emulator import Emulator
-from omni_async.journal import Entry, SqliteJournal, unfollowed
+from omni_async.emulator import Emulator, InjectedFault
+from omni_async.journal import Entry, Ledger, SqliteJournal
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, Act, FaultServer, finished, http, running
 from tests.foreign import Foreign
 from tests.journal.children import child, kill
@@ -196,7 +196,7 @@ async def test_a_journal_that_cannot_note_why_holds_nothing_up(tmp_path, caplog,
     async with booked(tmp_path) as here:
         here.server.always["GET"] = http(404)
         await here.submit()
-        monkeypatch.setattr(unfollowed, "mark", _no_place)
+        monkeypatch.setattr(Ledger, "unfollowed", _no_place)
         await asyncio.sleep(1000)
         assert "could not be noted" in caplog.text
         assert "the next look is in 120 s" in caplog.text
@@ -970,6 +970,27 @@ async def test_one_id_at_once_whose_answer_is_lost_is_one_create(tmp_path):
         ended = await asyncio.gather(*(here.submit() for _ in range(5)), return_exceptions=True)
         assert {type(error) for error in ended} == {SubmissionUncertainError}
         assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize("seen_after", [2.0, 8.0])
+async def test_one_id_again_while_its_lost_answer_is_looked_up(tmp_path, seen_after):
+    """Row 38: who asks meanwhile looks, too, and so does who asks later; only what nobody can tell is uncertain."""
+    faults = [InjectedFault("drop_after_accept", first=1), InjectedFault("not_found_at_first", seconds=seen_after)]
+    async with Emulator(task_seconds=60, faults=faults) as emulator:
+        settings = {"api_key": "k", "base_url": emulator.url, "journal": tmp_path / "j.sqlite3"}
+        async with OmniClient("toapis", **settings) as one, OmniClient("toapis", **settings) as two:
+
+            async def click(client, at):
+                await anyio.sleep(at)
+                return await client.submit("a cat", custom_id="mine")
+
+            clicks = click(one, 0), click(one, 0.5), click(two, 0.8)
+            ended = await asyncio.gather(*clicks, return_exceptions=True)
+            if seen_after > 3:
+                assert {type(end) for end in ended} == {SubmissionUncertainError}
+                ended = [await click(two, seen_after)]
+        (charge,) = emulator.ledger.charges
+        assert {task.task_id for task in ended} == {charge.task_id}
 
 
 async def test_one_id_at_once_that_is_refused_is_sent_by_each(tmp_path):

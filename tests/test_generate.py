@@ -23,7 +23,7 @@ from omni_async import (
     VideoRequest,
     WaitTimeoutError,
 )
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from tests.pairs import collect, outcomes, pair
 from tests.warp import WarpLoop
 
@@ -118,7 +118,7 @@ async def test_a_folder_that_takes_no_video_is_refused_before_paying(tmp_path, m
 
 async def test_generate_raises_what_its_steps_raise():
     """A failed task, a wait that ends, a slot that is not free."""
-    faults = (Fault("fail", prompt="bad"), Fault("never_ends", prompt="slow"))
+    faults = (InjectedFault("fail", prompt="bad"), InjectedFault("never_ends", prompt="slow"))
     async with pair(options={"limits": Limits(max_running_tasks=1)}, faults=faults) as (_, client):
         with pytest.raises(TaskFailedError):
             await client.generate("bad")
@@ -160,7 +160,7 @@ async def test_a_wait_that_cannot_be_is_refused_before_paying(seconds, strict):
 @pytest.mark.parametrize("after", [20.0, 100.0])
 async def test_a_caller_who_leaves_while_he_waits_or_downloads_leaves_the_id(after, tmp_path, caplog):
     """A web app's visitor who goes is paid for: `unclaimed()` has his task, and the log its id."""
-    slowly = Fault("slow", on="file", seconds=120)
+    slowly = InjectedFault("slow", on="file", seconds=120)
     async with pair(latency=15.0, faults=(slowly,)) as (emulator, client):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(after):
@@ -228,7 +228,7 @@ async def test_many_into_a_folder(gateway, tmp_path):
         VideoRequest(prompt="bad", custom_id="bad"),
         {"prompt": 7},
     ]
-    async with pair(gateway, faults=(Fault("fail", prompt="bad"),)) as (emulator, client):
+    async with pair(gateway, faults=(InjectedFault("fail", prompt="bad"),)) as (emulator, client):
         done = await outcomes(client.generate_many(rows, output=tmp_path / "videos"))
         good = [one for one in done if one.ok]
         assert len(done) == 4
@@ -298,7 +298,7 @@ async def test_an_async_source_may_be_slow():
 
 async def test_rows_that_wait_too_long():
     """A row's wait ends after its timeout, with a last look just before; the others go on."""
-    async with pair(faults=(Fault("never_ends", prompt="slow"),)) as (_, client):
+    async with pair(faults=(InjectedFault("never_ends", prompt="slow"),)) as (_, client):
         done = await outcomes(client.generate_many(["slow", "a cat"], timeout=100))
         assert [one.ok for one in done] == [True, False]
         assert isinstance(done[1].error, WaitTimeoutError)

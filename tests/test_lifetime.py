@@ -171,13 +171,11 @@ async def test_the_timeout_of_what_is_waited_for_is_its_own():
 
 
 async def test_without_a_journal_nothing_is_known():
-    """The five calls of nothing."""
+    """The three calls of nothing."""
     journal, intent = NoJournal(), Intent(key="k", fingerprint="f", gateway="jimmy")
     assert await journal.intend(intent) is None
     assert await journal.answered(intent, Answer(state="UNCERTAIN")) == "UNCERTAIN"
     await journal.settle(intent, "PLANNED")
-    assert not await journal.claim()
-    assert not await journal.pending()
 
 
 @pytest.mark.parametrize("failure", [None, OmniError("odd")])

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from omni_async.emulator import Fault, ThreadedEmulator
+from omni_async.emulator import InjectedFault, ThreadedEmulator
 
 MISSING = [name for name in ("ipykernel", "jupyter_client") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no Jupyter kernel here: pip install {' '.join(MISSING)}")
@@ -83,7 +83,7 @@ async def until(true):
 @pytest.fixture
 def gateway():
     """An emulator in real time; what is asked of it slowly is answered after a while."""
-    slow = Fault("hang", prompt="slowly", seconds=0.5)
+    slow = InjectedFault("hang", prompt="slowly", seconds=0.5)
     with ThreadedEmulator(task_seconds=0.3, queue_seconds=0.0, faults=(slow,)) as emulator:
         yield emulator
 

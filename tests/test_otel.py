@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextvars import ContextVar
+from pathlib import Path
 
 import anyio
 import pytest
@@ -27,7 +28,7 @@ from omni_async import (
     Throttled,
     VideoRequest,
 )
-from omni_async.emulator import Emulator, Fault, Scenario
+from omni_async.emulator import Emulator, InjectedFault, Scenario
 from omni_async.errors import OmniError, SubmissionUncertainError
 from omni_async.events import Downloaded, Retried, Uncertain, fan_out
 from omni_async.otel import MOST_FINISHED, Telemetry
@@ -162,7 +163,7 @@ async def test_a_download_from_another_trace_has_a_link_to_it(backend, emulator,
 
 async def test_a_failed_task_is_an_error(backend, emulator):
     """The span over the whole has the gateway's code if there is one, and the metrics the status."""
-    emulator.scenario = Scenario(task_seconds=10, faults=(Fault("moderation"),))
+    emulator.scenario = Scenario(task_seconds=10, faults=(InjectedFault("moderation"),))
     for gateway in ("toapis", "jimmy"):
         async with client_of(emulator, backend.telemetry, gateway) as client:
             with pytest.raises(TaskFailedError) as caught:
@@ -176,7 +177,7 @@ async def test_a_failed_task_is_an_error(backend, emulator):
 
 async def test_an_uncertain_create_is_an_error_of_its_length(backend, emulator):
     """Its span covers the POST; it is counted."""
-    emulator.scenario = Scenario(faults=(Fault("hang", on="create", seconds=1000),))
+    emulator.scenario = Scenario(faults=(InjectedFault("hang", on="create", seconds=1000),))
     async with client_of(emulator, backend.telemetry) as client:
         with backend.tracer.start_as_current_span("order") as order, pytest.raises(SubmissionUncertainError):
             await client.submit("a cat", custom_id="row-1")
@@ -255,7 +256,10 @@ async def test_a_client_that_is_gone_is_not_kept(backend, emulator):
 
 async def test_pauses_and_repeats_are_counted(backend, emulator):
     """By what was refused, and which controller was adjusted."""
-    faults = (Fault("rate_limited", on="create", first=1, seconds=2), Fault("html_502", on="query", first=2))
+    faults = (
+        InjectedFault("rate_limited", on="create", first=1, seconds=2),
+        InjectedFault("html_502", on="query", first=2),
+    )
     emulator.scenario = Scenario(task_seconds=20, faults=faults)
     events = []
     async with client_of(emulator, fan_out(events.append, backend.telemetry)) as client:
@@ -293,10 +297,10 @@ async def test_units_are_those_of_the_conventions(backend, emulator, tmp_path):
 async def test_nothing_secret_is_an_attribute(backend, emulator, tmp_path):
     """Prompts, keys, signed URLs, paths and metadata are in no span and no metric, whatever goes wrong."""
     faults = (
-        Fault("drop_after_accept", prompt="lost"),
-        Fault("fail", prompt="failing"),
-        Fault("refuse_moderation", prompt="refused"),
-        Fault("expired_url", first=1),
+        InjectedFault("drop_after_accept", prompt="lost"),
+        InjectedFault("fail", prompt="failing"),
+        InjectedFault("refuse_moderation", prompt="refused"),
+        InjectedFault("expired_url", first=1),
     )
     emulator.scenario = Scenario(task_seconds=10, faults=faults)
     async with backend.telemetry.observe(client_of(emulator, backend.telemetry)) as client:
@@ -318,7 +322,7 @@ def test_what_is_remembered_is_bounded(backend):
         name = {"gateway": "jimmy", "task_id": f"task-{n}"}
         backend.telemetry(Finished(status=TaskStatus.SUCCEEDED, **name))
     for n in (0, 1):
-        backend.telemetry(Downloaded(gateway="jimmy", task_id=f"task-{n}", path="x", size=1))
+        backend.telemetry(Downloaded(gateway="jimmy", task_id=f"task-{n}", path=Path("x"), size=1))
     wholes = {span.attributes["omni_async.task.id"]: span for span in backend.named("generate_content")}
     forgotten, known = backend.named("download")
     assert forgotten.parent is None
@@ -329,7 +333,9 @@ def test_odd_events_do_no_harm(backend):
     """Metadata that is no text, no task id, an event of a later version."""
     odd = {"traceparent": 7, "tracestate": ["x"]}
     backend.telemetry(Uncertain(gateway="jimmy", reason="lost", metadata=odd))
-    backend.telemetry(Downloaded(gateway="", task_id=None, path="x", size=1, metadata={"traceparent": "nonsense"}))
+    backend.telemetry(
+        Downloaded(gateway="", task_id=None, path=Path("x"), size=1, metadata={"traceparent": "nonsense"})
+    )
     backend.telemetry(Polled(gateway="jimmy", task_id="t", status=TaskStatus.RUNNING))
     backend.telemetry(object())
     assert [span.name for span in backend.spans] == ["submit", "download", "poll"]
@@ -359,7 +365,7 @@ def test_nobody_else_pays_for_it():
 async def test_events_about_a_create_are_told_in_its_callers_context(emulator):
     """Context variables of the request that submits, as loggers use them, are there in `on_event`."""
     request_id, seen = ContextVar("request_id", default=None), []
-    emulator.scenario = Scenario(task_seconds=10, faults=(Fault("drop_after_accept", prompt="lost"),))
+    emulator.scenario = Scenario(task_seconds=10, faults=(InjectedFault("drop_after_accept", prompt="lost"),))
     async with client_of(emulator, lambda event: seen.append((type(event), request_id.get()))) as client:
         for number, prompt in enumerate(("fine", "lost")):
             request_id.set(number)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from omni_async import InvalidRequestError, OmniClient, OmniError, PollPolicy, QuotaError, Recording, TaskFailedError
 from omni_async.dialects import Call, CallKind, Reply
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from omni_async.recording import MOST, Recorder
 from omni_async.scrubbing import Scrubber, Taken
 from tests.warp import WarpLoop
@@ -60,7 +60,7 @@ async def session(emulator, gateway, folder, record=None):
 async def test_a_recorded_session_is_played_again(gateway, tmp_path):
     """The same program sees the same ids, statuses, progress, failures and balance, and may download."""
     samples_folder = tmp_path / "samples"
-    fails = Fault("moderation", prompt="that fails")
+    fails = InjectedFault("moderation", prompt="that fails")
     async with Emulator(task_seconds=1.0, faults=(fails,)) as emulator:
         seen = await session(emulator, gateway, tmp_path, samples_folder)
         paid = [charge.task_id for charge in emulator.ledger.charges]
@@ -72,8 +72,8 @@ async def test_a_recorded_session_is_played_again(gateway, tmp_path):
 async def test_what_was_refused_and_lost_is_played_again(tmp_path):
     """Refusals for now, for the balance, and a lost answer: the same errors, and nothing charged that was not."""
     faults = (
-        Fault("rate_limited", first=1, seconds=0.1),
-        Fault("drop_after_accept", first=1, prompt="lost"),
+        InjectedFault("rate_limited", first=1, seconds=0.1),
+        InjectedFault("drop_after_accept", first=1, prompt="lost"),
     )
 
     async def tried(emulator, record=None):

@@ -8,7 +8,7 @@ import pytest
 
 from omni_async import GatewayError, GeminiOmni, InvalidRequestError, Jimmy, OmniClient, OmniError, VideoRequest
 from omni_async.emulator import Emulator
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.references import FRESH, check_references, local_references
 from tests.pairs import outcomes
 from tests.warp import WarpLoop
@@ -96,7 +96,7 @@ async def test_the_same_content_is_uploaded_once(tmp_path, picture):
 
 async def test_a_failed_upload_is_tried_again_by_the_next(picture):
     """An upload that failed spoils nothing for later."""
-    async with pair(faults=(Fault("html_502", on="upload", first=3),)) as (emulator, client):
+    async with pair(faults=(InjectedFault("html_502", on="upload", first=3),)) as (emulator, client):
         with pytest.raises(OmniError):
             await client.submit(asked(str(picture)))
         assert emulator.ledger.charges == []
@@ -105,7 +105,7 @@ async def test_a_failed_upload_is_tried_again_by_the_next(picture):
 
 async def test_who_shares_a_failed_upload_is_told_with_his_own_id(picture):
     """One upload, one failure, and an error for each request with what is its own."""
-    async with pair(latency=0.2, faults=(Fault("html_502", on="upload", first=3),)) as (emulator, client):
+    async with pair(latency=0.2, faults=(InjectedFault("html_502", on="upload", first=3),)) as (emulator, client):
         rows = [asked(str(picture), custom_id=f"row-{n}", metadata={"n": n}) for n in range(3)]
         errors = await asyncio.gather(*map(client.submit, rows), return_exceptions=True)
         assert [(error.custom_id, error.metadata) for error in errors] == [(f"row-{n}", {"n": n}) for n in range(3)]

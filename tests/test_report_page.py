@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 from omni_async.report import write_report
 from tests.batch.batches import lab
 from tests.warp import run
@@ -60,7 +60,10 @@ def folder(tmp_path_factory):
 
     async def main():
         async with lab(place, task_seconds=20, running_tasks=100) as here:
-            here.fault(Fault("moderation", prompt="forbidden"), Fault("drop_after_accept", prompt="lost answer"))
+            here.fault(
+                InjectedFault("moderation", prompt="forbidden"),
+                InjectedFault("drop_after_accept", prompt="lost answer"),
+            )
             await here.run(list(sheet()))
 
     run(main())

@@ -201,7 +201,7 @@ def test_a_journal_that_lacks_a_call_is_refused_at_once():
         async def intend(self, intent):
             return None
 
-    for unfit, missing in ((Half(), "needs answered, settle, claim, pending too"), (5, "needs intend, answered, ")):
+    for unfit, missing in ((Half(), "needs answered, settle too"), (5, "needs intend, answered, ")):
         with pytest.raises(InvalidRequestError, match=missing):
             OmniClient("jimmy", api_key="k", journal=unfit)
 

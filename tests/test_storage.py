@@ -43,10 +43,10 @@ LOOP = WarpLoop
 
 
 class Shop:
-    """A studio that has one video, and counts how often it is fetched."""
+    """A client that has one video, and counts how often it is fetched."""
 
     def __init__(self, video=VIDEO):
-        self.video, self.fetched = video, 0
+        self.video, self.fetched, self.studio = video, 0, self
 
     async def download(self, task, path, *, overwrite, on_whole=None):
         """As the real one: a part first, and never over what is there."""
@@ -436,7 +436,7 @@ async def test_from_the_gateway_to_s3(bucket, tmp_path):
     async with pair(video_bytes=2 * PART + 5) as (_, client):
         task = await client.wait(await client.submit("a cat"))
         local = await client.download(task, tmp_path / "a.mp4")
-        stored = await storage.store(client.studio, task, NAME)
+        stored = await storage.store(client, task, NAME)
     status, headers, body = bucket.object(f"videos/é/{NAME}")
     assert (status, body) == (200, local.read_bytes())
     assert stored == Stored(f"s3://{bucket.name}/videos/é/{NAME}", len(body), hashlib.sha256(body).hexdigest())

@@ -151,13 +151,13 @@ def test_the_marker_sets_the_scenario(suite):
     done = suite(
         """
         from omni_async import TaskFailedError
-        from omni_async.emulator import Fault, Scenario
+        from omni_async.emulator import InjectedFault, Scenario
 
         pytestmark = pytest.mark.omni_emulator(price=3)
 
         @pytest.mark.omni_emulator(balance=5, price=2)
         class TestMarked:
-            @pytest.mark.omni_emulator(task_seconds=0, faults=[Fault("moderation")])
+            @pytest.mark.omni_emulator(task_seconds=0, faults=[InjectedFault("moderation")])
             def test_fields(self, omni_emulator):
                 assert (omni_emulator.scenario.balance, omni_emulator.scenario.price) == (5, 2)
                 with pytest.raises(TaskFailedError):
@@ -178,26 +178,24 @@ def test_the_marker_sets_the_scenario(suite):
     done.assert_outcomes(passed=4)
 
 
-@pytest.mark.parametrize(
-    ("marked", "said"),
-    [
-        ("task_second=4", "*omni_emulator: Scenario has no field 'task_second'; did you mean 'task_seconds'?"),
-        ("faults=[{'kind': 'drop', 'frist': 1}]", "*Fault has no field 'frist'; did you mean 'first'?"),
-        ("task_seconds='soon'", "*Scenario.task_seconds must be a number >= 0, not 'soon'"),
-        ("'jimmy'", "*omni_emulator takes one Scenario, and fields of it by name"),
-    ],
-)
-def test_a_misspelt_scenario_is_refused(suite, marked, said):
-    """The test is in error before it runs, and the text names what is wrong and what was meant."""
-    done = suite(
-        f"""
-        @pytest.mark.omni_emulator({marked})
-        def test_it(omni_emulator):
-            raise SystemError
-        """
-    )
-    done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines([said])
+MISSPELT = {
+    "task_second=4": "*omni_emulator: Scenario has no field 'task_second'; did you mean 'task_seconds'?",
+    "faults=[{'kind': 'drop', 'frist': 1}]": "*InjectedFault has no field 'frist'; did you mean 'first'?",
+    "task_seconds='soon'": "*Scenario.task_seconds must be a number >= 0, not 'soon'",
+    "'jimmy'": "*omni_emulator takes one Scenario, and fields of it by name",
+}
+"""What is marked, and what is said to it."""
+
+
+def test_a_misspelt_scenario_is_refused(suite):
+    """Each test is in error before it runs, and the text names what is wrong and what was meant."""
+    marked = [
+        f"@pytest.mark.omni_emulator({words})\ndef test_{number}(omni_emulator):\n    raise SystemError\n"
+        for number, words in enumerate(MISSPELT)
+    ]
+    done = suite("\n".join(marked))
+    done.assert_outcomes(errors=len(MISSPELT))
+    done.stdout.fnmatch_lines([*MISSPELT.values()])
     done.stdout.no_fnmatch_line("*During handling*")
 
 

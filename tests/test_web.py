@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from omni_async.emulator.notices import signature
 from tests.recipes import block
 
@@ -298,7 +298,10 @@ async def test_two_workers_share_a_journal(fastapi_app):
 @needs_fastapi
 async def test_told_to_end_it_waits_for_what_is_being_paid(fastapi_app):
     """SIGTERM with a create in flight: its answer is taken down and handed to whoever asked."""
-    async with emulator(task_seconds=60, faults=(Fault("hang", seconds=0.7),)) as gateway, fastapi_app(gateway) as site:
+    async with (
+        emulator(task_seconds=60, faults=(InjectedFault("hang", seconds=0.7),)) as gateway,
+        fastapi_app(gateway) as site,
+    ):
         click = asyncio.ensure_future(site.ask("order-1"))
 
         async def charged():

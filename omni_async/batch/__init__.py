@@ -6,8 +6,9 @@
 """
 
 from .api import run_batch
+from .entering import SheetOptions
 from .plan import Plan, Prices
-from .planning import SheetOptions, dry_plan
+from .planning import dry_plan
 from .sending import Bounds
 from .session import Batch, Progress, Summary
 

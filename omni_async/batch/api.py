@@ -12,9 +12,8 @@ from ..errors import Fault, invalid_argument
 from ..fields import shown
 from ..making import BatchOptions
 from ..policies import Limits
-from .entering import Source
+from .entering import SheetOptions, Source
 from .plan import Plan, Prices
-from .planning import SheetOptions
 from .sending import Bounds
 from .session import Batch, Summary
 

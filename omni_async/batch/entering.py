@@ -1,6 +1,5 @@
 """A sheet into the journal: one pass that checks every row and enters it, committed only when all are good."""
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +22,7 @@ from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
 from .record import BadRecord, SheetRecord
-from .rows import Checker
+from .rows import Checker, Row
 from .sheet import open_sheet
 from .storing import find_again
 from .unsent import asked_target
@@ -32,10 +31,31 @@ Source = str | os.PathLike[str] | BinaryIO | Iterable[VideoRequest | Mapping[str
 
 SHOWN = 1000
 """Faulty lines that an error names at most; it says how many there are beyond."""
+DOUBTS, FIRST = 100, 3
+"""Different warnings that are told at most, and lines that are named for each."""
 STEP = 5000
 """Rows between two reports of progress."""
 HANDED_OVER = "handed over to a fleet"
 """The note of a batch's journal whose rows a fleet has, which it names: nobody else may send them."""
+
+
+@attrs.frozen(kw_only=True)
+class SheetOptions:
+    """How a sheet is to be taken.
+
+    Args:
+        encoding: Of a text file; None finds out.
+        skip_bad: Leave out rows with faults instead of refusing the sheet.
+        redo_edited: Pay again for rows that were edited after they were paid.
+        retry_failed: Pay again for rows that failed or expired, not for moderated or uncertain ones.
+        strict: Whether what breaks the documents' rules is a fault.
+    """
+
+    encoding: str | None = None
+    skip_bad: bool = False
+    redo_edited: bool = False
+    retry_failed: bool = False
+    strict: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -45,22 +65,14 @@ class Entering:
     Args:
         dialect: Whose rules its rows keep.
         folder: Of the batch.
-        strict: Whether what breaks the documents' rules is a fault.
-        encoding: Of a text file; None finds out.
-        skip_bad: Enter the good rows although others have faults.
-        redo_edited: Pay again for rows edited after they were paid.
-        retry_failed: Make a new attempt for what failed or expired.
+        options: How the sheet is to be taken.
         progress: Called in the journal's thread with the rows read so far.
         stop: Set to give up.
     """
 
     dialect: Dialect
     folder: Folder
-    strict: bool
-    encoding: str | None
-    skip_bad: bool
-    redo_edited: bool
-    retry_failed: bool
+    options: SheetOptions
     progress: Callable[[int], object]
     stop: threading.Event
 
@@ -75,21 +87,22 @@ class Entering:
         staging = Staging(
             ledger,
             self.dialect.name,
-            redo_edited=self.redo_edited,
+            redo_edited=self.options.redo_edited,
             occupied=self._occupied() if source else None,
             moderated=partial(moderated, self.dialect),
         )
         with all_or_none(ledger.connection):
             bad: list[BadRecord] = []
+            doubts = Doubts()
             if source is None:
                 staging.resume()
             else:
-                bad = self._read(staging, source)
+                bad = self._read(staging, source, doubts)
                 self._check_faults(bad, entered=staging.changes)
-            if self.retry_failed:
+            if self.options.retry_failed:
                 staging.retry()
             staged = staging.finish()
-        return Entered(staged=staged, bad=tuple(bad))
+        return Entered(staged=staged, bad=tuple(bad), warnings=tuple(doubts.told()))
 
     def _check_gateway(self, ledger: Ledger, *, resumed: bool) -> None:
         check_own(ledger, self.folder.path)
@@ -102,11 +115,11 @@ class Entering:
             )
             raise invalid_argument(fault)
 
-    def _read(self, staging: Staging, source: Source) -> list[BadRecord]:
-        """Enter row after row; gives those with faults."""
+    def _read(self, staging: Staging, source: Source, doubts: "Doubts") -> list[BadRecord]:
+        """Enter row after row; gives those with faults, and counts what is doubtful about the others."""
         bad: list[BadRecord] = []
-        with _records(source, self.encoding) as records:
-            checker = Checker(self.dialect, strict=self.strict, folder=_beside(source))
+        with _records(source, self.options.encoding) as records:
+            checker = Checker(self.dialect, strict=self.options.strict, folder=_beside(source))
             for count, record in enumerate(records, 1):
                 row = _read_on(record, checker) if isinstance(record, BadRecord) else checker.check(record)
                 if isinstance(row, BadRecord):
@@ -115,6 +128,8 @@ class Entering:
                     bad.append(BadRecord(row.line, (fault,)))
                     if row.custom_id is not None:
                         staging.left_out(row.custom_id, row.line)
+                else:
+                    doubts.add(row)
                 if count % STEP == 0:
                     self._report(count)
         staging.write_columns(checker.carried_columns)
@@ -149,7 +164,7 @@ class Entering:
 
     def _check_faults(self, bad: list[BadRecord], *, entered: Changes) -> None:
         """Refuse the sheet for its faults, all of them at once."""
-        if bad and not self.skip_bad:
+        if bad and not self.options.skip_bad:
             raise faulty(bad)
         if not bad and not any(attrs.astuple(entered)):
             raise invalid_request([Fault("file", "there are no rows in it")])
@@ -162,10 +177,41 @@ class Entered:
     Args:
         staged: See `staging.Staged`.
         bad: Lines with faults.
+        warnings: What is doubtful about the others, as `Doubts.told` tells it.
     """
 
     staged: Staged
     bad: tuple[BadRecord, ...]
+    warnings: tuple[Fault, ...]
+
+
+class Doubts:
+    """What is doubtful about the rows of a sheet, which may be a million: each thing once."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Fault, int] = {}
+        self._first: dict[Fault, list[int]] = {}
+        self._others = 0
+
+    def add(self, row: Row) -> None:
+        """Count what is doubtful about a row."""
+        for fault in row.warnings:
+            if fault not in self._counts and len(self._counts) == DOUBTS:
+                self._others += 1
+                continue
+            self._counts[fault] = self._counts.get(fault, 0) + 1
+            lines = self._first.setdefault(fault, [])
+            if len(lines) < FIRST:
+                lines.append(row.line)
+
+    def told(self) -> Iterator[Fault]:
+        """Each with the first lines that it concerns, and how many more."""
+        for fault, count in self._counts.items():
+            lines = ", ".join(map(str, self._first[fault]))
+            more = f" and {count - FIRST:,} more" if count > FIRST else ""
+            yield fault._replace(field=f"line{'s' if count > 1 else ''} {lines}{more}: {fault.field}")
+        if self._others:
+            yield Fault("file", f"and {self._others:,} warnings of other kinds")
 
 
 def check_own(ledger: Ledger, place: Path) -> None:
@@ -231,8 +277,3 @@ def _of_requests(requests: Iterable[Any]) -> Iterator[SheetRecord | BadRecord]:
 def _beside(source: Source) -> Path:
     """Where local references of a sheet are looked for: beside it."""
     return Path(source).absolute().parent if isinstance(source, str | os.PathLike) else Path.cwd()
-
-
-def columns_of(ledger: Ledger) -> list[str]:
-    """Names of the carried columns, as last entered."""
-    return [str(name) for name in json.loads(ledger.note("columns") or "[]")]

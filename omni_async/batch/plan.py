@@ -100,8 +100,8 @@ class Plan:
         max_cost: At most so much.
         balance: What the account has left, if it could be asked.
         bad: Lines with faults that are left out (`skip_bad`).
-        resumed: Whether there is no sheet this time.
-        warnings: What is doubtful about the prices: keys that fit no video of the gateway.
+        warnings: What is doubtful: prices whose keys fit no video of the gateway, and what the gateway may refuse in
+            rows, each with its first lines.
     """
 
     states: Mapping[State, int]
@@ -114,7 +114,6 @@ class Plan:
     max_cost: float | None = None
     balance: Balance | None = attrs.field(default=None, repr=False)
     bad: int = 0
-    resumed: bool = False
     warnings: tuple[Fault, ...] = ()
 
     @property
@@ -180,9 +179,13 @@ class Plan:
         if self.cost is not None:
             most = f", stopping at {self.max_cost:g}" if self.max_cost is not None and self.max_cost < self.cost else ""
             yield f"cost: {self.cost:,.2f} {self._currency}".rstrip() + most
-        yield from (f"warning: {fault}" for fault in self.warnings)
+        yield from self.doubts()
         if self.balance is not None:
             yield f"balance: {_left(self.balance)}"
+
+    def doubts(self) -> Iterator[str]:
+        """The warnings alone, which are told even to who wants no plan."""
+        return (f"warning: {fault}" for fault in self.warnings)
 
     def _payment(self) -> str:
         if not self.to_pay:

@@ -19,30 +19,11 @@ from ..journal.fallback import merge
 from ..journal.owners import FileLock, beside
 from ..models import Balance
 from ..settings import dialect_of
-from .entering import Entered, Entering, Source
-from .folder import Folder, folder_of
+from .entering import Entered, Entering, SheetOptions, Source
+from .folder import folder_of
 from .plan import Plan, Prices
 from .rows import kind_words
 from .sending import Bounds
-
-
-@attrs.frozen(kw_only=True)
-class SheetOptions:
-    """How a sheet is to be taken.
-
-    Args:
-        encoding: Of a text file; None finds out.
-        skip_bad: Leave out rows with faults instead of refusing the sheet.
-        redo_edited: Pay again for rows that were edited after they were paid.
-        retry_failed: Pay again for rows that failed or expired, not for moderated or uncertain ones.
-        strict: Whether what breaks the documents' rules is a fault.
-    """
-
-    encoding: str | None = None
-    skip_bad: bool = False
-    redo_edited: bool = False
-    retry_failed: bool = False
-    strict: bool = True
 
 
 class ForeignError(OmniError):
@@ -96,21 +77,7 @@ def opened(source: Source | None) -> Source | None:
     return source
 
 
-def entering_of(
-    dialect: Dialect,
-    folder: Folder,
-    sheet_options: SheetOptions,
-    *,
-    progress: Callable[[int], object],
-    stop: threading.Event,
-) -> Entering:
-    """How the sheet is entered."""
-    return Entering(dialect=dialect, folder=folder, progress=progress, stop=stop, **attrs.asdict(sheet_options))
-
-
-def planned(
-    entered: Entered, bounds: Bounds, dialect: Dialect, *, balance: Balance | None = None, resumed: bool = False
-) -> Plan:
+def planned(entered: Entered, bounds: Bounds, dialect: Dialect, *, balance: Balance | None = None) -> Plan:
     """The plan that follows from what was entered.
 
     Raises:
@@ -123,8 +90,7 @@ def planned(
         max_cost=bounds.max_cost,
         balance=balance,
         bad=len(entered.bad),
-        resumed=resumed,
-        warnings=price_doubts(bounds.prices, dialect, entered.staged.kinds),
+        warnings=(*price_doubts(bounds.prices, dialect, entered.staged.kinds), *entered.warnings),
     )
     if bounds.max_cost is not None and plan.cost is None:
         without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]
@@ -166,7 +132,8 @@ def dry_plan(
     """
     folder, dialect = folder_of(source, out), dialect_of(gateway)
     tell, never = progress or no_progress, threading.Event()
-    entering = entering_of(dialect, folder, sheet_options or SheetOptions(), progress=tell, stop=never)
+    options = sheet_options or SheetOptions()
+    entering = Entering(dialect=dialect, folder=folder, options=options, progress=tell, stop=never)
     with tempfile.TemporaryDirectory() as nowhere:
         copy = Path(nowhere) / folder.journal.name
         if folder.journal.exists():
@@ -177,7 +144,7 @@ def dry_plan(
             if _is_free(folder.journal):  # what a crash left is counted as what it is
                 merge(folder.journal, ledger)
                 ledger.take_over("", ledger.owners(), dialect.name)
-            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), dialect, resumed=source is None)
+            return planned(entering.enter(ledger, opened(source)), bounds or Bounds(), dialect)
         finally:
             ledger.rollback()
             ledger.connection.close()

@@ -1,12 +1,9 @@
 """Whether videos can be stored at all: what is one file's trouble, and what is that of its folder or the disk."""
 
-import contextlib
 import errno
-import os
 from pathlib import Path
-from secrets import token_hex
 
-from ..disk import in_thread, private, reason
+from ..disk import in_thread, reason, refusal
 from ..errors import OmniError
 
 BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN})
@@ -24,31 +21,7 @@ async def trouble(folder: Path, error: OmniError | None = None) -> str | None:
     """
     cause = error.__cause__ if error is not None else None
     if not isinstance(cause, OSError) or cause.errno not in BROKEN:
-        cause = await in_thread(_refusal, folder)
+        cause = await in_thread(refusal, folder)
     if cause is None or (isinstance(cause, OSError) and cause.errno in UNNAMEABLE):
         return None
     return f"{folder} takes no videos ({reason(cause)}): see to that and run again, what is paid is fetched then"
-
-
-def _refusal(folder: Path) -> OSError | ValueError | None:
-    """What the system says to a small file in it, which is removed again."""
-    probe = folder / f".omni-async-{token_hex(8)}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(probe)
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
-    except (OSError, ValueError) as error:
-        return error
-    return None
-
-
-def _write(path: Path) -> None:
-    descriptor = private(path)
-    try:
-        os.write(descriptor, b"\0")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """What came of each row, for programs and for spreadsheets. The journal is the truth, and these are written from it."""
 
-import contextlib
 import csv
 import json
 import os
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..disk import private, reason
+from ..disk import private, reason, replacing
 from ..errors import OmniError
 from ..journal.entries import SENT_AGAIN, Entry, sent_again
 from ..journal.fallback import waiting
@@ -55,13 +54,13 @@ def run_states(ledger: Ledger, *, wished: bool = False) -> dict[State, int]:
         "SELECT CASE WHEN state = 'REJECTED' AND again = ? THEN 'PLANNED' ELSE state END, count(*)"  # noqa: S608
         f" FROM {'temp.sheet' if wished else 'item'} WHERE run = ? GROUP BY 1"
     )
-    rows = ledger.connection.execute(query, (SENT_AGAIN, int(ledger.note("run") or 0)))
+    rows = ledger.connection.execute(query, (SENT_AGAIN, ledger.last_run))
     return {State(state): count for state, count in rows}
 
 
 def stands(ledger: Ledger, journal: Path) -> tuple[dict[State, int], tuple[Path, ...]]:
     """As `run_states`, with what is noted beside the journal because it could not take it; and the files of those."""
-    run, states = int(ledger.note("run") or 0), Counter(run_states(ledger))
+    run, states = ledger.last_run, Counter(run_states(ledger))
     noted = [(entry, state, path) for entry, state, path in waiting(journal, ledger) if entry.run == run]
     for entry, state, _ in noted:
         states[entry.state] -= 1
@@ -73,14 +72,14 @@ def uncertain_elsewhere(ledger: Ledger, journal: Path) -> tuple[str, ...]:
     """Ids of rows that are no longer in the sheet and wait to be settled: they may have been paid all the same."""
     noted = {entry.key for entry, state, _ in waiting(journal, ledger) if state is not State.UNCERTAIN}
     query = "SELECT key FROM item WHERE state IN ('UNCERTAIN', 'SUBMITTING') AND run IS NOT ? ORDER BY position, rowid"
-    rows = ledger.connection.execute(query, (int(ledger.note("run") or 0),))
+    rows = ledger.connection.execute(query, (ledger.last_run,))
     return tuple(key for (key,) in rows if key not in noted)
 
 
 def count_not_stored(ledger: Ledger) -> int:
     """How many rows of the last sheet have a video that could not be stored."""
     query = "SELECT count(*) FROM item WHERE run = ? AND state = 'SUCCEEDED' AND substr(detail, 1, ?) = ?"
-    values = (int(ledger.note("run") or 0), len(NOT_STORED), NOT_STORED)
+    values = (ledger.last_run, len(NOT_STORED), NOT_STORED)
     return int(ledger.connection.execute(query, values).fetchone()[0])
 
 
@@ -93,7 +92,7 @@ def result_of(entry: Entry) -> dict[str, Any]:
         "status": STATUS[entry.state],
         "task_id": entry.task_id,
         "video_url": task.video_url if task else None,
-        "file": f"videos/{entry.target or f'{entry.key}.mp4'}" if entry.state is State.DONE else None,
+        "file": f"videos/{entry.file}" if entry.state is State.DONE else None,
         "error": None if entry.state is State.DONE else entry.detail,
         "seconds": round(entry.finished_at - entry.sent_at, 1) if whole else None,  # type: ignore[operator]
         "attempts": entry.attempts,
@@ -144,16 +143,15 @@ class Results:
             OmniError: The disk refuses them; what was there stays, and the journal has them.
         """
         self.close()
-        lines, table = (path.with_name(f"{path.name}.new") for path in (self._folder.lines, self._folder.table))
+        folder = self._folder
         try:
-            self._write(lines, table, entries, carried)
-            _put_in_place(lines, self._folder.lines)
-            _put_in_place(table, self._folder.table)
+            with (
+                replacing(folder.table, _put_in_place) as table,
+                replacing(folder.lines, _put_in_place) as lines,
+            ):
+                self._write(lines, table, entries, carried)
         except OSError as error:
-            for path in (lines, table):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            raise OmniError(f"{self._folder.path}: the results cannot be written ({reason(error)})") from error
+            raise OmniError(f"{folder.path}: the results cannot be written ({reason(error)})") from error
 
     def _write(self, lines: Path, table: Path, entries: Iterable[Entry], carried: Sequence[str]) -> None:
         columns = [*COLUMNS, *(column_of(name) for name in carried)]

@@ -24,13 +24,13 @@ from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
 from ..references import check_request, local_references
 from ..safety import target_key
+from ..targets import default_target
 from ..uploads import file_hash, is_local, unreadable_file
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
 from .record import BadRecord, SheetRecord
 from .strictjson import to_text
-from .targets import default_target
 from .unsent import asked_target, carried_of, custom_id_of, metadata_of
 
 SHAPES = 1000

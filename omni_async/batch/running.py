@@ -105,7 +105,7 @@ class Run:
         """What was paid before: tasks to be waited for, videos to be stored."""
 
         def left(ledger: SheetLedger) -> tuple[int, dict[State, int], list[Entry], list[Entry]]:
-            run = int(ledger.note("run") or 0)
+            run = ledger.last_run
             running, stored = (list(ledger.wished([state])) for state in (State.SUBMITTED, State.SUCCEEDED))
             return run, run_states(ledger, wished=True), running, stored
 

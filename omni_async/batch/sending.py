@@ -7,17 +7,16 @@ import anyio
 import attrs
 
 from ..arguments import check_kinds, check_seconds
+from ..breaker import Shutout
 from ..errors import (
     AuthenticationError,
     GatewayError,
     JournalError,
     NotSentError,
     OmniError,
-    QuotaError,
     RateLimitError,
     invalid_argument,
 )
-from ..exchange import is_unauthorized
 from ..filed import PATIENCE
 from ..generate import Studio
 from ..journal import SqliteJournal
@@ -88,6 +87,7 @@ class Sender:
         self._standing, self._studio, self._journal, self._bounds = standing, studio, journal, bounds
         self._gate = standing.gate
         self.breaker = Leave(self._gate, despite=DOWN)
+        self._shutout = Shutout()
         self.paid, self.spent = 0, 0.0
         self.enough: str | None = None
         """The bound that was reached."""
@@ -183,6 +183,7 @@ class Sender:
 
     def _accepted(self, entry: Entry, task: VideoTask) -> None:
         self._answered()
+        self._shutout.accepted()
         self._standing.moved(attrs.evolve(entry, state=State.SUBMITTED), State.PLANNED)
         self._standing.began(task.task_id)
 
@@ -194,10 +195,9 @@ class Sender:
     async def _refused(self, entry: Entry, error: OmniError) -> None:
         """A row's create did not become a task."""
         why = str(error.args[0])
-        if is_unauthorized(error) or isinstance(error, AuthenticationError):
-            self._gate.close(f"the key is refused: {why}")
-        elif isinstance(error, QuotaError):
-            self._gate.close(f"the balance or quota is used up: {why}")
+        if self._shutout.is_for_all(error):
+            what = "the key is refused" if isinstance(error, AuthenticationError) else "the balance or quota is used up"
+            self._gate.close(f"{what}: {why}")
         if self._gate.closed is not None and type(error) in (OmniError, NotAdmittedError):
             why = ""  # it waited when that came
         now = await self._journal.run(lambda ledger: ledger.noted(entry.key, why) if why else ledger.entry(entry.key))

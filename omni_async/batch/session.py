@@ -25,10 +25,10 @@ from ..making import BatchOptions
 from ..models import Balance
 from ..policies import Limits
 from ..settings import dialect_of
-from .entering import Entered, Source, columns_of
+from .entering import Entered, Entering, SheetOptions, Source
 from .folder import folder_of
 from .plan import Plan
-from .planning import ForeignError, Once, SheetOptions, entering_of, no_progress, opened, planned
+from .planning import ForeignError, Once, no_progress, opened, planned
 from .reporting import Reporting
 from .results import STATUS, Results, count_not_stored, stands, uncertain_elsewhere
 from .running import Run
@@ -211,10 +211,10 @@ class Batch:
         await self.client.studio.followed().take_over()  # what a crash left is counted as what it is
         loop = asyncio.get_running_loop()
         tell = progress or no_progress
-        entering = entering_of(
-            self.dialect,
-            self.folder,
-            self.sheet_options,
+        entering = Entering(
+            dialect=self.dialect,
+            folder=self.folder,
+            options=self.sheet_options,
             progress=lambda count: loop.call_soon_threadsafe(tell, count),
             stop=self._stop,
         )
@@ -227,7 +227,7 @@ class Batch:
             raise failure.error from None
         self._entered = entered
         left = await self._balance() if balance else None
-        return planned(entered, self.bounds, self.dialect, balance=left, resumed=self._source is None)
+        return planned(entered, self.bounds, self.dialect, balance=left)
 
     async def _balance(self) -> Balance | None:
         with anyio.move_on_after(BALANCE):
@@ -305,7 +305,7 @@ class Batch:
     async def _rewrite(self, states: Iterable[State] = STATUS) -> None:
         """Both result files, anew from the journal; a disk that refuses them loses nothing."""
         try:
-            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(states), columns_of(ledger)))
+            await self.journal.run(lambda ledger: self._results.rewrite(ledger.entries(states), ledger.columns))
         except OmniError as error:
             logger.warning("the results could not be written, the journal has them: %s", error)
 

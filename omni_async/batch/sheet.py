@@ -17,7 +17,6 @@ from .record import BadRecord, SheetRecord
 from .strictjson import is_cut, read_object
 from .workbook import workbook_records
 
-FORMATS = ("jsonl", "csv", "xlsx")
 ENDINGS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -64,14 +63,13 @@ class Sheet:
             self._owned.close()
 
 
-def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sheet_format: str | None = None) -> Sheet:
+def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None) -> Sheet:
     """Open a sheet, to be read lazily.
 
     Args:
-        source: A file, its format told by its ending; or an open binary stream, which is not closed.
+        source: A file, its format (JSONL, CSV of any delimiter, `.xlsx`) told by its ending; or an open binary stream,
+            its format told by its first bytes, which is not closed.
         encoding: Of a text sheet; None finds out: UTF-8, UTF-16 with its mark, or GB18030.
-        sheet_format: `jsonl`, `csv` (any delimiter) or `xlsx`; None goes by the ending or, of a
-            stream, by its first bytes.
 
     Returns:
         An iterable of `SheetRecord`s in the sheet's order, with a `BadRecord` for each line that cannot be read.
@@ -79,14 +77,12 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sh
     Raises:
         InvalidRequestError: The sheet as a whole cannot be read; also while it is being read.
     """
-    if sheet_format is not None and sheet_format not in FORMATS:
-        raise refused(f"{sheet_format!r} is no format of a sheet; {', '.join(FORMATS)} are")
     encoding = codec_name(encoding) if encoding else None
     if not isinstance(source, str | Path):
         stream = io.BufferedReader(_Borrowed(source))
-        return Sheet(_records(stream, sheet_format, encoding), None)
+        return Sheet(_records(stream, None, encoding), None)
     path = Path(source)
-    kind = sheet_format or ENDINGS.get(path.suffix.lower())
+    kind = ENDINGS.get(path.suffix.lower())
     if kind is None:
         raise refused(f"{path.name} has an ending that is no sheet's; {', '.join(ENDINGS)} are")
     try:
@@ -273,4 +269,4 @@ def _broken(error: csv.Error, first: int, last: int) -> Fault:
     return Fault("line", next((text for start, text in told.items() if word.startswith(start)), quotes))
 
 
-__all__ = ["FORMATS", "BadRecord", "Sheet", "SheetRecord", "open_sheet"]
+__all__ = ["BadRecord", "Sheet", "SheetRecord", "open_sheet"]

@@ -12,7 +12,7 @@ from ..disk import NO_SPACE, on_disk
 from ..errors import DownloadError, JournalError, OmniError, ResultExpiredError, TargetExistsError
 from ..generate import Studio
 from ..journal import SqliteJournal
-from ..journal.entries import Entry
+from ..journal.entries import Entry, file_of
 from ..journal.ledger import Ledger
 from ..journal.states import State
 from ..partfile import PartFile
@@ -139,7 +139,7 @@ def lasting(error: OmniError) -> bool:
 
 def video_path(folder: Folder, key: str, target: str | None) -> Path:
     """Where a row's video goes."""
-    return folder.videos / (target or f"{key}.mp4")
+    return folder.videos / file_of(key, target)
 
 
 def stored_rows(ledger: Ledger, *, after: int) -> list[StoredRow]:

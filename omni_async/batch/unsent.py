@@ -7,9 +7,9 @@ from typing import Any
 
 from ..errors import Fault
 from ..fields import NOT_UNICODE, encodable
+from ..targets import target_of
 from .cells import cell_text, field_value
 from .strictjson import to_text
-from .targets import target_of
 
 
 def custom_id_of(names: tuple[str, ...], values: dict[str, Any], cells: bool, faults: list[Fault]) -> str | None:

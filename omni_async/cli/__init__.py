@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-MISSING = "omni-async: the command line needs typer, rich and platformdirs: pip install 'omni-async[cli]'\n"
+MISSING = "omni-async: the command line needs typer and rich: pip install 'omni-async[cli]'\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _leave_quietly()
     _fill_standard_files()
     try:
-        for name in ("platformdirs", "rich", "typer"):
+        for name in ("rich", "typer"):
             importlib.import_module(name)
     except ImportError:
         sys.stderr.write(MISSING)

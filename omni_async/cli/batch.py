@@ -48,7 +48,9 @@ File = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="DIR", help="Folder for all that is made; FILE's name without its ending."),
+    typer.Option(
+        "--output", "--out", "-o", metavar="DIR", help="Folder for all that is made; FILE's name without its ending."
+    ),
 ]
 Encoding = Annotated[str | None, _sheet("--encoding", help="Of a text file, where it cannot be told: utf-8, gb18030.")]
 SkipBad = Annotated[bool, _sheet("--skip-bad", help="Leave out rows with faults instead of refusing the sheet.")]
@@ -64,7 +66,7 @@ PriceFile = Annotated[
     _bound("--prices", metavar="FILE", help='JSON such as {"1080p": 0.9, "*": 0.5}, or a CSV with kind and price.'),
 ]
 MaxCost = Annotated[float | None, _bound("--max-cost", help="Pay so much at most; needs --prices.", min=0.0)]
-Concurrency = Annotated[int | None, _bound("--concurrency", help="Tasks running at the gateway at most.", min=1)]
+Concurrency = Annotated[int | None, _bound("--concurrency", help="The account's running tasks at most.", min=1)]
 StopAfter = Annotated[
     int | None, _bound("--stop-after-failures", help="Send no more when so many rows have failed.", min=1)
 ]

@@ -148,9 +148,8 @@ class BatchJob:
             screen.note("reading rows from this terminal: end them with Ctrl-D")
         plan = await work.plan(progress=self.tally.reading)
         self.tally.planned()
-        if not screen.show.quiet:
-            for line in plan.lines():
-                screen.note(in_options(line))
+        for line in plan.doubts() if screen.show.quiet else plan.lines():
+            screen.note(in_options(line))
         if not await self._agreed(screen, plan):
             return attrs.evolve(await work.summary(), stopped=DECLINED)
         lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"

@@ -163,7 +163,7 @@ class Board:
             self.set(row, BoardState.FAILED)
 
     def _downloaded(self, row: BoardRow, event: Downloaded) -> None:
-        row.file = event.path
+        row.file = str(event.path)
         self.set(row, BoardState.DONE)
 
     def _uncertain(self, row: BoardRow, event: Uncertain) -> None:

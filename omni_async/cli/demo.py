@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ..client import OmniClient
-from ..emulator import Emulator, Fault, Scenario
+from ..emulator import Emulator, InjectedFault, Scenario
 from ..errors import OmniError
 from ..models import VideoTask
 from .board import ROW, BoardRow, BoardState
@@ -31,14 +31,14 @@ SCENARIO = Scenario(
     queue_seconds=0.5,
     latency=0.02,
     # One create is accepted and its answer thrown away: what other clients pay for twice.
-    faults=(Fault("drop_after_accept", gateway="toapis", first=1),),
+    faults=(InjectedFault("drop_after_accept", gateway="toapis", first=1),),
 )
 TITLE = f"omni-async demo: {len(SCENES)} videos, three gateways, one emulator"
 
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the videos and the summary.")
+        Path, typer.Option("--output", "--out", "-o", metavar="DIR", help="Folder for the videos and the summary.")
     ] = Path("omni-demo"),
     json: Json = False,
     progress: Progress = ProgressMode.AUTO,

@@ -96,9 +96,9 @@ def preview(request: VideoRequest, *, gateway: str, base_url: str | None) -> Pre
     )
 
 
-def _idempotency_key(client: OmniClient, request: VideoRequest) -> str:
+def _idempotency_key(client: OmniClient, request: VideoRequest) -> str | None:
     """It follows from the custom id and the content of local files; without a custom id it is new each time."""
-    return idempotency_key_of(row_key(request), anyio.run(client.studio.fingerprint, request))
+    return idempotency_key_of(client.dialect, row_key(request), anyio.run(client.studio.fingerprint, request))
 
 
 def _stand_in(path: str) -> str:

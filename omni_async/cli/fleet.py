@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from ..batch.entering import columns_of
 from ..batch.folder import Folder
 from ..batch.results import Results
 from ..journal import State
@@ -138,7 +137,7 @@ def results(
     folder = Folder(out_dir)
     with looking(dsn, gateway) as ledger:
         out_dir.mkdir(parents=True, exist_ok=True)
-        Results(folder).rewrite(ledger.entries(), columns_of(ledger))
+        Results(folder).rewrite(ledger.entries(), ledger.columns)
         counts = ledger.counts()
     written = {"results": str(folder.lines), "table": str(folder.table)}
     out(as_json(written | {"states": counts}) if json else str(folder.lines))
@@ -196,7 +195,7 @@ def settle(
 
     async def work(screen: Screen) -> int:
         async with shared_journal(dsn, gateway) as shared:
-            entry = await shared.fleet(lambda ledger: resolve(ledger, key, **answer))
+            entry = await shared.run(lambda ledger: resolve(ledger, key, **answer))
         settled = {"id": entry.key, "state": str(entry.state), "task_id": entry.task_id, "next": then}
         screen.result(as_json(settled) if json else f"{entry.key}: {entry.state.lower()}")
         if not json:

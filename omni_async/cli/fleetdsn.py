@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from ..disk import state_folder
 from .exits import UsageError
 from .settling import ANSWERS
 
@@ -57,7 +58,7 @@ def check_dsn(dsn: str) -> None:
 
 def own_folder(dsn: str) -> Path:
     """Where a worker's journal is unless told: one for each database, whose fleets know nothing of each other."""
-    from ..journal.pgstore import file_of, state_folder
+    from ..journal.pgstore import file_of
     from ..journal.session import address
 
     told = address(dsn)

@@ -28,7 +28,9 @@ LEAVING = Leaving(
 
 def worker(
     dsn: Dsn,
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR_OR_URL", help="Where videos go: a folder, or s3://…")],
+    out: Annotated[
+        str, typer.Option("--output", "--out", "-o", metavar="DIR_OR_URL", help="Where videos go: a folder, or s3://…")
+    ],
     state: Annotated[
         Path | None,
         typer.Option(
@@ -38,7 +40,8 @@ def worker(
         ),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", metavar="N", min=2, help="Rows in this worker's hands at most.")
+        int | None,
+        typer.Option("--concurrency", metavar="N", min=2, help="Rows in hand at most, running or storing."),
     ] = None,
     heartbeat: Annotated[
         float,

@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 import typer
 
 from ..batch.results import in_cell
-from ..disk import or_nothing, private
+from ..disk import private, replacing
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import Ownership
@@ -171,14 +171,15 @@ def _export(entries: Iterable[Entry], export: str) -> None:
     ending = path.suffix.lower()
     if ending not in (".jsonl", ".csv"):
         raise UsageError(f"--export {export}: the name has to end in .jsonl or .csv")
-    new = path.with_name(f"{path.name}.new")
     encoding = "utf-8-sig" if ending == ".csv" else "utf-8"
-    with or_nothing(new), os.fdopen(private(new), "w", encoding=encoding, errors="replace", newline="") as file:
+    with (
+        replacing(path) as new,
+        os.fdopen(private(new), "w", encoding=encoding, errors="replace", newline="") as file,
+    ):
         if ending == ".csv":
             _write_table(entries, file)
         else:
             write_all(file, map(_as_line, entries))
-    new.replace(path)
     out(export)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import platformdirs
-
 from ..batch.sheet import ENDINGS
 from ..client import OmniClient
+from ..disk import state_folder
 from ..errors import JournalError, OmniError
 from ..journal import Ledger, SqliteJournal, State, open_journal
 from ..journal.schema import JOURNAL_FILE, journal_error
@@ -23,7 +22,7 @@ PRIVATE = 0o700
 
 def own_path() -> Path:
     """The journal of `generate` and `wait`, in the user's state folder."""
-    return platformdirs.user_state_path("omni-async") / JOURNAL_FILE
+    return state_folder() / JOURNAL_FILE
 
 
 async def own_journal(screen: Screen, target: Target, *, make: bool = True) -> SqliteJournal | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,6 +18,9 @@ FRAME = 0.1
 """Seconds between two pictures."""
 WIDE, MEDIUM = 90, 60
 """Columns of the terminal from which on more is shown."""
+NAME, COUNT = 14, 9
+"""Columns for a state's name and for its count."""
+LEAST_BAR, LONGEST_BAR = 8, 60
 OTHER_LINES = 5
 """Lines of the screen that rows must leave free."""
 
@@ -138,19 +141,26 @@ def bar(count: int, total: int, style: str) -> ProgressBar:
     )
 
 
-def _counts(board: Board, width: int) -> Table:
-    """How many stand where, a line per state."""
+def bars(states: Iterable[tuple[str, str, str, int]], total: int, width: int) -> Table:
+    """A line for each state: its sign, style and name, how many there are, and how much of the whole that is."""
+    longest = min(LONGEST_BAR, width - NAME - COUNT - 5)
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
-    table.add_column(width=11)
-    table.add_column(justify="right")
-    table.add_column(width=max(8, min(40, width - 30)))
-    count = board.count()
-    for state in BoardState:
-        if count[state]:
-            share = bar(count[state], len(board.rows), STYLE[state])
-            table.add_row(Text(SIGN[state], style=STYLE[state]), state, f"{count[state]:,}", share)
+    table.add_column(width=NAME, no_wrap=True)
+    table.add_column(min_width=min(COUNT, 5), justify="right", no_wrap=True)
+    if longest >= LEAST_BAR:
+        table.add_column(width=longest)
+    for sign, style, name, count in states:
+        cells: list[RenderableType] = [Text(sign, style=style), Text(name, style=style), f"{count:,}"]
+        table.add_row(*cells, *([bar(count, total, style)] if longest >= LEAST_BAR else []))
     return table
+
+
+def _counts(board: Board, width: int) -> Table:
+    """How many stand where."""
+    count = board.count()
+    states = ((SIGN[state], STYLE[state], state, count[state]) for state in BoardState if count[state])
+    return bars(states, len(board.rows), width)
 
 
 def _footer(board: Board) -> Text:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from ..batch.entering import check_own, columns_of
+from ..batch.entering import check_own
 from ..batch.folder import Folder
 from ..batch.results import Results
 from ..errors import JournalError, OmniError
@@ -98,7 +98,7 @@ class Settling:
         with reading(self.path) as ledger:
             check_own(ledger, self.path.parent)
             batch, row, options = ledger.note("batch"), ledger.entry(self.key), options_of(ledger)
-            run = int(ledger.note("run") or 0)
+            run = ledger.last_run
         if row is None:
             raise JournalError(f"there is no row {self.key!r} in {self.path}", may_have_charged=False)
         journal = SqliteJournal(self.path, gateway=row.gateway, exclusive=batch is not None, follow_others=False)
@@ -124,7 +124,7 @@ class Settling:
     def _rewritten(self) -> Callable[[Ledger], None]:
         """The batch's results anew: the row's line says what it is now."""
         results = Results(Folder(self.path.parent))
-        return lambda ledger: results.rewrite(ledger.entries(), columns_of(ledger))
+        return lambda ledger: results.rewrite(ledger.entries(), ledger.columns)
 
     def _then(self, entry: Entry, options: list[str], *, in_sheet: bool) -> str:
         """What happens next, and by which command."""

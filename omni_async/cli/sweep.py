@@ -139,7 +139,8 @@ def sweep(
             bounds = Bounds(limit=limit, prices=Prices.load(prices) if prices else None, max_cost=max_cost)
             _show(found, _plan(found, output, out_dir, gateway, bounds, emulator=emulator), show)
             return
-    for line in _warnings(found) if quiet else lines(found):
+    warnings = () if run else _warnings(found)  # the batch's plan has them, with the lines concerned
+    for line in (*(() if quiet else lines(found)), *warnings):
         note(line)
     if run:  # what it cannot be run with is told before anything is written
         Target(gateway=gateway, base_url=base_url, emulator=emulator, scenario=scenario, poll=poll)
@@ -200,7 +201,6 @@ def lines(found: Sweep) -> Iterator[str]:
         yield f"  {_label(found, refused)}: {'; '.join(map(str, refused.faults))}"
     if len(found.refused) > _SHOWN:
         yield f"  … and {len(found.refused) - _SHOWN:,} more: --dry-run --json lists them all"
-    yield from _warnings(found)
 
 
 def _warnings(found: Sweep) -> Iterator[str]:

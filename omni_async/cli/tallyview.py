@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..wording import doubtful
 from .board import clock_text
-from .live import LiveView, bar
+from .live import LiveView, bars
 from .output import note, printable
 from .plain import EVERY, LookingView, SilentView
 from .screen import Show, View, kind_of, terminal
@@ -20,9 +20,6 @@ from .tally import OPEN, Look, Stand, Tally, span_text
 FRAME = 0.2
 GLANCE = 1.0
 """Seconds between two looks for a new pause, without a terminal."""
-NAME, COUNT = 14, 9
-"""Columns for a state's name and for its count."""
-LEAST_BAR, LONGEST_BAR = 8, 60
 LONGEST_CAUSE = 300
 """Letters of a cause at most: gateways' words can be long."""
 ALWAYS = (Stand.WAITING, Stand.RUNNING, Stand.STORING, Stand.DONE)
@@ -77,20 +74,9 @@ def picture(tally: Tally, width: int) -> RenderableType:
 
 
 def _bars(look: Look, width: int) -> Table:
-    """A line for each state that has rows."""
-    longest = min(LONGEST_BAR, width - NAME - COUNT - 5)
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=1)
-    table.add_column(width=NAME, no_wrap=True)
-    table.add_column(min_width=min(COUNT, 5), justify="right", no_wrap=True)
-    if longest >= LEAST_BAR:
-        table.add_column(width=longest)
-    for stand, count in look.rows.items():
-        if count or stand in ALWAYS:
-            style = STYLE[stand]
-            cells: list[RenderableType] = [Text(SIGN[stand], style=style), Text(stand, style=style), f"{count:,}"]
-            table.add_row(*cells, *([bar(count, look.total, style)] if longest >= LEAST_BAR else []))
-    return table
+    """How many rows stand where."""
+    shown = ((stand, count) for stand, count in look.rows.items() if count or stand in ALWAYS)
+    return bars(((SIGN[stand], STYLE[stand], stand, count) for stand, count in shown), look.total, width)
 
 
 def _footer(look: Look, width: int) -> Iterator[tuple[str, str]]:

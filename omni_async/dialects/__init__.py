@@ -19,7 +19,7 @@ from .dialect import (
 from .jimmy import Jimmy
 from .outcome import refused_look
 from .rules import ModelSpec
-from .verdict import Meaning, Verdict, error_of, explain, judge_create, refusal_of, scrubbed, unreadable
+from .verdict import Meaning, Verdict, error_of, judge_create, refusal_of, scrubbed, unreadable
 from .wire import Call, CallKind, Glance, Reply, dig, instant, structure, text
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ __all__ = [
     "dialect_named",
     "dig",
     "error_of",
-    "explain",
     "instant",
     "judge_create",
     "refusal_of",

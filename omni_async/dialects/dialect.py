@@ -161,6 +161,9 @@ class Dialect(abc.ABC):
     refusals: tuple[RefusalRule, ...] = ()
     status_words: Mapping[str, TaskStatus] = STATUS_WORDS
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
     def check(self, request: VideoRequest) -> Checked:
         """Everything that is wrong with a request, before any I/O.
 
@@ -262,7 +265,7 @@ class Dialect(abc.ABC):
         Args:
             document: A create's answer, decoded.
         """
-        if is_chat(document):
+        if chat_shaped(document):
             return ident(dig(document, "task_id"))
         places = (("data", "task_id"), ("data", 0, "task_id"), ("task_id",), ("data", "id"), ("data", 0, "id"), ("id",))
         return next((found for place in places if (found := ident(dig(document, *place)))), None)
@@ -385,7 +388,7 @@ def named_cause(message: str) -> Cause | None:
     return Cause.CONCURRENCY if told else None
 
 
-def is_chat(document: Any) -> bool:
+def chat_shaped(document: Any) -> bool:
     """Whether an answer has the shape of a chat answer (seed's FAQ): then its `id` is no task's."""
     return (
         dig(document, "choices") is not None

@@ -11,7 +11,7 @@ import attrs
 
 from ..errors import DecodeError, Fault
 from ..explanations import glossed
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask
+from ..models import Balance, VideoRequest, VideoTask
 from .dialect import (
     CLEAN_REFUSALS,
     TOLD_BY_WORDS,
@@ -22,7 +22,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .outcome import failure_of, unheard_of, video_link
+from .outcome import task_of
 from .rules import (
     ModelSpec,
     check_extra,
@@ -47,15 +47,13 @@ from .wire import (
     dig,
     excerpt,
     flag,
-    instant,
     only,
-    percent,
     segment,
     structure,
     text,
     uploaded_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
+from .words import BALANCE_WORDS, CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
 
 ROUTE = "/v1/videos/generations"
 
@@ -100,6 +98,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.MODERATION, codes=_MODERATED),
     RefusalRule(kind=RefusalKind.QUOTA, codes=_NO_QUOTA),
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"task_not_found", "task_not_exist"})),
+    RefusalRule(kind=RefusalKind.QUOTA, statuses=frozenset({429}), words=BALANCE_WORDS),
     RefusalRule(kind=RefusalKind.RATE, statuses=frozenset({429})),
     RefusalRule(kind=RefusalKind.RATE, codes=_TOO_MUCH, statuses=frozenset({403})),
     # new-api's refusals for want of quota are 403 as well (seen)
@@ -188,39 +187,21 @@ class _OmniDialect(Dialect):
         body = _task_in(reply)
         if not self.find_task_id(reply.document):
             raise DecodeError("no task id in the answer", path="$.task_id", excerpt=excerpt(body))
-        return self._task(reply, body, structure({"status": "", **_told(body)}, _Answer).status)
+        return self._task(reply, body, {"status": "", **_told(body)})
 
     def read_query(self, reply: Reply) -> VideoTask:
         """The task in either shape; a success must have its URL."""
         body = _task_in(reply)
-        return self._task(reply, body, structure(body, _Answer).status)
+        return self._task(reply, body, body)
 
     def glance(self, reply: Reply) -> Glance | None:
         """At the answer itself; one with `data`, whose status may be that of the request, is read."""
         document = reply.document
         return None if isinstance(document, dict) and "data" in document else self.running(document)
 
-    def _task(self, reply: Reply, body: Any, word: str) -> VideoTask:
-        status, task_id = self.status(word) or unheard_of(reply, body), self.find_task_id(reply.document) or ""
-        done = status is TaskStatus.SUCCEEDED
-        failure = failure_of(status, body, named=bool(task_id))
-        return VideoTask(
-            task_id=task_id,
-            status=status,
-            raw_status=word,
-            progress=percent(dig(body, "progress")),
-            model=text(dig(body, "model")),
-            mode=text(dig(body, "mode")),
-            created_at=instant(dig(body, "created_at")),
-            completed_at=instant(dig(body, "completed_at")),
-            expires_at=instant(dig(body, "expires_at")),
-            video_url=video_link(reply, body, path="$.result.data[0].url") if done else None,
-            error_message=failure.message,
-            error_code=failure.code,
-            gateway=self.name,
-            request_id=reply.request_id,
-            raw=reply.document,
-        )
+    def _task(self, reply: Reply, body: dict[str, Any], told: dict[str, Any]) -> VideoTask:
+        word, task_id = structure(told, _Answer).status, self.find_task_id(reply.document) or ""
+        return task_of(self, reply, body, task_id=task_id, word=word, path="$.result.data[0].url")
 
     def read_upload(self, reply: Reply) -> str:
         """`data.url`; `success: false` can come with HTTP 200 (docs)."""
@@ -248,7 +229,7 @@ class _OmniDialect(Dialect):
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class GeminiOmni(_OmniDialect):
     """Dialect of the model guide: `model`, `mode`, `input{}`.
 
@@ -288,7 +269,7 @@ class GeminiOmni(_OmniDialect):
         return _create_call({**extra, **body, "input": inner})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ToApis(_OmniDialect):
     """Dialect of the flat production shape. `models` overrides the model table."""
 
@@ -372,6 +353,3 @@ def _told(body: dict[str, Any]) -> dict[str, Any]:
 
 
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Input)) | {"model", "mode"}
-
-
-__all__ = ["FLAT_MODELS", "GUIDE_MODELS", "REFUSALS", "GeminiOmni", "ToApis"]

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from ..errors import DecodeError, Fault
-from ..models import Balance, TaskStatus, VideoRequest, VideoTask
+from ..models import Balance, VideoRequest, VideoTask
 from .dialect import (
     TOLD_BY_WORDS,
     Abilities,
@@ -15,7 +15,7 @@ from .dialect import (
     RefusalRule,
     UploadRules,
 )
-from .outcome import failure_of, unheard_of, video_link
+from .outcome import FAILED, task_of
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
     CONVERTER,
@@ -29,18 +29,17 @@ from .wire import (
     excerpt,
     flag,
     ident,
-    instant,
     number_code,
     only,
-    percent,
     segment,
     structure,
     text,
     uploaded_link,
 )
-from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS
+from .words import CONCURRENCY_WORDS, MODERATION_WORDS, NO_TASK_WORDS, QUOTA_WORDS, RATE_WORDS, TOO_MUCH_WORDS
 
 SUCCESS = "20000"
+TEMPORARY = "-1"
 
 MODELS = (
     ModelSpec(
@@ -60,9 +59,12 @@ MODELS = (
 )
 
 REFUSALS = (
+    # The documented codes are few: what is said beside them can say more.
+    RefusalRule(kind=RefusalKind.QUOTA, codes=frozenset({"20001", "20002"}), words=QUOTA_WORDS),
     RefusalRule(kind=RefusalKind.AUTH, codes=frozenset({"20001"})),
     RefusalRule(kind=RefusalKind.MODERATION, codes=frozenset({"20002"}), words=MODERATION_WORDS),
     RefusalRule(kind=RefusalKind.NOT_FOUND, codes=frozenset({"20002"}), words=NO_TASK_WORDS),
+    RefusalRule(kind=RefusalKind.RATE, codes=frozenset({"20002"}), words=TOO_MUCH_WORDS),
     RefusalRule(kind=RefusalKind.BAD_REQUEST, codes=frozenset({"20002"})),
     # No code is documented for the rest: told by the message alone (seen), which says more than a -1 does.
     RefusalRule(kind=RefusalKind.QUOTA, statuses=TOLD_BY_WORDS, words=QUOTA_WORDS),
@@ -71,7 +73,7 @@ REFUSALS = (
     RefusalRule(kind=RefusalKind.MODERATION, statuses=TOLD_BY_WORDS, words=MODERATION_WORDS),
     RefusalRule(kind=RefusalKind.NOT_FOUND, statuses=TOLD_BY_WORDS, words=NO_TASK_WORDS),
     # 429 is a rate refusal whatever stands in it, unless the code says otherwise: so -1 is left out there.
-    RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({"-1"}), not_statuses=frozenset({429})),
+    RefusalRule(kind=RefusalKind.TRANSIENT, codes=frozenset({TEMPORARY}), not_statuses=frozenset({429})),
 )
 
 UPLOADS = UploadRules(
@@ -113,7 +115,7 @@ class _Queried:
     status: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Jimmy(Dialect):
     """Dialect of Jimmy AI's open API. `models` overrides the model table."""
 
@@ -183,40 +185,24 @@ class Jimmy(Dialect):
         created = structure(data, _Created, path="$.data")
         if not ident(created.task_id):
             raise DecodeError("no task id in the answer", path="$.data.task_id", excerpt=excerpt(data))
-        return self._task(reply, data, created.task_id, created.status or "")
+        return task_of(self, reply, data, task_id=created.task_id, word=created.status or "", path=_VIDEO)
 
     def read_query(self, reply: Reply) -> VideoTask:
-        """The task in `data`; a success must have its URL."""
+        """The task in `data`; a success must have its URL. Beside a code of failure, "failed" can be the look's own."""
         data = _payload(reply)
         queried = structure(data, _Queried, path="$.data")
-        return self._task(reply, data, text(data.get("task_id")) or "", queried.status)
+        task = task_of(self, reply, data, task_id=text(data.get("task_id")) or "", word=queried.status, path=_VIDEO)
+        code = number_code(dig(reply.document, "code"))
+        if task.status in FAILED and (code == TEMPORARY or (code not in (None, SUCCESS) and not task.task_id)):
+            told = f"the gateway says that something failed, with code {code}"
+            raise DecodeError(told, path="$.code", excerpt=excerpt(reply.document), terminal=code != TEMPORARY)
+        return task
 
     def glance(self, reply: Reply) -> Glance | None:
         """At `data` of the envelope."""
         document = reply.document
         sound = isinstance(document, dict) and document.get("code") == SUCCESS
         return self.running(document.get("data")) if sound else None
-
-    def _task(self, reply: Reply, data: Any, task_id: str, word: str) -> VideoTask:
-        status = self.status(word) or unheard_of(reply, data)
-        done, told = status is TaskStatus.SUCCEEDED, data.get
-        failure = failure_of(status, data, named=bool(task_id))
-        return VideoTask(
-            task_id=task_id,
-            status=status,
-            raw_status=word,
-            progress=percent(told("progress")),
-            model=text(told("model")),
-            created_at=instant(told("created_at")),
-            completed_at=instant(told("completed_at")),
-            expires_at=instant(told("expires_at")),
-            video_url=video_link(reply, data, path="$.data.result.video_url") if done else None,
-            error_message=failure.message,
-            error_code=failure.code,
-            gateway=self.name,
-            request_id=reply.request_id,
-            raw=reply.document,
-        )
 
     def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
         """The envelope's code and message, else those of an error object, such as a proxy before the gateway has.
@@ -261,6 +247,7 @@ class Jimmy(Dialect):
 
 
 WIRE_NAMES = frozenset(field.name for field in attrs.fields(_Create))
+_VIDEO = "$.data.result.video_url"
 
 
 def _payload(reply: Reply) -> Any:
@@ -278,6 +265,3 @@ def _payload(reply: Reply) -> Any:
         told = f"the envelope has code {code or 'of no known form'}"
         raise DecodeError(told, path="$.code", excerpt=excerpt(document))
     return data
-
-
-__all__ = ["MODELS", "REFUSALS", "Jimmy"]

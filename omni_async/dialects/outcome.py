@@ -1,6 +1,6 @@
-"""What an answer says of a task that has ended: where its video is, or why there is none.
+"""What an answer says of a task: where it stands and, once it has ended, where its video is, or why there is none.
 
-Only answers about finished tasks are read by this; how most looks end, with a task that runs, it has no part in.
+How most looks end, with a task that runs, it has no part in: `Dialect.glance` spares it.
 """
 
 import re
@@ -10,9 +10,45 @@ from typing import Any, NamedTuple
 
 from ..errors import DecodeError
 from ..explanations import meaning
-from ..models import TaskStatus
+from ..models import TaskStatus, VideoTask
 from .dialect import WORDS_READ, Dialect, Refusal, RefusalKind, refusal_by
-from .wire import WHOLE_LINK, Reply, code_text, decoded, dig, excerpt, link, only, percent, text
+from .wire import WHOLE_LINK, Reply, code_text, decoded, dig, excerpt, instant, link, only, percent, text
+
+
+def task_of(dialect: Dialect, reply: Reply, body: Any, *, task_id: str, word: str, path: str) -> VideoTask:
+    """The task that an answer tells of.
+
+    Args:
+        dialect: Whose answer it is.
+        reply: The answer.
+        body: The object in it that tells of the task.
+        task_id: The task's id; empty if the answer does not name it.
+        word: Its status, in the gateway's own word.
+        path: Where the video of one that has succeeded should be, for the error.
+
+    Raises:
+        DecodeError: It has succeeded without a URL, or what failed is not told of a task.
+    """
+    status = dialect.status(word) or _unheard_of(reply, body)
+    failure = _failure_of(status, body, named=bool(task_id))
+    return VideoTask(
+        task_id=task_id,
+        status=status,
+        raw_status=word,
+        progress=percent(dig(body, "progress")),
+        model=text(dig(body, "model")),
+        mode=text(dig(body, "mode")),
+        created_at=instant(dig(body, "created_at")),
+        completed_at=instant(dig(body, "completed_at")),
+        expires_at=instant(dig(body, "expires_at")),
+        video_url=_video_link(reply, body, path=path) if status is TaskStatus.SUCCEEDED else None,
+        error_message=failure.message,
+        error_code=failure.code,
+        gateway=dialect.name,
+        request_id=reply.request_id,
+        raw=reply.document,
+    )
+
 
 _HOLDERS: tuple[tuple[str, ...], ...] = (("result", "data"), ("result",), (), ("output",), ("data",))
 _LINKS = ("video_url", "video_urls", "url")
@@ -23,7 +59,7 @@ _BARE: tuple[tuple[str, ...], ...] = (("result",), ("output",))
 _IMAGE = re.compile(r"(?i)[^?#]*\.(jpe?g|png|webp|gif|bmp|svg|avif|heic)([?#]|\Z)")
 
 
-def video_link(reply: Reply, body: Any, *, path: str) -> str:
+def _video_link(reply: Reply, body: Any, *, path: str) -> str:
     """The first usable URL of a video, for a task that has succeeded; `path` is where it should be.
 
     Lists, and JSON in texts, are looked into: it is paid for.
@@ -37,7 +73,7 @@ def video_link(reply: Reply, body: Any, *, path: str) -> str:
     return found
 
 
-def unheard_of(reply: Reply, body: Any) -> TaskStatus:
+def _unheard_of(reply: Reply, body: Any) -> TaskStatus:
     """What a word that nobody knows stands for: success if 100 % is done and the video is there, else still running."""
     done = percent(dig(body, "progress")) == 100 and next(_videos(reply, body), None)
     return TaskStatus.SUCCEEDED if done else TaskStatus.RUNNING
@@ -73,7 +109,7 @@ def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-class Failure(NamedTuple):
+class _Failure(NamedTuple):
     """Why a task has no video, in the gateway's words; None for what it does not say."""
 
     message: str | None = None
@@ -97,7 +133,7 @@ _OF_A_TASK = ("task_id", "progress", "created_at", "completed_at", "expires_at",
 """Fields that an answer about a task has (docs), and one about a request has not: reasons are in both."""
 
 
-def failure_of(status: TaskStatus, body: Any, *, named: bool) -> Failure:
+def _failure_of(status: TaskStatus, body: Any, *, named: bool) -> _Failure:
     """Why a task failed or was canceled; nothing of it is read for any other.
 
     Args:
@@ -108,8 +144,8 @@ def failure_of(status: TaskStatus, body: Any, *, named: bool) -> Failure:
     Raises:
         DecodeError: Nothing in the answer is about a task: what failed can be the look itself (seen).
     """
-    if status not in _FAILED:
-        return Failure()
+    if status not in FAILED:
+        return _Failure()
     reason = _reason(body)
     if not (named or _is_of_a_task(body)):
         advice = meaning(reason.message or "")  # in our words: the gateway's own can quote a prompt
@@ -118,19 +154,19 @@ def failure_of(status: TaskStatus, body: Any, *, named: bool) -> Failure:
     return reason
 
 
-_FAILED = (TaskStatus.FAILED, TaskStatus.CANCELED)
+FAILED = (TaskStatus.FAILED, TaskStatus.CANCELED)
 
 
 def _is_of_a_task(body: Any) -> bool:
     return any(dig(body, name) not in (None, "") for name in _OF_A_TASK)
 
 
-def _reason(body: Any) -> Failure:
+def _reason(body: Any) -> _Failure:
     """The first text, and the first code, of all the places where reasons are told."""
     told = [only(dig(body, *holder, name)) for holder, name in product(_REASONS_IN, _REASONS)]
     codes = (code_text(dig(value, "code")) for value in told)
     message = next(filter(None, map(_words, told)), None)
-    return Failure(message, next(filter(None, codes), None) or code_text(dig(body, "error_code")))
+    return _Failure(message, next(filter(None, codes), None) or code_text(dig(body, "error_code")))
 
 
 def _words(value: Any) -> str | None:
@@ -150,7 +186,7 @@ def refused_look(dialect: Dialect, reply: Reply) -> Refusal | None:
     body = reply.document
     for place in (body, only(dig(body, "data"))):
         word = dig(place, "status")
-        if isinstance(word, str) and dialect.status(word) in _FAILED and not _is_of_a_task(place):
+        if isinstance(word, str) and dialect.status(word) in FAILED and not _is_of_a_task(place):
             message, code = _reason(place)
             return _by_words(dialect, reply.status, () if code is None else (code,), message or "")
     return None
@@ -161,6 +197,3 @@ def _by_words(dialect: Dialect, status: int, codes: tuple[str, ...], message: st
     if known is None and re.search(BUSY_WORDS, message[:WORDS_READ]):
         return Refusal(RefusalKind.TRANSIENT, next(iter(codes), None), message)
     return known
-
-
-__all__ = ["Failure", "failure_of", "refused_look", "unheard_of", "video_link"]

@@ -8,7 +8,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -153,6 +153,19 @@ def dig(document: Any, *path: str | int) -> Any:
         else:
             document = document.get(step) if isinstance(document, dict) else None
     return document
+
+
+def leaves(value: Any, depth: int, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What stands in a document, as far down as one looks, each under the names that lead to it.
+
+    A list's items bear the list's name. Objects and lists are none of it, only what stands in them.
+    """
+    if not isinstance(value, dict | list):
+        yield path, value
+    elif depth:
+        inside = value.items() if isinstance(value, dict) else ((None, each) for each in value)
+        for name, each in inside:
+            yield from leaves(each, depth - 1, path if name is None else (*path, name))
 
 
 def only(value: Any) -> Any:

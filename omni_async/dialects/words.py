@@ -1,5 +1,6 @@
 """The gateways' words: for where a task stands, for what a refusal is about, and where in an answer they stand."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,11 +64,40 @@ NO_TASK_WORDS = (
     r"|任务[^,，。;；]{0,80}(不存在|未找到)"
     rf"|{BAD_ID_WORDS}"
 )
-QUOTA_WORDS = (
-    r"(?i)insufficient.?(balance|quota|credit|fund|user.?quota)|balance.{0,20}(too low|not enough)"
-    r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
-    r"|余额不足|额度不足|积分不足|配额不足|点数不足|额度已用"
+BALANCE_WORDS = (
+    r"(?i)insufficient.?(balance|credit|fund)|balance.{0,20}(too low|not enough)|余额不足|积分不足|金币不足|点数不足"
 )
+QUOTA_WORDS = (
+    rf"{BALANCE_WORDS}|insufficient.?(quota|user.?quota)"
+    r"|quota.{0,20}(used up|exhaust|exceeded)|exceeded.{0,20}quota"
+    r"|额度不足|配额不足|额度已用"
+)
+TOO_MUCH_WORDS = (
+    r"(?i)too.?many.?requests|rate.?limit.?(exceed|reach)|过于频繁|操作频繁|请求过多|限流"
+    r"|(并发|任务数(?!据))[^,，。;；]{0,6}(上限|超限)"
+)
+"""Of a rate or of running tasks, and never of a parameter: for a code that means a bad one."""
+
+_TAKEN = (
+    r"(?i)(提交|创建|下单|扣费|扣款|受理)成功"
+    r"|已经?(提交|创建|受理|扣费|扣款|下单|排队|[加进]入.{0,4}队列)|(正在|限流)排队|^排队中"
+    r"|\b(is|was|been|and|task|job|order|request|video|generation|upstream)"
+    r" (accepted|queued|created|submitted|charged)\b"
+)
+_NOT_TAKEN = (
+    r"(?i)\b(no|not|never|none|nothing|cannot|until|before|once|when|if|only|many|maximum|limit\w*)\b|n't"
+    r"|[未没不非勿]|[交建理单队中]的|之前|过多|太多|上限|达到|最多"
+)
+_CLAUSES = r"[,.;:!?\n，。；：！？、]|\bbut\b"
+
+
+def says_taken(message: str) -> bool:
+    """Whether a refusal's words say that the order was taken all the same: in a clause that neither denies it nor
+    counts what else was.
+    """
+    clauses = re.split(_CLAUSES, message)
+    return any(re.search(_TAKEN, clause) and not re.search(_NOT_TAKEN, clause) for clause in clauses)
+
 
 _HEADS = ("code", "error")
 _SAID = ("message", "msg", "error_message", "detail", "details", "errors", "error")

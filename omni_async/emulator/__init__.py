@@ -1,7 +1,7 @@
 """A faithful emulator of the three gateways; it needs no key, charges nobody and imports nothing of the client."""
 
 from .ledger import Charge, Delivery, Ledger, SeenRequest
-from .scenario import FAULT_KINDS, Fault, Scenario
+from .scenario import FAULT_KINDS, InjectedFault, Scenario
 from .server import Emulator
 from .threaded import ThreadedEmulator
 
@@ -10,7 +10,7 @@ __all__ = [
     "Charge",
     "Delivery",
     "Emulator",
-    "Fault",
+    "InjectedFault",
     "Ledger",
     "Scenario",
     "SeenRequest",

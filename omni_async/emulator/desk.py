@@ -13,7 +13,7 @@ from .gateway import Gateway, Site
 from .jimmy import Jimmy
 from .ledger import Charge, Ledger
 from .response import Response
-from .scenario import Fault, Scenario
+from .scenario import InjectedFault, Scenario
 from .tasks import Order, Task, TaskBook
 from .toapis import GeminiOmni, Toapis
 from .uploads import Upload, UploadShelf
@@ -35,7 +35,7 @@ class Call:
     task: Task | None = None
     upload: Upload | None = None
     detail: str = ""
-    faults: list[Fault] = attrs.field(factory=list)
+    faults: list[InjectedFault] = attrs.field(factory=list)
 
     @property
     def prompt(self) -> str | None:
@@ -89,13 +89,13 @@ class Desk:
         message = call.gateway.limit_message(limit, self.scenario)
         return call.gateway.limited(message, hidden=self.scenario.limits_in_200, headers=headers)
 
-    def _striking(self, call: Call) -> list[Fault]:
+    def _striking(self, call: Call) -> list[InjectedFault]:
         if not self.scenario.faults:
             return []
         name = call.gateway.name if call.task is None else call.task.order.gateway
         return list(self._faults.striking(self.scenario, call.kind, name, call.prompt, call.task, call.now))
 
-    def _disturbance(self, call: Call) -> Fault | None:
+    def _disturbance(self, call: Call) -> InjectedFault | None:
         """The first striking fault that changes the whole answer; the others are kept for the task itself."""
         call.faults = self._striking(call)
         for fault in call.faults:

@@ -10,7 +10,7 @@ import attrs
 
 from .gateway import Gateway
 from .response import Response
-from .scenario import Fault, Scenario
+from .scenario import InjectedFault, Scenario
 from .tasks import CANCELED, FAILED, QUEUED, RUNNING, Look, Task
 
 HTML_502 = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -23,7 +23,7 @@ SLOW_SECONDS = 1.0
 class Strike:
     """A fault about to change the whole answer; `answer` is what it would have been, None for a create not accepted."""
 
-    fault: Fault
+    fault: InjectedFault
     gateway: Gateway
     answer: Response | None
 
@@ -150,19 +150,19 @@ class FaultBook:
     """Which faults strike a request; counts what each has matched so far."""
 
     def __init__(self, seed: int) -> None:
-        self._matched: Counter[tuple[Fault, str | None]] = Counter()
+        self._matched: Counter[tuple[InjectedFault, str | None]] = Counter()
         self._random = Random(seed)
 
     def striking(
         self, scenario: Scenario, on: str, gateway: str, prompt: str | None, task: Task | None, now: float
-    ) -> Iterator[Fault]:
+    ) -> Iterator[InjectedFault]:
         """The faults that strike this request, in the scenario's order."""
         for fault in scenario.faults:
             concerned = fault.on == on and fault.gateway in (None, gateway) and _speaks_of(fault, prompt)
             if concerned and self._strikes(fault, task, now):
                 yield fault
 
-    def _strikes(self, fault: Fault, task: Task | None, now: float) -> bool:
+    def _strikes(self, fault: InjectedFault, task: Task | None, now: float) -> bool:
         if fault.kind == "not_found_at_first":
             return self._is_first(fault, task, now)
         if fault.kind == "expired_url" and task is not None and task.generation:
@@ -175,7 +175,7 @@ class FaultBook:
             return False
         return fault.probability is None or self._random.random() < fault.probability
 
-    def _is_first(self, fault: Fault, task: Task | None, now: float) -> bool:
+    def _is_first(self, fault: InjectedFault, task: Task | None, now: float) -> bool:
         if task is None:
             return False
         if fault.seconds is not None:
@@ -184,5 +184,5 @@ class FaultBook:
         return self._matched[fault, task.task_id] <= (1 if fault.first is None else fault.first)
 
 
-def _speaks_of(fault: Fault, prompt: str | None) -> bool:
+def _speaks_of(fault: InjectedFault, prompt: str | None) -> bool:
     return fault.prompt is None or (prompt is not None and fault.prompt in prompt)

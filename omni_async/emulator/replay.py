@@ -76,7 +76,7 @@ class Replay:
     A create takes the first recorded one with its settings that is left, else the first that is left of its gateway;
     a query, upload or balance the next answer recorded for its path, the last one again and again.
 
-    Arguments:
+    Args:
         samples: what was recorded.
         ledger: where accepted creates are charged.
         price: of a video.

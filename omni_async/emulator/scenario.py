@@ -131,23 +131,23 @@ def known_fields(cls: type[attrs.AttrsInstance], values: object) -> dict[str, An
     return dict(values)
 
 
-def _usual_request(fault: "Fault") -> str:
+def _usual_request(fault: "InjectedFault") -> str:
     return FAULT_KINDS.get(fault.kind, ("create",))[0]
 
 
-def _possible_request(fault: "Fault", attribute: "attrs.Attribute[str]", value: str) -> None:
+def _possible_request(fault: "InjectedFault", attribute: "attrs.Attribute[str]", value: str) -> None:
     _one_of(*FAULT_KINDS[fault.kind])(fault, attribute, value)
 
 
-def _usually_charged(fault: "Fault") -> bool:
+def _usually_charged(fault: "InjectedFault") -> bool:
     return fault.kind in CHARGED_KINDS
 
 
 @attrs.frozen
-class Fault:
+class InjectedFault:
     """One thing that goes wrong.
 
-    Arguments:
+    Args:
         kind: what happens, one of `FAULT_KINDS`.
         on: the requests concerned ("create", "query", "file", "upload", "balance"); the kind's usual one
             unless set.
@@ -180,14 +180,14 @@ class Fault:
         """Build from plain JSON data; ValueError names the field that is wrong."""
         known = known_fields(cls, values)
         if "kind" not in known:
-            raise ValueError("Fault needs a kind, one of " + ", ".join(FAULT_KINDS))
+            raise ValueError("InjectedFault needs a kind, one of " + ", ".join(FAULT_KINDS))
         return cls(**known)
 
 
 def _faults(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
-    return tuple(item if isinstance(item, Fault) else Fault.from_dict(item) for item in value)
+    return tuple(item if isinstance(item, InjectedFault) else InjectedFault.from_dict(item) for item in value)
 
 
 def _all_faults(owner: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -254,7 +254,7 @@ class Scenario:
     webhook_retry: float = attrs.field(default=1.0, validator=_number())
     modes: tuple[str, ...] = attrs.field(default=MODES, converter=_tuple, validator=_texts)
     closed: bool | None = attrs.field(default=None, validator=_one_of(None, True, False))
-    faults: tuple[Fault, ...] = attrs.field(default=(), converter=_faults, validator=_all_faults)
+    faults: tuple[InjectedFault, ...] = attrs.field(default=(), converter=_faults, validator=_all_faults)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -49,7 +49,7 @@ ROUTES: tuple[tuple[str, str, str, Gateway, str], ...] = (
 class Emulator:
     """Three gateways on one port, charging nobody.
 
-    Arguments:
+    Args:
         scenario: how it behaves; all defaults unless given.
         host, port: where it listens; port 0 picks a free one, kept over a stop and start.
         replay: a folder that `OmniClient(record=…)` wrote; its answers are given instead, in their order and without

@@ -10,9 +10,9 @@ from pgqueuer.queries import Queries
 
 from ..errors import JournalError
 from ..journal import State
-from ..journal.postgres import postgres_error
+from ..journal.session import postgres_error
 from .book import SharedJournal
-from .budget import Allowed
+from .budget import LIMITS, Allowed
 from .entering import fleet_name
 from .looking import FleetView
 from .queue import connect
@@ -47,7 +47,7 @@ async def set_up(
     """
     shared = SharedJournal(dsn, gateway=gateway)
     try:
-        await shared.fleet(fleet_name)
+        await shared.run(fleet_name)
     finally:
         await shared.aclose()
     try:
@@ -130,13 +130,7 @@ class FleetStatus:
 def fleet_status(ledger: FleetView) -> FleetStatus:
     """Where the fleet stands."""
     fetch, gateway = ledger.connection.execute, ledger.gateway
-    limits = fetch(
-        "SELECT running, submits_per_second, polls_per_second,"
-        " extract(epoch FROM greatest(not_before, now()) - now())::float8,"
-        " extract(epoch FROM greatest(polls_not_before, now()) - now())::float8, now()"
-        " FROM omni_limit WHERE gateway = ?",
-        (gateway,),
-    ).fetchone()
+    limits = fetch(f"SELECT {LIMITS}, now() FROM omni_limit WHERE gateway = ?", (gateway,)).fetchone()  # noqa: S608
     if limits is None:  # `looking` saw them
         raise JournalError(f"the limits of {gateway} have gone", kind="setup")
     jobs = {

@@ -10,22 +10,23 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn
 
 import attrs
 
 from ..errors import JournalError, OmniError
 from ..journal import Answer, Entry, Intent, NotNow, SqliteJournal, State
 from ..journal.ledger import Ledger
-from ..journal.pgstore import PostgresJournal
-from ..journal.postgres import FLEET, Session, SessionOwner
+from ..journal.pgstore import ServerJournal
+from ..journal.pgtables import open_postgres
+from ..journal.postgres import FLEET, SessionOwner
 from ..journal.seam import UNWRITTEN
+from ..journal.session import Session
 from ..journal.states import FINAL, UNPAID
 from ..lifetime import loop_time
 from ..models import VideoTask
 from .tables import GONE, LOCAL, FleetLedger
 
-T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 TOGETHER = 200
@@ -37,7 +38,7 @@ NAME, TOLD = "journal of a fleet's machine", "told to the fleet"
 """Notes of this machine's journal: what the shared one calls it, and when it was last told of a row that ended."""
 
 
-class SharedJournal(PostgresJournal):
+class SharedJournal(ServerJournal[FleetLedger]):
     """The fleet's journal in PostgreSQL.
 
     Args:
@@ -51,8 +52,8 @@ class SharedJournal(PostgresJournal):
         self._ledger: FleetLedger | None = None
 
     def ledger(self, session: Session) -> FleetLedger:
-        """See `PostgresJournal.ledger`."""
-        super().ledger(session)
+        """See `ServerJournal.ledger`."""
+        open_postgres(session)
         self._ledger = FleetLedger(session, self.gateway)
         return self._ledger
 
@@ -64,13 +65,9 @@ class SharedJournal(PostgresJournal):
         """Whether the worker whose rows carry this name has a connection."""
         return await self.run(lambda _: isinstance(self._owner, SessionOwner) and self._owner.held(name))
 
-    async def fleet(self, work: Callable[[FleetLedger], T]) -> T:
-        """As `run`, with the fleet's ledger."""
-        return await self.run(cast("Callable[[Ledger], T]", work))
-
 
 class FleetBook:
-    """The five calls of a worker's creates.
+    """The three calls of a worker's creates.
 
     Args:
         local: This machine's journal.
@@ -91,7 +88,7 @@ class FleetBook:
         """The shared row decides who sends; then it is written down here, and waits for its place in time."""
         began = loop_time()
         try:
-            known, row = await self.shared.fleet(lambda ledger: _intended(ledger, intent, self.shared.owner))
+            known, row = await self.shared.run(lambda ledger: _intended(ledger, intent, self.shared.owner))
         except NotNow as hold:
             raise (_elsewhere(intent, hold.why) if hold.sent else hold) from None
         except JournalError as error:
@@ -120,7 +117,7 @@ class FleetBook:
         if here.state is State.SUBMITTING:
             raise _elsewhere(intent, LOCAL)
         await self._unsent(intent, LOCAL)
-        now = await self.shared.fleet(lambda ledger: ledger.merge(here))
+        now = await self.shared.run(lambda ledger: ledger.merge(here))
         if now.state in UNPAID:
             raise JournalError(f"row {intent.key!r}: {LOCAL}", kind="failed", may_have_charged=False)
         raise NotNow(LOCAL, 0.0)
@@ -148,7 +145,7 @@ class FleetBook:
             logger.warning("row %s: %s", intent.key, error.args[0])
             return await self.shared.answered(intent, answer)
         try:
-            return str(await self.shared.run(lambda ledger: ledger.answered(intent.key, answer)))
+            return await self.shared.run(lambda ledger: ledger.answered(intent.key, answer))
         except OmniError as error:
             self._behind(intent.key, state, error)
             return state
@@ -165,19 +162,11 @@ class FleetBook:
         except OmniError as error:
             self._behind(intent.key, state, error)
 
-    async def claim(self) -> Sequence[Any]:
-        """The queue decides who goes on with what."""
-        return ()
-
-    async def pending(self) -> Sequence[VideoTask]:
-        """The queue knows."""
-        return ()
-
     def _behind(self, key: str, state: str, error: OmniError) -> None:
         (self.unsent if state in UNPAID else self.behind).add(key)
         logger.warning("row %s stands in this machine's journal and not yet in the fleet's: %s", key, error.args[0])
 
-    # --- beyond the five -------------------------------------------------------------------------------------
+    # --- beyond the three ------------------------------------------------------------------------------------
 
     async def finished(self, task: VideoTask) -> Entry | None:
         """A task's end, in both; the shared row's download is queued in the same transaction.
@@ -190,7 +179,7 @@ class FleetBook:
             logger.warning("task %s: %s", task.task_id, error.args[0])
             entry = None
         if entry is None:  # or another worker's create: this machine has no row of it
-            return await self.shared.fleet(lambda ledger: _ended(ledger, task))
+            return await self.shared.run(lambda ledger: _ended(ledger, task))
         self.behind.add(entry.key)
         await self.heal([entry.key])
         return entry
@@ -204,12 +193,12 @@ class FleetBook:
         """
         if self.unsent:
             taken_back = tuple(self.unsent)
-            await self.shared.fleet(partial(_taken_back, keys=taken_back, owner=self.shared.owner))
+            await self.shared.run(partial(_taken_back, keys=taken_back, owner=self.shared.owner))
             self.unsent.difference_update(taken_back)
         if keys is None:
             await self.local.claim()  # creates of workers that died here are uncertain
             name, told = await self.local.run(_mark)
-            known: str | None = await self.shared.run(lambda ledger: ledger.note(name))
+            known = await self.shared.run(lambda ledger: ledger.note(name))
             keys = await self.local.run(partial(_untold, told=float(known or 0.0) < told))
         changed = 0
         for start in range(0, len(keys), TOGETHER):
@@ -219,7 +208,7 @@ class FleetBook:
     async def _tell(self, keys: Sequence[str]) -> int:
         rows, (name, _) = await self.local.run(lambda ledger: (_rows(ledger, keys), _mark(ledger)))
         mark = (name, time.time())
-        stand = await self.shared.fleet(partial(_merged, known=rows, mark=mark))
+        stand = await self.shared.run(partial(_merged, known=rows, mark=mark))
         await self.local.run(partial(_told, known=rows, stand=[now for _, now in stand], mark=mark))
         self.behind.difference_update(keys)
         return sum(before != now for before, now in stand)

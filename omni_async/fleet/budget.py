@@ -30,6 +30,13 @@ LONGEST_LEAD = 0.5
 DATABASE_PAUSE, HOUR = 1.0, 3600.0
 """Seconds between two tries while the database is away, and the longest that anything waits."""
 
+LIMITS = (
+    "running, submits_per_second, polls_per_second,"
+    " extract(epoch FROM greatest(not_before, now()) - now())::float8,"
+    " extract(epoch FROM greatest(polls_not_before, now()) - now())::float8"
+)
+"""What a row of limits says: those of `Allowed`, and for how many seconds no create is sent, and no look."""
+
 _PLACES = {
     Kind.CREATE: ("next_submit", "submits_per_second", "not_before"),
     Kind.POLL: ("next_poll", "polls_per_second", "polls_not_before"),
@@ -80,13 +87,7 @@ class Budget:
 
     async def refresh(self) -> Allowed:
         """Read the row, and how long it pauses what."""
-        rows = await self.fetch(
-            "SELECT running, submits_per_second, polls_per_second,"
-            " extract(epoch FROM greatest(not_before, now()) - now())::float8,"
-            " extract(epoch FROM greatest(polls_not_before, now()) - now())::float8"
-            " FROM omni_limit WHERE gateway = %s",
-            self.gateway,
-        )
+        rows = await self.fetch(f"SELECT {LIMITS} FROM omni_limit WHERE gateway = %s", self.gateway)  # noqa: S608
         running, submits, polls, *pauses = rows[0]
         self.allowed = Allowed(running=running, submits_per_second=submits, polls_per_second=polls)
         for kind, seconds in zip((Kind.CREATE, Kind.POLL), pauses, strict=True):

@@ -1,6 +1,5 @@
 """Many rows into the shared journal at once, by way of a passing table: tens of thousands a second."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -249,13 +248,6 @@ def tried_again(ledger: FleetLedger, refused: IsRefused, *, keys: Sequence[str])
     entries = [entry for entry in map(ledger.entry, keys) if entry is not None and can_be_tried(entry, refused)]
     try_again(ledger, entries)
     return len(entries)
-
-
-def add_columns(ledger: FleetLedger, names: Sequence[str]) -> None:
-    """Note carried columns, for the results."""
-    known = json.loads(ledger.note("columns") or "[]")
-    if set(names) - set(known):
-        ledger.write_note("columns", json.dumps(list(dict.fromkeys([*known, *names])), ensure_ascii=False))
 
 
 def _bring(ledger: FleetLedger, some: Sequence[Entry]) -> None:

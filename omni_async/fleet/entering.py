@@ -10,9 +10,9 @@ from pathlib import Path
 
 import attrs
 
-from ..batch.entering import HANDED_OVER, SHOWN, Source, columns_of, faulty, moderated
+from ..batch.entering import HANDED_OVER, SHOWN, Entering, SheetOptions, Source, faulty, moderated
 from ..batch.folder import Folder
-from ..batch.planning import SheetOptions, entering_of, no_progress, opened
+from ..batch.planning import no_progress, opened
 from ..batch.record import BadRecord
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, invalid_request
@@ -27,7 +27,6 @@ from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,
     IsRefused,
-    add_columns,
     can_be_tried,
     counted,
     entered,
@@ -55,6 +54,7 @@ class Rows:
         run: The last run of a batch: what it was to send, the fleet sends. None for a journal of another kind, of which
             nothing is sent.
         bad: Lines left out.
+        warnings: What is doubtful about a sheet's rows, each with its first lines.
     """
 
     ledger: Ledger
@@ -63,6 +63,7 @@ class Rows:
     path: Path | None = None
     run: int | None = None
     bad: int = 0
+    warnings: tuple[Fault, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -143,11 +144,17 @@ def sheet_rows(
         ledger.connection.execute("PRAGMA synchronous = OFF")  # it is of no use to anybody after this
         try:
             ledger.begin()
-            entering = entering_of(dialect, folder, sheet_options, progress=progress, stop=stop or threading.Event())
-            bad = len(entering.enter(ledger, opened(source)).bad)
-            bad += _leave_out_local(ledger, skip=sheet_options.skip_bad)
+            entering = Entering(
+                dialect=dialect,
+                folder=folder,
+                options=sheet_options,
+                progress=progress,
+                stop=stop or threading.Event(),
+            )
+            found = entering.enter(ledger, opened(source))
+            bad = len(found.bad) + _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), bad=bad)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, bad=bad, warnings=found.warnings)
         finally:
             ledger.connection.close()
 
@@ -189,10 +196,10 @@ def journal_rows(path: Path, dialect: Dialect) -> Iterator[Rows]:
                 raise JournalError(f"the batch in {path} was begun with {begun}: --gateway {begun}", kind="conflict")
             ledger.begin()
             ledger.take_over("", ledger.owners(), dialect.name)  # what a crash left is counted as what it is
-            run = int(ledger.note("run") or 0) if begun is not None else None
+            run = ledger.last_run if begun is not None else None
             if run is not None and ledger.note(HANDED_OVER) is None:
                 _refuse_local(ledger, run)
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), path=path, run=run)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, path=path, run=run)
         finally:
             ledger.rollback()
             ledger.connection.close()
@@ -257,10 +264,10 @@ async def look(shared: SharedJournal, rows: Rows, *, refused: IsRefused | None =
         InvalidRequestError: Another row has the id or the file of one.
         JournalError: Another fleet has them.
     """
-    rows.check_fleet(await shared.fleet(fleet_name), lost=lost)
+    rows.check_fleet(await shared.run(fleet_name), lost=lost)
     told, faults = Enqueued(bad=rows.bad), list[Fault]()
     for some, passed in rows.chunks():
-        seen, clashes = await shared.fleet(partial(looked_at, some=some, whole=rows.whole, refused=refused))
+        seen, clashes = await shared.run(partial(looked_at, some=some, whole=rows.whole, refused=refused))
         told, faults = told + seen + Enqueued(unsent=passed), faults + clashes
     if faults:
         raise invalid_request(faults[:SHOWN])
@@ -287,12 +294,12 @@ async def enter(
     Raises:
         JournalError: The database cannot be written.
     """
-    base, name, place = await shared.fleet(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
-    await shared.fleet(lambda ledger: add_columns(ledger, rows.columns))
+    base, name, place = await shared.run(lambda ledger: (last_place(ledger), fleet_name(ledger), database_of(ledger)))
+    await shared.run(lambda ledger: ledger.write_columns([*ledger.columns, *rows.columns]))
     rows.hand_over(name, place)
     count = 0
     for some, _ in rows.chunks():
-        await shared.fleet(partial(entered, some=some, base=base, whole=rows.whole, refused=refused))
+        await shared.run(partial(entered, some=some, base=base, whole=rows.whole, refused=refused))
         progress(count := count + len(some))
 
 
@@ -320,7 +327,7 @@ async def failed_rows(shared: SharedJournal, refused: IsRefused) -> tuple[Enqueu
             if row.gateway == ledger.gateway and row.position is not None and can_be_tried(row, refused)
         ]  # fmt: skip
 
-    found = await shared.fleet(find)
+    found = await shared.run(find)
     return counted(found), [entry.key for entry in found]
 
 
@@ -328,5 +335,5 @@ async def retry(shared: SharedJournal, refused: IsRefused, keys: Sequence[str]) 
     """Try rows again that failed or expired; how many of them still had."""
     count = 0
     for start in range(0, len(keys), CHUNK):
-        count += await shared.fleet(partial(tried_again, refused=refused, keys=keys[start : start + CHUNK]))
+        count += await shared.run(partial(tried_again, refused=refused, keys=keys[start : start + CHUNK]))
     return count

@@ -7,7 +7,7 @@ import psycopg
 
 from ..errors import JournalError
 from ..journal import Entry, State
-from ..journal.postgres import Session, postgres_error
+from ..journal.session import Session, postgres_error
 from .tables import FleetLedger
 
 

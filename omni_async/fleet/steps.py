@@ -3,11 +3,12 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from ..batch.results import NOT_STORED
-from ..breaker import Breaker
+from ..breaker import Breaker, Shutout
+from ..client import OmniClient
 from ..errors import (
     AuthenticationError,
     DecodeError,
@@ -23,14 +24,11 @@ from ..errors import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from ..exchange import is_unauthorized
-from ..generate import Studio
-from ..identity import idempotency_key_of
-from ..journal import Entry, NotNow, State, unfollowed
+from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
 from ..storage import Storage, Stored
-from ..submit import FOUND, find_lost
+from ..submit import find_lost, recover
 from .book import FleetBook
 
 logger = logging.getLogger("omni_async")
@@ -58,13 +56,15 @@ class Steps:
 
     Args:
         book: Both journals.
-        studio: Pays, follows, downloads.
+        client: Pays, follows, downloads.
         storage: Where videos go.
         breaker: Holds creates back when too many end uncertain.
     """
 
-    def __init__(self, book: FleetBook, studio: Studio, storage: Storage, breaker: Breaker) -> None:
-        self._book, self._studio, self._storage, self._breaker = book, studio, storage, breaker
+    def __init__(self, book: FleetBook, client: OmniClient, storage: Storage, breaker: Breaker) -> None:
+        self._book, self._storage, self._breaker = book, storage, breaker
+        self._client, self._studio = client, client.studio
+        self._shutout = Shutout()
         self._halt: asyncio.Future[None] | None = None
         self.at_hand = self.sent = 0
 
@@ -118,8 +118,7 @@ class Steps:
         return await self._follow(entry) if entry.state is State.SUBMITTED else None
 
     async def _entry(self, key: str) -> Entry | None:
-        entry: Entry | None = await self._book.shared.run(lambda ledger: ledger.entry(key))
-        return entry
+        return await self._book.shared.run(lambda ledger: ledger.entry(key))
 
     async def _send(self, entry: Entry) -> "Later | _GoOn":
         """Pay for it, at most once: the shared row is SUBMITTING before anything is sent."""
@@ -130,17 +129,16 @@ class Steps:
         self.sent += 1
         try:
             await self._studio.submit(request, planned=entry.fingerprint, breaker=self._breaker)
+            self._shutout.accepted()
         except (NotNow, SubmissionUncertainError):
             return _GoOn.GO_ON
         except JournalError as error:
             return _GoOn.GO_ON if error.kind == "conflict" else LATER
         except (AuthenticationError, QuotaError) as error:
-            return error
+            return error if self._shutout.is_for_all(error) else LATER
         except RateLimitError as error:
             return float(error.retry_after or LATER)
         except OmniError as error:
-            if is_unauthorized(error):
-                return error
             now = await self._entry(entry.key)
             if now is not None and now.state is State.PLANNED:  # it surely was not accepted
                 logger.info("row %s could not be sent: %s", entry.key, type(error).__name__)
@@ -157,7 +155,7 @@ class Steps:
             now = await self._entry(entry.key)
             if now is None or now.state is not State.SUBMITTING:
                 return _GoOn.GO_ON
-        await self._book.shared.fleet(lambda ledger: ledger.taken_over(entry.key))
+        await self._book.shared.run(lambda ledger: ledger.taken_over(entry.key))
         return _GoOn.GO_ON
 
     async def _lives(self, entry: Entry) -> bool:
@@ -179,13 +177,8 @@ class Steps:
 
     async def _found(self, entry: Entry) -> bool:
         """Whether the gateway knows a task of it."""
-        name = idempotency_key_of(entry.key, entry.fingerprint, round=entry.round)
-        takes = self._studio.exchange.dialect.abilities.idempotency_field is not None
-        task_id = await find_lost(self._studio.exchange, candidate=entry.candidate, name=name if takes else None)
-        if task_id is None:
-            return False
         try:
-            await self._book.shared.run(lambda ledger: ledger.found(entry.key, FOUND, task_id))
+            return await recover(self._studio.exchange, self._book.shared, entry) is not None
         except JournalError as error:
             if error.kind != "conflict":
                 raise
@@ -195,11 +188,10 @@ class Steps:
         """Note that the gateway knows a row's task that a person named, or that was not to be seen."""
         if await find_lost(self._studio.exchange, candidate=task_id, name=None) is not None:
             await self._book.shared.run(lambda ledger: ledger.sighted(key, task_id))
-            await self._noted(unfollowed.clear, task_id)
+            await self._noted(task_id, None)
 
-    async def _noted(self, note: Callable[..., None], *about: str) -> None:
-        gateway = self._studio.exchange.dialect.name
-        await self._book.shared.run(lambda ledger: note(ledger, gateway, *about))
+    async def _noted(self, task_id: str, why: str | None) -> None:
+        await self._book.shared.run(lambda ledger: ledger.unfollowed(ledger.gateway, task_id, why))
 
     async def _follow(self, entry: Entry) -> float | None:
         """To the end of its task; one that runs longer than any should gives its seat back and is looked at later."""
@@ -213,7 +205,7 @@ class Steps:
             ended = error.task
         except (WaitTimeoutError, NotFoundError, RejectedError, DecodeError) as error:
             if not isinstance(error, WaitTimeoutError):
-                await self._noted(unfollowed.mark, str(entry.task_id), str(error.args[0]))
+                await self._noted(str(entry.task_id), str(error.args[0]))
             logger.warning("task %s of row %s: %s", entry.task_id, entry.key, type(error).__name__)
             return MUCH_LATER
         while True:
@@ -241,9 +233,7 @@ class Steps:
             await run(lambda ledger: ledger.arriving(key, video.size, video.sha256))
 
         try:
-            await self._storage.store(
-                self._studio, task, entry.target or f"{key}.mp4", sha256=entry.sha256, on_whole=whole
-            )
+            await self._storage.store(self._client, task, entry.file, sha256=entry.sha256, on_whole=whole)
         except ResultExpiredError as error:
             why = str(error.args[0])
             await run(lambda ledger: ledger.unstored(key, State.EXPIRED, why))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..journal.entries import COLUMNS, SENT_AGAIN, Entry, entry_of
-from ..journal.postgres import FLEET, PostgresLedger, Session, has_place
+from ..journal.postgres import FLEET, PostgresLedger, has_place
+from ..journal.session import Session
 from ..journal.states import FINAL, OPEN, UNPAID, State
 from ..safety import target_key
 

@@ -27,7 +27,7 @@ from ..client import OmniClient
 from ..dialects import Dialect
 from ..errors import DownloadError, InvalidRequestError, JournalError, OmniError
 from ..journal import SqliteJournal
-from ..journal.postgres import postgres_error
+from ..journal.session import postgres_error
 from ..making import ClientOptions
 from ..policies import Limits
 from ..settings import dialect_of
@@ -100,7 +100,7 @@ class Worker:
         limiter = FleetLimiter(self.budget, limits)
         self.book = FleetBook(self.local, self.shared, limiter.on_time)
         self.client = OmniClient(self.dialect, journal=self.book, limits=limits, limiter=limiter, **options)
-        self.steps = Steps(self.book, self.client.studio, storage, Breaker())
+        self.steps = Steps(self.book, self.client, storage, Breaker())
         self._connection: Any = None
         self._asking = asyncio.Lock()
         self._queue: QueueManager | None = None
@@ -207,12 +207,12 @@ class Worker:
 
     async def _prepare(self) -> None:
         """What this machine knows goes into the tables first; then every row has its job."""
-        await self.shared.fleet(check_set_up)
+        await self.shared.run(check_set_up)
         await self.budget.refresh()
         healed = await self.book.heal()
         if healed:
             logger.warning("%d rows of the fleet were completed from this machine's journal", healed)
-        await self.shared.fleet(lambda ledger: ledger.restore())
+        await self.shared.run(lambda ledger: ledger.restore())
         await self._sign("working")
 
     def _manager(self, queries: FleetQueries) -> QueueManager:
@@ -279,7 +279,7 @@ class Worker:
                 await self.book.heal(list(self.book.behind))
             if time.monotonic() - restored > RESTORE:
                 restored = time.monotonic()
-                await self.shared.fleet(lambda ledger: ledger.restore(every=RESTORE))
+                await self.shared.run(lambda ledger: ledger.restore(every=RESTORE))
             await self._sign("working")
 
     async def _sign(self, state: str) -> None:

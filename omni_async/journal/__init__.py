@@ -7,7 +7,7 @@ of a sheet is paid again; `writer` is the one thread that writes, `owners` who m
 from typing import TYPE_CHECKING
 
 from ..lazy import lazily
-from .seam import Answer, Book, Intent, Journal, NoJournal, NotNow
+from .seam import Answer, GuardedJournal, Intent, Journal, NoJournal, NotNow
 from .states import State
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ __getattr__ = lazily(  # what only a journal's file needs
 
 __all__ = [
     "Answer",
-    "Book",
     "Entry",
+    "GuardedJournal",
     "Intent",
     "Journal",
     "Ledger",

@@ -92,6 +92,11 @@ class Entry:
         return _read(self, "metadata", lambda: dict(json.loads(self.metadata)) if self.metadata else {})
 
     @property
+    def file(self) -> str:
+        """Where under the videos' folder its video goes."""
+        return file_of(self.key, self.target)
+
+    @property
     def unproved(self) -> bool:
         """Whether a person alone says that this is its task: the gateway neither gave that id nor has shown it yet."""
         return self.state is State.SUBMITTED and self.detail == ADOPTED
@@ -123,6 +128,11 @@ class Record:
     status: int | None = None
     request_id: str | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
+
+
+def file_of(key: str, target: str | None) -> str:
+    """Where under the videos' folder a row's video goes: where its sheet says, else by its id."""
+    return target or f"{key}.mp4"
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Entry))
@@ -263,7 +273,7 @@ def uncertain_error(entry: Entry) -> SubmissionUncertainError:
     return SubmissionUncertainError(
         f"a create of this id was sent before and may have been charged: {entry.detail or 'no answer is known'}. "
         "Look in the gateway's console or bill, then settle it: with its task id, as not charged, or to pay again",
-        evidence={"reason": entry.detail, "candidate": entry.candidate},
+        evidence={"reason": entry.detail, "candidate": entry.candidate, "sent_before": True},
         gateway=entry.gateway,
         custom_id=entry.custom_id,
         task_id=entry.candidate,

@@ -4,6 +4,7 @@ Each call is part of a transaction that the caller begins and commits. A call lo
 has changed nothing.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import ClassVar
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import ADOPTED, SIGHTED, Entry, known_task, seconds_of, write_task
+from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, write_task
 from .rows import RECORD, Rows
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
@@ -289,6 +290,14 @@ class Ledger(Rows):
         query = "UPDATE item SET detail = ? WHERE key = ? AND task_id = ? AND state = 'SUBMITTED' AND detail = ?"
         self.connection.execute(query, (SIGHTED, key, task_id, ADOPTED))
 
+    def unfollowed(self, gateway: str, task_id: str, why: str | None) -> None:
+        """Note why a task cannot be followed, where the row is that waits for its end; None: it is to be seen again."""
+        query = "UPDATE item SET detail = ? WHERE gateway = ? AND task_id = ? AND state = 'SUBMITTED'"
+        if why is None:
+            self.connection.execute(f"{query} AND detail LIKE ?", (None, gateway, task_id, f"{UNFOLLOWED}%"))
+        else:
+            self.connection.execute(query, (f"{UNFOLLOWED}{why}", gateway, task_id))
+
     def found(self, key: str, how: str, task_id: str, *, owner: str | None = None) -> Entry:
         """The task of a lost create was found, by the owner who follows it from now on; gives its row."""
         self.settle(key, State.SUBMITTED, how, task_id)
@@ -348,6 +357,10 @@ class Ledger(Rows):
         keys, times = f"SELECT key FROM item WHERE {over}", (before, before)  # noqa: S608
         self.connection.execute(f"DELETE FROM record WHERE key IN ({keys})", times)  # noqa: S608
         return self.connection.execute(f"DELETE FROM item WHERE {over}", times).rowcount  # noqa: S608
+
+    def write_columns(self, names: Sequence[str]) -> None:
+        """Note the carried columns, each once."""
+        self.write_note("columns", json.dumps(list(dict.fromkeys(names)), ensure_ascii=False))
 
     def write_note(self, name: str, value: str) -> None:
         """Note something."""

@@ -1,26 +1,26 @@
 """A journal in PostgreSQL as the client uses it, shared by the processes of several machines."""
 
-import contextlib
 import hashlib
 import os
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from ..disk import state_folder
 from ..errors import JournalError
 from . import fallback
 from .entries import Entry
-from .ledger import Ledger
 from .pgtables import open_postgres
 from .postgres import FLEET, PostgresLedger, SessionOwner
 from .session import Session
 from .store import LedgerJournal, Owner
 
+P = TypeVar("P", bound=PostgresLedger)
 
-class PostgresJournal(LedgerJournal):
-    """A journal in PostgreSQL.
+
+class ServerJournal(LedgerJournal[P]):
+    """A journal in a database server, over the ledger that a subclass names.
 
     Args:
         dsn: Where: `postgresql://user@host/database`. Directly, not through a pooler: who lives is told by who is
@@ -34,8 +34,8 @@ class PostgresJournal(LedgerJournal):
         self._dsn, self._name = dsn, name
         self.path = state_folder() / file_of(dsn)
 
-    def opened(self) -> tuple[Ledger, Owner]:
-        """See `LedgerJournal.opened`."""
+    def open_ledger(self) -> tuple[P, Owner]:
+        """See `LedgerJournal.open_ledger`."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:  # what cannot be written then goes to the folder of temporary files, and is found there
@@ -51,9 +51,9 @@ class PostgresJournal(LedgerJournal):
             raise failure
         return ledger, owner
 
-    def ledger(self, session: Session) -> PostgresLedger:
-        """The ledger over a connection."""
-        return open_postgres(session)
+    def ledger(self, session: Session) -> P:
+        """The ledger over a connection, its tables made or brought up to date."""
+        raise NotImplementedError
 
     def has(self, entry: Entry) -> bool:
         """See `LedgerJournal.has`; a fleet's rows are seen to by its workers."""
@@ -74,7 +74,15 @@ class PostgresJournal(LedgerJournal):
         return None
 
     def __repr__(self) -> str:
-        return f"<PostgresJournal of {self.gateway}>"
+        return f"<{type(self).__name__} of {self.gateway}>"
+
+
+class PostgresJournal(ServerJournal[PostgresLedger]):
+    """A journal in PostgreSQL; its arguments are `ServerJournal`'s."""
+
+    def ledger(self, session: Session) -> PostgresLedger:
+        """See `ServerJournal.ledger`."""
+        return open_postgres(session)
 
 
 def file_of(dsn: str) -> str:
@@ -91,14 +99,3 @@ def file_of(dsn: str) -> str:
         told.get("service") or os.environ.get("PGSERVICE"),
     ]
     return f"postgres-{hashlib.sha256(repr(place).encode()).hexdigest()[:16]}"
-
-
-def state_folder() -> Path:
-    """The user's folder for what a program keeps between runs; else that of temporary files."""
-    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
-    if base:
-        return Path(base) / "omni-async"
-    if sys.platform != "win32":
-        with contextlib.suppress(RuntimeError):  # a container's user may have no home
-            return Path.home() / ".local" / "state" / "omni-async"
-    return Path(tempfile.gettempdir())

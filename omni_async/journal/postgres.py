@@ -21,15 +21,6 @@ from .seam import Answer, Intent
 from .session import Session, postgres_error
 from .states import State
 
-__all__ = [
-    "FLEET",
-    "PostgresLedger",
-    "Session",
-    "SessionOwner",
-    "has_place",
-    "postgres_error",
-]
-
 T = TypeVar("T")
 
 OWNERS, WRITING = 0x6F6D6E, 0x6F6D6E69

@@ -1,16 +1,24 @@
 """The journal's rows as they stand: what is read of them, as plain functions of one database connection."""
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
+from ..dialects import Reply
 from ..errors import JournalError
+from ..models import VideoTask
 from .entries import COLUMNS, Entry, Record, entry_of, state_named
 from .states import State
 
 RECORD = tuple(field.name for field in attrs.fields(Record))
 """The columns of a record, in the order of its fields."""
+RECALLED = ("model", "mode", "created_at", "request_id")
+"""What a row does not keep of its task and the answer to its create tells."""
+
+ReadCreate = Callable[[Reply], VideoTask]
+"""A dialect's `read_create`."""
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
 
@@ -63,6 +71,30 @@ class Rows:
         """What happened to a row, the oldest first."""
         query = f"SELECT {', '.join(RECORD)} FROM record WHERE key = ? ORDER BY rowid"  # noqa: S608
         return [Record(**dict(zip(RECORD, row, strict=True))) for row in self.connection.execute(query, (key,))]
+
+    def recalled(self, key: str, task: VideoTask, read: ReadCreate) -> VideoTask:
+        """A row's task, its gaps filled from the answer as it is kept; as it is if that is not kept or unreadable."""
+        answers = [record for record in self.records(key) if record.body and record.task_id == task.task_id]
+        if not answers:
+            return task
+        last = answers[-1]
+        headers = {"x-request-id": last.request_id} if last.request_id else {}
+        try:
+            told = read(Reply(status=last.status or 200, headers=headers, body=last.body or b""))
+            gaps = {name: getattr(told, name) for name in RECALLED if getattr(task, name) is None}
+        except Exception:  # it was written down before anybody knew whether it can be read
+            return task
+        return attrs.evolve(task, **gaps)
+
+    @property
+    def last_run(self) -> int:
+        """The number of a batch's last run; 0 before the first, and without a batch."""
+        return int(self.note("run") or 0)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the sheet's carried columns."""
+        return [str(name) for name in json.loads(self.note("columns") or "[]")]
 
     def note(self, name: str) -> str | None:
         """What is noted under a name."""

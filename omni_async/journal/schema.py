@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ..disk import reason
 from ..errors import JournalError
 from .entries import COLUMNS
 
@@ -363,8 +364,8 @@ def journal_error(error: Exception, path: Path | None = None) -> JournalError:
         return JournalError(_damaged(name, str(error)), kind="damaged")
     if primary == sqlite3.SQLITE_BUSY:
         return JournalError(f"{name} is held by another process for {BUSY:g} s already", kind="locked")
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return JournalError(f"{name} cannot be used ({reason}): see to its disk and permissions", kind="failed")
+    why = reason(error) or type(error).__name__
+    return JournalError(f"{name} cannot be used ({why}): see to its disk and permissions", kind="failed")
 
 
 def _damaged(path: Path | str, told: str) -> str:

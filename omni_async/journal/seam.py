@@ -1,6 +1,6 @@
 """Where creates are written down before and after they are sent: the seam that `submit` sees.
 
-Five async calls, and nothing of how they are kept. Without a journal a create is still sent at most once, but an id
+Three async calls, and nothing of how they are kept. Without a journal a create is still sent at most once, but an id
 that has not reached the caller does not survive a crash.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import operator
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import attrs
@@ -168,14 +168,6 @@ class Journal(Protocol):
         """Record what the create came to without an answer, or what was found out about it later."""
         ...
 
-    async def claim(self) -> Sequence[Any]:
-        """Take over rows whose owner is gone; gives them."""
-        ...
-
-    async def pending(self) -> Sequence[VideoTask]:
-        """Tasks that were submitted and not seen finished."""
-        ...
-
 
 class NoJournal:
     """Keeps nothing."""
@@ -191,16 +183,8 @@ class NoJournal:
     async def settle(self, intent: Intent, state: str, detail: str = "", *, task_id: str | None = None) -> None:
         """Forgotten."""
 
-    async def claim(self) -> Sequence[Any]:
-        """Nothing to take over."""
-        return ()
 
-    async def pending(self) -> Sequence[VideoTask]:
-        """Nothing is known."""
-        return ()
-
-
-class Book:
+class GuardedJournal:
     """A journal as `submit` writes into it: whatever it raises is ours, and once a create was sent it is told loudly.
 
     Args:

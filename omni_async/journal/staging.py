@@ -4,7 +4,6 @@ A row is known by its key, never by its place: sorting, inserting and deleting r
 never paid again without a person's word.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import attrs
 
 from ..errors import Fault
 from .anew import REDO, RETRY, SheetLedger, Wish
-from .entries import SENT_AGAIN, Entry
+from .entries import SENT_AGAIN, Entry, file_of
 from .states import FINAL, UNPAID, State
 
 PREFIX = 12
@@ -142,7 +141,7 @@ class Staging:
         self._ledger, self._gateway, self._redo, self._occupied = ledger, gateway, redo_edited, occupied
         self._execute, self._moderated = ledger.connection.execute, moderated
         self._now = clock()
-        self.run = int(ledger.note("run") or 0) + 1
+        self.run = ledger.last_run + 1
         self.changes = Changes()
         self._kinds: dict[str, int] = {}
         self._folders: set[str] = set()
@@ -187,7 +186,7 @@ class Staging:
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
         other = self._with_target(row, key) if self.changes.redone else None  # a file that is only to be is no row's
         if other is None and self._insert(row, key):
-            if self._occupied is not None and (fault := self._found(row.target or f"{key}.mp4")) is not None:
+            if self._occupied is not None and (fault := self._found(file_of(key, row.target))) is not None:
                 self._execute("DELETE FROM item WHERE key = ?", (key,))
                 return fault
             self.changes.new += 1
@@ -215,9 +214,8 @@ class Staging:
         return None
 
     def _insert(self, row: SheetRow, key: str) -> bool:
-        target = row.target or f"{key}.mp4"
-        values = (key, key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now, target, row.target_key,
-                  row.carried, row.kind, row.line, self.run)  # fmt: skip
+        values = (key, key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now,
+                  file_of(key, row.target), row.target_key, row.carried, row.kind, row.line, self.run)  # fmt: skip
         return self._execute(_INSERT, values).rowcount > 0
 
     def _meet(self, row: SheetRow, key: str) -> Fault | None:
@@ -238,7 +236,7 @@ class Staging:
         if entry is None:
             return None
         if entry.state in UNPAID and entry.sha256 is None:  # else it is its old video, which is kept beside
-            fault = self._found(row.target or entry.target or f"{key}.mp4")
+            fault = self._found(row.target or entry.file)
             if fault is not None:
                 return fault
         self._known(row, entry)
@@ -265,7 +263,7 @@ class Staging:
 
         It gets what this sheet names for it, if it is still there.
         """
-        stem, dot, ending = (other.target or other.key).rpartition(".")
+        stem, dot, ending = other.file.rpartition(".")
         target = f"{stem}-{other.fingerprint[:PREFIX]}{dot}{ending}"
         self._execute("UPDATE item SET target = ?, target_key = NULL WHERE key = ?", (target, other.key))
 
@@ -288,7 +286,7 @@ class Staging:
             "UPDATE item SET run = ?, position = ?, carried = ?, metadata = ?, kind = coalesce(kind, ?),"
             " inputs = CASE WHEN fingerprint = ? THEN coalesce(inputs, ?) ELSE inputs END,"
             " target = coalesce(target, ?) WHERE key = ?",
-            (self.run, row.line, row.carried, row.metadata, row.kind, row.fingerprint, row.inputs, f"{entry.key}.mp4",
+            (self.run, row.line, row.carried, row.metadata, row.kind, row.fingerprint, row.inputs, entry.file,
              entry.key),
         )  # fmt: skip
         if place_is_open and row.target is not None:
@@ -361,8 +359,7 @@ class Staging:
 
     def write_columns(self, names: list[str]) -> None:
         """Note the carried columns, those of earlier sheets behind them."""
-        known = json.loads(self._ledger.note("columns") or "[]")
-        self._ledger.write_note("columns", json.dumps(list(dict.fromkeys([*names, *known])), ensure_ascii=False))
+        self._ledger.write_columns([*names, *self._ledger.columns])
 
     def resume(self) -> None:
         """No sheet this time: the rows of the last one stand."""

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,11 +22,11 @@ from .anew import SheetLedger
 from .entries import ADOPTED, Entry
 from .ledger import Ledger
 from .owners import Ownership
-from .recalled import ReadCreate, recalled
+from .rows import ReadCreate
 from .schema import journal_error, open_journal, presence
 from .seam import UNWRITTEN, Answer, Intent
 from .states import FINAL, UNPAID, State
-from .writer import Writer
+from .writer import L, Writer
 
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
@@ -58,7 +58,7 @@ class Owner(Protocol):
         """Give the place up."""
 
 
-class LedgerJournal:
+class LedgerJournal(Generic[L]):
     """A journal kept by a ledger in a thread of its own, opened by its first call.
 
     Args:
@@ -88,12 +88,12 @@ class LedgerJournal:
         self.noted: dict[Path, None] = {}
         """Files in which this client has noted what came back for creates."""
         self._owner: Owner | None = None
-        self._begun: Writer | None = None
-        self._writer: Writer | None = None  # the same, once it is open
-        self._opening: asyncio.Task[Writer] | None = None
+        self._started: Writer[L] | None = None
+        self._writer: Writer[L] | None = None  # the same, once it is open
+        self._starting: asyncio.Task[Writer[L]] | None = None
         self._closed = False
 
-    def opened(self) -> tuple[Ledger, "Owner"]:
+    def open_ledger(self) -> tuple[L, "Owner"]:
         """In the writer's thread: the place at the journal first, then the ledger.
 
         Raises:
@@ -109,27 +109,27 @@ class LedgerJournal:
         Raises:
             JournalError: Locked, damaged, newer, or not to be used for another reason.
         """
-        await self._ready()
+        await self._get_writer()
 
-    async def _ready(self) -> Writer:
+    async def _get_writer(self) -> Writer[L]:
         if self._writer is not None:
             return self._writer
         if self._closed:
             raise JournalError("the journal is closed", may_have_charged=False)
-        if self._opening is None or (self._opening.done() and _failed(self._opening)):
-            self._opening = background(self._open())
-        opening = self._opening
+        if self._starting is None or (self._starting.done() and _failed(self._starting)):
+            self._starting = background(self._start_writer())
+        starting = self._starting
         try:
-            return await asyncio.shield(opening)
+            return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            if is_cancelled() or not opening.cancelled():
+            if is_cancelled() or not starting.cancelled():
                 raise
-        return await self._ready()  # by somebody who ends every task that he finds
+        return await self._get_writer()  # by somebody who ends every task that he finds
 
-    async def _open(self) -> Writer:
-        if self._begun is not None:  # cut short: its place is given up first
-            await self._begun.aclose()
-        self._begun = writer = Writer(self._opened)
+    async def _start_writer(self) -> Writer[L]:
+        if self._started is not None:  # cut short: its place is given up first
+            await self._started.aclose()
+        self._started = writer = Writer(self._take_place)
         try:
             await writer.open()
         except JournalError as error:
@@ -139,30 +139,30 @@ class LedgerJournal:
         self._writer = writer
         return writer
 
-    def _opened(self) -> tuple[Ledger, Callable[[], None]]:
-        ledger, owner = self.opened()
+    def _take_place(self) -> tuple[L, Callable[[], None]]:
+        ledger, owner = self.open_ledger()
         self._owner = owner
         return ledger, owner.release
 
-    async def run(self, work: Callable[[Ledger], T]) -> T:
+    async def run(self, work: Callable[[L], T]) -> T:
         """Do `work` on the ledger, and give what it gives once that is durable."""
-        writer = self._writer or await self._ready()
+        writer = self._writer or await self._get_writer()
         return await writer.run(work)
 
     async def aclose(self) -> None:
         """Close it; what is unfinished may be taken over by another client."""
         self._closed = True
-        if self._opening is not None and not self._opening.done():
-            await asyncio.wait({self._opening})
-        if self._begun is not None:
-            await self._begun.aclose()
+        if self._starting is not None and not self._starting.done():
+            await asyncio.wait({self._starting})
+        if self._started is not None:
+            await self._started.aclose()
 
     @property
     def owner(self) -> str:
         """The name that this client's rows carry."""
         return self._owner.name if self._owner is not None else ""
 
-    # --- the five calls ----------------------------------------------------------------------------------------
+    # --- the three calls ---------------------------------------------------------------------------------------
 
     async def intend(self, intent: Intent) -> VideoTask | None:
         """See `Journal.intend`."""
@@ -174,7 +174,7 @@ class LedgerJournal:
         return await self._written(work)
 
     def _recalled(self, ledger: Ledger, key: str, known: VideoTask | None) -> VideoTask | None:
-        return known if known is None or self.read is None else recalled(ledger, key, known, self.read)
+        return known if known is None or self.read is None else ledger.recalled(key, known, self.read)
 
     async def answered(self, intent: Intent, answer: Answer) -> str:
         """See `Journal.answered`. Tried again for half a minute; then it goes where it can still be read.
@@ -199,7 +199,7 @@ class LedgerJournal:
 
     async def _written(self, work: Callable[[Ledger], T]) -> T:
         """As `run`, also for a task that is cancelled: the thread does it all the same, and what came of it counts."""
-        writer = self._writer or await self._ready()
+        writer = self._writer or await self._get_writer()
         return await outlasted(writer.run(work))
 
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
@@ -222,6 +222,8 @@ class LedgerJournal:
             error.args = (f"{error.args[0]}; what came back for the create is noted in {place}",)
         error.may_have_charged = answer.state not in UNPAID
 
+    # --- what a client does beyond -----------------------------------------------------------------------------
+
     async def claim(self) -> Sequence[Entry]:
         """Take over what nobody follows: unfinished rows, and finished ones that `on_finished` was not told of."""
         return await self.run(self._claim)
@@ -242,13 +244,6 @@ class LedgerJournal:
     def enter(self, ledger: Ledger) -> None:
         """Enter what could not be written before, as part of a transaction."""
         fallback.merge(self.path, ledger)
-
-    async def pending(self) -> Sequence[VideoTask]:
-        """The tasks of this client that were submitted and not seen finished."""
-        entries = await self.run(lambda ledger: [e for e in ledger.entries([State.SUBMITTED]) if e.owner == self.owner])
-        return [task for entry in entries if (task := entry.video_task) is not None]
-
-    # --- what a client does beyond -----------------------------------------------------------------------------
 
     async def known(self, key: str, fingerprint: str, *, sent: bool = True) -> VideoTask | None:
         """See `Ledger.known`; `sent` is whether somebody may have sent it, whatever the journal can tell."""
@@ -316,7 +311,7 @@ class LedgerJournal:
         return self.notify and entry.notify and entry.state in FINAL and entry.owner == self.owner
 
 
-class SqliteJournal(LedgerJournal):
+class SqliteJournal(LedgerJournal[SheetLedger]):
     """A journal in one SQLite file.
 
     Args:
@@ -330,12 +325,8 @@ class SqliteJournal(LedgerJournal):
         self._clock = clock
         self.path = Path(os.path.realpath(path))  # the working folder may be another by the time it is opened, or fails
 
-    async def run(self, work: Callable[[SheetLedger], T]) -> T:
-        """See `LedgerJournal.run`."""
-        return await super().run(work)  # type: ignore[arg-type]  # `opened` gives no other
-
-    def opened(self) -> tuple[Ledger, Owner]:
-        """See `LedgerJournal.opened`."""
+    def open_ledger(self) -> tuple[SheetLedger, Owner]:
+        """See `LedgerJournal.open_ledger`."""
         path = self.path
         if not path.parent.is_dir():
             raise JournalError(f"the journal {path} cannot be made: its folder does not exist", may_have_charged=False)
@@ -350,8 +341,8 @@ class SqliteJournal(LedgerJournal):
         return ledger, owner
 
 
-def _failed(opening: "asyncio.Task[Writer]") -> bool:
-    return opening.cancelled() or opening.exception() is not None
+def _failed(starting: "asyncio.Task[Writer[Any]]") -> bool:
+    return starting.cancelled() or starting.exception() is not None
 
 
 def resolve(

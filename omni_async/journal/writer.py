@@ -22,6 +22,7 @@ from .schema import journal_error
 from .seam import NotNow
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Ledger)
 
 TOGETHER = 512
 """Jobs in one commit at most."""
@@ -30,17 +31,15 @@ APART = 0.001
 IDLE = 2.0
 """Seconds after which an idle thread looks whether its loop has ended without `aclose`: then it lets the journal go."""
 
-writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
+writers: "weakref.WeakSet[Writer[Any]]" = weakref.WeakSet()
 """All there are."""
-
-OpenLedger = Callable[[], tuple[Ledger, Callable[[], None]]]
 
 
 @attrs.define(eq=False)
 class _Job(Generic[T]):
     """Work on the ledger for one caller."""
 
-    work: Callable[[Ledger], T]
+    work: Callable[[Any], T]
     future: "asyncio.Future[T]"
     result: T | None = None
     error: BaseException | None = None
@@ -69,14 +68,14 @@ class _Job(Generic[T]):
             self.future.set_result(self.result)  # type: ignore[arg-type]
 
 
-class Writer:
+class Writer(Generic[L]):
     """Runs work on a ledger, in the order it is given.
 
     Args:
         opening: Run in the thread: gives the ledger, and what is to be done at the end.
     """
 
-    def __init__(self, opening: OpenLedger) -> None:
+    def __init__(self, opening: Callable[[], tuple[L, Callable[[], None]]]) -> None:
         self._opening = opening
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -84,7 +83,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="omni_async journal", daemon=True)
         self._waiting = 0
         self._ended = False
-        self._left: list[Writer] = []
+        self._left: list[Writer[Any]] = []
         writers.add(self)
 
     @property
@@ -107,7 +106,7 @@ class Writer:
         self._thread.start()
         await self._opened
 
-    def run(self, work: Callable[[Ledger], T]) -> "asyncio.Future[T]":
+    def run(self, work: Callable[[L], T]) -> "asyncio.Future[T]":
         """Do `work`; the future has what it gives, once that is durable.
 
         It raises a JournalError if that could not be written, and was not, or what `work` raises.

@@ -8,9 +8,9 @@ import anyio
 import anyio.lowlevel
 
 from ..arguments import TaskOrId, id_of
-from ..dialects import explain, scrubbed
+from ..dialects import scrubbed
 from ..errors import OmniError, TaskFailedError, WaitTimeoutError
-from ..explanations import glossed
+from ..explanations import WRONG_ROUTE, chat_was_called, glossed
 from ..models import VideoTask
 from .poller import Poller
 
@@ -75,7 +75,7 @@ def failure_of(task: VideoTask, *, moderated: Moderated, private: tuple[str, ...
     refused = moderated(task.error_code, task.error_message)
     said = f": {glossed(scrubbed(task.error_message, private))}" if task.error_message else ""
     otherwise = "change the prompt or references" if refused else "a new attempt is a new payment"
-    advice = explain(said, task.raw) or otherwise
+    advice = WRONG_ROUTE.en if chat_was_called(said, task.raw) else otherwise
     return TaskFailedError(
         f"the gateway ended the task without a video ({task.status}){said} — {advice}",
         task=task,

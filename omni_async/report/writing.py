@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..disk import private
+from ..disk import private, replacing
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import FileLock, beside
@@ -89,7 +89,8 @@ class Report:
         except sqlite3.Error as error:
             raise journal_error(error, self._journal) from None
         if not self._stop.is_set():
-            _write_whole(self.path, text.encode("utf-8", "replace"))
+            with replacing(self.path) as new, os.fdopen(private(new), "wb") as file:
+                file.write(text.encode("utf-8", "replace"))
         return self.path
 
     def write_changed(self, traffic: Mapping[str, Any]) -> bool:
@@ -252,16 +253,3 @@ def _link(target: Path, start: Path) -> str:
     except ValueError:  # on another drive
         return target.as_uri()
     return f"./{quote(os.fsencode(found), safe='/')}"
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Put a whole file in the place of the old one; only its owner reads it."""
-    new = path.with_name(f"{path.name}.new")
-    try:
-        with os.fdopen(private(new), "wb") as file:
-            file.write(data)
-        new.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise

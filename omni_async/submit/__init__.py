@@ -6,7 +6,7 @@ one whose answer was lost.
 """
 
 from .creates import Create, intent_of, row_key
-from .lookup import find_lost
-from .submit import FOUND, Submitter
+from .lookup import find_lost, recover
+from .submit import Submitter
 
-__all__ = ["FOUND", "Create", "Submitter", "find_lost", "intent_of", "row_key"]
+__all__ = ["Create", "Submitter", "find_lost", "intent_of", "recover", "row_key"]

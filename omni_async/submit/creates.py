@@ -60,10 +60,10 @@ class Create:
 
 def keyed(dialect: Dialect, create: Create) -> Create:
     """The create with its idempotency key in the call, which is derived from its row; as it is if there is no such."""
-    if dialect.abilities.idempotency_field is None:
-        return create
     intent = create.intent
-    key = idempotency_key_of(intent.key, intent.fingerprint, round=intent.round)
+    key = idempotency_key_of(dialect, intent.key, intent.fingerprint, round=intent.round)
+    if key is None:
+        return create
     return Create(create.request, intent, dialect.create(create.request, idempotency_key=key))
 
 

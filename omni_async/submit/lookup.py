@@ -5,7 +5,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -15,11 +15,17 @@ from ..dialects.wire import dig
 from ..dialects.words import BAD_ID_WORDS
 from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
+from ..identity import idempotency_key_of
 from ..lifetime import Waits, is_cancelled
 from ..models import TaskStatus, VideoTask
 
+if TYPE_CHECKING:
+    from ..journal import Entry, LedgerJournal
+
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
+
+FOUND = "found by looking it up"
 
 TRIES = (0.0, 1.0, 2.0)
 """Seconds before each try to find it by its idempotency key: the gateway may not show it at once."""
@@ -45,6 +51,28 @@ async def find_lost(exchange: Exchange, *, candidate: str | None, name: str | No
             if (task_id := await _id_of(exchange, str(name), by_name=True)) is not None:
                 return task_id
     return None
+
+
+async def recover(
+    exchange: Exchange, journal: "LedgerJournal[Any]", entry: "Entry", *, owner: str | None = None
+) -> "Entry | None":
+    """Look up the task of an uncertain row, and enter it there; gives the row then, or None if no task is known.
+
+    Args:
+        exchange: What look-ups go through.
+        journal: Where the row is.
+        entry: The row.
+        owner: Who follows the task from now on; None for whoever has the row.
+
+    Raises:
+        JournalError: It cannot be entered; of kind "conflict" if it is another row's, or the row was settled meanwhile.
+    """
+    name = idempotency_key_of(exchange.dialect, entry.key, entry.fingerprint, round=entry.round)
+    task_id = await find_lost(exchange, candidate=entry.candidate, name=name)
+    if task_id is None:
+        return None
+    found: Entry = await journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=owner))
+    return found
 
 
 async def is_unknown(exchange: Exchange, candidate: str) -> bool:

@@ -13,7 +13,7 @@ import attrs
 
 from ..breaker import Breaker
 from ..dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
-from ..dialects.verdict import candidate_id
+from ..dialects.ids import candidate_id
 from ..errors import (
     AnswerLostError,
     DecodeError,
@@ -25,17 +25,16 @@ from ..errors import (
 )
 from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
-from ..journal import Book, Journal, NotNow
+from ..journal import GuardedJournal, Journal, NotNow
 from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
 from ..retry import backoff
 from .creates import Attempt, Create, Issued, accepted_task, answer_of, keyed, name_of, still_refused, uncertain_error
-from .lookup import find_lost, is_unknown
+from .lookup import FOUND, find_lost, is_unknown
 from .posts import Posts, Told
 
 SAME_ID = "answered with the task id of another create"
-FOUND = "found by looking it up"
 NAMES_A_TASK = "refused, and the answer names a task all the same"
 GONE = "cancelled before it was sent"
 
@@ -53,7 +52,7 @@ class Submitter:
         self, exchange: Exchange, journal: Journal, submitted: Callable[[VideoTask, VideoRequest], None]
     ) -> None:
         self._exchange = exchange
-        self._journal = Book(journal)
+        self._journal = GuardedJournal(journal)
         self._submitted = submitted
         self._issued = Issued()
         self.waits, self.posts = Waits(), Posts()

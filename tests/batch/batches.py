@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from omni_async.batch import Batch, Plan, run_batch
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from omni_async.journal import State
 
 KEY = "key"
@@ -66,7 +66,7 @@ class Lab:
         """Requests of a kind."""
         return self.emulator.ledger.requests[kind]
 
-    def fault(self, *faults: Fault, **fields: Any) -> None:
+    def fault(self, *faults: InjectedFault, **fields: Any) -> None:
         """From now on the emulator does this, and nothing of what it did before."""
         self.emulator.scenario = attrs.evolve(self.emulator.scenario, faults=faults, **fields)
 

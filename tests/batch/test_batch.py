@@ -15,7 +15,7 @@ import pytest
 
 from omni_async import InvalidRequestError, JournalError, Limits, OmniError, VideoRequest, run_batch
 from omni_async.batch import Batch, Bounds, Prices, SheetOptions, dry_plan
-from omni_async.emulator import Emulator, Fault
+from omni_async.emulator import Emulator, InjectedFault
 from omni_async.journal import State
 from tests.batch.batches import KEY, cats, lab
 from tests.foreign import Foreign
@@ -140,7 +140,7 @@ async def test_tasks_of_an_earlier_run_count_for_the_concurrency(tmp_path):
 @pytest.mark.parametrize("kind", ["fail", "cancel", "moderation", "refuse_moderation"])
 async def test_retry_failed(tmp_path, kind):
     """A failed or cancelled task gets a new, recorded attempt; a moderated one, or a refused one, never."""
-    async with lab(tmp_path, faults=(Fault(kind, prompt="cat 1"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault(kind, prompt="cat 1"),)) as here:
         summary = await here.run(cats(3))
         assert (summary.done, summary.failed) == (2, 1)
         assert here.statuses["r1"] == {"fail": "failed", "moderation": "failed", "cancel": "canceled"}.get(
@@ -176,7 +176,7 @@ async def test_retry_failed_sends_a_refused_row_again_unless_it_was_moderated(tm
 
 async def test_uncertain_rows_are_never_retried(tmp_path):
     """A create whose answer was lost stays as it is until it is settled, whatever is asked."""
-    async with lab(tmp_path, faults=(Fault("drop_after_accept", prompt="cat 1"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("drop_after_accept", prompt="cat 1"),)) as here:
         summary = await here.run(cats(3))
         assert (summary.done, summary.uncertain) == (2, 1)
         here.fault()
@@ -226,7 +226,7 @@ async def test_a_declined_redo_changes_nothing(tmp_path):
 @pytest.mark.parametrize("option", ["redo_edited", "retry_failed"])
 async def test_with_a_limit_only_what_is_sent_changes(tmp_path, option):
     """The others stand as they stood, with their lines; only the option pays for them."""
-    async with lab(tmp_path, faults=(Fault("fail"),) if option == "retry_failed" else ()) as here:
+    async with lab(tmp_path, faults=(InjectedFault("fail"),) if option == "retry_failed" else ()) as here:
         await here.run(cats(4))
         here.fault()
         sheet = cats(4) if option == "retry_failed" else [{**row, "prompt": "a dog"} for row in cats(4)]
@@ -249,7 +249,7 @@ async def test_what_is_refused_for_now_is_not_paid_without_the_option(tmp_path, 
     async with lab(tmp_path) as here:
         await here.run(cats(3))
         edited, lines = [{**row, "prompt": "a dog"} for row in cats(3)], here.lines
-        here.fault(*([Fault("rate_limited", on="create")] if status == 429 else []), keys=(KEY,))
+        here.fault(*([InjectedFault("rate_limited", on="create")] if status == 429 else []), keys=(KEY,))
         summary = await here.run(edited, redo_edited=True, **({"api_key": "wrong"} if status == 401 else {}))
         assert summary.put_off == {"redo_edited": 3}
         assert summary.stopped
@@ -309,7 +309,7 @@ async def test_limit(tmp_path):
 
 async def test_refused_rows_do_not_count_for_the_limit(tmp_path):
     """A limit of 5 pays 5 videos although rows before are refused."""
-    async with lab(tmp_path, latency=1.0, faults=(Fault("refuse_moderation", prompt="cat 1"),)) as here:
+    async with lab(tmp_path, latency=1.0, faults=(InjectedFault("refuse_moderation", prompt="cat 1"),)) as here:
         summary = await here.run(cats(20), limit=5)  # 1 and 10 to 19 are refused
         assert (here.charges, summary.done) == (5, 5)
 
@@ -379,7 +379,7 @@ async def test_a_cost_that_cannot_be_known_is_no_bound(tmp_path, prices):
 
 async def test_stop_after_failures(tmp_path):
     """Enough have failed: nothing more is sent, what runs is brought home."""
-    async with lab(tmp_path, faults=(Fault("fail", every=2),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("fail", every=2),)) as here:
         summary = await here.run(cats(40), stop_after_failures=3, concurrency=4)
         assert summary.stopped == "stop_after_failures=3 is reached"
         assert here.charges < 15
@@ -389,7 +389,7 @@ async def test_stop_after_failures(tmp_path):
 
 async def test_a_timeout_is_no_failure(tmp_path):
     """A task that takes too long is waited for no longer; the next run goes on with it."""
-    async with lab(tmp_path, faults=(Fault("never_ends", prompt="cat 1"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("never_ends", prompt="cat 1"),)) as here:
         summary = await here.run(cats(3), timeout=100)
         assert (summary.done, summary.failed, summary.under_way) == (2, 0, 1)
         assert "r1" not in here.statuses
@@ -399,7 +399,7 @@ async def test_a_timeout_is_no_failure(tmp_path):
 
 async def test_a_task_that_is_waited_for_no_longer_keeps_its_slot_and_blocks_nobody_for_ever(tmp_path):
     """With one slot and a task that never ends, the rows behind it are sent once its lease is over."""
-    async with lab(tmp_path, faults=(Fault("never_ends", prompt="cat 0"),)) as here, asyncio.timeout(20_000):
+    async with lab(tmp_path, faults=(InjectedFault("never_ends", prompt="cat 0"),)) as here, asyncio.timeout(20_000):
         summary = await here.run(cats(2), timeout=100, concurrency=1)
         assert (summary.done, summary.under_way) == (1, 1)
 
@@ -436,7 +436,7 @@ async def test_a_task_that_is_lost_while_the_plan_is_shown(tmp_path):
 @pytest.mark.parametrize("before_the_plan", [False, True])
 async def test_tasks_that_finish_while_the_plan_is_shown_or_made(tmp_path, before_the_plan):
     """They are stored, and counted once."""
-    async with lab(tmp_path, faults=(Fault("fail", prompt="cat 1"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("fail", prompt="cat 1"),)) as here:
         with anyio.move_on_after(5):
             await here.run(cats(4))
         async with here.batch(cats(5)) as batch:
@@ -798,7 +798,7 @@ async def test_a_row_to_be_paid_again_whose_local_file_was_changed(tmp_path):
 async def test_uncertain_rows_that_have_left_the_sheet_are_told(tmp_path):
     """They may have been paid, whatever the sheet says now: the summary names them."""
     async with lab(tmp_path) as here:
-        here.fault(Fault("html_200", prompt="cat 1"))
+        here.fault(InjectedFault("html_200", prompt="cat 1"))
         await here.run(cats(2))
         summary = await here.run(cats(1))
         assert (summary.uncertain, summary.uncertain_elsewhere, summary.ok) == (1, ("r1",), False)
@@ -882,7 +882,7 @@ def _ours(task):
 async def test_what_is_logged_shows_no_secret(tmp_path, caplog):
     """Neither the key nor a prompt nor a signature, at DEBUG."""
     with caplog.at_level(logging.DEBUG):
-        async with lab(tmp_path, faults=(Fault("fail", prompt="canary"),)) as here:
+        async with lab(tmp_path, faults=(InjectedFault("fail", prompt="canary"),)) as here:
             options = {"out": here.out, "base_url": here.emulator.url, "api_key": "CANARY-KEY"}
             await run_batch([{"prompt": "canary prompt"}, {"prompt": "another canary"}], **options)
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("omni_async")]

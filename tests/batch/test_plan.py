@@ -6,7 +6,7 @@ import random
 import pytest
 
 from omni_async import Balance, InvalidRequestError
-from omni_async.batch import Plan, Prices
+from omni_async.batch import Plan, Prices, entering
 from omni_async.journal.anew import SheetLedger
 from omni_async.journal.schema import open_journal
 from omni_async.journal.staging import Changes
@@ -122,7 +122,35 @@ async def test_a_misspelt_price_is_told_with_the_words_that_would_do(tmp_path, c
         assert f"warning: {told}" in plan.lines()
         assert caplog.messages == [told]
         edited = await here.plan(cats(1, duration=30), prices={"30 s": 1, "omni-10s": 2}, strict=False)
-        assert (edited.warnings, edited.cost) == ((), 1)
+        assert ([fault.field for fault in edited.warnings], edited.cost) == (["line 1: duration"], 1)
+
+
+@pytest.mark.parametrize(
+    ("duration", "options", "problem"),
+    [
+        (5, {}, "the documents disagree on 5: an example sends it, the table omits it; allowed: 6, 10"),
+        (99, {"strict": False}, "99 is not possible with gemini_omni; allowed: 6, 10"),
+    ],
+)
+async def test_what_submit_warns_of_is_warned_of_before_a_batch_pays(tmp_path, caplog, duration, options, problem):
+    """Once for all rows that it concerns, in the plan and in the log."""
+    told = f"lines 2, 3, 4 and 2 more: duration: {problem}"
+    async with lab(tmp_path, "gemini_omni") as here:
+        rows = [*cats(1, duration=6), *cats(5, first=1, duration=duration)]
+        plan = await here.plan(rows, **options)
+        assert [str(fault) for fault in plan.warnings] == [told]
+        assert caplog.messages == [told]
+        assert here.charges == 0
+
+
+async def test_different_warnings_are_told_up_to_a_number(tmp_path, monkeypatch):
+    """A sheet with a million of them must not fill the memory, nor the screen."""
+    monkeypatch.setattr(entering, "DOUBTS", 2)
+    async with lab(tmp_path) as here:
+        rows = [{"prompt": "a cat", "duration": duration} for duration in (7, 9, 11, 9, 13)]
+        plan = await here.plan(rows, strict=False)
+        assert [fault.field for fault in plan.warnings] == ["line 1: duration", "lines 2, 4: duration", "file"]
+        assert str(plan.warnings[-1]) == "file: and 2 warnings of other kinds"
 
 
 def test_the_lines_tell_costs():

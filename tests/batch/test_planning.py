@@ -4,13 +4,13 @@ import asyncio
 import threading
 
 import anyio
-import attrs
 import pytest
 
 from omni_async import InvalidRequestError, Jimmy, JournalError
 from omni_async.batch import planning
+from omni_async.batch.entering import Entering, SheetOptions
 from omni_async.batch.folder import Folder
-from omni_async.batch.planning import ForeignError, Once, SheetOptions, entering_of
+from omni_async.batch.planning import ForeignError, Once
 from omni_async.journal import SheetLedger, open_journal
 from tests.batch.batches import cats, lab
 
@@ -27,8 +27,10 @@ def ledger(tmp_path):
 
 def once(tmp_path, source, **options):
     """A sheet to be entered."""
-    sheet_options = attrs.evolve(SheetOptions(), **options)
-    entering = entering_of(Jimmy(), Folder(tmp_path), sheet_options, progress=lambda _: None, stop=threading.Event())
+    options = SheetOptions(**options)
+    entering = Entering(
+        dialect=Jimmy(), folder=Folder(tmp_path), options=options, progress=lambda _: None, stop=threading.Event()
+    )
     return Once(entering, source)
 
 

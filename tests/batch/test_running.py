@@ -16,7 +16,8 @@ from omni_async import Jimmy, JournalError, run_batch
 from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
-from omni_async.emulator import Fault
+from omni_async.breaker import FORBIDDEN
+from omni_async.emulator import InjectedFault
 from omni_async.journal import State
 from omni_async.journal.entries import Entry
 from omni_async.journal.ledger import Ledger
@@ -115,7 +116,7 @@ async def test_an_outage_is_counted_from_its_own_beginning(tmp_path):
 
 async def test_a_row_that_the_gateway_trips_over(tmp_path):
     """500 in its own words for one row: tried a few times, left for the next run, and the reason is told."""
-    async with lab(tmp_path, faults=(Fault("internal_error", on="create", prompt="cat 3"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("internal_error", on="create", prompt="cat 3"),)) as here:
         summary = await here.run(cats(10))
         assert (summary.done, summary.unsent, summary.failed) == (9, 1, 0)
         assert "could not be sent" in summary.stopped
@@ -127,7 +128,7 @@ async def test_a_row_that_the_gateway_trips_over(tmp_path):
 
 async def test_a_gateway_that_trips_over_everything(tmp_path):
     """It is not asked for each of a thousand rows: a few rows in a row, and no more is sent."""
-    async with lab(tmp_path, faults=(Fault("internal_error", on="create"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("internal_error", on="create"),)) as here:
         summary = await here.run(cats(1000))
         assert summary.unsent == 1000
         assert summary.stopped.startswith("nothing can be sent")
@@ -137,7 +138,7 @@ async def test_a_gateway_that_trips_over_everything(tmp_path):
 async def test_a_storm_of_refusals(tmp_path):
     """Nine minutes of 429 for everything: few requests, no row fails, and the batch goes on."""
     async with lab(tmp_path) as here, anyio.create_task_group() as group:
-        here.fault(Fault("rate_limited", on="create"))
+        here.fault(InjectedFault("rate_limited", on="create"))
         group.start_soon(later, 540, here.fault)
         summary = await here.run(cats(20))
         assert summary.ok
@@ -147,7 +148,7 @@ async def test_a_storm_of_refusals(tmp_path):
 
 async def test_an_account_that_allows_nothing(tmp_path):
     """429 for ever: it ends with the reason, and every row is as it was."""
-    async with lab(tmp_path, faults=(Fault("rate_limited", on="create"),)) as here:
+    async with lab(tmp_path, faults=(InjectedFault("rate_limited", on="create"),)) as here:
         summary = await here.run(cats(20))
         assert summary.unsent == 20
         assert summary.stopped.startswith("nothing can be sent")
@@ -167,6 +168,30 @@ async def test_a_refused_key(tmp_path):
         plan = await here.plan(cats(30))
         assert plan.sentence() == "30 waiting to be sent"
         assert (await here.run(cats(30))).ok
+
+
+FIREWALL = http(403, "<html><h1>Sorry, you have been blocked</h1></html>", headers={"Content-Type": "text/html"})
+FORBIDDEN_ROW = "a poster that reads ../../etc/passwd"
+
+
+@pytest.mark.parametrize("answer", [FIREWALL, http(403, {"message": "Forbidden"})], ids=["page", "object"])
+async def test_a_prompt_that_a_firewall_forbids_stops_nobody_else(tmp_path, answer):
+    """Rows 14 and 63: no word of the gateway's own, so the key is good; that row alone is not sent."""
+    made = http(body={"code": "20000", "data": {"task_id": "@ID", "status": "failed", "error_message": "no"}})
+    rows = [{"id": "first", "prompt": FORBIDDEN_ROW}, *cats(7)]
+    async with FaultServer([answer, *[made] * 7]) as server:
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
+        summary = await run_batch(rows, out=tmp_path / "out", concurrency=1, timeout=30, **settings)
+        assert (summary.unsent, len(server.charges), summary.stopped) == (1, 7, None)
+
+
+async def test_a_firewall_that_forbids_every_row(tmp_path):
+    """A few tries show that it is no row's fault; nothing more is sent."""
+    async with FaultServer([FIREWALL] * 20) as server:
+        settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
+        summary = await run_batch(cats(20), out=tmp_path / "out", concurrency=1, timeout=30, **settings)
+        assert summary.stopped.startswith("the key is refused")
+        assert (summary.unsent, len(server.posts)) == (20, FORBIDDEN)
 
 
 async def test_a_key_that_is_revoked_while_tasks_run(tmp_path):
@@ -227,7 +252,7 @@ async def test_rows_that_wait_for_a_slot_wait_on_while_it_is_held(tmp_path):
 async def test_the_breaker(tmp_path):
     """Five uncertain creates in a row: no create for a minute, one probe; polls and downloads go on, no row fails."""
     async with lab(tmp_path, task_seconds=60) as here, anyio.create_task_group() as group:
-        here.fault(Fault("drop_after_accept", on="create"))
+        here.fault(InjectedFault("drop_after_accept", on="create"))
         group.start_soon(later, 150, here.fault)
         times = []
         async with here.batch(cats(20), bounds=sending.Bounds(concurrency=8)) as batch:
@@ -277,7 +302,7 @@ async def test_a_full_disk_that_gets_space(tmp_path, disk):
             disk.full = False
 
         seen = []
-        here.fault(Fault("never_ends", prompt="cat 0"))
+        here.fault(InjectedFault("never_ends", prompt="cat 0"))
         group.start_soon(later, 400, free)
         summary = await here.run(cats(20), concurrency=4, timeout=5000)
         assert (summary.done, summary.under_way, summary.unsent) == (19, 1, 0)
@@ -314,7 +339,7 @@ async def test_a_disk_hold_ends_with_its_row(tmp_path, disk):
 
         def free():
             disk.full = False
-            here.fault(Fault("html_video", prompt="cat 0"))
+            here.fault(InjectedFault("html_video", prompt="cat 0"))
 
         group.start_soon(later, 45, free)
         with anyio.fail_after(10_000):
@@ -327,7 +352,7 @@ async def test_a_disk_hold_ends_with_its_row(tmp_path, disk):
 async def test_a_folder_that_takes_no_videos_is_a_full_disk(tmp_path, disk, how):
     """Nothing new is sent, tasks are followed, the reason is told; once it takes them it all goes on."""
     async with lab(tmp_path, task_seconds=60) as here, anyio.create_task_group() as group:
-        here.fault(Fault("never_ends", prompt="cat 0"))
+        here.fault(InjectedFault("never_ends", prompt="cat 0"))
         group.start_soon(later, 20, lambda: spoil(here.out / "videos", disk, how))
         async with here.batch(cats(30), bounds=sending.Bounds(concurrency=4, timeout=5000)) as batch:
             await batch.plan()
@@ -418,7 +443,7 @@ async def test_a_backlog_of_downloads_holds_creates(tmp_path):
     wall, loop = time.time(), asyncio.get_running_loop()
     began, seen = loop.time(), []
     async with lab(tmp_path, hasty, task_seconds=20, video_bytes=400_000) as here:
-        here.fault(Fault("slow", on="file", seconds=80))
+        here.fault(InjectedFault("slow", on="file", seconds=80))
         async with here.batch(cats(120), bounds=sending.Bounds(concurrency=15)) as batch:
             batch._run.fetcher.backlog._wall = lambda: wall + loop.time() - began
 
@@ -526,7 +551,7 @@ async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
 
 async def test_a_download_cut_by_a_crash_goes_on(tmp_path):
     """A `.part` that was left is gone on with (FAULTS row 59)."""
-    async with lab(tmp_path, video_bytes=3_000_000, faults=(Fault("truncated_video", first=3),)) as here:
+    async with lab(tmp_path, video_bytes=3_000_000, faults=(InjectedFault("truncated_video", first=3),)) as here:
         await here.run(cats(1))
         assert here.videos == ["r0.mp4"]
         assert (here.out / "videos" / "r0.mp4").stat().st_size == 3_000_000
@@ -608,7 +633,7 @@ async def vanished(here, tmp_path):
         for left in ("-wal", "-shm"):
             (here.out / f"journal.sqlite3{left}").unlink()
 
-    here.fault(Fault("hang", on="create", seconds=5.0))
+    here.fault(InjectedFault("hang", on="create", seconds=5.0))
     async with anyio.create_task_group() as group:
         group.start_soon(later, 2, vanish)
         with pytest.raises(JournalError, match="removed or replaced") as caught:
@@ -650,7 +675,7 @@ async def test_a_folder_that_is_moved_while_creates_are_in_flight(tmp_path, monk
     """What came back for them is noted where nobody would look: it is named, and beside the journal it is entered."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     async with lab(tmp_path) as here:
-        here.fault(Fault("hang", on="create", seconds=5.0))
+        here.fault(InjectedFault("hang", on="create", seconds=5.0))
         async with anyio.create_task_group() as group:
             group.start_soon(later, 2, lambda: here.out.rename(tmp_path / "moved") and None)
             with pytest.raises(JournalError, match=r"the folder, as journal\.sqlite3\.lost\.jsonl") as caught:

@@ -135,7 +135,7 @@ def test_utf_16_without_its_mark_must_be_named():
     """NUL bytes at the head are told for what they are."""
     data = "id,prompt\n1,猫\n".encode("utf-16-le")
     assert "utf-16-le" in refusal(data)
-    assert prompts(data, encoding="utf-16-le", sheet_format="csv") == ["猫"]
+    assert prompts(data, encoding="utf-16-le") == ["猫"]
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "idna", "a\0b", "undefined"])
@@ -224,10 +224,13 @@ def test_jsonl_is_an_object_a_line():
     "data",
     [b'[\n {"prompt": "cat"},\n', b'\n{\n "prompt": "cat"\n}', b'{"id": "a",\n "prompt": "cat"}', b'[{"id": "a"},\n'],
 )
-def test_json_over_several_lines_is_told_once(data):
+def test_json_over_several_lines_is_told_once(data, tmp_path):
     """Not a fault for each of its lines."""
-    assert "write one object a line" in refusal(data, sheet_format="jsonl")
-    later = read(b'{"prompt": "cat"}\n' + data.lstrip(), sheet_format="jsonl")
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    with pytest.raises(InvalidRequestError, match="write one object a line"), open_sheet(path) as sheet:
+        list(sheet)
+    later = read(b'{"prompt": "cat"}\n' + data.lstrip())
     assert "write one object a line" in problems(later)[0][1]
 
 
@@ -242,13 +245,13 @@ def test_json_over_several_lines_is_told_once(data):
 )
 def test_a_key_that_stands_twice_is_a_fault(line):
     """Nobody knows which of both was meant, and the video is paid."""
-    assert "stands there twice" in problems(read(line.encode(), sheet_format="jsonl"))[0][1]
+    assert "stands there twice" in problems(read(line.encode()))[0][1]
 
 
 def test_quotation_marks_in_texts_are_no_keys():
     """Escaped ones, and colons."""
     line = json.dumps({"prompt": 'he says "a": "b"', "metadata": {"a": ['"', "\\"]}})
-    assert read(line.encode(), sheet_format="jsonl") == [SheetRecord(1, json.loads(line))]
+    assert read(line.encode()) == [SheetRecord(1, json.loads(line))]
 
 
 JSON = st.recursive(
@@ -277,12 +280,11 @@ def test_with_and_without_orjson_it_is_the_same(text):
         b"".join
     ),
     st.sampled_from([None, "utf-8", "gb18030", "utf-16", "utf-32", "latin-1", "shift_jis", "utf-7", "cp037"]),
-    st.sampled_from([None, "jsonl", "csv", "xlsx"]),
 )
-def test_bytes_of_any_kind_raise_nothing_of_others(data, encoding, sheet_format):
+def test_bytes_of_any_kind_raise_nothing_of_others(data, encoding):
     """Whatever a file holds, what comes out is a record, a bad record, or an error of ours."""
     try:
-        found = read(data, encoding=encoding, sheet_format=sheet_format)
+        found = read(data, encoding=encoding)
     except OmniError:
         return
     assert all(isinstance(record, SheetRecord | BadRecord) for record in found)
@@ -301,8 +303,6 @@ def test_a_file_goes_by_its_ending(tmp_path):
     (tmp_path / "c.csv").mkdir()
     with pytest.raises(InvalidRequestError, match=r"cannot be opened|directory"):
         list(open_sheet(tmp_path / "c.csv"))
-    with pytest.raises(InvalidRequestError, match="no format"):
-        open_sheet(tmp_path / "a.tsv", sheet_format="ods")
 
 
 class Pipe(io.RawIOBase):

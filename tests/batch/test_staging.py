@@ -311,7 +311,7 @@ def test_columns_are_remembered(sheets):
     staging = Staging(sheets.ledger, "jimmy")
     staging.write_columns(["scene", "take"])
     staging.write_columns(["名", "scene"])
-    assert json.loads(sheets.ledger.note("columns")) == ["名", "scene", "take"]
+    assert sheets.ledger.columns == ["名", "scene", "take"]
 
 
 def test_without_a_sheet_the_last_one_stands(sheets):

@@ -104,6 +104,16 @@ class TestTheWay:
         assert ran.code == 1
         assert ran.err.startswith("3 done · 1 failed\n")
 
+    @pytest.mark.parametrize("word", ["--output", "--out", "-o"])
+    def test_the_folder_has_the_option_that_every_output_has(self, batch, word):
+        """As in generate and wait, and by its shorter name."""
+        assert batch(sheet(1), word, "elsewhere").out == "elsewhere\n"
+
+    def test_what_is_doubtful_is_told_even_quietly(self, batch):
+        """A warning is no progress."""
+        Path("shots.csv").write_text("prompt,model,duration\na cat,omni-10s,4\na dog,omni-10s,4\n")
+        assert batch("shots.csv", "-q").err == "warning: lines 2, 3: duration: omni-10s ignores it and bills 10 s\n"
+
     def test_a_limit_leaves_rows_for_the_next_run(self, batch):
         """Rows that were not sent are exit code 4, and the line that is told sends them."""
         ran = batch(sheet(), "--limit", "1", "-o", "my shots")

@@ -12,7 +12,7 @@ from omni_async.cli import demo, summary
 from omni_async.cli.scenes import SCENES
 from omni_async.dialects import GATEWAYS, dialect_named
 from omni_async.dialects.rules import MODES, find_model, modes_of
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 
 from .conftest import PATIENCE
 
@@ -88,7 +88,7 @@ def test_as_json(omni, quick):
 
 def test_one_failed_video_is_told_and_does_not_end_the_others(omni, quick, monkeypatch):
     """A failure is exit code 1, an error line and a gap in the table."""
-    faults = (Fault("fail", prompt="neon"),)
+    faults = (InjectedFault("fail", prompt="neon"),)
     monkeypatch.setattr(demo, "SCENARIO", attrs.evolve(quick, faults=faults))
     ran = omni("demo", "--progress", "plain")
     assert ran.code == 1

@@ -16,7 +16,7 @@ import pytest
 
 from omni_async.cli import rowtext
 from omni_async.cli.app import app
-from omni_async.journal import Answer, Intent, Ledger, State, open_journal, unfollowed
+from omni_async.journal import Answer, Intent, Ledger, State, open_journal
 from omni_async.journal.owners import Ownership
 
 from .conftest import PATIENCE, command, environment
@@ -357,7 +357,7 @@ class TestSettle:
         """It says so, and is settled as an uncertain row is."""
         book("a", "SUBMITTED", task_id="t-a")
         with contextlib.closing(open_journal(Path("own.sqlite3"))) as connection:
-            unfollowed.mark(Ledger(connection), "jimmy", "t-a", "no such task")
+            Ledger(connection).unfollowed("jimmy", "t-a", "no such task")
         shown = omni("journal", "own.sqlite3", "a")
         assert "cannot be followed: no such task" in shown.out
         assert "nothing is to be seen of its task" in shown.err

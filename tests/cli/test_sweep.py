@@ -39,7 +39,7 @@ class TestShown:
         assert name == "4 combinations · 2 videos · 2 left out"
         assert "  model=gemini-omni duration=7: duration: 7 is not possible with Gemini-Omini; allowed: 4, 6" in rest
         assert "  model=omni-10s duration=7: duration: makes no difference here: the same video as " in rest
-        assert "warning: duration: omni-10s ignores it and bills 10 s\n" in rest
+        assert "warning: line 1: duration: omni-10s ignores it and bills 10 s\n" in rest
         assert "2 new\nto pay: 2 videos\n" in rest
         assert not list(Path().glob("cats*"))
 

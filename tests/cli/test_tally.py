@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -138,7 +139,7 @@ class TestNumbers:
         """Downloads are added up; other events are nobody's business here."""
         book = Book(PLANNED=100)
         for _ in range(60):
-            book.tally.on_event(Downloaded(gateway="jimmy", task_id="t", path="p", size=2_500_000))
+            book.tally.on_event(Downloaded(gateway="jimmy", task_id="t", path=Path("p"), size=2_500_000))
             book.tally.on_event(Submitted(gateway="jimmy", task_id="t"))
             look = book.pass_time(1)
         assert look.speed == pytest.approx(2_500_000, rel=0.05)

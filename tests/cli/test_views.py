@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -78,7 +79,7 @@ class TestBoard:
         assert board.unfinished() == [row]
         board.on_event(Finished(gateway="jimmy", task_id="t1", status=TaskStatus.SUCCEEDED))
         assert row.state is BoardState.DOWNLOADING
-        board.on_event(Downloaded(gateway="jimmy", task_id="t1", path="cat.mp4", size=1))
+        board.on_event(Downloaded(gateway="jimmy", task_id="t1", path=Path("cat.mp4"), size=1))
         clock.now += 5
         assert (row.state, row.file, row.seconds(clock())) == (BoardState.DONE, "cat.mp4", 5)
         assert board.all_ended
@@ -112,7 +113,7 @@ class TestBoard:
             Submitted(gateway="jimmy", task_id="x"),
             polled("x"),
             Finished(gateway="jimmy", task_id="x", status=TaskStatus.FAILED),
-            Downloaded(gateway="jimmy", task_id=None, path="p", size=1),
+            Downloaded(gateway="jimmy", task_id=None, path=Path("p"), size=1),
             Uncertain(gateway="jimmy", reason="lost"),
         ):
             board.on_event(event)

@@ -24,16 +24,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from postgres import server  # noqa: E402 - found by the line above
 
-from omni_async.emulator import Emulator, Fault, Scenario  # noqa: E402
+from omni_async.emulator import Emulator, InjectedFault, Scenario  # noqa: E402
 
 KEY = "CANARY-KEY-77aa"
 WORDS = {"FAILS": (50, 1), "MODERATED": (97, 2), "REFUSED": (211, 3), "LOST": (307, 5)}
 """What a prompt says, in every so manieth row, and from which on."""
 FAULTS = (
-    Fault("fail", prompt="FAILS"),
-    Fault("moderation", prompt="MODERATED"),
-    Fault("refuse_moderation", prompt="REFUSED"),
-    Fault("drop_after_accept", prompt="LOST"),
+    InjectedFault("fail", prompt="FAILS"),
+    InjectedFault("moderation", prompt="MODERATED"),
+    InjectedFault("refuse_moderation", prompt="REFUSED"),
+    InjectedFault("drop_after_accept", prompt="LOST"),
 )
 SCENARIO = Scenario(task_seconds=0.4, task_sigma=0.3, queue_seconds=0.0, seed=11, faults=FAULTS)
 WORKERS, RUNNING, PATIENCE = 3, 60, 1800.0

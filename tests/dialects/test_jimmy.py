@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omni_async import DecodeError
 from omni_async.dialects import Jimmy, ModelSpec, Reply
 from omni_async.dialects.jimmy import MODELS
 from omni_async.models import VideoRequest
@@ -332,3 +333,20 @@ def test_the_envelope_is_read_with_message_under_either_name():
     assert refused({"code": 20000}) is None
     assert refused({"code": "20000", "msg": "ok"}) is None
     assert refused({"msg": "no code"}) is None
+
+
+@pytest.mark.parametrize("word", ["failed", "error", "canceled"])
+def test_what_failed_beside_a_code_of_failure_can_be_the_look_itself(word):
+    """A failed look never fails a task: -1 is for now (seed), and under any other code the task must be named."""
+
+    def read(code, task_id):
+        data = {"task_id": task_id, "status": word, "progress": 0, "error_message": "no"}
+        document = {"code": code, "msg": "\u67e5\u8be2\u5931\u8d25", "data": data}
+        return JIMMY.read_query(Reply(status=200, body=json.dumps(document).encode()))
+
+    for code, task_id, terminal in ((-1, "t-1", False), ("-1", "", False), ("50000", "", True)):
+        with pytest.raises(DecodeError) as told:
+            read(code, task_id)
+        assert told.value.terminal is terminal
+    assert read("50000", "t-1").status.finished
+    assert read("20000", "").status.finished

@@ -32,6 +32,14 @@ def queried(dialect, **fields):
     return dialect.read_query(told(dialect, task_id="t-1", **fields))
 
 
+@every_gateway
+def test_a_task_is_read_alike_from_every_gateway(dialect):
+    """What it was asked for and how far it is; `mode` too, where a gateway that has no such field tells it."""
+    found = queried(dialect, status="processing", model="m", mode="video-edit", progress=7)
+    assert (found.task_id, found.gateway, found.status) == ("t-1", dialect.name, TaskStatus.RUNNING)
+    assert (found.model, found.mode, found.progress) == ("m", "video-edit", 7)
+
+
 # -- words
 
 

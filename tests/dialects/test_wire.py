@@ -21,6 +21,7 @@ from omni_async.dialects.wire import (
     encodable,
     excerpt,
     instant,
+    leaves,
     link,
     number_code,
     percent,
@@ -150,6 +151,15 @@ def test_reprs_of_call_and_reply_hold_no_content():
 
 
 # -- single values
+
+
+def test_leaves_stand_under_the_names_that_lead_to_them():
+    """A list's items bear its name; what lies deeper than one looks is left out."""
+    document = {"a": [1, {"b": "x"}], "c": None, "d": {}, "e": [[]], "f": {"g": {"h": 2}}}
+    assert list(leaves(document, 3)) == [(("a",), 1), (("a", "b"), "x"), (("c",), None), (("f", "g", "h"), 2)]
+    assert list(leaves(document, 2)) == [(("a",), 1), (("c",), None)]
+    assert list(leaves(document, 0)) == []
+    assert list(leaves("x", 0)) == [((), "x")]
 
 
 def test_dig_gives_none_where_the_path_ends():

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def until(condition):
 
 @pytest.mark.parametrize(
     ("faults", "kind", "status"),
-    [([], "generation.completed", "completed"), ([Fault("fail")], "generation.failed", "failed")],
+    [([], "generation.completed", "completed"), ([InjectedFault("fail")], "generation.failed", "failed")],
 )
 async def test_event_and_signature(talk, faults, kind, status):
     """Headers, body and HMAC-SHA256 of id.timestamp.body, sent when the task ends."""
@@ -101,7 +101,10 @@ async def test_other_hosts_are_never_called(talk, url):
 
 async def test_stopping_cancels_what_is_planned(talk):
     """A stop leaves no webhook behind; a task without end never has one."""
-    async with receiver(200) as (url, got), talk(task_seconds=60, faults=[Fault("never_ends", first=1)]) as client:
+    async with (
+        receiver(200) as (url, got),
+        talk(task_seconds=60, faults=[InjectedFault("never_ends", first=1)]) as client,
+    ):
         await client.create("toapis", callback_url=url)
         await client.create("toapis", callback_url=url)
         await client.emulator.stop()

@@ -5,7 +5,7 @@ import json
 import attrs
 import pytest
 
-from omni_async.emulator import FAULT_KINDS, Fault, Scenario
+from omni_async.emulator import FAULT_KINDS, InjectedFault, Scenario
 from omni_async.emulator.faults import DISTURBANCES, FATES, SIGHTS
 
 
@@ -23,7 +23,7 @@ def test_json_and_python_give_the_same_scenario():
         task_seconds=2,
         keys=("a", "b"),
         webhook_secret=("old", "new"),
-        faults=(Fault("drop", on="query", every=3),),
+        faults=(InjectedFault("drop", on="query", every=3),),
     )
 
 
@@ -50,14 +50,14 @@ def test_one_key_may_be_a_text():
         ({"keys": [""]}, "Scenario.keys must be non-empty texts"),
         ({"modes": None}, "Scenario.modes must be non-empty texts"),
         ({"faults": "drop"}, "Scenario.faults must be a list of faults"),
-        ({"faults": [{"on": "query"}]}, "Fault needs a kind"),
-        ({"faults": [{"kind": "dropp"}]}, "Fault.kind must be one of"),
-        ({"faults": [{"kind": "fail", "on": "query"}]}, "Fault.on must be one of 'create', not 'query'"),
+        ({"faults": [{"on": "query"}]}, "InjectedFault needs a kind"),
+        ({"faults": [{"kind": "dropp"}]}, "InjectedFault.kind must be one of"),
+        ({"faults": [{"kind": "fail", "on": "query"}]}, "InjectedFault.on must be one of 'create', not 'query'"),
         ({"faults": [{"kind": "drop", "probability": 2}]}, "a number >= 0 and <= 1 or null"),
         ({"faults": [{"kind": "drop", "every": 0}]}, "a whole number >= 1 or null"),
-        ({"faults": [{"kind": "drop", "gateway": "x"}]}, "Fault.gateway must be one of None, 'jimmy'"),
+        ({"faults": [{"kind": "drop", "gateway": "x"}]}, "InjectedFault.gateway must be one of None, 'jimmy'"),
         ({"faults": [{"kind": "drop", "frist": 1}]}, "did you mean 'first'"),
-        ({"faults": [3]}, "Fault must be a JSON object, not int"),
+        ({"faults": [3]}, "InjectedFault must be a JSON object, not int"),
         ([], "Scenario must be a JSON object, not list"),
     ],
 )
@@ -75,10 +75,10 @@ def test_text_that_is_no_json():
 
 def test_a_fault_knows_its_usual_request_and_whether_it_charges():
     """A kind alone is a whole fault; `charged` can be set against its custom."""
-    assert Fault("html_video").on == "file"
-    assert Fault("drop_after_accept").charged
-    assert not Fault("internal_error").charged
-    assert Fault("internal_error", charged=True).charged
+    assert InjectedFault("html_video").on == "file"
+    assert InjectedFault("drop_after_accept").charged
+    assert not InjectedFault("internal_error").charged
+    assert InjectedFault("internal_error", charged=True).charged
 
 
 def test_every_kind_of_fault_does_something():

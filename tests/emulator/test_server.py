@@ -7,7 +7,7 @@ import sys
 import aiohttp
 import pytest
 
-from omni_async.emulator import Emulator, Fault, Scenario
+from omni_async.emulator import Emulator, InjectedFault, Scenario
 
 from .conftest import CREATE, FLAT, JIMMY_CREATE, QUERY
 
@@ -170,7 +170,11 @@ async def test_latency_is_added_to_each_answer(talk):
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist there")
 async def test_the_whole_way_on_uvloop(talk):
     """Create, query, download in pieces, a dropped and a hanging answer: uvloop's transports behave alike."""
-    faults = [Fault("drop", on="balance"), Fault("truncated_video", first=1), Fault("hang", on="upload")]
+    faults = [
+        InjectedFault("drop", on="balance"),
+        InjectedFault("truncated_video", first=1),
+        InjectedFault("hang", on="upload"),
+    ]
     async with talk(faults=faults, latency=0.01, video_bytes=400_000) as client:
         for gateway in ("jimmy", "gemini_omni", "toapis"):
             url = await client.url(await client.create(gateway), gateway)

@@ -7,12 +7,12 @@ from secrets import token_hex
 import pytest
 from accounts import a_fleet, outcome, row
 
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 
 FAULTS = (
-    Fault("fail", prompt="FAILS"),
-    Fault("moderation", prompt="MODERATED"),
-    Fault("drop_after_accept", prompt="LOST"),
+    InjectedFault("fail", prompt="FAILS"),
+    InjectedFault("moderation", prompt="MODERATED"),
+    InjectedFault("drop_after_accept", prompt="LOST"),
 )
 SENT = [row(1), row(2, file="EP01/雪.mp4", shot="镜头二"), row(3, prompt="FAILS"), row(4, prompt="MODERATED")]
 
@@ -62,6 +62,14 @@ async def test_faults_are_told_with_their_lines_as_in_a_batch(fleet):
     assert "line 2: duration" in told.err
     assert fleet.states() == {}
     assert "1 new · 2 with faults: left out" in (await fleet.fleet("enqueue", sheet, "--skip-bad")).out
+
+
+async def test_what_is_doubtful_is_told_before_workers_pay(fleet):
+    """With the lines concerned, as in a batch; also quietly, and where nothing is entered."""
+    sheet = fleet.sheet([row(1), row(2, model="omni-10s", duration=4)])
+    for words in (["--dry-run"], ["-q"]):
+        told = await fleet.fleet("enqueue", sheet, *words)
+        assert "warning: line 2: duration: omni-10s ignores it and bills 10 s\n" in told.err
 
 
 async def test_an_id_that_the_database_cannot_index_is_told_with_its_line(fleet):

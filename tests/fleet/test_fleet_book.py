@@ -64,7 +64,7 @@ class Machine:
 
     async def set(self, key="k", **columns):
         """Make the shared row what it was, or what a person made of it."""
-        await self.shared.fleet(lambda ledger: ledger._set(key, columns))
+        await self.shared.run(lambda ledger: ledger._set(key, columns))
 
     async def aclose(self):
         """Close both."""
@@ -155,7 +155,7 @@ async def test_what_was_not_sent_is_taken_back_although_it_was_given_up_meanwhil
     with pytest.raises(JournalError):
         await one.book.intend(wish())
     one.shared.loses = False
-    await machines("two").shared.fleet(lambda ledger: ledger.taken_over("k"))
+    await machines("two").shared.run(lambda ledger: ledger.taken_over("k"))
     assert (await one.there()).state is State.UNCERTAIN
     await one.book.heal([])
     assert (await one.there()).state is State.PLANNED
@@ -252,7 +252,7 @@ async def test_nor_does_one_from_before_a_second_attempt(one, machines):
     """Each journal counts all attempts, also those of other machines."""
     await one.book.intend(wish())
     await one.book.answered(wish(), lost())
-    await one.shared.fleet(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
+    await one.shared.run(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
     other = machines("two")
     await other.paid()
     await other.set(state="PLANNED", task_id=None, attempts=1)
@@ -325,7 +325,7 @@ async def test_a_person_who_has_it_paid_again_is_obeyed(one):
     """The first attempt stays on record."""
     await one.book.intend(wish())
     await one.book.answered(wish(), lost("task-1"))
-    await one.shared.fleet(lambda ledger: ledger.resolve("k", State.PLANNED, "pay again"))
+    await one.shared.run(lambda ledger: ledger.resolve("k", State.PLANNED, "pay again"))
     await one.paid()
     assert (await one.there()).attempts == 2
 
@@ -335,7 +335,7 @@ async def test_a_new_round_is_not_undone_by_what_an_old_journal_knows(one):
     await one.paid()
     await one.local.finished(ended(status=TaskStatus.FAILED))
     await one.book.heal(["k"])
-    await one.shared.fleet(lambda ledger: ledger.anew("k", "retried"))
+    await one.shared.run(lambda ledger: ledger.anew("k", "retried"))
     await one.book.heal(["k"])
     assert ((await one.there()).state, (await one.there()).round) == (State.PLANNED, 1)
 
@@ -344,8 +344,8 @@ async def test_a_late_id_of_a_row_that_was_given_back_is_taken_instead_of_paying
     """What was paid stands, whatever was believed meanwhile."""
     await one.book.intend(wish())
     other = machines("two")
-    await other.shared.fleet(lambda ledger: ledger.taken_over("k"))
-    await other.shared.fleet(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
+    await other.shared.run(lambda ledger: ledger.taken_over("k"))
+    await other.shared.run(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
     await one.book.answered(wish(), accepted("task-k"))
     await one.book.heal(list(one.book.behind))
     assert ((await one.there()).state, (await one.there()).task_id) == (State.SUBMITTED, "task-k")
@@ -355,8 +355,8 @@ async def test_a_row_that_was_paid_twice_by_a_persons_word_keeps_both_ids(one, m
     """The later one is on record."""
     await one.book.intend(wish())
     other = machines("two")
-    await other.shared.fleet(lambda ledger: ledger.taken_over("k"))
-    await other.shared.fleet(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
+    await other.shared.run(lambda ledger: ledger.taken_over("k"))
+    await other.shared.run(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
     await other.book.intend(wish())
     await other.book.answered(wish(), accepted("task-2"))
     await one.book.answered(wish(), accepted("task-1"))
@@ -378,8 +378,8 @@ async def test_a_worker_that_stood_still_before_it_sent_looks_whether_the_row_is
     other = machines("two")
 
     async def still():
-        await other.shared.fleet(lambda ledger: ledger.taken_over("k"))
-        await other.shared.fleet(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
+        await other.shared.run(lambda ledger: ledger.taken_over("k"))
+        await other.shared.run(lambda ledger: ledger.resolve("k", State.PLANNED, "not charged"))
         await other.paid()
         return True
 

@@ -37,7 +37,7 @@ async def test_what_is_paid_is_fetched_before_a_worker_with_full_hands_pays_for_
             return ledger.connection.execute(query).fetchall()
 
         video, download = video_job("jimmy"), download_job("jimmy")
-        told = await here.shared.fleet(queue)
+        told = await here.shared.run(queue)
         assert told[:3] == [(download, "soon"), (download, "late"), (video, "running")]
 
 
@@ -53,7 +53,7 @@ async def test_a_task_id_that_the_database_cannot_take_is_uncertain_there_and_ke
             attrs.evolve(even, state=State.SUBMITTED, task_id="t2", attempts=1),
         ]
         for _ in range(2):
-            await here.shared.fleet(lambda ledger: [ledger.merge(row) for row in known])
+            await here.shared.run(lambda ledger: [ledger.merge(row) for row in known])
         odd, even = await rows_of(here, "odd", "even")
         assert (odd.state, odd.task_id, odd.detail) == (State.UNCERTAIN, None, NO_PLACE)
         assert (even.state, even.task_id) == (State.SUBMITTED, "t2")

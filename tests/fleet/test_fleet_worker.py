@@ -11,7 +11,7 @@ from postgres import ask
 
 from omni_async.breaker import Breaker
 from omni_async.cli.exits import FAILED, code_of
-from omni_async.emulator import Fault
+from omni_async.emulator import InjectedFault
 from omni_async.errors import AuthenticationError, DownloadError, JournalError, QuotaError
 from omni_async.fleet import steps as steps_
 from omni_async.fleet import worker as workers_
@@ -142,7 +142,7 @@ async def told(words, caplog):
 async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_person(postgres, tmp_path, monkeypatch):
     """Its row says why nothing comes of it, and is sent again once somebody says so: another create to the gateway."""
     monkeypatch.setattr(steps_, "MUCH_LATER", 0.1)
-    async with fleet(postgres, tmp_path, faults=(Fault("missing_url"),)) as here:
+    async with fleet(postgres, tmp_path, faults=(InjectedFault("missing_url"),)) as here:
         await here.add("r1")
 
         async def marked():
@@ -152,7 +152,7 @@ async def test_a_task_that_is_never_shown_in_a_readable_form_is_settled_by_a_per
         async with here.at_work(here.worker()):
             assert "finished, but without a URL" in (await until(marked)).detail
             here.emulator.scenario = type(here.emulator.scenario)(task_seconds=0.2)
-            await here.shared.fleet(lambda ledger: resolve(ledger, "r1", pay_again=True))
+            await here.shared.run(lambda ledger: resolve(ledger, "r1", pay_again=True))
             await here.until("DONE")
         assert len(here.charged()) == 2
 
@@ -249,7 +249,7 @@ class _Watched(Breaker):
 
 async def test_too_many_uncertain_creates_in_a_row_hold_it_back(postgres, tmp_path):
     """Five, and the sixth waits."""
-    async with fleet(postgres, tmp_path, running=1, faults=(Fault("drop_after_accept"),)) as here:
+    async with fleet(postgres, tmp_path, running=1, faults=(InjectedFault("drop_after_accept"),)) as here:
         await here.add(*(f"r{number:02}" for number in range(12)))
         worker = here.worker()
         worker.steps._uncertain = _none  # such a row keeps no seat
@@ -267,9 +267,9 @@ async def test_too_many_uncertain_creates_in_a_row_hold_it_back(postgres, tmp_pa
 async def test_each_row_comes_to_what_its_task_came_to(postgres, tmp_path):
     """One that failed, one that was moderated while it ran, one that was refused."""
     faults = (
-        Fault("fail", prompt="fails"),
-        Fault("moderation", prompt="moderated"),
-        Fault("refuse_moderation", prompt="refused"),
+        InjectedFault("fail", prompt="fails"),
+        InjectedFault("moderation", prompt="moderated"),
+        InjectedFault("refuse_moderation", prompt="refused"),
     )
     async with fleet(postgres, tmp_path, faults=faults) as here:
         await here.add("good", "fails", "moderated", "refused")
@@ -317,7 +317,7 @@ async def test_a_host_whose_clock_is_wrong_keeps_the_seat_of_an_uncertain_row_an
 async def test_a_job_whose_row_is_gone_goes_too(postgres, tmp_path):
     """There is nothing to be paid for it."""
     async with fleet(postgres, tmp_path) as here:
-        await here.shared.fleet(lambda ledger: ledger._enqueue(video_job("jimmy"), ["nobody"], [0]))
+        await here.shared.run(lambda ledger: ledger._enqueue(video_job("jimmy"), ["nobody"], [0]))
         async with here.at_work(here.worker()):
             await until(lambda: _empty(here))
         assert not here.charged()
@@ -339,10 +339,10 @@ async def test_rows_without_a_job_are_looked_for_by_one_of_the_fleet_at_a_time(p
         await here.add("r0")
         remove = "DELETE FROM pgqueuer"
         await here.shared.run(lambda ledger: ledger.connection.execute(remove))
-        assert await here.shared.fleet(lambda ledger: ledger.restore(every=30.0)) == 1
+        assert await here.shared.run(lambda ledger: ledger.restore(every=30.0)) == 1
         await here.shared.run(lambda ledger: ledger.connection.execute(remove))
-        assert await here.shared.fleet(lambda ledger: ledger.restore(every=30.0)) == 0
-        assert await here.shared.fleet(lambda ledger: ledger.restore()) == 1
+        assert await here.shared.run(lambda ledger: ledger.restore(every=30.0)) == 0
+        assert await here.shared.run(lambda ledger: ledger.restore()) == 1
 
 
 async def test_what_runs_already_comes_before_what_is_still_to_be_sent(postgres, tmp_path):
@@ -352,7 +352,7 @@ async def test_what_runs_already_comes_before_what_is_still_to_be_sent(postgres,
         paid = "UPDATE item SET state = 'SUBMITTED', task_id = 't' WHERE key = 'r5'"
         await here.shared.run(lambda ledger: ledger.connection.execute(paid))
         await here.shared.run(lambda ledger: ledger.connection.execute("DELETE FROM pgqueuer"))
-        await here.shared.fleet(lambda ledger: ledger.restore())
+        await here.shared.run(lambda ledger: ledger.restore())
         query = "SELECT convert_from(payload, 'utf8') FROM pgqueuer ORDER BY priority DESC, id LIMIT 1"
         assert await here.shared.run(lambda ledger: ledger.connection.execute(query).fetchone()) == ("r5",)
 

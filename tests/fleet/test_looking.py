@@ -13,10 +13,10 @@ import pytest
 from accounts import KEY, a_fleet, row
 
 from omni_async import OmniClient, VideoRequest
-from omni_async.emulator import Fault, Scenario
+from omni_async.emulator import InjectedFault, Scenario
 from omni_async.policies import Limits, PollPolicy
 
-FAULTS = (Fault("fail", prompt="FAILS"), Fault("drop_after_accept", prompt="LOST", first=3))
+FAULTS = (InjectedFault("fail", prompt="FAILS"), InjectedFault("drop_after_accept", prompt="LOST", first=3))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import time
 
-from omni_async.journal import Answer, Intent, Ledger, State, open_journal, unfollowed
+from omni_async.journal import Answer, Intent, Ledger, State, open_journal
 from omni_async.journal.pgtables import open_postgres
 from omni_async.journal.session import Session
 from omni_async.models import TaskStatus, VideoTask
@@ -57,16 +57,6 @@ class Book:
         self.intend(key, **more)
         self.answered(key, lost(candidate))
         return self.entry(key)
-
-    def note_unfollowed(self, task_id, why):
-        """A task that the gateway no longer shows."""
-        with writing(self.ledger):
-            unfollowed.mark(self.ledger, "jimmy", task_id, why)
-
-    def note_seen(self, task_id):
-        """It does again."""
-        with writing(self.ledger):
-            unfollowed.clear(self.ledger, "jimmy", task_id)
 
     def close(self):
         """Close the database."""

@@ -435,7 +435,7 @@ def test_a_task_that_the_gateway_gave_or_has_shown_is_not_taken_back(book, how):
 def test_a_task_that_cannot_be_followed_is_settled_by_a_person(book, word):
     """As an uncertain one; what was known of it is on record, and sent again it is a new create to the gateway."""
     book.submitted("k", "t-1")
-    book.note_unfollowed("t-1", "no such task")
+    book.unfollowed("jimmy", "t-1", "no such task")
     assert book.entry("k").detail == "cannot be followed: no such task"
     row = book.resolve("k", State.PLANNED if word is None else State.SUBMITTED, "said", word)
     assert (row.state, row.task_id, row.detail) == ("PLANNED" if word is None else "SUBMITTED", word, "said")
@@ -449,11 +449,11 @@ def test_a_task_that_is_seen_again_is_settled_by_nobody(book):
     for key in ("k", "l", "m"):
         book.submitted(key, f"t-{key}")
         if key != "m":
-            book.note_unfollowed(f"t-{key}", "no such task")
-    book.note_seen("t-k")
-    book.note_seen("t-m")
+            book.unfollowed("jimmy", f"t-{key}", "no such task")
+    book.unfollowed("jimmy", "t-k", None)
+    book.unfollowed("jimmy", "t-m", None)
     book.finished("jimmy", task("t-l"))
-    book.note_unfollowed("t-l", "too late")
+    book.unfollowed("jimmy", "t-l", "too late")
     for key in ("k", "l", "m"):
         with pytest.raises(JournalError, match="there is nothing to settle"):
             book.resolve(key, State.PLANNED, "not charged")

@@ -12,7 +12,7 @@ from children import child, kill
 
 from omni_async import JournalError, OmniClient, PollPolicy, SubmissionUncertainError, TaskStatus, following
 from omni_async.journal import Answer, NotNow, PostgresJournal, fallback, session, store
-from omni_async.journal.pgstore import file_of, state_folder
+from omni_async.journal.pgstore import file_of
 from tests.fault_server import ACCEPT, HANG, KEY, FaultServer, running
 from tests.postgres import ask
 from tests.warp import WarpLoop
@@ -72,20 +72,6 @@ def test_a_file_of_its_own_for_each_database():
     others = ["postgresql://db.example:5433/videos", "postgresql://db.example:5432/else", "postgresql:///videos"]
     others += ["postgresql:///?host=/run&dbname=videos", "postgresql:///?service=shop", "postgresql://[half"]
     assert len({here, *map(file_of, others)}) == 7
-
-
-def test_the_users_folder_of_state(monkeypatch, tmp_path):
-    """And that of temporary files for a container's user who has no home."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert state_folder() == tmp_path / "omni-async"
-    monkeypatch.delenv("XDG_STATE_HOME")
-    assert state_folder() == Path.home() / ".local" / "state" / "omni-async"
-
-    def homeless():
-        raise RuntimeError("no home")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    assert state_folder() == Path(tempfile.gettempdir())
 
 
 def test_nothing_is_made_or_reached_before_it_is_opened(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from books import accepted, intent, lost, refused
 
 from omni_async.errors import InvalidRequestError, JournalError, SubmissionUncertainError
-from omni_async.journal import Answer, Book, NoJournal, NotNow
+from omni_async.journal import Answer, GuardedJournal, NoJournal, NotNow
 from omni_async.journal.seam import write_metadata
 from omni_async.models import VideoTask
 from tests.fault_server import RecordingJournal, scene
@@ -41,7 +41,7 @@ async def test_what_it_says_is_passed_on():
     """Arguments and answers."""
     journal = Odd()
     journal.known = VideoTask(task_id="t")
-    book = Book(journal)
+    book = GuardedJournal(journal)
     assert await book.intend(intent("k")) is journal.known
     assert await book.answered(intent("k"), accepted("t-1", detail="fine")) == "UNCERTAIN"
     assert await book.settle(intent("k"), "SUBMITTED", "found", task_id="t-2") is None
@@ -76,7 +76,7 @@ async def test_what_it_raises_is_ours_and_tells_what_may_have_been_paid(caplog, 
     error = OSError(5, "private") if kind == "foreign" else JournalError("said", kind=kind)
     journal.fail = dict.fromkeys(("intend", "answered", "settle"), error)
     with pytest.raises(JournalError) as caught:
-        await wanted(Book(journal))
+        await wanted(GuardedJournal(journal))
     told = caught.value
     assert told.task_id == task_id
     if kind == "foreign":
@@ -99,7 +99,7 @@ async def test_a_journal_of_ones_own_that_is_cut_short_is_told_of_where_it_may_h
     journal = RecordingJournal()
     journal.fail = dict.fromkeys(("intend", "answered", "settle"), asyncio.CancelledError())
     with pytest.raises(JournalError if paid else asyncio.CancelledError) as caught:
-        await wanted(Book(journal))
+        await wanted(GuardedJournal(journal))
     if paid:
         assert caught.value.task_id == task_id
         assert caught.value.may_have_charged
@@ -111,23 +111,22 @@ async def test_what_is_no_failure_is_passed_on_as_it_is(caplog):
     journal = RecordingJournal()
     journal.fail["intend"] = hold = NotNow("wait", 2.0)
     with pytest.raises(NotNow) as caught:
-        await Book(journal).intend(intent())
+        await GuardedJournal(journal).intend(intent())
     assert caught.value is hold
     assert (hold.why, hold.seconds, str(hold)) == ("wait", 2.0, "wait")
     journal.fail["intend"] = SubmissionUncertainError("lost")
     with pytest.raises(SubmissionUncertainError) as told:
-        await Book(journal).intend(intent())
+        await GuardedJournal(journal).intend(intent())
     assert told.value.may_have_charged
     assert not caplog.records
 
 
 async def test_nothing_is_kept_by_no_journal():
     """Every call is answered."""
-    book = Book(NoJournal())
+    book = GuardedJournal(NoJournal())
     assert await book.intend(intent()) is None
     assert await book.answered(intent(), accepted()) == "SUBMITTED"
     assert await book.settle(intent(), "PLANNED") is None
-    assert await NoJournal().claim() == await NoJournal().pending() == ()
 
 
 RING: dict[str, object] = {}

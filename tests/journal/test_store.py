@@ -176,38 +176,26 @@ async def test_row_36_a_batchs_journal_is_its_own(make):
     await make().open()
 
 
-# --- the five calls ----------------------------------------------------------------------------------------------
+# --- the three calls ---------------------------------------------------------------------------------------------
 
 
 async def test_a_create_from_intent_to_end(make, tmp_path):
-    """Intended, answered, pending, finished, told."""
+    """Intended, answered, finished, told."""
     journal = make(notify=True)
     assert await journal.intend(intent("k", metadata={"n": 1})) is None
     assert states(tmp_path / "j") == {"k": "SUBMITTING"}
     assert rows(tmp_path / "j")["k"]["notify"]
-    assert await journal.pending() == []
     assert await journal.answered(intent("k"), accepted("t-1")) == "SUBMITTED"
-    (pending,) = await journal.pending()
-    assert (pending.task_id, pending.metadata) == ("t-1", {"n": 1})
-    assert (await journal.known("k", "print")).task_id == "t-1"
+    known = await journal.known("k", "print")
+    assert (known.task_id, known.metadata) == ("t-1", {"n": 1})
     assert (await journal.intend(intent("k"))).task_id == "t-1"
     assert await journal.finished(task("t-1", TaskStatus.RUNNING)) is None
     assert states(tmp_path / "j") == {"k": "SUBMITTED"}
     entry = await journal.finished(task("t-1"))
     assert (entry.key, entry.state, journal.tells(entry)) == ("k", State.SUCCEEDED, True)
-    assert await journal.pending() == []
     await journal.told("k")
     assert not rows(tmp_path / "j")["k"]["notify"]
     assert await journal.finished(task("t-none")) is None
-
-
-async def test_pending_are_ones_own(make):
-    """Not those of other instances."""
-    one, two = make(), make()
-    await one.intend(intent("a"))
-    await one.answered(intent("a"), accepted("t-a"))
-    assert await two.pending() == []
-    assert [known.task_id for known in await one.pending()] == ["t-a"]
 
 
 async def test_who_tells(make):
@@ -289,7 +277,7 @@ async def test_the_uncertain_of_ones_own_gateway(make):
 # --- taking over -------------------------------------------------------------------------------------------------
 
 
-async def test_rows_of_the_living_stay_theirs(make):
+async def test_rows_of_the_living_stay_theirs(make, tmp_path):
     """Only what a closed or killed one left is taken, once, and its file is discarded."""
     one, two, three = make(), make(), make()
     for key, journal in (("a", one), ("b", two)):
@@ -299,7 +287,7 @@ async def test_rows_of_the_living_stay_theirs(make):
     await two.aclose()
     assert [entry.key for entry in await three.claim()] == ["b"]
     assert await three.claim() == await one.claim() == []
-    assert [known.task_id for known in await three.pending()] == ["t-b"]
+    assert rows(tmp_path / "j")["b"]["owner"] == three.owner
 
 
 async def test_what_a_killed_process_left(make, tmp_path):

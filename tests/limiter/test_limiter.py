@@ -12,7 +12,7 @@ import pytest
 
 from omni_async import InvalidRequestError, Limiter, Limits, OmniClient, OmniError, RateLimitError
 from omni_async.emulator import Emulator
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.limiter import Kind
 from omni_async.limiter.limiter import GRAIN
 from omni_async.limiter.pace import SLACK
@@ -268,7 +268,7 @@ async def test_max_wait_for_a_slot():
 
 async def test_no_max_wait_is_told_that_nobody_set():
     """A submit that was refused before has less than that left: the error names no figure but when to come again."""
-    faults = (Fault("rate_limited", on="create", seconds=0.5, first=9),)
+    faults = (InjectedFault("rate_limited", on="create", seconds=0.5, first=9),)
     async with Emulator(faults=faults) as emulator, OmniClient(api_key="key", base_url=emulator.url) as client:
         with pytest.raises(RateLimitError, match=r"ask for a pause, and max_wait is too short for that; ") as caught:
             await client.submit("a cat", max_wait=0.7)
@@ -277,7 +277,7 @@ async def test_no_max_wait_is_told_that_nobody_set():
 
 async def test_max_wait_for_the_end_of_a_pause():
     """A Retry-After longer than max_wait is told at once, without waiting for it."""
-    faults = (Fault("rate_limited", on="create", seconds=60, first=1),)
+    faults = (InjectedFault("rate_limited", on="create", seconds=60, first=1),)
     async with (
         Emulator(faults=faults) as emulator,
         OmniClient(api_key="key", base_url=emulator.url) as client,

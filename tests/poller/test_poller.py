@@ -31,7 +31,7 @@ from omni_async import (
     VideoTask,
     WaitTimeoutError,
 )
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.events import Polled, Retried
 from omni_async.exchange import Exchange
 from omni_async.limiter import Limiter
@@ -214,7 +214,7 @@ TROUBLE = ("html_502", "drop", "rate_limited", "html_200", "internal_error", "tr
 @pytest.mark.parametrize("gateway", ["jimmy", "gemini_omni", "toapis"])
 async def test_trouble_during_polls_is_transparent(gateway, kind):
     """Every second look fails: each task is followed to its end all the same."""
-    async with pair(gateway, faults=(Fault(kind, on="query", every=2),)) as (_, client):
+    async with pair(gateway, faults=(InjectedFault(kind, on="query", every=2),)) as (_, client):
         tasks = [await client.submit(f"cat {i}") for i in range(5)]
         done = await asyncio.gather(*map(client.wait, tasks))
         assert {one.status for one in done} == {TaskStatus.SUCCEEDED}
@@ -222,7 +222,7 @@ async def test_trouble_during_polls_is_transparent(gateway, kind):
 
 async def test_a_hanging_look_is_given_up_and_repeated():
     """A query without an answer costs its own timeout, and no task."""
-    async with pair(faults=(Fault("hang", on="query", first=1),)) as (_, client):
+    async with pair(faults=(InjectedFault("hang", on="query", first=1),)) as (_, client):
         began = anyio.current_time()
         assert (await client.wait(await client.submit("a cat"))).status is TaskStatus.SUCCEEDED
         assert anyio.current_time() - began <= 60
@@ -230,7 +230,7 @@ async def test_a_hanging_look_is_given_up_and_repeated():
 
 async def test_one_bad_id_delays_only_itself():
     """Looks at one id that always fail leave the others' times as they are, and come ever more rarely."""
-    faults = (Fault("html_502", on="query", prompt="bad"),)
+    faults = (InjectedFault("html_502", on="query", prompt="bad"),)
     async with pair(faults=faults, task_seconds=60) as (emulator, client):
         bad = await client.submit("bad")
         good = [await client.submit(f"good {i}") for i in range(20)]
@@ -250,7 +250,7 @@ async def test_one_bad_id_delays_only_itself():
 
 async def test_unknown_status_means_still_running(caplog):
     """A word nobody knows is taken as running, and told once."""
-    async with pair(faults=(Fault("unknown_status"),)) as (_, client):
+    async with pair(faults=(InjectedFault("unknown_status"),)) as (_, client):
         tasks = [await client.submit(f"cat {i}") for i in range(3)]
         with caplog.at_level(logging.WARNING, "omni_async"):
             done = await asyncio.gather(*map(client.wait, tasks))
@@ -261,7 +261,7 @@ async def test_unknown_status_means_still_running(caplog):
 
 async def test_a_new_task_may_be_unknown_for_a_minute():
     """404 right after the submit is a matter of consistency: it is waited for."""
-    async with pair(faults=(Fault("not_found_at_first", seconds=45),)) as (_, client):
+    async with pair(faults=(InjectedFault("not_found_at_first", seconds=45),)) as (_, client):
         assert (await client.wait(await client.submit("a cat"))).status is TaskStatus.SUCCEEDED
 
 
@@ -279,7 +279,7 @@ async def test_an_unknown_id_is_not_found_after_a_minute(gateway):
 
 async def test_success_without_a_url_is_believed_after_three_looks():
     """DecodeError comes after three confirmations, with the id kept."""
-    async with pair(faults=(Fault("missing_url"),), task_seconds=1) as (emulator, client):
+    async with pair(faults=(InjectedFault("missing_url"),), task_seconds=1) as (emulator, client):
         task = await client.submit("a cat", custom_id="row-1")
         with pytest.raises(DecodeError) as caught:
             await client.wait(task)
@@ -291,7 +291,7 @@ async def test_success_without_a_url_is_believed_after_three_looks():
 
 async def test_a_missing_url_that_comes_late_is_waited_for():
     """Two answers without the URL fail nothing."""
-    async with pair(faults=(Fault("missing_url", first=2),), task_seconds=1) as (_, client):
+    async with pair(faults=(InjectedFault("missing_url", first=2),), task_seconds=1) as (_, client):
         assert (await client.wait(await client.submit("a cat"))).video_url
 
 
@@ -305,7 +305,7 @@ async def test_a_refused_key_is_believed_after_three_looks():
 
 async def test_a_finished_status_is_final():
     """A status that goes backwards changes nothing once the task was seen finished."""
-    async with pair(faults=(Fault("flapping", every=2),)) as (_, client):
+    async with pair(faults=(InjectedFault("flapping", every=2),)) as (_, client):
         task = await client.submit("a cat")
         states = [one.status async for one in client.watch(task)]
         assert states[-1] is TaskStatus.SUCCEEDED
@@ -393,7 +393,10 @@ async def test_a_task_that_is_not_known_is_an_event_at_once():
 async def test_repeats_are_reported_and_budgeted():
     """What is repeated out of the budget is an event, and the budget bounds it."""
     events = []
-    async with pair(options={"on_event": events.append}, faults=(Fault("html_502", on="query", first=30),)) as (_, c):
+    async with pair(options={"on_event": events.append}, faults=(InjectedFault("html_502", on="query", first=30),)) as (
+        _,
+        c,
+    ):
         tasks = [await c.submit(f"cat {i}") for i in range(10)]
         await asyncio.gather(*map(c.wait, tasks))
     repeats = [event for event in events if isinstance(event, Retried)]
@@ -439,7 +442,7 @@ async def test_a_wait_ends_on_time_with_a_last_look_just_before(timeout):
     """The timeout is never overshot, and the last look starts about one round trip before it."""
     looks = []
     options = {"on_event": lambda event: isinstance(event, Polled) and looks.append(anyio.current_time())}
-    async with pair(options=options, latency=0.2, faults=(Fault("never_ends"),)) as (_, client):
+    async with pair(options=options, latency=0.2, faults=(InjectedFault("never_ends"),)) as (_, client):
         task = await client.submit("a cat")
         began = anyio.current_time()
         with pytest.raises(WaitTimeoutError) as caught:
@@ -537,7 +540,10 @@ async def test_a_create_that_waits_for_a_slot_counts_as_interest():
 async def test_an_unknown_task_gives_its_slot_back():
     """A task that the gateway has forgotten holds up no create for ever."""
     limits = Limits(max_running_tasks=1)
-    async with pair(options={"limits": limits}, faults=(Fault("not_found_at_first", first=1000),)) as (_, client):
+    async with pair(options={"limits": limits}, faults=(InjectedFault("not_found_at_first", first=1000),)) as (
+        _,
+        client,
+    ):
         await client.submit("cat 1")
         with anyio.fail_after(200):
             await client.submit("cat 2")

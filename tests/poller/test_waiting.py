@@ -21,7 +21,7 @@ from omni_async import (
     VideoTask,
     WaitTimeoutError,
 )
-from omni_async.emulator.scenario import Fault
+from omni_async.emulator.scenario import InjectedFault
 from omni_async.poller.waiting import failure_of, timed_out
 from tests.pairs import collect, pair
 from tests.warp import WarpLoop, run
@@ -78,7 +78,7 @@ async def test_a_finished_task_costs_no_get():
 
 async def test_a_failed_task_is_an_error_of_wait():
     """TaskFailedError carries the task."""
-    async with pair(faults=(Fault("fail"),)) as (_, client):
+    async with pair(faults=(InjectedFault("fail"),)) as (_, client):
         with pytest.raises(TaskFailedError) as caught:
             await client.wait(await client.submit("a cat", custom_id="row-1"))
         assert caught.value.task.status is TaskStatus.FAILED
@@ -183,7 +183,7 @@ async def test_watch_yields_no_item_without_a_change():
 
 async def test_watch_yields_a_failed_task_last():
     """A failure is an item, not an exception."""
-    async with pair(faults=(Fault("fail"),)) as (_, client):
+    async with pair(faults=(InjectedFault("fail"),)) as (_, client):
         seen = [one async for one in client.watch(await client.submit("a cat"))]
         assert seen[-1].status is TaskStatus.FAILED
 
@@ -208,7 +208,7 @@ async def ended_at(waiting):
 
 async def test_a_watch_learns_at_once_that_its_client_was_closed():
     """However far apart its items are."""
-    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+    async with pair(faults=(InjectedFault("never_ends"),)) as (_, client):
         watch = client.watch(await client.submit("a cat"), min_interval=1000)
         await anext(watch)
         step, began = asyncio.ensure_future(anext(watch)), anyio.current_time()
@@ -222,7 +222,7 @@ async def test_a_watch_learns_at_once_that_its_client_was_closed():
 @pytest.mark.parametrize("min_interval", [0, 1000])
 async def test_watch_ends_on_time(min_interval):
     """The timeout of a watch is never overshot, however far apart its items are."""
-    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+    async with pair(faults=(InjectedFault("never_ends"),)) as (_, client):
         task = await client.submit("a cat")
         began = anyio.current_time()
         with pytest.raises(WaitTimeoutError) as caught:
@@ -275,7 +275,7 @@ async def test_a_watch_says_where_it_stands():
 
 async def test_as_completed_in_order_of_finishing():
     """Finished tasks come as they finish, failures as items, duplicates once."""
-    async with pair(task_sigma=0.8, seed=5, faults=(Fault("fail", prompt="bad"),)) as (_, client):
+    async with pair(task_sigma=0.8, seed=5, faults=(InjectedFault("fail", prompt="bad"),)) as (_, client):
         tasks = [await client.submit(f"cat {i}") for i in range(8)] + [await client.submit("bad")]
         times, seen = [], []
         async for one in client.as_completed([*tasks, tasks[0], tasks[1].task_id]):
@@ -346,7 +346,7 @@ async def test_several_unfollowable_ids_are_a_group():
 
 async def test_as_completed_ends_on_time():
     """What still runs at the end of the timeout is raised as such."""
-    async with pair(faults=(Fault("never_ends", prompt="slow"),)) as (_, client):
+    async with pair(faults=(InjectedFault("never_ends", prompt="slow"),)) as (_, client):
         quick, slow = await client.submit("quick"), await client.submit("slow")
         began, seen = anyio.current_time(), []
         with pytest.raises(WaitTimeoutError) as caught:
@@ -454,7 +454,7 @@ ITERATORS = {
 @pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
 async def test_closed_by_another_it_ends_for_whoever_waits(make):
     """As by a bot's /stop: at once, without an error, and nothing that was seen before is given afterwards."""
-    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+    async with pair(faults=(InjectedFault("never_ends"),)) as (_, client):
         tasks = ["task_nobody_knows", await client.submit("a cat")][::-1]
         iterator, seen = make(client, tasks), []
         consumers = [asyncio.ensure_future(collect(iterator, seen)) for _ in range(2)]
@@ -485,7 +485,7 @@ async def test_several_consumers_share_what_comes(make):
 @pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
 async def test_of_several_consumers_one_is_told_of_the_deadline(make):
     """Once, and on time; the others end."""
-    async with pair(faults=(Fault("never_ends"),)) as (_, client):
+    async with pair(faults=(InjectedFault("never_ends"),)) as (_, client):
         iterator = make(client, [await client.submit("a cat")], timeout=60)
         began = anyio.current_time()
         ends = await asyncio.gather(*(collect(iterator, []) for _ in range(3)), return_exceptions=True)

@@ -42,9 +42,10 @@ def test_a_fingerprint_follows_from_gateway_and_inputs_alone():
 
 
 def test_an_idempotency_key_follows_from_both():
-    """Short, and safe in a path."""
-    key = idempotency_key_of("mine", "print")
-    assert key == idempotency_key_of("mine", "print") != idempotency_key_of("mine", "other")
+    """Short, and safe in a path; None where the gateway takes none."""
+    key = idempotency_key_of(ToApis(), "mine", "print")
+    assert key == idempotency_key_of(ToApis(), "mine", "print") != idempotency_key_of(ToApis(), "mine", "other")
+    assert idempotency_key_of(Jimmy(), "mine", "print") is None
     assert key.startswith("omni-")
     assert len(key) == 45
 

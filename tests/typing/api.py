@@ -117,7 +117,7 @@ def told(event: Event) -> None:
         case Retried():
             assert_type(event.attempt, int)
         case Downloaded():
-            assert_type(event.path, str)
+            assert_type(event.path, Path)
         case Uncertain():
             assert_type(event.candidate, str | None)
             assert_type(event.seconds, float)
@@ -457,6 +457,6 @@ async def keeps(client: OmniClient, task: VideoTask) -> int | None:
     """Videos in object storage."""
     storage = storage_of("s3://bucket/videos", scratch=Path("scratch"), options={"profile": "videos"})
     await storage.check()
-    stored = await storage.store(client.studio, task, "EP01/SC03.mp4")
+    stored = await storage.store(client, task, "EP01/SC03.mp4")
     assert_type(stored.sha256, str)
     return await storage.size("EP01/SC03.mp4")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.batch.targets import default_target, target_of
 from omni_async.errors import Fault
 from omni_async.safety import NAME_BYTES, file_name, target_key
+from omni_async.targets import default_target, target_of
 
 
 @pytest.mark.parametrize(

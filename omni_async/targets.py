@@ -1,10 +1,10 @@
-"""Where in the folder of videos a row's video goes: names that every file system takes, found before paying."""
+"""Where in the folder of videos one goes: names that every file system takes, found before paying."""
 
 import re
 import unicodedata
 
-from ..errors import Fault
-from ..safety import TARGET_ENDINGS, file_name, is_reserved
+from .errors import Fault
+from .safety import TARGET_ENDINGS, file_name, is_reserved
 
 LONGEST = 1000
 """Bytes of a relative path: with the folder before it, it stays under what systems take."""
