@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import attrs
 
-from .errors import AuthenticationError, OmniError, QuotaError
+from .breaker import Shutout
+from .errors import OmniError
 from .lifetime import Waits, is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
@@ -105,6 +106,7 @@ class _Run:
         self.stopped = False
         self.failure: BaseException | None = None
         """Raised once all else is given out."""
+        self._shutout = Shutout()
         self._refusal: OmniError | None = None  # of the key or the account: the next would meet it, too
         self._unstored: dict[_Row, None] = {}  # finished, and not yet given out
         self._files: asyncio.Queue[_Row] = asyncio.Queue()
@@ -178,10 +180,11 @@ class _Run:
                 raise _of(request, self._refusal)
             task = await self.callbacks.submit(request)
         except OmniError as error:
-            if isinstance(error, AuthenticationError | QuotaError):
+            if self._shutout.is_for_all(error):
                 self._refusal = error
             self._put(Outcome(request=request, error=error))
             return
+        self._shutout.accepted()
         row = _Row(self, request, task)
         self.open[row] = None
         if self.timeout is not None and self._timer is None:

@@ -25,6 +25,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async import many as many_module
+from omni_async.breaker import FORBIDDEN
 from omni_async.lifetime import Waits
 from omni_async.many import DOWNLOADERS, SUBMITTERS, Callbacks, Many
 from tests.pairs import collect, outcomes
@@ -77,6 +78,8 @@ class Works:
             raise RejectedError("no", may_have_charged=False)
         if item in REFUSALS:
             raise REFUSALS[item]("no", may_have_charged=False)
+        if item == "page":
+            raise AuthenticationError("no", status_code=403, by_page=True, may_have_charged=False)
         if item == "crash":
             raise RuntimeError("a defect")
         task_id = "task_same" if item == "same" else f"task_{number}"
@@ -339,6 +342,17 @@ async def test_a_refused_key_or_an_empty_account_ends_it(word):
     assert all(one.error.custom_id == one.request.custom_id for one in unsent)
     assert all(type(one.error) is REFUSALS[word] and not one.error.may_have_charged for one in unsent)
     assert len(given) == works.submitted + len(unsent)
+
+
+async def test_a_prompt_that_a_firewall_forbids_ends_nothing():
+    """Row 14: a 403 without the gateway's own words is that row's, unless none gets through."""
+    prompts = ["good", *["page", "good"] * 40]
+    done = await outcomes(many(Works(), prompts, outstanding=1))
+    assert [sum(one.ok is ok for one in done) for ok in (True, False)] == [41, 40]
+    given = []
+    with pytest.raises(AuthenticationError):
+        await collect(many(Works(), ["good", *["page"] * 40], outstanding=1), given)
+    assert len(given) == 1 + FORBIDDEN + 1
 
 
 async def test_a_refusal_of_the_last_row_is_that_rows_alone():
