@@ -43,6 +43,8 @@ from .transport import Moved, Transport
 
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
+SPAN = datetime.fromtimestamp(1e9, UTC)
+"""Fewer seconds since 1970 than this (in 2001) are no time, but seconds from now."""
 QUOTABLE = 10_000
 """Prompts remembered, the oldest forgotten first: as many as tasks may be outstanding."""
 T = TypeVar("T")
@@ -141,7 +143,8 @@ class Exchange:
     def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
         task = self._read(ticket, reply, self.dialect.read_query)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
-        return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
+        task = task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
+        return attrs.evolve(task, expires_at=None) if _expires_too_soon(task) else task
 
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
@@ -292,6 +295,11 @@ class Exchange:
                 )
             )
         return decision
+
+
+def _expires_too_soon(task: VideoTask) -> bool:
+    """Whether a URL's end cannot be true: a video that is there would be taken for one that has gone."""
+    return task.expires_at is not None and task.expires_at <= max(SPAN, task.created_at or SPAN, task.completed_at or SPAN)
 
 
 def is_too_busy(error: OmniError) -> bool:

@@ -213,6 +213,18 @@ async def test_the_id_that_was_asked_for_stays_the_id():
         assert (await here.exchange.query("mine")).task_id == "mine"
 
 
+@pytest.mark.parametrize(
+    ("expires", "told"),
+    [(86_400, False), (1_767_000_100, False), (1_767_000_101, True), ("1970-01-02T00:00:00Z", False), (None, False)],
+)
+async def test_a_url_that_expires_before_its_task_ended_tells_no_expiry(expires, told):
+    """A gateway that counts from now: nobody may take a new video for one that has gone."""
+    act = finished("mine", created_at=1_767_000_000, completed_at=1_767_000_100, expires_at=expires)
+    async with Setting(act) as here:
+        seen = await here.exchange.query("mine")
+        assert (seen.expires_at is not None) is told
+
+
 async def test_a_finished_task_gives_its_slot_back():
     """A single query is enough."""
     async with Setting(finished("mine")) as here:
