@@ -35,7 +35,7 @@ from .errors import (
 )
 from .events import Retried, Throttled
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
-from .models import VideoTask
+from .models import TaskStatus, VideoTask
 from .policies import RetryPolicy
 from .reporter import Reporter
 from .retry import RetryBudget, backoff, pause_told, retry_after
@@ -45,8 +45,10 @@ TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
 SPAN = datetime.fromtimestamp(1e9, UTC)
 """Fewer seconds since 1970 than this (in 2001) are no time, but seconds from now."""
-QUOTABLE = 10_000
-"""Prompts remembered, the oldest forgotten first: as many as tasks may be outstanding."""
+REMEMBERED = 10_000
+"""Prompts and ids remembered, the oldest forgotten first: as many as tasks may be outstanding."""
+BELIEVED = 3
+"""Answers in a row that say that a task failed, and name another, until they are believed."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
@@ -55,7 +57,7 @@ class Prompts:
     """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
 
     def __init__(self) -> None:
-        self._of: Bounded[str, str] = Bounded(QUOTABLE)
+        self._of: Bounded[str, str] = Bounded(REMEMBERED)
 
     def remember(self, task_id: str, prompt: str) -> None:
         """A task was made of this prompt."""
@@ -69,6 +71,59 @@ class Prompts:
     def forget(self, task_id: str) -> None:
         """The task has its video: nothing is left to be said of it."""
         self._of.pop(task_id, None)
+
+
+class Namesakes:
+    """Tells an answer about another task, as a cache or a gateway mixes them up (seen), from one by another id.
+
+    That another id is named says nothing by itself: some gateways have an id of another form in their answers, or that
+    of the request, and some take a caller's own name for a task (toapis, docs). But no two tasks of ours are the same,
+    and a failure, which may have another video paid for, has to be told in several answers in a row.
+
+    Args:
+        holds: Whether a task is one of ours that runs.
+    """
+
+    def __init__(self, holds: Callable[[str], bool]) -> None:
+        self._holds = holds
+        self._named: Bounded[str, None] = Bounded(REMEMBERED)  # ids that the answers about them named
+        self._doubted: Bounded[str, int] = Bounded(REMEMBERED)
+
+    def is_other(self, task_id: str, task: VideoTask, document: Any) -> bool:
+        """Whether what a query for `task_id` was answered with tells of another task, or may do so."""
+        if task.task_id == task_id:
+            self._named[task_id] = None
+        failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
+        if not failed:
+            self.runs(task_id)
+        if not task.task_id or _names(document, task_id) or not self._known(task_id):
+            return False
+        if self._known(task.task_id):
+            return True
+        if not failed:
+            return False
+        doubts = self._doubted[task_id] = self._doubted.get(task_id, 0) + 1
+        return doubts < BELIEVED
+
+    def _known(self, task_id: str) -> bool:
+        return self._holds(task_id) or task_id in self._named
+
+    def runs(self, task_id: str) -> None:
+        """A look says that the task has not failed: what was told before was not so."""
+        if self._doubted:
+            self._doubted.pop(task_id, None)
+
+
+def _names(document: Any, task_id: str) -> bool:
+    """Whether an answer has the id anywhere in it."""
+    values = [document]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict | list):
+            values += value.values() if isinstance(value, dict) else value
+        elif str(value) == task_id:
+            return True
+    return False
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +151,12 @@ class Exchange:
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     prompts: Prompts = attrs.field(factory=Prompts)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _namesakes: Namesakes = attrs.field(init=False)
     _glances: bool = attrs.field(init=False)
+
+    @_namesakes.default
+    def _tells_apart(self) -> Namesakes:
+        return Namesakes(self.limiter.holds)
 
     @_glances.default
     def _agrees(self) -> bool:
@@ -129,6 +189,7 @@ class Exchange:
         if glance is None or glance.status.finished:
             return self._seen(ticket, task_id, reply)
         self.limiter.passed(ticket)
+        self._namesakes.runs(task_id)
         return glance
 
     def _query(self, ticket: Ticket, task_id: str) -> Call:
@@ -142,6 +203,9 @@ class Exchange:
 
     def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
         task = self._read(ticket, reply, self.dialect.read_query)
+        if self._namesakes.is_other(task_id, task, reply.document):
+            told = f"the answer is about task {task.task_id}: it may have been mixed up, ask again"
+            raise DecodeError(told, gateway=self.dialect.name, request_id=reply.request_id)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         task = task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
         return attrs.evolve(task, expires_at=None) if _expires_too_soon(task) else task
@@ -299,7 +363,8 @@ class Exchange:
 
 def _expires_too_soon(task: VideoTask) -> bool:
     """Whether a URL's end cannot be true: a video that is there would be taken for one that has gone."""
-    return task.expires_at is not None and task.expires_at <= max(SPAN, task.created_at or SPAN, task.completed_at or SPAN)
+    earliest = max(SPAN, task.created_at or SPAN, task.completed_at or SPAN)
+    return task.expires_at is not None and task.expires_at <= earliest
 
 
 def is_too_busy(error: OmniError) -> bool:
