@@ -158,6 +158,11 @@ class Exchange:
     def _tells_apart(self) -> Namesakes:
         return Namesakes(self.limiter.holds)
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where its tasks run: another client of the same place can look at them."""
+        return self.dialect.name, self.transport.base_url
+
     @_glances.default
     def _agrees(self) -> bool:
         """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own.
@@ -363,8 +368,11 @@ class Exchange:
 
 def _expires_too_soon(task: VideoTask) -> bool:
     """Whether a URL's end cannot be true: a video that is there would be taken for one that has gone."""
-    earliest = max(SPAN, task.created_at or SPAN, task.completed_at or SPAN)
-    return task.expires_at is not None and task.expires_at <= earliest
+    try:
+        earliest = max(SPAN, task.created_at or SPAN, task.completed_at or SPAN)
+        return task.expires_at is not None and task.expires_at <= earliest
+    except TypeError:  # times without a zone, from a caller's own dialect
+        return False
 
 
 def is_too_busy(error: OmniError) -> bool:

@@ -9,12 +9,13 @@ import itertools
 import math
 import random
 import weakref
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Callable, Container, Hashable, Iterable
+from typing import Any, Protocol
 
 import attrs
 
 from ..arguments import check_kinds
+from ..bounded import Bounded
 from ..errors import OmniError, RateLimitError
 from ..policies import Limits
 from .admission import Admission, Decision, Kind, Ticket
@@ -26,8 +27,17 @@ GRAIN = 0.005
 Half of what a pace catches up (`pace.SLACK`), so that it stays exact in the mean and nobody goes sooner.
 """
 
+MOST_LEFT = 10_000
+"""Tasks remembered whose client has closed: as many as may be outstanding."""
+
 UNSENT = "nothing was sent: "
 """How the error begins of whoever was given no leave in time; one that was refused before did send."""
+
+
+class Running(Protocol):
+    """What a client follows."""
+
+    task_id: str
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +78,7 @@ class Limiter:
         self._now: Callable[[], float] = lambda: 0.0
         self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
+        self._left: Bounded[str, tuple[Hashable, Running]] = Bounded(MOST_LEFT)
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """Leave to send one request, if nobody of that kind waits and it may go now.
@@ -230,9 +241,29 @@ class Limiter:
             self._pump()
 
     def finished(self, task_id: str, *, seen: bool = True) -> None:
-        """A task was seen finished, or (`seen=False`) the gateway does not know it: a slot it held is free."""
+        """A task was seen finished, or (`seen=False`) had ended before or is not known: a slot it held is free."""
+        self._left.pop(task_id, None)
         if self._state.finished(task_id, self._now(), seen=seen):
             self._pump()
+
+    def leave(self, place: Hashable, tasks: Iterable[Running]) -> None:
+        """A client closes whose tasks run on: their slots must not be lost to the others.
+
+        Args:
+            place: Where they run.
+            tasks: What it followed.
+        """
+        for task in tasks:
+            self._left[task.task_id] = (place, task)
+        if self.starving:
+            self._tell_starved()
+
+    def take_over(self, place: Hashable) -> list[Any]:
+        """What closed clients have left running at a place; nobody else gets it."""
+        mine = [task for where, task in self._left.values() if where == place and self.holds(task.task_id)]
+        for task in mine:
+            del self._left[task.task_id]
+        return mine
 
     # --- looking in --------------------------------------------------------------------------------------------
 
@@ -299,9 +330,12 @@ class Limiter:
         starving, before = state.starving(), self._starving
         self._starving = starving
         if starving and not before:
-            for heard in tuple(self._on_starved):
-                if (listener := heard()) is not None:
-                    listener()
+            self._tell_starved()
+
+    def _tell_starved(self) -> None:
+        for heard in tuple(self._on_starved):
+            if (listener := heard()) is not None:
+                listener()
 
     def _wake_at(self, when: float | None) -> None:
         """Pump again then, or before: a timer that is due earlier is left alone, since it will look again."""
