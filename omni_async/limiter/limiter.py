@@ -9,8 +9,8 @@ import itertools
 import math
 import random
 import weakref
-from collections.abc import Callable, Container, Hashable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Container, Hashable, Mapping
+from typing import Any
 
 import attrs
 
@@ -32,12 +32,6 @@ MOST_LEFT = 10_000
 
 UNSENT = "nothing was sent: "
 """How the error begins of whoever was given no leave in time; one that was refused before did send."""
-
-
-class Running(Protocol):
-    """What a client follows."""
-
-    task_id: str
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +72,7 @@ class Limiter:
         self._now: Callable[[], float] = lambda: 0.0
         self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
-        self._left: Bounded[str, tuple[Hashable, Running]] = Bounded(MOST_LEFT)
+        self._left: Bounded[str, tuple[Hashable, Any]] = Bounded(MOST_LEFT)
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """Leave to send one request, if nobody of that kind waits and it may go now.
@@ -246,24 +240,23 @@ class Limiter:
         if self._state.finished(task_id, self._now(), seen=seen):
             self._pump()
 
-    def leave(self, place: Hashable, tasks: Iterable[Running]) -> None:
+    def leave(self, place: Hashable, tasks: Mapping[str, Any]) -> None:
         """A client closes whose tasks run on: their slots must not be lost to the others.
 
         Args:
             place: Where they run.
-            tasks: What it followed.
+            tasks: By id, what is to be known of each by whoever looks at it.
         """
-        for task in tasks:
-            self._left[task.task_id] = (place, task)
+        for task_id, task in tasks.items():
+            self._left[task_id] = (place, task)
         if self.starving:
             self._tell_starved()
 
     def take_over(self, place: Hashable) -> list[Any]:
         """What closed clients have left running at a place; nobody else gets it."""
-        mine = [task for where, task in self._left.values() if where == place and self.holds(task.task_id)]
-        for task in mine:
-            del self._left[task.task_id]
-        return mine
+        mine = [task_id for task_id, (where, _) in self._left.items() if where == place]
+        left = {task_id: self._left.pop(task_id)[1] for task_id in mine}
+        return [task for task_id, task in left.items() if self.holds(task_id)]
 
     # --- looking in --------------------------------------------------------------------------------------------
 

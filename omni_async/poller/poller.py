@@ -393,7 +393,7 @@ class Poller:
         self._closed = True
         self._stop_listening()
         self._dismiss(OmniError("the client was closed while this was waited for; the task goes on at the gateway"))
-        self._exchange.limiter.leave(self._exchange.place, self._followed.wake_all())
+        self._exchange.limiter.leave(self._exchange.place, {one.task_id: one for one in self._followed.wake_all()})
         if self._pump is not None and not self._pump.done():
             self._pump.cancel()
             with anyio.CancelScope(shield=True):
