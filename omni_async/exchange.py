@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
-from .bounded import Bounded
 from .dialects import (
     Call,
     Cause,
@@ -39,36 +38,17 @@ from .lifetime import Waits
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
+from .remembered import Namesakes, Prompts
 from .reporter import Reporter
 from .retry import RetryBudget, backoff, pause_told, retry_after
 from .transport import Moved, Transport
 
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
-QUOTABLE = 10_000
-"""Prompts remembered, the oldest forgotten first: as many as tasks may be outstanding."""
+SPAN = datetime.fromtimestamp(1e9, UTC)
+"""Fewer seconds since 1970 than this (in 2001) are no time, but seconds from now."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
-
-
-class Prompts:
-    """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
-
-    def __init__(self) -> None:
-        self._of: Bounded[str, str] = Bounded(QUOTABLE)
-
-    def remember(self, task_id: str, prompt: str) -> None:
-        """A task was made of this prompt."""
-        self._of[task_id] = prompt
-
-    def of(self, task_id: str | None) -> tuple[str, ...]:
-        """The prompt of a task, if it is known."""
-        known = self._of.get(task_id or "")
-        return () if known is None else (known,)
-
-    def forget(self, task_id: str) -> None:
-        """The task has its video: nothing is left to be said of it."""
-        self._of.pop(task_id, None)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,11 +78,21 @@ class Exchange:
     prompts: Prompts = attrs.field(factory=Prompts)
     waits: Waits = attrs.field(init=False)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _namesakes: Namesakes = attrs.field(init=False)
     _glances: bool = attrs.field(init=False)
 
     @waits.default
     def _ended_with_the_client(self) -> Waits:
         return Waits(self.dialect.name)
+
+    @_namesakes.default
+    def _tells_apart(self) -> Namesakes:
+        return Namesakes(self.limiter.holds)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where its tasks run: another client of the same place can look at them."""
+        return self.dialect.name, self.transport.base_url
 
     @_glances.default
     def _agrees(self) -> bool:
@@ -138,6 +128,7 @@ class Exchange:
         if glance is None or glance.status.finished:
             return self._seen(ticket, task_id, reply)
         self.limiter.passed(ticket)
+        self._namesakes.runs(task_id)
         return glance
 
     def _query(self, ticket: Ticket, task_id: str) -> Call:
@@ -151,8 +142,12 @@ class Exchange:
 
     def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
         task = self._read(ticket, reply, self.dialect.read_query)
+        if self._namesakes.is_other(task_id, task, reply.document):
+            told = f"the answer is about task {task.task_id}: it may have been mixed up, ask again"
+            raise DecodeError(told, gateway=self.dialect.name, request_id=reply.request_id)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
-        return task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
+        task = task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
+        return attrs.evolve(task, expires_at=None) if _expires_too_soon(task) else task
 
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""
@@ -328,6 +323,15 @@ class Exchange:
                 )
             )
         return decision
+
+
+def _expires_too_soon(task: VideoTask) -> bool:
+    """Whether a URL's end cannot be true: a video that is there would be taken for one that has gone."""
+    try:
+        earliest = max(SPAN, task.created_at or SPAN, task.completed_at or SPAN)
+        return task.expires_at is not None and task.expires_at <= earliest
+    except TypeError:  # times without a zone, from a caller's own dialect
+        return False
 
 
 def is_too_busy(error: OmniError) -> bool:

@@ -223,7 +223,25 @@ class Linewise(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, heir: asyncio.Protocol) -> None:
         self._transport, self._heir = transport, heir
+        self._body: aiohttp.StreamReader | None = None
+        self._refused = False
+        self.broken = False
+        """Whether the body is at its end for what is wrong behind it."""
         transport.set_protocol(self)
+
+    def read_into(self, body: aiohttp.StreamReader) -> None:
+        """The head is there, and this is what the answer's body is read from."""
+        self._body = body
+        self._break()
+
+    def _break(self) -> None:
+        """aiohttp takes no more and tells its reader nothing (measured, 3.12 to 3.14): what came is all that comes.
+
+        No error: one would hide what is there to be read.
+        """
+        if self._refused and self._body is not None and not self._body.is_eof():
+            self.broken = True
+            self._body.feed_eof()
 
     def end(self) -> None:
         """What comes from now on goes straight to aiohttp."""
@@ -235,6 +253,8 @@ class Linewise(asyncio.Protocol):
         for line in data.splitlines(keepends=True):
             self._heir.data_received(line)
             if self._transport.is_closing():  # by aiohttp: it takes no more
+                self._refused = True
+                self._break()
                 return
 
     def eof_received(self) -> bool | None:

@@ -104,9 +104,12 @@ class Studio:
         return self.follower
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
-        """A create went through: its task holds a slot, and a journalled one is followed to its end."""
+        """A create went through: its task holds a slot while it runs, and a journalled one is followed to its end."""
         try:
-            self.poller.submitted(task, traits_of(task, request))
+            if task.status.finished:  # a replay of an order, say: how long it took is not to be learned from that
+                self.exchange.limiter.finished(task.task_id, seen=False)
+            else:
+                self.poller.submitted(task, traits_of(task, request))
             if self.follower is not None:
                 self.follower.follow(task)
         except Exception:  # it is paid for: whoever submitted it must get its id

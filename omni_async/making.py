@@ -120,9 +120,15 @@ def make(gateway: str | Dialect, **given: Unpack[Settings]) -> Studio:
         keep=given["keep_requests"],
         strict=given["strict"],
         room=room,
-        life=Lifetime(dialect.name, lambda: _end(studio), begin=follower.start if follower is not None else None),
+        life=Lifetime(dialect.name, lambda: _end(studio), begin=lambda: _begin(studio)),
     )
     return studio
+
+
+def _begin(studio: Studio) -> None:
+    studio.poller.begin()
+    if studio.follower is not None:
+        studio.follower.start()
 
 
 async def _end(studio: Studio) -> None:

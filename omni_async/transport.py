@@ -273,11 +273,14 @@ _NEVER_SENT: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
 
 async def _read(response: aiohttp.ClientResponse, limit: int, flight: Flight) -> tuple[bytes, bool]:
     """At most `limit` bytes of a body, and whether that is all of it. Never `read()`: that has no bound."""
-    content, body, whole = response.content, b"", False
+    content, body, whole, lines = response.content, b"", False, flight.lines
     try:
+        if lines is not None:
+            lines.read_into(content)
         while not content.at_eof() and len(body) <= limit:
             body += content.read_nowait() if content.is_eof() else await content.readany()
-        whole = content.exception() is None and len(body) <= limit
+        broken = content.exception() is not None or (lines is not None and lines.broken)
+        whole = not broken and len(body) <= limit
     except Exception:  # whatever broke: what came before it can hold the task's id
         whole = False
     except asyncio.CancelledError:  # the same of a paid call that took too long

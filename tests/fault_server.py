@@ -242,11 +242,11 @@ class FaultServer:
 NO_TASK = "task not found"
 
 
-def finished(task_id, *, flat=False):
+def finished(task_id, *, flat=False, **fields):
     """The answer about a task that has its video."""
     if flat:
         return http(body={"id": task_id, "status": "completed", "result": {"data": [{"url": VIDEO}]}})
-    data = {"task_id": task_id, "status": "completed", "progress": 100, "result": {"video_url": VIDEO}}
+    data = {"task_id": task_id, "status": "completed", "progress": 100, "result": {"video_url": VIDEO}, **fields}
     return http(body={"code": "20000", "msg": "ok", "data": data})
 
 

@@ -27,7 +27,7 @@ from omni_async.limiter import Kind
 from omni_async.reporter import Reporter
 from omni_async.retry import RetryBudget
 from omni_async.transport import Transport
-from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http
+from tests.fault_server import DROP, HTML, KEY, FaultServer, envelope, finished, http, running
 from tests.warp import WarpLoop
 
 LOOP = WarpLoop
@@ -211,6 +211,92 @@ async def test_the_id_that_was_asked_for_stays_the_id():
     """An answer may name another of the task's ids, or none."""
     async with Setting(finished("another")) as here:
         assert (await here.exchange.query("mine")).task_id == "mine"
+
+
+async def _accepted(here, *task_ids):
+    """Tasks of ours that run."""
+    for task_id in task_ids:
+        here.limiter.accepted(await here.limiter.acquire(Kind.CREATE), task_id)
+
+
+def _failed(task_id, word="failed", **fields):
+    return http(body={"code": "20000", "data": {"task_id": task_id, "status": word, **fields}})
+
+
+async def _looks(here, task_id, count):
+    """What so many queries say, one after the other: a status, or that it cannot be read."""
+    told = []
+    for _ in range(count):
+        try:
+            told.append((await here.exchange.query(task_id)).status)
+        except DecodeError as error:
+            told.append("terminal" if error.terminal else "unread")
+    return told
+
+
+async def test_an_answer_about_another_task_of_ours_is_none():
+    """Caches and gateways mix answers up: that one's end and video are not this one's, also when it has ended."""
+    mixed = [_failed("b"), finished("b"), running("b")]
+    async with Setting(*mixed, finished("b"), *mixed, _failed("a")) as here:
+        await _accepted(here, "a", "b")
+        assert await _looks(here, "a", 3) == ["unread"] * 3
+        assert await _looks(here, "b", 1) == ["succeeded"]
+        assert await _looks(here, "a", 4) == ["unread"] * 3 + ["failed"]
+
+
+@pytest.mark.parametrize("word", ["failed", "cancelled"])
+async def test_a_failure_by_another_name_is_believed_when_it_is_told_again(word):
+    """Some gateways name another of the task's ids; what runs in between shows that it was somebody else's."""
+    strange = _failed("upstream", word)
+    async with Setting(strange, strange, running("upstream"), strange, strange, strange) as here:
+        await _accepted(here, "a")
+        ended = "failed" if word == "failed" else "canceled"
+        assert await _looks(here, "a", 6) == ["unread", "unread", "running", "unread", "unread", ended]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [_failed("req-1", id="a"), _failed("req-1", order={"ids": ["x", "a"]}), _failed("", progress=5)],
+    ids=["beside it", "deep in it", "no name"],
+)
+async def test_an_answer_that_has_the_id_somewhere_is_about_it(answer):
+    """Or that names no task at all: nothing says that it is another's."""
+    async with Setting(answer) as here:
+        await _accepted(here, "a")
+        assert await _looks(here, "a", 1) == ["failed"]
+
+
+async def test_a_task_may_be_asked_for_by_another_name():
+    """As by the caller's own (toapis): the answers name a task of ours, running or ended."""
+    async with Setting(_failed("b"), finished("b"), finished("b"), finished("b")) as here:
+        await _accepted(here, "b")
+        assert await _looks(here, "order-17", 2) == ["failed", "succeeded"]
+        assert await _looks(here, "b", 1) == ["succeeded"]
+        assert await _looks(here, "order-17", 1) == ["succeeded"]
+        here.limiter.finished("b")
+
+
+async def test_what_runs_is_followed_by_a_glance_whatever_it_names():
+    """A glance that says that it runs takes back what was doubted before."""
+    strange = _failed("upstream")
+    async with Setting(strange, strange, running("a"), strange) as here:
+        await _accepted(here, "a")
+        assert await _looks(here, "a", 2) == ["unread"] * 2
+        assert (await here.exchange.glance(await here.limiter.acquire(Kind.QUERY), "a")).status == "running"
+        assert await _looks(here, "a", 1) == ["unread"]
+        here.limiter.finished("a")
+
+
+@pytest.mark.parametrize(
+    ("expires", "told"),
+    [(86_400, False), (1_767_000_100, False), (1_767_000_101, True), ("1970-01-02T00:00:00Z", False), (None, False)],
+)
+async def test_a_url_that_expires_before_its_task_ended_tells_no_expiry(expires, told):
+    """A gateway that counts from now: nobody may take a new video for one that has gone."""
+    act = finished("mine", created_at=1_767_000_000, completed_at=1_767_000_100, expires_at=expires)
+    async with Setting(act) as here:
+        seen = await here.exchange.query("mine")
+        assert (seen.expires_at is not None) is told
 
 
 async def test_a_finished_task_gives_its_slot_back():

@@ -495,14 +495,27 @@ async def test_row_7_a_whole_answer_is_read_over_tls_whatever_is_behind_it(certi
         assert [task.task_id for task in tasks] == here.server.charges
 
 
-@pytest.mark.parametrize("end", [b"zz\r\n\r\n", b"-1\r\n", b"0\r\nX"])
-async def test_row_7_a_whole_body_in_a_broken_framing_is_read(end):
-    """Row 7: a chunk behind it that has no size, in the same segment."""
-    sound = http(body=CREATED, framing="chunked")
-    act = attrs.evolve(sound, raw=sound.raw.removesuffix(b"0\r\n\r\n") + end)
-    async with scene(act, running=1) as here:
+@pytest.mark.parametrize("end", [b"zz\r\n\r\n", b"-1\r\n", b"0\r\n\0\r\n", b"<br />\r\n"])
+@pytest.mark.parametrize("then", ["keep", "close"])
+@pytest.mark.parametrize("lent", [False, True])
+async def test_row_7_a_whole_body_in_a_broken_framing_is_read_at_once(end, then, lent):
+    """Row 7: a chunk behind it that has no size, in the same segment; nobody waits for what cannot come any more."""
+    sound, now = http(body=CREATED, framing="chunked"), asyncio.get_running_loop().time
+    act = attrs.evolve(sound, raw=sound.raw.removesuffix(b"0\r\n\r\n") + end, then=then)
+    async with _session(lent) as session, scene(act, session=session, running=1) as here:
+        began = now()
         assert [(await here.submit()).task_id] == here.server.charges
+        assert now() - began < 1.0
         assert here.journal.states == ["SUBMITTED"]
+
+
+async def test_row_7_a_broken_framing_in_a_later_segment_is_the_end_of_the_answer():
+    """Row 7: by then the rest of the body is waited for, and it never comes."""
+    head, now = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", asyncio.get_running_loop().time
+    began = now()
+    error = await uncertain(Act(raw=head + b"5\r\n{", flood=b"  \r\n"), charges=1)  # where its end is due stands "  "
+    assert now() - began < 5.0
+    assert error.evidence["body"].startswith(b"{  \r\n")
 
 
 async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():

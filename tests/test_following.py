@@ -507,7 +507,11 @@ class Failing(FaultServer):
     """A server at which the third task fails, however often it is asked."""
 
     def _usual(self, seen):
-        return failed() if seen.path.endswith("task-0000003") and seen.method == "GET" else super()._usual(seen)
+        return (
+            failed("task-0000003")
+            if seen.path.endswith("task-0000003") and seen.method == "GET"
+            else super()._usual(seen)
+        )
 
 
 def left(folder, *, keep=True, gateway="jimmy"):

@@ -24,6 +24,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator.scenario import InjectedFault
+from tests.fault_server import finished, scene
 from tests.pairs import collect, outcomes, pair
 from tests.warp import WarpLoop
 
@@ -41,6 +42,19 @@ async def test_generate_submits_waits_and_stores(gateway, tmp_path):
         assert (task.status, task.custom_id) == (TaskStatus.SUCCEEDED, "row-1")
         assert (tmp_path / "cat.mp4").read_bytes()[4:8] == b"ftyp"
         assert len(emulator.ledger.charges) == 1
+
+
+@pytest.mark.parametrize("journalled", [False, True])
+async def test_a_create_answered_as_finished_holds_no_slot(tmp_path, journalled):
+    """Orders sent again, whose tasks have ended, keep no new one waiting; how long they took teaches nothing."""
+    settings = {"journal": tmp_path / "journal" if journalled else None, "limits": Limits(max_running_tasks=2)}
+    async with scene(*[finished("@ID", flat=True)] * 5, gateway="toapis", running=0, **settings) as here:
+        began = asyncio.get_running_loop().time()
+        for number in range(5):
+            assert (await here.client.generate("a cat", custom_id=str(number))).video_url
+        assert asyncio.get_running_loop().time() - began < 5
+        assert here.client.limiter.run_time == 60.0
+        assert (here.client.stats().running, len(here.server.charges)) == (0, 5)
 
 
 async def test_generate_without_output_stores_nothing(tmp_path, monkeypatch):

@@ -68,6 +68,7 @@ TABLE = {
     "settings": Place(4),
     "references": Place(4, ["exchange"]),
     "exchange": Place(4),
+    "remembered": Place(3, pure=True),
     "connections": Place(3, ["answers", "flights", "lifetime", "safety"]),
     "breaker": Place(3),
     "reporter": Place(3),

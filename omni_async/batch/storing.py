@@ -92,7 +92,7 @@ class Store:
 
     def expiry(self, entry: Entry) -> float:
         """When a video's URL dies, in seconds since 1970: as the gateway tells, or as its documents do."""
-        if entry.expires_at is not None:
+        if entry.expires_at is not None and entry.expires_at > _begun(entry):
             return entry.expires_at
         return _ended(entry) + self.studio.exchange.dialect.abilities.url_lifetime
 
@@ -107,11 +107,23 @@ class Store:
             size, digest = await on_disk(part, lambda: (part.stat().st_size, file_hash(part)))
             await self.journal.run(lambda ledger: ledger.arriving(entry.key, size, digest))
 
+        if (entry.expires_at or 0.0) <= _begun(entry):  # no time for which the URL would be left untried
+            task = attrs.evolve(task, expires_at=None)
         await self.studio.download(task, target, overwrite=False, on_whole=whole)
 
     async def _done(self, entry: Entry, target: Path) -> Entry:
         size = await on_disk(target, lambda: target.stat().st_size)
         return await self.journal.run(lambda ledger: ledger.stored(entry.key, size))
+
+
+def _begun(entry: Entry) -> float:
+    """When a task began, in seconds since 1970, 0 if that is not known: until then its video cannot have expired.
+
+    A gateway that counts from now, not from 1970, would have it expire at once, and be paid again.
+    """
+    task = entry.video_task
+    told = task.created_at.timestamp() if task is not None and task.created_at is not None else None
+    return min((at for at in (entry.sent_at, told) if at is not None), default=0.0)  # a replay is older than its order
 
 
 def _ended(entry: Entry) -> float:

@@ -8,11 +8,13 @@ import contextlib
 import math
 import random
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 import attrs
 
 from ..arguments import check_kinds
+from ..bounded import Bounded
 from ..errors import OmniError, RateLimitError
 from ..policies import Limits
 from .admission import Admission, Decision, Kind, Ticket
@@ -23,6 +25,9 @@ GRAIN = 0.005
 
 Half of what a pace catches up (`pace.SLACK`), so that it stays exact in the mean and nobody goes sooner.
 """
+
+MOST_LEFT = 10_000
+"""Tasks remembered whose client has closed: as many as may be outstanding."""
 
 UNSENT = "nothing was sent: "
 """How the error begins of whoever was given no leave in time; one that was refused before did send."""
@@ -66,6 +71,7 @@ class Limiter:
         self._now: Callable[[], float] = lambda: 0.0
         self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
+        self._left: Bounded[str, tuple[Hashable, Any]] = Bounded(MOST_LEFT)
 
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """Leave to send one request, if nobody of that kind waits and it may go now.
@@ -222,9 +228,28 @@ class Limiter:
             self._pump()
 
     def finished(self, task_id: str, *, seen: bool = True) -> None:
-        """A task was seen finished, or (`seen=False`) the gateway does not know it: a slot it held is free."""
+        """A task was seen finished, or (`seen=False`) had ended before or is not known: a slot it held is free."""
+        self._left.pop(task_id, None)
         if self._state.finished(task_id, self._now(), seen=seen):
             self._pump()
+
+    def leave(self, place: Hashable, tasks: Mapping[str, Any]) -> None:
+        """A client closes whose tasks run on: their slots must not be lost to the others.
+
+        Args:
+            place: Where they run.
+            tasks: By id, what is to be known of each by whoever looks at it.
+        """
+        for task_id, task in tasks.items():
+            self._left[task_id] = (place, task)
+        if self.starving:
+            self._tell_starved()
+
+    def take_over(self, place: Hashable) -> list[Any]:
+        """What closed clients have left running at a place; nobody else gets it."""
+        mine = [task_id for task_id, (where, _) in self._left.items() if where == place]
+        left = {task_id: self._left.pop(task_id)[1] for task_id in mine}
+        return [task for task_id, task in left.items() if self.holds(task_id)]
 
     # --- looking in --------------------------------------------------------------------------------------------
 
@@ -291,9 +316,12 @@ class Limiter:
         starving, before = state.starving(), self._starving
         self._starving = starving
         if starving and not before:
-            for heard in tuple(self._on_starved):
-                if (listener := heard()) is not None:
-                    listener()
+            self._tell_starved()
+
+    def _tell_starved(self) -> None:
+        for heard in tuple(self._on_starved):
+            if (listener := heard()) is not None:
+                listener()
 
     def _wake_at(self, when: float | None) -> None:
         """Pump again then, or before: a timer that is due earlier is left alone, since it will look again."""

@@ -55,7 +55,7 @@ class Poller:
         self._now: Callable[[], float] = loop_time
         self._round_trip = 0.2
         self._remarks = Remarks()
-        self._closed = False
+        self._closed = self._begun = False
         self._stop_listening = exchange.limiter.on_starved(self._starved)
 
     @property
@@ -67,6 +67,10 @@ class Poller:
     def following(self) -> int:
         """Ids that are being looked at."""
         return self._followed.following
+
+    def begin(self) -> None:
+        """The client makes its first call: somebody will end it, so what closed ones have left can be taken over."""
+        self._begun = True
 
     # --- interest ----------------------------------------------------------------------------------------------
 
@@ -171,6 +175,9 @@ class Poller:
     def _starved(self) -> None:
         """A create waits for a task to finish: the running ids are looked at without anybody waiting for them."""
         if not self._closed:
+            for left in self._exchange.limiter.take_over(self._exchange.place) if self._begun else ():
+                if left.task_id not in self._followed:
+                    self._followed.submitted(left)
             for followed in self._followed.wake_all():
                 self._plan(followed, self._now())
 
@@ -379,10 +386,14 @@ class Poller:
                 waiter.failed(followed.task_id, followed.error(error))
 
     async def aclose(self) -> None:
-        """Stop looking; whoever still waits is told that the client was closed."""
+        """Stop looking; whoever still waits is told that the client was closed.
+
+        What runs on is left to the other clients of the limiter: a create of theirs may wait for its slot.
+        """
         self._closed = True
         self._stop_listening()
         self._dismiss(OmniError("the client was closed while this was waited for; the task goes on at the gateway"))
+        self._exchange.limiter.leave(self._exchange.place, {one.task_id: one for one in self._followed.wake_all()})
         if self._pump is not None and not self._pump.done():
             self._pump.cancel()
             with anyio.CancelScope(shield=True):

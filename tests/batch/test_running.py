@@ -489,7 +489,7 @@ async def test_urls_that_died(tmp_path, renewed):
         await here.run(cats(1))
         (here.out / "videos" / "r0.mp4").unlink()
         here.emulator.skip(10 * 86_400)
-        here.change("UPDATE item SET expires_at = 1, state = 'SUCCEEDED', size = NULL, sha256 = NULL")
+        here.change("UPDATE item SET expires_at = sent_at + 0.001, state = 'SUCCEEDED', size = NULL, sha256 = NULL")
         summary = await here.run(cats(1))
         if renewed:
             assert summary.ok
@@ -510,7 +510,7 @@ async def test_a_folder_of_videos_that_is_away_costs_nothing(tmp_path):
         videos, away = here.out / "videos", tmp_path / "away"
         videos.rename(away)
         here.emulator.skip(10 * 86_400)
-        here.change("UPDATE item SET expires_at = 1")
+        here.change("UPDATE item SET expires_at = sent_at + 0.001")
         for options in ({}, {"retry_failed": True}):
             summary = await here.run(cats(2), **options)
             assert (summary.failed, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
@@ -544,6 +544,22 @@ async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
         summary = await here.run(cats(1))
         assert here.states["r0"] is State.SUCCEEDED
         assert (summary.failed, summary.under_way) == (1, 0)
+        here.fault(renew_urls=True)
+        assert (await here.run(cats(1))).ok
+        assert here.charges == 1
+
+
+@pytest.mark.parametrize("until", [86_400, None], ids=["seconds from now", "before it was sent"])
+async def test_an_expiry_that_cannot_be_true_expires_nothing(tmp_path, until):
+    """A gateway that counts from now, say: its URL is tried first, and one that is not found yet is not paid again."""
+    async with lab(tmp_path, renew_urls=False) as here:
+        await here.run(cats(1))
+        (here.out / "videos" / "r0.mp4").unlink()
+        here.change("UPDATE item SET expires_at = coalesce(?, sent_at - 60)", until)
+        here.change("UPDATE item SET state = 'SUCCEEDED', size = NULL, sha256 = NULL")
+        here.emulator.skip(10 * 86_400)
+        assert (await here.run(cats(1), retry_failed=True)).failed == 1
+        assert (here.states["r0"], here.charges) == (State.SUCCEEDED, 1)
         here.fault(renew_urls=True)
         assert (await here.run(cats(1))).ok
         assert here.charges == 1

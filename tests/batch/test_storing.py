@@ -97,8 +97,9 @@ def test_a_url_dies_after_the_end_that_the_gateway_tells(folder, completed, ende
     assert _ended(attrs.evolve(row, finished_at=1000.0)) == ended
 
 
-def test_when_a_url_dies(folder):
-    """As the gateway tells, else as its documents do."""
+@pytest.fixture
+def store(folder):
+    """Knows its dialect alone."""
 
     @attrs.frozen
     class Exchange:
@@ -108,7 +109,26 @@ def test_when_a_url_dies(folder):
     class Studio:
         exchange = Exchange()
 
-    store = Store(folder, Studio(), None)
+    return Store(folder, Studio(), None)
+
+
+def test_when_a_url_dies(store):
+    """As the gateway tells, else as its documents do."""
     row = Entry(key="a", gateway="jimmy", fingerprint="f", state=State.SUCCEEDED, finished_at=1000.0)
     assert store.expiry(row) == 1000.0 + 3 * 86_400
     assert store.expiry(attrs.evolve(row, expires_at=1234.0)) == 1234.0
+    assert store.expiry(attrs.evolve(row, expires_at=1234.0, sent_at=900.0)) == 1234.0
+
+
+@pytest.mark.parametrize(
+    ("expires", "created", "believed"),
+    [(899.0, None, False), (900.0, None, False), (901.0, None, True), (850.0, 800.0, True), (800.0, 800.0, False)],
+    ids=["before it was sent", "at once", "later", "of a task sent before", "as it was made"],
+)
+def test_a_url_does_not_die_before_its_task_began(store, expires, created, believed):
+    """Such a time is none: it is taken to live as long as the documents say."""
+    made = None if created is None else datetime.fromtimestamp(created, UTC)
+    task = write_task(VideoTask(task_id="t", status=TaskStatus.SUCCEEDED, created_at=made))
+    row = Entry(key="a", gateway="jimmy", fingerprint="f", state=State.SUCCEEDED, task_id="t", task=task, sent_at=900.0)
+    row = attrs.evolve(row, finished_at=1000.0, expires_at=expires)
+    assert store.expiry(row) == (expires if believed else 1000.0 + 3 * 86_400)

@@ -31,6 +31,7 @@ from omni_async import (
     VideoTask,
     WaitTimeoutError,
 )
+from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import InjectedFault
 from omni_async.events import Polled, Retried
 from omni_async.exchange import Exchange
@@ -49,6 +50,8 @@ LOOP = WarpLoop
 
 class Clockwork(Exchange):
     """An exchange without a network: a script says what each look at an id finds."""
+
+    place = ("jimmy", "nowhere")
 
     def __init__(self, script, limits=None):
         super().__init__(
@@ -547,6 +550,71 @@ async def test_an_unknown_task_gives_its_slot_back():
         await client.submit("cat 1")
         with anyio.fail_after(200):
             await client.submit("cat 2")
+
+
+@contextlib.asynccontextmanager
+async def shared(emulator, limiter, **options):
+    """One more client, with the limiter of others."""
+    async with OmniClient("jimmy", api_key="key", base_url=emulator.url, limiter=limiter, **options) as client:
+        yield client
+
+
+async def test_a_client_that_closes_takes_no_slots_along():
+    """As in a web app that opens one for each request: the next one looks at what the earlier ones left running."""
+    async with Emulator(task_seconds=30, task_sigma=0.0, running_tasks=3) as emulator:
+        limiter, began = Limiter(Limits(max_running_tasks=3)), anyio.current_time()
+        for i in range(9):
+            async with shared(emulator, limiter) as client:
+                await client.submit(f"cat {i}")
+        assert anyio.current_time() - began < 3 * 45
+        assert max(running for _, running in emulator.ledger.running) == 3
+        assert len(emulator.ledger.charges) == emulator.ledger.requests["create"] == 9
+        assert limiter.load().running <= 3
+
+
+async def test_a_create_that_waits_already_gets_the_slots_of_a_client_that_closes():
+    """The rest is as if it had been its own; with nobody waiting nothing is looked at."""
+    async with Emulator(task_seconds=30, task_sigma=0.0) as emulator:
+        limiter = Limiter(Limits(max_running_tasks=1))
+        async with shared(emulator, limiter) as other:
+            async with shared(emulator, limiter) as client:
+                await client.submit("cat 1")
+                waiting = asyncio.ensure_future(other.submit("cat 2"))
+                await anyio.sleep(5)
+            with anyio.fail_after(60):
+                await waiting
+            looks = emulator.ledger.requests["query"]
+            await anyio.sleep(600)
+            assert emulator.ledger.requests["query"] == looks
+
+
+async def test_what_a_closed_client_left_is_looked_at_once_in_use_and_at_its_own_place():
+    """A client that nobody has used is ended by nobody, and another gateway does not know these tasks."""
+    async with Emulator(task_seconds=30, task_sigma=0.0) as emulator, Emulator() as elsewhere:
+        limiter = Limiter(Limits(max_running_tasks=1))
+        unused = OmniClient("jimmy", api_key="key", base_url=emulator.url, limiter=limiter)
+        async with shared(emulator, limiter) as client:
+            await client.submit("cat 1")
+        async with shared(elsewhere, limiter) as stranger:
+            with pytest.raises(RateLimitError):
+                await stranger.submit("cat 2", max_wait=300)
+            assert not elsewhere.ledger.requests["query"]
+        assert not emulator.ledger.requests["query"]
+        assert "idle" in repr(unused)
+        async with shared(emulator, limiter) as client:
+            await client.submit("cat 3", max_wait=60)
+
+
+async def test_what_is_seen_finished_by_another_client_is_not_left_to_anybody():
+    """Its slot is free: it is forgotten."""
+    async with Emulator(task_seconds=30, task_sigma=0.0) as emulator:
+        limiter = Limiter(Limits(max_running_tasks=1))
+        async with shared(emulator, limiter) as client:
+            task = await client.submit("cat 1")
+        assert list(limiter._left) == [task.task_id]
+        async with shared(emulator, limiter) as client:
+            await client.wait(task.task_id)
+        assert not limiter._left
 
 
 # --- from the inside ---------------------------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""What a client remembers of the tasks under way: their prompts, and by what ids the answers about them go."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .bounded import Bounded
+from .dialects.wire import leaves
+from .models import TaskStatus, VideoTask
+
+REMEMBERED = 10_000
+"""Prompts and ids remembered, the oldest forgotten first: as many as tasks may be outstanding."""
+BELIEVED = 3
+"""Answers in a row that say that a task failed, and name another, until they are believed."""
+DEPTH = 20
+"""How deep in an answer the id that was asked for is looked for."""
+
+
+class Prompts:
+    """What the tasks under way were asked with: a gateway may quote it in words that an error shows."""
+
+    def __init__(self) -> None:
+        self._of: Bounded[str, str] = Bounded(REMEMBERED)
+
+    def remember(self, task_id: str, prompt: str) -> None:
+        """A task was made of this prompt."""
+        self._of[task_id] = prompt
+
+    def of(self, task_id: str | None) -> tuple[str, ...]:
+        """The prompt of a task, if it is known."""
+        known = self._of.get(task_id or "")
+        return () if known is None else (known,)
+
+    def forget(self, task_id: str) -> None:
+        """The task has its video: nothing is left to be said of it."""
+        self._of.pop(task_id, None)
+
+
+class Namesakes:
+    """Tells an answer about another task, as a cache or a gateway mixes them up (seen), from one by another id.
+
+    That another id is named says nothing by itself: some gateways have an id of another form in their answers, or that
+    of the request, and some take a caller's own name for a task (toapis, docs). But no two tasks of ours are the same,
+    and a failure, which may have another video paid for, has to be told in several answers in a row.
+
+    Args:
+        holds: Whether a task is one of ours that runs.
+    """
+
+    def __init__(self, holds: Callable[[str], bool]) -> None:
+        self._holds = holds
+        self._named: Bounded[str, None] = Bounded(REMEMBERED)  # ids that the answers about them named
+        self._doubted: Bounded[str, int] = Bounded(REMEMBERED)
+
+    def is_other(self, task_id: str, task: VideoTask, document: Any) -> bool:
+        """Whether what a query for `task_id` was answered with tells of another task, or may do so."""
+        if task.task_id == task_id:
+            self._named[task_id] = None
+        failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
+        if not failed:
+            self.runs(task_id)
+        consistent = not task.task_id or _is_in(document, task_id)
+        if consistent or not self._known(task_id):
+            return False
+        if self._known(task.task_id):
+            return True
+        return failed and self._doubts(task_id) < BELIEVED
+
+    def _doubts(self, task_id: str) -> int:
+        """How often in a row it was said to have failed."""
+        doubts = self._doubted[task_id] = self._doubted.get(task_id, 0) + 1
+        return doubts
+
+    def _known(self, task_id: str) -> bool:
+        return self._holds(task_id) or task_id in self._named
+
+    def runs(self, task_id: str) -> None:
+        """A look says that the task has not failed: what was told before was not so."""
+        if self._doubted:
+            self._doubted.pop(task_id, None)
+
+
+def _is_in(document: Any, task_id: str) -> bool:
+    """Whether an answer has the id anywhere in it."""
+    return any(str(value) == task_id for _, value in leaves(document, DEPTH))
