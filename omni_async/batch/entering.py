@@ -4,7 +4,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,12 +18,13 @@ from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest
 from ..safety import target_key
+from ..wording import brief
 from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
 from .record import BadRecord, SheetRecord
 from .rows import Checker
-from .sheet import open_sheet
+from .sheet import Sheet, open_sheet
 from .storing import find_again
 from .unsent import asked_target
 
@@ -81,15 +81,16 @@ class Entering:
         )
         with all_or_none(ledger.connection):
             bad: list[BadRecord] = []
+            doubts: list[Fault] = []
             if source is None:
                 staging.resume()
             else:
-                bad = self._read(staging, source)
+                bad = self._read(staging, source, doubts)
                 self._check_faults(bad, entered=staging.changes)
             if self.retry_failed:
                 staging.retry()
             staged = staging.finish()
-        return Entered(staged=staged, bad=tuple(bad))
+        return Entered(staged=staged, bad=tuple(bad), doubts=tuple(doubts))
 
     def _check_gateway(self, ledger: Ledger, *, resumed: bool) -> None:
         check_own(ledger, self.folder.path)
@@ -102,9 +103,10 @@ class Entering:
             )
             raise invalid_argument(fault)
 
-    def _read(self, staging: Staging, source: Source) -> list[BadRecord]:
-        """Enter row after row; gives those with faults."""
+    def _read(self, staging: Staging, source: Source, doubts: list[Fault]) -> list[BadRecord]:
+        """Enter row after row; gives those with faults, and puts into `doubts` what a person should look at."""
         bad: list[BadRecord] = []
+        guess = None
         with _records(source, self.encoding) as records:
             checker = Checker(self.dialect, strict=self.strict, folder=_beside(source))
             for count, record in enumerate(records, 1):
@@ -115,8 +117,13 @@ class Entering:
                     bad.append(BadRecord(row.line, (fault,)))
                     if row.custom_id is not None:
                         staging.left_out(row.custom_id, row.line)
+                if records.guessed and guess is None:
+                    guess = _foreign_prompt(record)
                 if count % STEP == 0:
                     self._report(count)
+            doubts += [
+                Fault("sheet", f"read as {name}" + (f": “{guess}”" if guess else "")) for name in records.guessed
+            ]
         staging.write_columns(checker.carried_columns)
         return bad
 
@@ -162,10 +169,12 @@ class Entered:
     Args:
         staged: See `staging.Staged`.
         bad: Lines with faults.
+        doubts: What a person should look at before paying.
     """
 
     staged: Staged
     bad: tuple[BadRecord, ...]
+    doubts: tuple[Fault, ...] = ()
 
 
 def check_own(ledger: Ledger, place: Path) -> None:
@@ -208,12 +217,19 @@ def _read_on(bad: BadRecord, checker: Checker) -> BadRecord:
     return bad._replace(faults=(*bad.faults, *(fault for fault in found.faults if fault.field not in told)))
 
 
-def _records(source: Source, encoding: str | None) -> Any:
+def _foreign_prompt(record: SheetRecord | BadRecord) -> str | None:
+    """A record's prompt in brief, if it has letters beyond ASCII."""
+    values = record.values if isinstance(record, SheetRecord) else {}
+    prompt = str(next((value for name, value in values.items() if field_of(name) == "prompt"), None) or "")
+    return None if prompt.isascii() else brief(prompt)
+
+
+def _records(source: Source, encoding: str | None) -> Sheet:
     """The records of a file, a stream or an iterable, in a `with`."""
     if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
         given: Any = Path(source) if isinstance(source, str | os.PathLike) else source
         return open_sheet(given, encoding=encoding)
-    return nullcontext(_of_requests(source))
+    return Sheet(_of_requests(source))
 
 
 def _of_requests(requests: Iterable[Any]) -> Iterator[SheetRecord | BadRecord]:

@@ -55,6 +55,7 @@ class Rows:
         run: The last run of a batch: what it was to send, the fleet sends. None for a journal of another kind, of which
             nothing is sent.
         bad: Lines left out.
+        doubts: What a person should look at before they are entered.
     """
 
     ledger: Ledger
@@ -63,6 +64,7 @@ class Rows:
     path: Path | None = None
     run: int | None = None
     bad: int = 0
+    doubts: tuple[Fault, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -144,10 +146,11 @@ def sheet_rows(
         try:
             ledger.begin()
             entering = entering_of(dialect, folder, sheet_options, progress=progress, stop=stop or threading.Event())
-            bad = len(entering.enter(ledger, opened(source)).bad)
-            bad += _leave_out_local(ledger, skip=sheet_options.skip_bad)
+            entered = entering.enter(ledger, opened(source))
+            bad = len(entered.bad) + _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns_of(ledger), bad=bad)
+            columns = columns_of(ledger)
+            yield Rows(ledger=ledger, gateway=dialect.name, columns=columns, bad=bad, doubts=entered.doubts)
         finally:
             ledger.connection.close()
 

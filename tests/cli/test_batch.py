@@ -279,6 +279,17 @@ class TestDryRun:
         assert (ran.code, ran.err.count("\n")) == (2, 1)
         assert "--prices FILE" in ran.err
 
+    def test_a_guessed_encoding_is_shown(self, omni):
+        """With the first prompt as it was read, in brief; not where it was named, or is no guess."""
+        rows = "id,prompt,镜头\n1,a cat,一\n2,夕阳下的渔船缓缓驶过港口，电影感镜头\n3,小猫走在雨夜里\n"
+        Path("shots.csv").write_bytes(rows.encode("gb18030"))
+        guess = "sheet: read as GB18030: “夕阳下的渔船缓缓驶过港口，电影感镜头”"
+        assert f"warning: {guess}\n" in omni("batch", "shots.csv", "--dry-run").out
+        assert omni("batch", "shots.csv", "--dry-run", "--json").json["warnings"] == [guess]
+        assert "read as" not in omni("batch", "shots.csv", "--dry-run", "--encoding", "gb18030").out
+        Path("shots.csv").write_text(rows, "utf-8")
+        assert "read as" not in omni("batch", "shots.csv", "--dry-run").out
+
     def test_faults_as_json(self, omni):
         """A program gets each fault with its line."""
         ran = omni("batch", sheet(2, duration=7), "--dry-run", "--json")
