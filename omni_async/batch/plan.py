@@ -91,7 +91,8 @@ class Plan:
         balance: What the account has left, if it could be asked.
         bad: Lines with faults that are left out (`skip_bad`).
         resumed: Whether there is no sheet this time.
-        warnings: What is doubtful: an encoding that was guessed, prices that fit no video of the gateway.
+        warnings: What is doubtful about the prices: keys that fit no video of the gateway.
+        doubts: What is doubtful about the sheet, with words of it: for the eyes of who pays, and for no log.
     """
 
     states: Mapping[State, int]
@@ -105,7 +106,8 @@ class Plan:
     balance: Balance | None = attrs.field(default=None, repr=False)
     bad: int = 0
     resumed: bool = False
-    warnings: tuple[Fault, ...] = attrs.field(default=(), repr=False)
+    warnings: tuple[Fault, ...] = ()
+    doubts: tuple[Fault, ...] = attrs.field(default=(), repr=False)
 
     @property
     def rows(self) -> int:
@@ -184,7 +186,7 @@ class Plan:
             told = f"{counted(len(without), 'kind')} {'has' if len(without) == 1 else 'have'} no price"
             named = ", ".join(without[:SHOWN]) + ", …" * (len(without) > SHOWN)
             yield f"cost: at least {self._known_cost:,.2f} {self._currency}".rstrip() + f" ({told}: {named})"
-        yield from (f"warning: {fault}" for fault in self.warnings)
+        yield from (f"warning: {fault}" for fault in (*self.doubts, *self.warnings))
         if self.balance is not None:
             yield f"balance: {_left(self.balance)}"
 
@@ -210,7 +212,7 @@ class Plan:
             "bad": self.bad,
             "kinds": dict(self.kinds),
             "cost": self.cost,
-            "warnings": [str(fault) for fault in self.warnings],
+            "warnings": [str(fault) for fault in (*self.doubts, *self.warnings)],
             "balance": self.balance.available if self.balance else None,
         }
 

@@ -124,7 +124,8 @@ def planned(
         balance=balance,
         bad=len(entered.bad),
         resumed=resumed,
-        warnings=(*entered.doubts, *price_doubts(bounds.prices, dialect, entered.staged.kinds)),
+        doubts=entered.doubts,
+        warnings=price_doubts(bounds.prices, dialect, entered.staged.kinds),
     )
     if bounds.max_cost is not None and plan.cost is None:
         without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]

@@ -99,7 +99,7 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None, sh
     try:
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        raise _unreadable(error) from None
+        raise refused(f"{path} cannot be opened ({reason(error)})") from None
     return Sheet(_records(file, kind, encoding, guessed), file, guessed)
 
 

@@ -163,6 +163,13 @@ def test_excels_line_that_tells_the_delimiter(told, by):
     assert record == SheetRecord(3, {"id": "1", "prompt": "a cat, a dog; both"}, cells=True)
 
 
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    """With its whole path, as it was given."""
+    with pytest.raises(InvalidRequestError) as caught:
+        open_sheet(tmp_path / "nope.csv")
+    assert f"{tmp_path / 'nope.csv'} cannot be opened (No such file or directory)" in str(caught.value)
+
+
 def test_utf_16_without_its_mark_must_be_named():
     """NUL bytes at the head are told for what they are."""
     data = "id,prompt\n1,猫\n".encode("utf-16-le")

@@ -151,13 +151,15 @@ class TestTheWay:
         assert "why they failed: omni-async journal shots --state failed,rejected,expired,canceled\n" in ran.err
 
     def test_rows_that_could_not_be_stored(self, batch, omni):
-        """They are among those that the line shows: paid and made, so they stand as succeeded."""
+        """Paid and made: they stand as succeeded, not as failed, and a line shows why they were not stored."""
         assert batch(sheet()).code == 0
         (video,) = Path("shots/videos").glob("*2*.mp4")
         video.write_bytes(b"somebody's own")
         ran = batch(sheet())
         assert ran.code == 1
-        (hint,) = (line for line in ran.err.splitlines() if line.startswith("why they failed: "))
+        assert "2 done · 1 not stored\n" in ran.err
+        (hint,) = (line for line in ran.err.splitlines() if line.startswith("why "))
+        assert hint.startswith("why they were not stored, which the next run tries again: ")
         assert "not stored: " in omni(*shlex.split(hint.partition(": ")[2])[1:]).out
 
     def test_uncertain_rows(self, batch):
