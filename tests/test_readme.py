@@ -34,7 +34,7 @@ COMMANDS = [
     for language, source in BLOCKS
     if language == "bash" and (lines := [line for line in source.splitlines() if line.startswith("omni-async ")])
 ]
-SHEET = next(source for language, source in BLOCKS if language == "csv")
+SHEET, PRICES = (source for language, source in BLOCKS if language == "csv")
 
 
 def free_port():
@@ -177,6 +177,7 @@ def test_the_readme_names_every_field_of_a_request():
 def test_each_command_of_the_readme_runs(lines, tmp_path):
     """Commands copied from the README, one after the other, end with exit code 0."""
     (tmp_path / "shots.csv").write_text(SHEET, encoding="utf-8")
+    (tmp_path / "prices.csv").write_text(PRICES, encoding="utf-8")
     for line in lines:
         done = subprocess.run(
             [sys.executable, "-m", "omni_async", *shlex.split(line)[1:]],
