@@ -105,7 +105,7 @@ def is_chinese(text: str) -> bool:
     """Whether what was read as GB18030 is Chinese that people write, and not another encoding's text misread.
 
     GB2312 orders its 3,755 commonest characters by sound, from lead byte B0 to D7. Half of Chinese text has its lead in
-    C9 to D7 (扇 to 座); common Big5 characters, hangul in EUC-KR and most of Shift-JIS never have. Of the prompts in
+    C9 to D7 (伞 to 座); common Big5 characters, hangul in EUC-KR and most of Shift-JIS never have. Of the prompts in
     tests/batch/languages.py none in another encoding passes, and every Chinese one of seven characters or more does.
 
     Args:

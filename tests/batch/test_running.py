@@ -249,7 +249,7 @@ async def test_two_rows_answered_with_one_task_id(tmp_path):
         summary = await run_batch(cats(2), out=tmp_path / "out", concurrency=1, timeout=30, **settings)
         assert len(server.posts) == 2
         assert summary.uncertain == 1
-        assert summary.failed == 1  # its video lies at an address that does not answer
+        assert summary.not_stored == 1  # its video lies at an address that does not answer
 
 
 async def test_no_row_is_sent_twice_whatever_the_answer(tmp_path):
@@ -353,7 +353,7 @@ async def test_a_folder_that_takes_no_videos_to_the_end(tmp_path, disk, how):
         summary = await here.run(cats(200), concurrency=20)
         paid = here.charges
         assert 20 <= paid <= 40
-        assert (summary.done, summary.failed, summary.unsent) == (0, paid, 200 - paid)
+        assert (summary.done, summary.not_stored, summary.unsent) == (0, paid, 200 - paid)
         assert f"{here.out / 'videos'} takes no videos" in summary.stopped
         assert "run again" in summary.stopped
         unspoil(here.out / "videos", disk)
@@ -386,7 +386,7 @@ async def test_one_file_that_cannot_be_made_holds_nobody(tmp_path, monkeypatch):
     async with lab(tmp_path) as here, anyio.create_task_group() as group:
         group.start_soon(later, 10, lambda: (here.out / "videos" / "r3.mp4.part").mkdir())
         summary = await here.run(cats(20), concurrency=4)
-        assert (summary.done, summary.failed, summary.unsent) == (16, 4, 0)
+        assert (summary.done, summary.not_stored, summary.unsent) == (16, 4, 0)
         assert summary.stopped is None
         assert here.charges == 20
 
@@ -488,7 +488,7 @@ async def test_a_folder_of_videos_that_is_away_costs_nothing(tmp_path):
         here.change("UPDATE item SET expires_at = 1")
         for options in ({}, {"retry_failed": True}):
             summary = await here.run(cats(2), **options)
-            assert (summary.failed, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
+            assert (summary.not_stored, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
             assert "its file has gone and its URL has died: put the file back" in here.lines[0]["error"]
         videos.rmdir()
         away.rename(videos)
@@ -518,7 +518,7 @@ async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
         here.emulator.skip(10 * 86_400)  # its store refuses the URL, which by the journal lives for days
         summary = await here.run(cats(1))
         assert here.states["r0"] is State.SUCCEEDED
-        assert (summary.failed, summary.under_way) == (1, 0)
+        assert (summary.not_stored, summary.under_way) == (1, 0)
         here.fault(renew_urls=True)
         assert (await here.run(cats(1))).ok
         assert here.charges == 1
