@@ -112,7 +112,7 @@ class OmniClient:
             SubmissionUncertainError: It may have been charged; with the evidence.
             OmniError: Anything else; see `may_have_charged`.
         """
-        studio, request = self._begun(), VideoRequest.of(request, fields)
+        studio, request = self._begun(), VideoRequest.of(request, fields, "max_wait")
         del fields  # no prompt may stay in a frame that a traceback shows
         await studio.refuse(request, max_wait=max_wait)
         return await studio.submit(request, max_wait=max_wait)
@@ -224,7 +224,7 @@ class OmniClient:
         Raises:
             OmniError: As `submit`, `wait` and `download`.
         """
-        studio, request = self._begun(), VideoRequest.of(request, fields)
+        studio, request = self._begun(), VideoRequest.of(request, fields, "timeout", "output", "overwrite", "max_wait")
         del fields
         target = None if output is None else path_of("output", output)
         return await studio.one(request, timeout=timeout, output=target, overwrite=overwrite, max_wait=max_wait)

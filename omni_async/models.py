@@ -112,8 +112,10 @@ class VideoRequest:
     metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False, repr=False)
 
     @classmethod
-    def of(cls, request: "VideoRequest | str | Mapping[str, Any]", fields: Mapping[str, Any]) -> Self:
+    def of(cls, request: "VideoRequest | str | Mapping[str, Any]", fields: Mapping[str, Any], *keywords: str) -> Self:
         """A request from what `submit` takes: a request, a text or a mapping, and keywords that add to it.
+
+        `keywords` are the call's own, which a field that does not exist may have meant.
 
         Raises:
             InvalidRequestError: A field that does not exist (with the nearest that does), or one given twice.
@@ -125,7 +127,8 @@ class VideoRequest:
             given: Mapping[str, Any] = attrs.asdict(request, recurse=False)
         else:
             given = own = request if isinstance(request, Mapping) else {"prompt": request}
-        faults = [unknown(name, FIELDS) for name in (*own, *fields) if name not in FIELDS]
+        faults = [unknown(name, FIELDS) for name in own if name not in FIELDS]
+        faults += [unknown(name, {*FIELDS, *keywords}) for name in fields if name not in FIELDS]
         faults += [Fault(name, "given twice") for name in fields if name in own]
         if faults:
             raise invalid_request(faults)

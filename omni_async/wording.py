@@ -15,3 +15,9 @@ def doubtful(count: int) -> str:
 def spelt(name: str) -> str:
     """A name without what its spellings differ in: `Retry-After`, `retry_after` and `retryAfter` are one."""
     return name.lower().replace("_", "").replace("-", "")
+
+
+def brief(text: str, most: int = 60) -> str:
+    """A text in one line, of at most so many letters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -417,3 +417,17 @@ def test_each_argument_of_a_call_is_explained(name):
     _, _, told = inspect.getdoc(call).partition("Args:\n")
     named = set(re.findall(r"^    (\w+): \S", told, re.MULTILINE))
     assert set(inspect.signature(call).parameters) - {"self", "fields"} <= named
+
+
+async def test_a_misspelt_keyword_of_the_call_itself_is_named_too():
+    """Of `generate` and `submit`, whose own keywords are no fields; in a mapping of fields they are not suggested."""
+    async with OmniClient(api_key="sk-x") as client:
+        for call, misspelt, meant in (
+            (client.generate, "outptu", "output"),
+            (client.generate, "timout", "timeout"),
+            (client.submit, "max_wiat", "max_wait"),
+        ):
+            with pytest.raises(InvalidRequestError, match=f"{misspelt}: no such field; did you mean '{meant}'"):
+                await call("a cat", **{misspelt: 1})
+        with pytest.raises(InvalidRequestError, match="outptu: no such field; put what"):
+            await client.generate({"prompt": "a cat", "outptu": 1})

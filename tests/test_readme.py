@@ -36,7 +36,7 @@ COMMANDS = [
     for language, source in BLOCKS
     if language == "bash" and (lines := [line for line in source.splitlines() if line.startswith("omni-async ")])
 ]
-SHEET = next(source for language, source in BLOCKS if language == "csv")
+SHEET, PRICES = (source for language, source in BLOCKS if language == "csv")
 
 
 def free_port():
@@ -196,6 +196,7 @@ def omni(monkeypatch, tmp_path, capsys):
 def test_each_command_of_the_readme_runs(lines, omni, tmp_path):
     """Commands copied from the README, one after the other, end with exit code 0."""
     (tmp_path / "shots.csv").write_text(SHEET, encoding="utf-8")
+    (tmp_path / "prices.csv").write_text(PRICES, encoding="utf-8")
     for line in lines:
         assert omni(line).strip()
 

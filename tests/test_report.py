@@ -231,6 +231,7 @@ def test_a_row_with_all_that_is_known():
         "file": "./videos/a.mp4",
     }
     assert shown.row_of(entry(run=0), setting())["gone"] is True
+    assert "took" not in shown.row_of(entry(sent_at=NOW, finished_at=NOW - 1), setting())
 
 
 def test_huge_texts_are_cut_with_a_word():
@@ -364,6 +365,8 @@ def test_waiting_times_are_told_by_model():
     drawn = plots.waiting_by_model([*spans, Span(0, None, False, "x"), Span(0, 9, False, "x")])
     assert "&lt;b&gt;omni · 1.1 min · 11 videos" in drawn
     assert "model not known · 5 s · 1 video<" in drawn
+    back = plots.waiting_by_model([Span(9, 3, True, "m"), Span(0, 50, True, "m")])
+    assert "m · 50 s · 1 video<" in back  # of a clock that was set back nothing is told
     assert plots.waiting_by_model([]) == plots.finished_over_time([], NOW) == plots.requests_and_pauses(None) == ""
     many = [Span(0, 5, True, f"m{number}") for number in range(10)]
     assert "2 more models are left out" in plots.waiting_by_model(many)

@@ -156,6 +156,19 @@ def test_what_may_have_been_paid_stands_first_and_is_copied(opened):
     assert copied == page.locator("code").nth(1).inner_text()
 
 
+def test_the_page_does_not_jump(opened):
+    """Cards out of sight are about as tall as they turn out to be; an uncertain one has no blanks between its lines."""
+    page = opened(width=360)
+    tall = "[...document.querySelectorAll('#cards > li')].slice(0, 4).map(card => card.getBoundingClientRect().height)"
+    before = page.evaluate(tall)
+    for number in range(4):
+        page.locator("#cards > li").nth(number).scroll_into_view_if_needed()
+        page.wait_for_timeout(100)
+    after = page.evaluate(tall)
+    assert [round(one / other, 1) for one, other in zip(before, after, strict=True)] == pytest.approx([1] * 4, abs=0.25)
+    assert max(after[:3]) < 800
+
+
 def test_filters_and_search(opened):
     """By state, by words in any text of a row, both together; and a reload keeps them."""
     page = opened()

@@ -178,6 +178,36 @@ def test_the_marker_sets_the_scenario(suite):
     done.assert_outcomes(passed=4)
 
 
+def test_the_marker_alone_brings_the_emulator(suite, monkeypatch):
+    """A marked test that does not name the fixture pays nothing either; nor do its own fixtures, or a `TestCase`."""
+    monkeypatch.setenv("JIMMYAI_API_KEY", "sk-real")
+    done = suite(
+        """
+        import os
+        import unittest
+
+        @pytest.fixture
+        def key():
+            return os.environ["JIMMYAI_API_KEY"]
+
+        @pytest.mark.omni_emulator(balance=5)
+        @pytest.mark.parametrize("prompt", ["a cat", "a dog"])
+        def test_marked(key, prompt):
+            assert key == "sk-emulator"
+            asyncio.run(make(prompt))
+
+        @pytest.mark.omni_emulator
+        class TestOld(unittest.TestCase):
+            def test_marked(self):
+                asyncio.run(make())
+
+        def test_unmarked(key):
+            assert key == "sk-real"
+        """
+    )
+    done.assert_outcomes(passed=4)
+
+
 MISSPELT = {
     "task_second=4": "*omni_emulator: Scenario has no field 'task_second'; did you mean 'task_seconds'?",
     "faults=[{'kind': 'drop', 'frist': 1}]": "*InjectedFault has no field 'frist'; did you mean 'first'?",

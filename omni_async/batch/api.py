@@ -88,6 +88,8 @@ async def run_batch(
         plan = await batch.plan(balance=confirm is not None)
         for fault in plan.warnings:
             logger.warning("%s", fault)
+        if plan.guesses:
+            logger.warning("the encoding of the sheet was guessed: look at its prompts (plan.guesses), or name it")
         if confirm is not None:
             agreed = confirm(plan)
             if not (await agreed if inspect.isawaitable(agreed) else agreed):

@@ -16,6 +16,8 @@ _APART = frozenset(
     {"customer_id", "entry", "pages", "stages"}
 )  # words of their own, although near custom_id, extra and images
 _CLOSE = 2
+SHOWN = 10
+"""Columns that an error names."""
 
 
 def field_of(name: str) -> str | None:
@@ -56,7 +58,7 @@ def check_header(names: Iterable[str]) -> None:
     Raises:
         InvalidRequestError: With every fault.
     """
-    seen: set[str] = set()
+    names, seen = [*names], set[str]()
     faults = []
     for name in names:
         plain = _plain(name)
@@ -67,7 +69,9 @@ def check_header(names: Iterable[str]) -> None:
         if found is not None:
             faults.append(found)
     if "prompt" not in seen and not faults:
-        faults.append(Fault("prompt", "no such column: the first line must name the columns, this one among them"))
+        columns = ", ".join(repr(name[:40]) for name in names[:SHOWN]) or "none"
+        told = f"no such column: the first line must name the columns, this one among them; found: {columns}"
+        faults.append(Fault("prompt", told))
     if faults:
         raise invalid_request(at_line(1, fault) for fault in dict.fromkeys(faults))
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..errors import Fault, InvalidRequestError
-from .letters import suspicious_cell
+from .letters import is_chinese, suspicious_cell
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes of one line: what is longer is no sheet, and must not fill the memory."""
 BELIEVED = 60
 """Letters beyond ASCII after which UTF-8 is no longer doubted: no GB18030 text reads ordinary for that long."""
+ENOUGH = 200
+"""Letters beyond ASCII after which GB18030 is no longer doubted."""
 SHOWN = 20
 """Letters of a cell that an error shows."""
 
@@ -19,8 +21,8 @@ _CHUNK = 256 * 1024
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LINEWISE = frozenset({"utf-8", "gb18030"})  # a line feed is one byte there, and no part of another character
 _NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined"})
-_NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
-_ADVICE = "name the encoding: encoding='utf-8', encoding='gb18030', …"
+_BEYOND = re.compile(r"[^\x00-\x7f]+")
+_ADVICE = "name the encoding: encoding='utf-8', encoding='gb18030', encoding='big5', …"
 
 NumberedLine = tuple[int, str]
 """The number of a line, from 1, and its text with its ending."""
@@ -52,13 +54,16 @@ def codec_name(encoding: str) -> str:
     raise refused(f"{encoding!r} is no encoding of text; utf-8, utf-16, gb18030 and many more are")
 
 
-def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[NumberedLine]:
+def lines_of(
+    stream: BinaryIO, head: bytes, encoding: str | None, guessed: list[str] | None = None
+) -> Iterator[NumberedLine]:
     """The lines of a stream, decoded.
 
     Args:
         stream: What is read, from its beginning.
         head: Its first bytes, at least two if there are as many.
         encoding: A codec's name, or None to find out.
+        guessed: Takes the encoding's name before the first line that is read by a guess.
 
     Raises:
         InvalidRequestError: A line does not fit the encoding, is endless, or could be read in two ways.
@@ -67,7 +72,7 @@ def lines_of(stream: BinaryIO, head: bytes, encoding: str | None) -> Iterator[Nu
     if known is None and b"\0" in head[:4]:
         raise refused("it holds NUL bytes: UTF-16 without its mark? Name it: encoding='utf-16-le'", line=1)
     if known is None or known in _LINEWISE:
-        return _linewise(stream, _Reading(known))
+        return _linewise(stream, _Reading(known, [] if guessed is None else guessed))
     return _streamwise(stream, known)
 
 
@@ -82,6 +87,7 @@ def _linewise(stream: BinaryIO, reading: "_Reading") -> Iterator[NumberedLine]:
         else:
             text = reading.text(number, raw)
             yield number, text.removeprefix("\ufeff") if number == 1 else text
+    reading.judge()
 
 
 class _Reading:
@@ -89,10 +95,13 @@ class _Reading:
 
     Args:
         encoding: utf-8 or gb18030; None as long as nothing tells.
+        guessed: Takes gb18030 when it is guessed.
     """
 
-    def __init__(self, encoding: str | None) -> None:
-        self._encoding = encoding
+    def __init__(self, encoding: str | None, guessed: list[str]) -> None:
+        self._encoding, self._guessed = encoding, guessed
+        self._sample = ""  # of a guess that is still doubted, its letters beyond ASCII
+        self._sampled = 0  # the line they begin on
         self._doubtful: int | None = None  # the first line read as UTF-8 that could still be GB18030
         self._letters = 0
 
@@ -101,9 +110,24 @@ class _Reading:
         if self._encoding is None:
             return self._judged(number, raw)
         try:
-            return raw.decode(self._encoding)
+            text = raw.decode(self._encoding)
         except UnicodeDecodeError as error:
             raise _misfit(self._encoding, number, raw[error.start : error.end]) from None
+        if self._sample:
+            self._doubt(text)
+        return text
+
+    def _doubt(self, text: str) -> None:
+        self._sample += "".join(_BEYOND.findall(text))
+        if len(self._sample) >= ENOUGH:
+            self.judge()
+
+    def judge(self) -> None:
+        """Refuse a guess that gives no Chinese; from then on it is no longer doubted."""
+        if not is_chinese(self._sample):
+            told = f"is no UTF-8, and its letters read “{self._sample[:SHOWN]}” as GB18030"
+            raise refused(f"{told}: is it Big5, Shift-JIS, EUC-KR? {_ADVICE}", line=self._sampled)
+        self._sample = ""
 
     def _judged(self, number: int, raw: bytes) -> str:
         """Both encodings are possible so far: a line that fits one only decides, and so does an odd one."""
@@ -129,10 +153,11 @@ class _Reading:
         if self._doubtful is not None:
             told = f"is no UTF-8, as which line {self._doubtful} was read; {_ADVICE}"
             raise refused(told, line=number)
-        # Latin-1 hides in GB18030: there `é` eats the letter behind it. But its accents stand alone.
-        if chinese is None or not _NEIGHBOURS.search(raw):
+        if chinese is None:
             raise refused(f"is neither UTF-8 nor GB18030; {_ADVICE}", line=number)
-        self._encoding = "gb18030"
+        self._encoding, self._sampled = "gb18030", number
+        self._guessed.append("GB18030")
+        self._doubt(chinese)
         return chinese
 
 

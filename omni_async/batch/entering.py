@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,12 +17,13 @@ from ..journal.ledger import Ledger
 from ..journal.staging import Changes, Staged, Staging, all_or_none
 from ..models import VideoRequest
 from ..safety import target_key
+from ..wording import brief
 from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
 from .record import BadRecord, SheetRecord
 from .rows import Checker, Row
-from .sheet import open_sheet
+from .sheet import Sheet, open_sheet
 from .storing import find_again
 from .unsent import asked_target
 
@@ -102,7 +102,7 @@ class Entering:
             if self.options.retry_failed:
                 staging.retry()
             staged = staging.finish()
-        return Entered(staged=staged, bad=tuple(bad), warnings=tuple(doubts.told()))
+        return Entered(staged=staged, bad=tuple(bad), warnings=tuple(doubts.told()), guesses=tuple(doubts.guesses))
 
     def _check_gateway(self, ledger: Ledger, *, resumed: bool) -> None:
         check_own(ledger, self.folder.path)
@@ -118,6 +118,7 @@ class Entering:
     def _read(self, staging: Staging, source: Source, doubts: "Doubts") -> list[BadRecord]:
         """Enter row after row; gives those with faults, and counts what is doubtful about the others."""
         bad: list[BadRecord] = []
+        guess = None
         with _records(source, self.options.encoding) as records:
             checker = Checker(self.dialect, strict=self.options.strict, folder=_beside(source))
             for count, record in enumerate(records, 1):
@@ -130,8 +131,13 @@ class Entering:
                         staging.left_out(row.custom_id, row.line)
                 else:
                     doubts.add(row)
+                if records.guessed and guess is None:
+                    guess = _foreign_prompt(record)
                 if count % STEP == 0:
                     self._report(count)
+            doubts.guesses += [
+                Fault("sheet", f"read as {name}" + (f": “{guess}”" if guess else "")) for name in records.guessed
+            ]
         staging.write_columns(checker.carried_columns)
         return bad
 
@@ -178,17 +184,20 @@ class Entered:
         staged: See `staging.Staged`.
         bad: Lines with faults.
         warnings: What is doubtful about the others, as `Doubts.told` tells it.
+        guesses: What was guessed of the sheet, with words of it: for the eyes of who pays, and for no log.
     """
 
     staged: Staged
     bad: tuple[BadRecord, ...]
     warnings: tuple[Fault, ...]
+    guesses: tuple[Fault, ...] = ()
 
 
 class Doubts:
     """What is doubtful about the rows of a sheet, which may be a million: each thing once."""
 
     def __init__(self) -> None:
+        self.guesses: list[Fault] = []
         self._counts: dict[Fault, int] = {}
         self._first: dict[Fault, list[int]] = {}
         self._others = 0
@@ -254,12 +263,19 @@ def _read_on(bad: BadRecord, checker: Checker) -> BadRecord:
     return bad._replace(faults=(*bad.faults, *(fault for fault in found.faults if fault.field not in told)))
 
 
-def _records(source: Source, encoding: str | None) -> Any:
+def _foreign_prompt(record: SheetRecord | BadRecord) -> str | None:
+    """A record's prompt in brief, if it has letters beyond ASCII."""
+    values = record.values if isinstance(record, SheetRecord) else {}
+    prompt = str(next((value for name, value in values.items() if field_of(name) == "prompt"), None) or "")
+    return None if prompt.isascii() else brief(prompt)
+
+
+def _records(source: Source, encoding: str | None) -> Sheet:
     """The records of a file, a stream or an iterable, in a `with`."""
     if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
         given: Any = Path(source) if isinstance(source, str | os.PathLike) else source
         return open_sheet(given, encoding=encoding)
-    return nullcontext(_of_requests(source))
+    return Sheet(_of_requests(source))
 
 
 def _of_requests(requests: Iterable[Any]) -> Iterator[SheetRecord | BadRecord]:

@@ -1,22 +1,22 @@
 """What a batch is about to do and to pay: told before anything is paid."""
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
 
-from ..disk import reason
 from ..errors import Fault, invalid_argument
 from ..journal.staging import FAILED, Changes
 from ..journal.states import FINAL, State
 from ..models import Balance
 from ..wording import counted
+from .pricelist import read_prices
 
 UNDER_WAY = frozenset({State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED})
 """Paid, and without a file or an end yet."""
+SHOWN = 5
+"""Kinds without a price that are named."""
 
 
 @attrs.frozen
@@ -34,24 +34,14 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read prices: a JSON object, or a CSV with the columns `kind` and `price`.
+        """Read prices: a JSON object, or a table with the columns `kind` and `price`, as spreadsheet programs save it.
+
+        Amounts may have a currency sign, and a decimal comma where it can be nothing else.
 
         Raises:
             InvalidRequestError: It cannot be read, or holds something that is no price.
         """
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            if path.suffix.lower() == ".csv":
-                table: Any = {row["kind"]: float(row["price"]) for row in csv.DictReader(text.splitlines())}
-            else:
-                table = json.loads(text)
-        except OSError as error:
-            raise invalid_argument(Fault("prices", f"{path}: {reason(error)}")) from None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise invalid_argument(
-                Fault("prices", f"{path}: neither a JSON object nor a CSV with kind and price")
-            ) from None
-        return cls.checked(table, path)
+        return cls.checked(read_prices(path), path)
 
     @classmethod
     def checked(cls, table: Any, path: Path | str) -> Self:
@@ -102,6 +92,7 @@ class Plan:
         bad: Lines with faults that are left out (`skip_bad`).
         warnings: What is doubtful: prices whose keys fit no video of the gateway, and what the gateway may refuse in
             rows, each with its first lines.
+        guesses: What was guessed of the sheet, with words of it: for the eyes of who pays, and for no log.
     """
 
     states: Mapping[State, int]
@@ -115,6 +106,7 @@ class Plan:
     balance: Balance | None = attrs.field(default=None, repr=False)
     bad: int = 0
     warnings: tuple[Fault, ...] = ()
+    guesses: tuple[Fault, ...] = attrs.field(default=(), repr=False)
 
     @property
     def rows(self) -> int:
@@ -134,10 +126,19 @@ class Plan:
     @property
     def cost(self) -> float | None:
         """What all unsent rows cost; None if a price is missing or none was told."""
-        prices = [self.prices.of(kind) if self.prices else None for kind in self.kinds]
-        if any(price is None for price in prices) or self.prices is None:
-            return None
-        return sum((price or 0.0) * count for price, count in zip(prices, self.kinds.values(), strict=True))
+        return None if self.prices is None or self._without_price else self._known_cost
+
+    @property
+    def _known_cost(self) -> float:
+        """What those rows cost together whose price is known."""
+        return sum((self._price(kind) or 0.0) * count for kind, count in self.kinds.items())
+
+    @property
+    def _without_price(self) -> list[str]:
+        return [kind for kind in self.kinds if self._price(kind) is None]
+
+    def _price(self, kind: str) -> float | None:
+        return self.prices.of(kind) if self.prices else None
 
     def sentence(self) -> str:
         """The plan in one line: no row is told twice, and no option of rows that it does not help."""
@@ -174,18 +175,23 @@ class Plan:
         yield self.sentence()
         yield self._payment()
         for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
-            price = self.prices.of(kind) if self.prices else None
+            price = self._price(kind)
             yield f"  {count:,} × {kind}" + (f" at {price:g} {self._currency}".rstrip() if price is not None else "")
         if self.cost is not None:
             most = f", stopping at {self.max_cost:g}" if self.max_cost is not None and self.max_cost < self.cost else ""
             yield f"cost: {self.cost:,.2f} {self._currency}".rstrip() + most
+        elif self.prices is not None:
+            without = self._without_price
+            told = f"{counted(len(without), 'kind')} {'has' if len(without) == 1 else 'have'} no price"
+            named = ", ".join(without[:SHOWN]) + ", …" * (len(without) > SHOWN)
+            yield f"cost: at least {self._known_cost:,.2f} {self._currency}".rstrip() + f" ({told}: {named})"
         yield from self.doubts()
         if self.balance is not None:
             yield f"balance: {_left(self.balance)}"
 
     def doubts(self) -> Iterator[str]:
         """The warnings alone, which are told even to who wants no plan."""
-        return (f"warning: {fault}" for fault in self.warnings)
+        return (f"warning: {fault}" for fault in (*self.guesses, *self.warnings))
 
     def _payment(self) -> str:
         if not self.to_pay:
@@ -209,7 +215,7 @@ class Plan:
             "bad": self.bad,
             "kinds": dict(self.kinds),
             "cost": self.cost,
-            "warnings": [str(fault) for fault in self.warnings],
+            "warnings": [str(fault) for fault in (*self.guesses, *self.warnings)],
             "balance": self.balance.available if self.balance else None,
         }
 

@@ -91,6 +91,7 @@ def planned(entered: Entered, bounds: Bounds, dialect: Dialect, *, balance: Bala
         balance=balance,
         bad=len(entered.bad),
         warnings=(*price_doubts(bounds.prices, dialect, entered.staged.kinds), *entered.warnings),
+        guesses=entered.guesses,
     )
     if bounds.max_cost is not None and plan.cost is None:
         without = [kind for kind in plan.kinds if bounds.prices is None or bounds.prices.of(kind) is None]

@@ -86,7 +86,6 @@ def count_not_stored(ledger: Ledger) -> int:
 def result_of(entry: Entry) -> dict[str, Any]:
     """A row's line: what it came to, then the columns of the sheet that were carried."""
     task = entry.video_task
-    whole = entry.sent_at is not None and entry.finished_at is not None
     line = {
         "id": entry.key,
         "status": STATUS[entry.state],
@@ -94,7 +93,7 @@ def result_of(entry: Entry) -> dict[str, Any]:
         "video_url": task.video_url if task else None,
         "file": f"videos/{entry.file}" if entry.state is State.DONE else None,
         "error": None if entry.state is State.DONE else entry.detail,
-        "seconds": round(entry.finished_at - entry.sent_at, 1) if whole else None,  # type: ignore[operator]
+        "seconds": entry.seconds,
         "attempts": entry.attempts,
     }
     carried = json.loads(entry.carried) if entry.carried else {}

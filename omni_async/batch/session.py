@@ -78,8 +78,8 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Rows without a video, and without a question about money."""
-        return self.count(State.FAILED, State.CANCELED, State.REJECTED, State.EXPIRED) + self.not_stored
+        """Rows whose video was not made, without a question about money."""
+        return self.count(State.FAILED, State.CANCELED, State.REJECTED, State.EXPIRED)
 
     @property
     def uncertain(self) -> int:
@@ -99,7 +99,7 @@ class Summary:
     @property
     def ok(self) -> bool:
         """Whether every row has its video, and those that were to be paid again a new one."""
-        return not (self.failed or self.uncertain or self.unsent or self.under_way or self.put_off)
+        return not (self.failed or self.not_stored or self.uncertain or self.unsent or self.under_way or self.put_off)
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,7 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -36,11 +36,18 @@ class Sheet:
     Args:
         records: What it gives.
         owned: The file that closing it closes, if it was opened here.
+        guessed: Holds the encoding's name once a record was read by a guess.
     """
 
-    def __init__(self, records: Iterator[SheetRecord | BadRecord], owned: BinaryIO | None) -> None:
+    def __init__(
+        self,
+        records: Iterator[SheetRecord | BadRecord],
+        owned: BinaryIO | None = None,
+        guessed: Sequence[str] = (),
+    ) -> None:
         self._records = records
         self._owned = owned
+        self.guessed = guessed
 
     def __iter__(self) -> Iterator[SheetRecord | BadRecord]:
         """The records themselves: no step between, for a million of them."""
@@ -77,10 +84,10 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None) ->
     Raises:
         InvalidRequestError: The sheet as a whole cannot be read; also while it is being read.
     """
-    encoding = codec_name(encoding) if encoding else None
+    encoding, guessed = codec_name(encoding) if encoding else None, list[str]()
     if not isinstance(source, str | Path):
         stream = io.BufferedReader(_Borrowed(source))
-        return Sheet(_records(stream, None, encoding), None)
+        return Sheet(_records(stream, None, encoding, guessed), None, guessed)
     path = Path(source)
     kind = ENDINGS.get(path.suffix.lower())
     if kind is None:
@@ -88,8 +95,8 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None) ->
     try:
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        raise _unreadable(error) from None
-    return Sheet(_records(file, kind, encoding), file)
+        raise refused(f"{path} cannot be opened ({reason(error)})") from None
+    return Sheet(_records(file, kind, encoding, guessed), file, guessed)
 
 
 class _Borrowed(io.RawIOBase):
@@ -117,7 +124,9 @@ def _unreadable(error: Exception) -> Exception:
     return refused(f"it cannot be opened or read ({reason(error)})")
 
 
-def _records(file: BinaryIO, kind: str | None, encoding: str | None) -> Iterator[SheetRecord | BadRecord]:
+def _records(
+    file: BinaryIO, kind: str | None, encoding: str | None, guessed: list[str]
+) -> Iterator[SheetRecord | BadRecord]:
     """The records of a file; what the disk refuses becomes one error of ours."""
     try:
         head = file.peek(_HEAD)[:_HEAD] if isinstance(file, io.BufferedReader) else b""
@@ -125,7 +134,7 @@ def _records(file: BinaryIO, kind: str | None, encoding: str | None) -> Iterator
         if kind == "xlsx":
             yield from workbook_records(file)
             return
-        lines = lines_of(file, head, encoding)
+        lines = lines_of(file, head, encoding, guessed)
         yield from _json_records(lines) if kind == "jsonl" else _csv_records(lines)
     except OmniError:  # some are a ValueError, too
         raise
@@ -159,12 +168,14 @@ def _json_records(lines: Iterable[NumberedLine]) -> Iterator[SheetRecord | BadRe
 
 def _csv_records(lines: Iterable[NumberedLine]) -> Iterator[SheetRecord | BadRecord]:
     """Rows under a header, delimited by whatever the header is delimited by."""
-    source = _Feed(lines)
+    source, told = _Feed(lines), None
     header = next((line for line in source if line.strip(" \t\r\n,;")), None)
+    if header is not None and (told := told_delimiter(header)):
+        header = next(source, None)
     if header is None:
         raise refused("it is empty: the first line must name the columns")
     source.back(header)
-    rows = _rows(source, _delimiter(header))
+    rows = _rows(source, told or _delimiter(header))
     first, names = next(rows)
     if isinstance(names, Fault):
         raise refused(f"the header {names.problem}", line=first)
@@ -193,6 +204,12 @@ def _uneven(number: int, names: list[str], row: list[str]) -> SheetRecord | BadR
         told = f"has {len(row)} cells, the header names {len(list(filter(None, names)))}: a cell stands under no name"
         return BadRecord(number, (Fault("line", f"{told} (a delimiter in a text needs quotes around it)"),), record)
     return record
+
+
+def told_delimiter(line: str) -> str | None:
+    """What a line `sep=;` says, with which Excel lets a file tell its delimiter; None for any other line."""
+    found = re.fullmatch(r'"?sep=([,;|\t])"?[,;\t]*\s*', line, re.IGNORECASE)
+    return found[1] if found else None
 
 
 def _delimiter(header: str) -> str:

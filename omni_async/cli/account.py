@@ -7,8 +7,10 @@ from typing import Annotated, Any, cast
 import typer
 
 from ..client import OmniClient
-from ..errors import OmniError
+from ..errors import OmniError, invalid_argument
 from ..models import Balance
+from ..settings import dialect_of
+from ..uploads import check_upload
 from .board import BoardRow, BoardState
 from .connect import Target, connected
 from .exits import DONE, code_of, worst
@@ -24,7 +26,7 @@ from .options import (
     UseEmulator,
 )
 from .output import as_json
-from .results import failure_document
+from .results import failing, failure_document
 from .running import run, run_plain
 from .screen import Screen, Show
 
@@ -42,7 +44,8 @@ def upload(
     """Upload reference images or videos and show their URLs.
 
     A URL a line, in the order of the files. With --json one object for one
-    file, a list for several. (generate uploads local references by itself.)
+    file, a list for several. All files are looked at before one is sent.
+    (generate uploads local references by itself.)
 
     Examples:
 
@@ -54,6 +57,10 @@ def upload(
 
 
 async def _upload(screen: Screen, target: Target, files: list[str]) -> int:
+    found = (check_upload(Path(file), dialect_of(target.gateway).uploads) for file in files)
+    if faults := [fault for fault in found if fault is not None]:
+        with failing(json=screen.show.json):
+            raise invalid_argument(*faults)
     for place, file in enumerate(files):
         screen.board.add(str(place), BoardRow(label=file, gateway=target.gateway))
     async with screen, connected(target) as client:

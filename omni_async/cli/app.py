@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..disk import reason
 from ..version import __version__
 from . import account, batch, demo, emulate, fleet, generate, journal, report, settling, sweep, tasks
-from .exits import USAGE, code_of, lines_of
-from .output import note, out, speak_utf8
+from .exits import DONE, FAILED, USAGE, code_of, lines_of
+from .output import note, out, speak_utf8, unwritten
 from .screen import LIBRARY_LOG
 
 NAME = "omni-async"
@@ -76,11 +77,23 @@ def program(
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit code."""
     speak_utf8()
+    unwritten.clear()
     LIBRARY_LOG.addHandler(_SILENT)
+    code = _executed(arguments)
+    if unwritten:
+        note(f"error: stdout did not take the results: {reason(unwritten[0])}")
+    return code or (FAILED if unwritten else DONE)
+
+
+def _executed(arguments: Sequence[str] | None) -> int:
     try:
         code: Any = app(args=None if arguments is None else list(arguments), prog_name=NAME, standalone_mode=False)
     except typer.Abort:
         return 130
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # how click and rich end where the reader of a help has gone
+            return DONE
+        raise
     except Exception as error:
         return _refused(error)
     return code if isinstance(code, int) else 0

@@ -216,7 +216,7 @@ def code_of(summary: Summary) -> int:
         return UNCERTAIN
     if summary.unsent or summary.put_off:
         return STOPPED
-    return FAILED if summary.failed or summary.under_way else DONE
+    return FAILED if summary.failed or summary.not_stored or summary.under_way else DONE
 
 
 def document(summary: Summary) -> dict[str, Any]:
@@ -225,6 +225,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "folder": str(summary.folder),
         "done": summary.done,
         "failed": summary.failed,
+        "not_stored": summary.not_stored,
         "uncertain": summary.uncertain,
         "uncertain_elsewhere": list(summary.uncertain_elsewhere),
         "unsent": summary.unsent,
@@ -242,6 +243,7 @@ def told(summary: Summary, again: str) -> list[str]:
     counts = (
         (summary.done, "done"),
         (summary.failed, "failed"),
+        (summary.not_stored, "not stored"),
         (summary.uncertain, "uncertain"),
         (summary.unsent, "not sent"),
         (summary.under_way, "still under way"),
@@ -253,8 +255,11 @@ def told(summary: Summary, again: str) -> list[str]:
         lines.append(f"stopped: {in_options(summary.stopped)}")
     folder = shlex.quote(str(summary.folder))
     if summary.failed:
-        stored = ",succeeded" if summary.not_stored else ""  # paid and made: only the file is missing
-        lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled{stored}")
+        lines.append(f"why they failed: omni-async journal {folder} --state failed,rejected,expired,canceled")
+    if summary.not_stored:
+        lines.append(
+            f"why they were not stored, which the next run tries again: omni-async journal {folder} --state succeeded"
+        )
     if summary.noted:
         lines.append(
             "answers to creates that the journal could not take are noted, their task ids with them, in "

@@ -178,7 +178,7 @@ class Enqueuing:
             screen.note("reading rows from this terminal: end them with Ctrl-D")
         async with self._rows(screen) as rows:
             came = await look(shared, rows, refused=refused, lost=self.lost)
-            for fault in rows.warnings:
+            for fault in (*rows.guesses, *rows.warnings):
                 screen.note(f"warning: {fault}")
             if not await self._agreed(screen, came):
                 return STOPPED

@@ -23,7 +23,7 @@ from .board import ROW, BoardRow, BoardState
 from .connect import Target, connected
 from .dryrun import preview
 from .exits import DONE, code_of
-from .ledgers import note_stored, own_journal, own_path
+from .ledgers import BASE, OUTPUT, note_stored, own_journal, own_path
 from .options import (
     BaseUrl,
     Gateway,
@@ -47,8 +47,6 @@ from .screen import Screen, Show
 from .settling import settle_line
 
 _VIDEO = "Video"
-OUTPUT, BASE = "output", "base_url"
-"""Keys in a request's metadata: where its video was to go and where it was asked for, for a `wait` that goes on."""
 
 
 def _field(*names: str, help: str, values: Callable[[], Iterable[str]] = tuple, **more: Any) -> Any:  # noqa: A002 - typer's word

@@ -18,6 +18,8 @@ from .exits import UsageError
 from .screen import Screen
 
 PRIVATE = 0o700
+OUTPUT, BASE = "output", "base_url"
+"""Keys in a request's metadata: where its video was to go and where it was asked for, for a command that goes on."""
 
 
 def own_path() -> Path:

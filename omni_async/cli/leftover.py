@@ -13,8 +13,7 @@ from ..journal import Entry, Ledger, State
 from ..safety import file_name
 from ..settings import base_url_of
 from .connect import Target, words_for
-from .generate import BASE, OUTPUT
-from .ledgers import own_path
+from .ledgers import BASE, OUTPUT, own_path
 from .settling import settle_line
 
 OPEN = (State.SUBMITTED, State.SUCCEEDED, State.UNCERTAIN)

@@ -14,6 +14,8 @@ TOGETHER = 200
 """Lines in one write."""
 GONE = frozenset({errno.EPIPE, errno.EIO})
 """What a pipe says whose reader has left, and a terminal that is closed."""
+unwritten: list[OSError] = []
+"""Why results did not reach stdout, although somebody waits for them: an error at the end."""
 _SHOWN_CONTROLS = frozenset("\n\t")
 
 
@@ -38,13 +40,19 @@ def _shown(letter: str) -> bool:
 
 @contextmanager
 def until_left(stream: TextIO) -> Iterator[None]:
-    """Write inside. A reader that has gone ends the writing, not the work: what is paid goes on."""
+    """Write inside. What stdout or stderr refuses ends the writing, not the work: what is paid goes on.
+
+    Nobody misses what a reader did not want who has gone, or notes that find no room; a result without room is noted in
+    `unwritten`. What a file refuses is raised.
+    """
     try:
         yield
         stream.flush()
     except OSError as error:
-        if error.errno not in GONE:
-            raise
+        if error.errno not in GONE and stream is not sys.stderr:
+            if stream is not sys.stdout:
+                raise
+            unwritten.append(error)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any
@@ -13,6 +14,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ..journal import Entry, Record, State
 from ..journal.entries import shown_time
+from ..wording import brief
 
 COLUMNS = ("id", "custom_id", "state", "task_id", "candidate", "gateway", "attempts", "planned_at", "sent_at",
            "finished_at", "detail", "video_url", "expires_at", "file", "request")  # fmt: skip
@@ -23,6 +25,8 @@ HEAD = ("ID", "STATE", "TASK", "TRIES", "WHEN", "DETAIL")
 ID, DETAIL = 0, 5
 LONGEST, LEAST_DETAIL = 40, 12
 """Columns on a terminal: of an id at most, of a detail at least."""
+PROMPT = 40
+"""Letters of a prompt in the list."""
 BODY_LINES, BODY_LETTERS = 12, 1500
 """What a screen can hold of an answer."""
 
@@ -75,8 +79,15 @@ def cells(entry: Entry) -> tuple[str, ...]:
     """A row in the columns of the table."""
     when = entry.finished_at or entry.sent_at or entry.planned_at
     task = entry.task_id or (f"{entry.candidate}?" if entry.candidate else "")
-    detail = " ".join((entry.detail or "").split())
+    detail = " ".join([*_prompt(entry), *(entry.detail or "").split()])
     return (entry.key, entry.state.lower(), task, str(entry.attempts), local(when), detail)
+
+
+def _prompt(entry: Entry) -> Iterator[str]:
+    """The prompt in brief, of a row without an id of the user's: it is known by nothing else."""
+    with suppress(ValueError, AttributeError):  # a damaged row is listed, too
+        if entry.custom_id is None and entry.inputs is not None:
+            yield f"“{brief(json.loads(entry.inputs).get('prompt') or '', PROMPT)}”"
 
 
 def local(seconds: float | None) -> str:

@@ -14,7 +14,7 @@ import typer
 
 from .board import BoardState
 from .exits import DONE, FAILED, UNCERTAIN, code_of
-from .output import note
+from .output import note, until_left
 from .screen import Screen, Show
 
 Work = Callable[[Screen], Coroutine[Any, Any, int]]
@@ -96,7 +96,8 @@ class Interrupts:
         for line in self._screen.leaving.lost:
             note(line)
         tell_unfinished(self._screen)
-        sys.stdout.flush()
+        with until_left(sys.stdout):
+            pass
         os._exit(self.code)
 
 

@@ -17,6 +17,7 @@ from ..errors import JournalError, OmniError
 from ..journal import Entry, Ledger, SqliteJournal, State
 from ..report import write_report
 from ..report.rows import journal_argument
+from .again import generate_line
 from .batchjob import options_of
 from .exits import DONE, UsageError
 from .ledgers import found, own_path, reading
@@ -138,7 +139,8 @@ class Settling:
             return f"the task is followed by the next run: {run}"
         pays = "which may pay a second time" if self.answer["pay_again"] else "which pays"
         if not batch:
-            return f"submitting it again with this id sends it, {pays}"
+            line = generate_line(entry) if self._own() else None
+            return f"this sends it, {pays}: {line}" if line else f"submitting it again with this id sends it, {pays}"
         if not in_sheet:
             again = f"put it back and run that, {pays}: omni-async batch SHEET {out}"
             return f"it is no longer in the sheet, so no run sends it; to have it made, {again}"

@@ -12,7 +12,7 @@ from rich.text import Text
 from ..wording import doubtful
 from .board import clock_text
 from .live import LiveView, bars
-from .output import note, printable
+from .output import note, printable, until_left
 from .plain import EVERY, LookingView, SilentView
 from .screen import Show, View, kind_of, terminal
 from .tally import OPEN, Look, Stand, Tally, span_text
@@ -211,5 +211,5 @@ class ReadingLine:
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        with until_left(sys.stderr):
+            sys.stderr.write(text)

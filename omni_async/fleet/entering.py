@@ -55,6 +55,7 @@ class Rows:
             nothing is sent.
         bad: Lines left out.
         warnings: What is doubtful about a sheet's rows, each with its first lines.
+        guesses: What was guessed of the sheet, with words of it.
     """
 
     ledger: Ledger
@@ -64,6 +65,7 @@ class Rows:
     run: int | None = None
     bad: int = 0
     warnings: tuple[Fault, ...] = ()
+    guesses: tuple[Fault, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -151,10 +153,17 @@ def sheet_rows(
                 progress=progress,
                 stop=stop or threading.Event(),
             )
-            found = entering.enter(ledger, opened(source))
-            bad = len(found.bad) + _leave_out_local(ledger, skip=sheet_options.skip_bad)
+            came = entering.enter(ledger, opened(source))
+            bad = len(came.bad) + _leave_out_local(ledger, skip=sheet_options.skip_bad)
             ledger.commit()
-            yield Rows(ledger=ledger, gateway=dialect.name, columns=ledger.columns, bad=bad, warnings=found.warnings)
+            yield Rows(
+                ledger=ledger,
+                gateway=dialect.name,
+                columns=ledger.columns,
+                bad=bad,
+                warnings=came.warnings,
+                guesses=came.guesses,
+            )
         finally:
             ledger.connection.close()
 

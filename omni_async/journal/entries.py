@@ -97,6 +97,13 @@ class Entry:
         return file_of(self.key, self.target)
 
     @property
+    def seconds(self) -> float | None:
+        """Seconds from its create to the moment it was seen finished; None if the clock was set back meanwhile."""
+        if self.sent_at is None or self.finished_at is None or self.finished_at < self.sent_at:
+            return None
+        return round(self.finished_at - self.sent_at, 1)
+
+    @property
     def unproved(self) -> bool:
         """Whether a person alone says that this is its task: the gateway neither gave that id nor has shown it yet."""
         return self.state is State.SUBMITTED and self.detail == ADOPTED

@@ -161,11 +161,14 @@ class Busy:
 
 
 def waiting_by_model(spans: Iterable[Span]) -> str:
-    """How long tasks took, by model: the middle one, and between which times eight in ten lie."""
+    """How long tasks took, by model: the middle one, and between which times eight in ten lie.
+
+    Tasks during which the clock was set back are left out.
+    """
     by_model: dict[str, list[float]] = {}
     for span in spans:
-        if span.finished is not None and span.good:
-            by_model.setdefault(span.model or "model not known", []).append(max(span.finished - span.sent, 0.0))
+        if span.finished is not None and span.finished >= span.sent and span.good:
+            by_model.setdefault(span.model or "model not known", []).append(span.finished - span.sent)
     if not by_model:
         return ""
     ranked = sorted(by_model.items(), key=lambda item: (-len(item[1]), item[0]))

@@ -67,7 +67,7 @@ def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
         "id": clipped(entry.key, SHORT),
         "state": WORDS[state],
         "attempts": entry.attempts if entry.attempts > 1 else None,
-        "took": took(entry),
+        "took": entry.seconds,
         "error": _error(entry, state),
         "carried": _carried(entry),
         "gone": setting.run is not None and entry.run != setting.run,
@@ -77,13 +77,6 @@ def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
     if state is State.UNCERTAIN:
         row["settle"] = settle_lines(setting.journal, entry.key, entry.candidate)
     return {name: value for name, value in row.items() if value not in (None, False, "", {})}
-
-
-def took(entry: Entry) -> float | None:
-    """Seconds from the create to the moment the task was seen finished."""
-    if entry.sent_at is None or entry.finished_at is None:
-        return None
-    return round(max(entry.finished_at - entry.sent_at, 0.0), 1)
 
 
 def _asked(entry: Entry, task: dict[str, Any]) -> dict[str, Any]:

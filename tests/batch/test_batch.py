@@ -82,7 +82,7 @@ async def test_another_file_in_the_place_of_a_video_is_left_alone(tmp_path):
         await here.run(cats(2))
         (here.out / "videos" / "r0.mp4").write_bytes(b"mine")
         summary = await here.run()
-        assert (summary.done, summary.failed, summary.under_way) == (1, 1, 0)
+        assert (summary.done, summary.not_stored, summary.under_way) == (1, 1, 0)
         assert (here.out / "videos" / "r0.mp4").read_bytes() == b"mine"
         line = here.lines[0]
         assert line["status"] == "succeeded"
@@ -101,7 +101,7 @@ async def test_a_folder_in_the_place_of_a_video_does_not_take_it_in(tmp_path):
             return True
 
         summary = await here.run(cats(3), confirm=meanwhile)
-        assert (summary.done, summary.failed) == (2, 1)
+        assert (summary.done, summary.not_stored) == (2, 1)
         assert "is a folder: move it away" in {line["id"]: line for line in here.lines}["r0"]["error"]
         assert not list((here.out / "videos" / "r0.mp4").iterdir())
         (here.out / "videos" / "r0.mp4").rmdir()
@@ -285,7 +285,7 @@ async def test_a_new_attempt_overwrites_nobodys_file(tmp_path):
         edited = [{"id": "r0", "prompt": "a dog"}]
         (here.out / "videos" / "r0.mp4").write_bytes(b"mine")
         summary = await here.run(edited, redo_edited=True)
-        assert summary.failed == 1
+        assert summary.not_stored == 1
         assert here.videos == ["r0.mp4"]
         assert (here.out / "videos" / "r0.mp4").read_bytes() == b"mine"
 

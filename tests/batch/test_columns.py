@@ -80,6 +80,11 @@ def test_every_field_is_known_by_its_name():
     ("header", "problem"),
     [
         (["id", "file"], "prompt: no such column"),
+        (
+            ["id", "Beschreibung"],
+            "prompt: no such column: the first line must name the columns, "
+            "this one among them; found: 'id', 'Beschreibung'",
+        ),
         (["prompt", "Prompt "], "Prompt : stands in the header twice"),
         (["prompt", "scene", "Scene"], "Scene: stands in the header twice"),
         (["promt", "durration"], "durration: no such column"),

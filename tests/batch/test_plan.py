@@ -199,6 +199,57 @@ def test_prices_from_a_file(tmp_path, name, text):
 
 
 @pytest.mark.parametrize(
+    ("raw", "currency"),
+    [
+        (b"kind;price\n1080p;0,9\n*;0,50\n", ""),
+        ("kind\tprice\r\n1080p\t0.9\r\n*\t0.5\r\n".encode("utf-16"), ""),
+        ("\ufeff Kind ,PRICE,note\n1080p,￥0.9,\n\n*,0.5 ￥,all others\n,,\n".encode(), "￥"),
+        ("sep=;\nkind;price\n1080p;€0,9\n*;€ 0,5\n".encode(), "€"),
+        (b'kind,price\n1080p,"0,9"\n*,.5\n', ""),
+        ("kind,price\n1080p,￥0.9\n*,0.5\n".encode("gb18030"), "￥"),
+    ],
+)
+def test_prices_as_spreadsheet_programs_save_them(tmp_path, raw, currency):
+    """Any delimiter, any case, a currency sign, and a decimal comma where it can be nothing else."""
+    path = tmp_path / "prices.csv"
+    path.write_bytes(raw)
+    assert Prices.load(path) == Prices({"1080p": 0.9, "*": 0.5}, currency)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kind,price\n1080p,0.9\n*,free\n", "line 3: 'free' for '*' is no price"),
+        ("sep=;\nkind;price\n*;1,000\n", "line 3: '1,000' for '*' is no price"),
+        ("kind,price\n1080p\n", "line 2: '' for '1080p' is no price"),
+        ("kind,price\n*,1_0e\n", "line 2: '1_0e' for '*' is no price"),
+        ("kind,cost\n*,1\n", "a table needs the columns kind and price; found: kind, cost"),
+        ("kind,price\n1080p,￥0.9\n*,$0.5\n", "prices in several currencies: $ ￥"),
+        ('{"*": 0.5,\n}', "line 2: no JSON"),
+        ("", "a table needs the columns kind and price; found: none"),
+    ],
+)
+def test_a_price_that_cannot_be_read_is_shown(tmp_path, text, told):
+    """With its line and what stands there."""
+    path = tmp_path / "prices.csv"
+    path.write_text(text, "utf-8")
+    with pytest.raises(InvalidRequestError) as caught:
+        Prices.load(path)
+    assert str(path) in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_what_only_some_kinds_cost_is_told_as_the_least():
+    """With the kinds that have no price; in a program's data there is no sum."""
+    kinds = {"text-to-video 1080p m": 1, "text-to-video 4 s m": 2, "video-edit 4 s m": 1}
+    told = plan({State.PLANNED: 4}, {"new": 4}, kinds, prices=Prices({"1080p": 0.9}, "USD"))
+    assert [*told.lines()][-1] == (
+        "cost: at least 0.90 USD (2 kinds have no price: text-to-video 4 s m, video-edit 4 s m)"
+    )
+    assert told.document()["cost"] is None
+
+
+@pytest.mark.parametrize(
     "text", ["", "[]", "{}", "7", '{"a": "x"}', '{"a": NaN}', '{"a": -1}', '{"a": true}', '{"a": 1e400}']
 )
 def test_prices_that_are_none(tmp_path, text):

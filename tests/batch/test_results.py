@@ -51,6 +51,15 @@ def test_lines_are_appended_at_once_and_rewritten(folder):
     assert [path.name for path in folder.path.iterdir() if path.suffix == ".new"] == []
 
 
+@pytest.mark.parametrize(("finished", "seconds"), [(190.04, 90.0), (100.0, 0.0), (99.0, None), (None, None)])
+def test_seconds_are_never_negative(folder, finished, seconds):
+    """A clock that was set back meanwhile tells nothing."""
+    results = Results(folder)
+    results.rewrite([entry(sent_at=100.0, finished_at=finished)], [])
+    assert lines(folder)[0]["seconds"] == seconds
+    assert table(folder)[0]["seconds"] == ("" if seconds is None else str(seconds))
+
+
 @pytest.mark.parametrize(
     ("row", "through"),
     [

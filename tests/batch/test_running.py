@@ -274,7 +274,7 @@ async def test_two_rows_answered_with_one_task_id(tmp_path):
         summary = await run_batch(cats(2), out=tmp_path / "out", concurrency=1, timeout=30, **settings)
         assert len(server.posts) == 2
         assert summary.uncertain == 1
-        assert summary.failed == 1  # its video lies at an address that does not answer
+        assert summary.not_stored == 1  # its video lies at an address that does not answer
 
 
 async def test_no_row_is_sent_twice_whatever_the_answer(tmp_path):
@@ -319,7 +319,7 @@ async def test_a_disk_that_stays_full(tmp_path, disk):
         assert summary.done == 0
         paid = here.charges
         assert 20 <= paid <= 22  # a finish frees its slot before its video is found to have no room
-        assert summary.failed == paid
+        assert (summary.failed, summary.not_stored) == (0, paid)
         assert summary.unsent == 200 - paid
         assert summary.under_way == 0
         assert "no space left" in summary.stopped
@@ -378,7 +378,7 @@ async def test_a_folder_that_takes_no_videos_to_the_end(tmp_path, disk, how):
         summary = await here.run(cats(200), concurrency=20)
         paid = here.charges
         assert 20 <= paid <= 40
-        assert (summary.done, summary.failed, summary.unsent) == (0, paid, 200 - paid)
+        assert (summary.done, summary.not_stored, summary.unsent) == (0, paid, 200 - paid)
         assert f"{here.out / 'videos'} takes no videos" in summary.stopped
         assert "run again" in summary.stopped
         unspoil(here.out / "videos", disk)
@@ -411,7 +411,7 @@ async def test_one_file_that_cannot_be_made_holds_nobody(tmp_path, monkeypatch):
     async with lab(tmp_path) as here, anyio.create_task_group() as group:
         group.start_soon(later, 10, lambda: (here.out / "videos" / "r3.mp4.part").mkdir())
         summary = await here.run(cats(20), concurrency=4)
-        assert (summary.done, summary.failed, summary.unsent) == (16, 4, 0)
+        assert (summary.done, summary.not_stored, summary.unsent) == (16, 4, 0)
         assert summary.stopped is None
         assert here.charges == 20
 
@@ -513,7 +513,7 @@ async def test_a_folder_of_videos_that_is_away_costs_nothing(tmp_path):
         here.change("UPDATE item SET expires_at = sent_at + 0.001")
         for options in ({}, {"retry_failed": True}):
             summary = await here.run(cats(2), **options)
-            assert (summary.failed, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
+            assert (summary.not_stored, summary.under_way, summary.count(State.SUCCEEDED)) == (2, 0, 2)
             assert "its file has gone and its URL has died: put the file back" in here.lines[0]["error"]
         videos.rmdir()
         away.rename(videos)
@@ -543,7 +543,7 @@ async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
         here.emulator.skip(10 * 86_400)  # its store refuses the URL, which by the journal lives for days
         summary = await here.run(cats(1))
         assert here.states["r0"] is State.SUCCEEDED
-        assert (summary.failed, summary.under_way) == (1, 0)
+        assert (summary.not_stored, summary.under_way) == (1, 0)
         here.fault(renew_urls=True)
         assert (await here.run(cats(1))).ok
         assert here.charges == 1
@@ -558,7 +558,7 @@ async def test_an_expiry_that_cannot_be_true_expires_nothing(tmp_path, until):
         here.change("UPDATE item SET expires_at = coalesce(?, sent_at - 60)", until)
         here.change("UPDATE item SET state = 'SUCCEEDED', size = NULL, sha256 = NULL")
         here.emulator.skip(10 * 86_400)
-        assert (await here.run(cats(1), retry_failed=True)).failed == 1
+        assert (await here.run(cats(1), retry_failed=True)).not_stored == 1
         assert (here.states["r0"], here.charges) == (State.SUCCEEDED, 1)
         here.fault(renew_urls=True)
         assert (await here.run(cats(1))).ok
@@ -583,7 +583,7 @@ async def test_a_crash_between_a_file_and_its_record(tmp_path):
         other.symlink_to(tmp_path / "elsewhere.mp4")
         asked = here.asked("file")
         summary = await here.run()
-        assert (summary.done, summary.failed) == (1, 1)
+        assert (summary.done, summary.not_stored) == (1, 1)
         assert here.asked("file") == asked
         assert "exists already" in here.lines[1]["error"]
 
@@ -595,7 +595,7 @@ async def test_what_the_disk_says_is_told_in_our_words(tmp_path):
             await here.run([{"id": "a", "prompt": "a", "file": "EP/a"}, *cats(1)])
         (here.out / "videos" / "EP").write_bytes(b"a file")
         summary = await here.run()
-        assert (summary.done, summary.failed) == (1, 1)
+        assert (summary.done, summary.not_stored) == (1, 1)
         assert here.lines[0]["error"].startswith("not stored: ")
 
 

@@ -16,7 +16,7 @@ from omni_async.batch import strictjson
 from omni_async.batch.record import BadRecord, SheetRecord
 from omni_async.batch.sheet import open_sheet
 from omni_async.errors import InvalidRequestError, OmniError
-from tests.batch.languages import DISGUISED, ORDINARY
+from tests.batch.languages import CHINESE, DISGUISED, ORDINARY, UNCHINESE
 
 
 def read(data, **options):
@@ -89,7 +89,7 @@ def test_gb18030_is_never_read_as_something_else():
     chance, asked = random.Random(7), 0
     for _ in range(3000):
         pairs = (
-            bytes([chance.randrange(0xB0, 0xD7), chance.randrange(0xA1, 0xFF)]) for _ in range(chance.randint(3, 9))
+            bytes([chance.randrange(0xB0, 0xD7), chance.randrange(0xA1, 0xFF)]) for _ in range(chance.randint(6, 12))
         )
         phrase = b"".join(pairs).decode("gb18030")
         try:
@@ -125,10 +125,49 @@ def test_latin_1_is_not_taken_for_gb18030():
     assert prompts(data, encoding="latin-1") == ["déjà vu, garçon"]
 
 
+@pytest.mark.parametrize(("encoding", "texts"), UNCHINESE.items())
+def test_other_encodings_are_not_taken_for_gb18030(encoding, texts):
+    """Whole sheets, single prompts and pieces of them: what fits GB18030 and gives no Chinese must be named."""
+    pieces = [text[at : at + 6] for text in texts for at in range(0, len(text), 3)]
+    for rows in (texts, *([text] for text in (*texts, *pieces))):
+        sheet = "id,prompt\n" + "".join(f'{number},"{text}"\n' for number, text in enumerate(rows))
+        if sheet.isascii():
+            continue
+        data = sheet.encode(encoding)
+        assert "name the encoding" in refusal(data)
+        assert prompts(data, encoding=encoding) == rows
+
+
+def test_gb18030_needs_few_letters():
+    """Chinese prompts of seven characters and more need no option, also with a name that GB2312 lacks."""
+    for text in CHINESE:
+        assert prompts(f"id,prompt\n1,{text}\n".encode("gb18030")) == [text]
+
+
+def test_gibberish_is_shown_as_it_would_have_been_read():
+    """With the line it begins on, and the encodings it may be in."""
+    told = refusal("id,prompt\n1,a cat\n2,고양이\n".encode("euc-kr"))
+    assert "line 3: is no UTF-8, and its letters read “绊剧捞” as GB18030: is it Big5, Shift-JIS, EUC-KR?" in told
+
+
 def test_a_line_read_as_utf_8_before_gb18030_shows_is_no_guess():
     """When a later line is no UTF-8, the earlier ones may have been misread: it is asked."""
     data = "prompt\ncat猫\n小猫走在雨夜里\n".encode("gb18030")
     assert "line 3: is no UTF-8, as which line 2 was read" in refusal(data)
+
+
+@pytest.mark.parametrize(("told", "by"), [("sep=;", ";"), ('"sep=,"', ","), ("SEP=\t", "\t"), ("sep=|", "|")])
+def test_excels_line_that_tells_the_delimiter(told, by):
+    """It is no header; what it says is believed, and lines are counted with it."""
+    (record,) = read(f'{told}\r\nid{by}prompt\r\n1{by}"a cat, a dog; both"\r\n'.encode("utf-8-sig"))
+    assert record == SheetRecord(3, {"id": "1", "prompt": "a cat, a dog; both"}, cells=True)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    """With its whole path, as it was given."""
+    with pytest.raises(InvalidRequestError) as caught:
+        open_sheet(tmp_path / "nope.csv")
+    assert f"{tmp_path / 'nope.csv'} cannot be opened (No such file or directory)" in str(caught.value)
 
 
 def test_utf_16_without_its_mark_must_be_named():

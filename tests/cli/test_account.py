@@ -19,14 +19,25 @@ def test_upload_gives_urls_in_the_order_of_the_files(omni, gateway):
 
 
 def test_upload_as_json(omni):
-    """One file gives an object, several a list; a file that cannot go up is named."""
+    """One file gives an object, several a list."""
     Path("a.png").write_bytes(PNG)
     assert omni("upload", "a.png", "--emulator", "--json").json["url"].startswith("http")
-    ran = omni("upload", "a.png", "none.png", "--emulator", "--json")
-    assert [document["file"] for document in ran.json] == ["a.png", "none.png"]
-    assert ran.json[1]["error"]["faults"]
-    assert ran.code == 2
-    assert "FILE: none.png cannot be read" in ran.err
+    ran = omni("upload", "a.png", "a.png", "--emulator", "--json")
+    assert [document["file"] for document in ran.json] == ["a.png", "a.png"]
+
+
+def test_nothing_is_uploaded_if_one_file_cannot_be(omni, gateway):
+    """All are looked at first, and each that cannot go up is named."""
+    running = gateway()
+    Path("a.png").write_bytes(PNG)
+    Path("bad.csv").write_text("x")
+    ran = omni("upload", "bad.csv", "a.png", "none.png", "--base-url", running.url)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: nothing was sent:\n  FILE: bad.csv has an ending this gateway does not take")
+    assert "  FILE: none.png cannot be read" in ran.err
+    ran = omni("upload", "bad.csv", "a.png", "--base-url", running.url, "--json")
+    assert "bad.csv" in ran.json["error"]["faults"][0]
+    assert running.emulator.ledger.requests["upload"] == 0
 
 
 @pytest.mark.parametrize(

@@ -161,13 +161,15 @@ class TestTheWay:
         assert "why they failed: omni-async journal shots --state failed,rejected,expired,canceled\n" in ran.err
 
     def test_rows_that_could_not_be_stored(self, batch, omni):
-        """They are among those that the line shows: paid and made, so they stand as succeeded."""
+        """Paid and made: they stand as succeeded, not as failed, and a line shows why they were not stored."""
         assert batch(sheet()).code == 0
         (video,) = Path("shots/videos").glob("*2*.mp4")
         video.write_bytes(b"somebody's own")
         ran = batch(sheet())
         assert ran.code == 1
-        (hint,) = (line for line in ran.err.splitlines() if line.startswith("why they failed: "))
+        assert "2 done · 1 not stored\n" in ran.err
+        (hint,) = (line for line in ran.err.splitlines() if line.startswith("why "))
+        assert hint.startswith("why they were not stored, which the next run tries again: ")
         assert "not stored: " in omni(*shlex.split(hint.partition(": ")[2])[1:]).out
 
     def test_uncertain_rows(self, batch):
@@ -288,6 +290,17 @@ class TestDryRun:
         ran = omni("batch", "shots.csv", "--max-cost", "1")
         assert (ran.code, ran.err.count("\n")) == (2, 1)
         assert "--prices FILE" in ran.err
+
+    def test_a_guessed_encoding_is_shown(self, omni):
+        """With the first prompt as it was read, in brief; not where it was named, or is no guess."""
+        rows = "id,prompt,镜头\n1,a cat,一\n2,夕阳下的渔船缓缓驶过港口，电影感镜头\n3,小猫走在雨夜里\n"
+        Path("shots.csv").write_bytes(rows.encode("gb18030"))
+        guess = "sheet: read as GB18030: “夕阳下的渔船缓缓驶过港口，电影感镜头”"
+        assert f"warning: {guess}\n" in omni("batch", "shots.csv", "--dry-run").out
+        assert omni("batch", "shots.csv", "--dry-run", "--json").json["warnings"] == [guess]
+        assert "read as" not in omni("batch", "shots.csv", "--dry-run", "--encoding", "gb18030").out
+        Path("shots.csv").write_text(rows, "utf-8")
+        assert "read as" not in omni("batch", "shots.csv", "--dry-run").out
 
     def test_faults_as_json(self, omni):
         """A program gets each fault with its line."""

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,55 @@ def test_a_reader_that_leaves_does_not_end_the_work(tmp_path):
     output.write(stream, "one")
     output.write(stream, "two")
     stream.close()
+
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+
+
+@needs_full
+def test_notes_that_find_no_room_do_not_end_the_work(gateway):
+    """A full disk under stderr: the video is paid, followed and stored all the same."""
+    ours = gateway()
+    with FULL.open("w") as full:
+        words = command("generate", "a cat", "-o", "cat.mp4", "--base-url", ours.url, "--poll", "0.05")
+        ran = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, env=environment(), timeout=PATIENCE)
+    assert (ran.returncode, ran.stdout) == (0, b"cat.mp4\n")
+    assert Path("cat.mp4").stat().st_size > 0
+
+
+@needs_full
+def test_results_that_find_no_room_are_an_error_at_the_end(gateway):
+    """What is paid goes on first: both rows of the batch are made, and then it is told."""
+    ours = gateway()
+    Path("cats.csv").write_text("id,prompt\n1,a cat\n2,a cat\n")
+    for words in (["batch", "cats.csv"], ["generate", "a cat", "-o", "cat.mp4"]):
+        with FULL.open("w") as full:
+            asked = command(*words, "--base-url", ours.url, "--poll", "0.05")
+            ran = subprocess.run(asked, stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=PATIENCE)
+        assert ran.returncode == 1
+        assert ran.stderr.endswith(b"error: stdout did not take the results: No space left on device\n")
+    assert len([*Path().rglob("*.mp4")]) == len(ours.emulator.ledger.charges) == 3
+
+
+@needs_full
+def test_a_file_that_takes_nothing_is_an_error_at_once():
+    """An export is not left half written."""
+    full = FULL.open("wb", buffering=0)
+    with io.TextIOWrapper(full, write_through=True) as text, pytest.raises(OSError, match="No space left"):
+        output.write_all(text, ["x"])
+
+
+def test_a_help_whose_reader_has_gone_is_no_failure():
+    """`omni-async --help | head -1`, also under pipefail."""
+    for words in (["--help"], ["generate", "--help"], []):
+        reading, writing = os.pipe()
+        os.close(reading)
+        ran = subprocess.run(
+            command(*words), stdout=writing, stderr=subprocess.PIPE, env=environment(), timeout=PATIENCE
+        )
+        os.close(writing)
+        assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,38 @@ def test_an_uncertain_create_without_custom_id_names_its_row(omni, gateway):
     (row,) = omni("journal", "--json", "--state", "uncertain").json
     assert ran.code == 3
     assert f"omni-async settle {own_path().parent} {row['id']} --task-id T" in ran.err
+
+
+def test_what_was_not_charged_is_sent_by_the_line_that_settling_prints(omni, gateway):
+    """With all its options, quoted for the shell, and with the id that was made for it: it is the same video."""
+    running = gateway(faults=[{"kind": "drop", "first": 1}])
+    prompt = "-a cat's 猫;\n$HOME"
+    more = ["-d", "8", "-a", "9:16", "--extra", 'style="noir"', "-o", "it's.mp4", "--", prompt]
+    assert omni("generate", "--base-url", running.url, "--poll", "0.05", *more).code == 3
+    (row,) = omni("journal", "--json").json
+    assert "“-a cat's 猫; $HOME”" in omni("journal").out
+    settled = omni("settle", own_path(), row["id"], "--not-charged")
+    told, _, line = settled.err.partition(": ")
+    assert (settled.code, told) == (0, "this sends it, which pays")
+    shell = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    program, *asked = shell.stdout.removesuffix("\0").split("\0")
+    assert program == "omni-async"
+    assert omni(*asked[:-2], "--poll", "0.05", *asked[-2:]).code == 0
+    (sent,) = omni("journal", "--json").json
+    assert (sent["id"], sent["state"], sent["request"]) == (row["id"], "DONE", row["request"])
+    assert [charge.prompt for charge in running.emulator.ledger.charges] == [prompt]
+    assert Path("it's.mp4").exists()
+
+
+def test_a_row_with_an_id_of_the_users_needs_no_prompt(omni, gateway):
+    """The list is as short as it can be."""
+    running = gateway()
+    assert omni(*words(running, "-q", "--custom-id", "a")).code == omni(*words(running, "-q")).code == 0
+    named, unnamed = sorted(omni("journal").out.splitlines(), key=len)
+    assert PROMPT not in named
+    assert f"“{PROMPT}”" in unnamed
 
 
 @pytest.mark.parametrize("trouble", ["file in its place", "damaged"])

@@ -107,7 +107,9 @@ async def test_another_rows_file_and_id_are_refused(fleet):
 async def test_rows_come_from_stdin_csv_and_in_any_script(fleet):
     """As for a batch."""
     sheet = "id,prompt,duration,镜头\nz1,猫在霓虹雨中,4,一\n".encode("gb18030")
-    assert "1 new" in (await fleet.fleet("enqueue", "-", "--encoding", "gb18030", stdin=sheet)).out
+    told = await fleet.fleet("enqueue", "-", stdin=sheet)
+    assert "1 new" in told.out
+    assert "warning: sheet: read as GB18030: “猫在霓虹雨中”" in told.err
     assert json.loads(fleet.rows()["z1"].inputs)["prompt"] == "猫在霓虹雨中"
     assert "there are no rows" in (await fleet.fleet("enqueue", "-", stdin=b"prompt\n")).err
 
