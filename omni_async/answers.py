@@ -152,7 +152,7 @@ _FAULTS: tuple[tuple[type[BaseException], str, bool], ...] = (
     (aiohttp.ClientHttpProxyError, "the proxy refused the connection", True),
     (aiohttp.ClientConnectorError, "the server could not be reached", True),
     (TimeoutError, "the server went silent", True),
-    (aiohttp.ClientResponseError, "the server's answer is no HTTP", True),
+    (aiohttp.ClientResponseError, "the server's answer is not HTTP", True),
     (aiohttp.ClientError, "the connection broke off", True),
     (OSError, "the connection broke off", True),
 )

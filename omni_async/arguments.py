@@ -55,14 +55,14 @@ def check_seconds(*, least: float = -math.inf, **given: Any) -> Iterator[Fault]:
 
     Args:
         least: Seconds at least: 0 in calls that pay. In those that only wait, where deadlines are computed, a negative
-            number is no time at all.
+            number is not a time at all.
         given: Value of each.
     """
     for name, seconds in given.items():
         if seconds is None:
             continue
         if isinstance(seconds, bool) or not isinstance(seconds, Real) or math.isnan(seconds):
-            yield Fault(name, f"{seconds!r:.40} is no number of seconds")
+            yield Fault(name, f"{seconds!r:.40} is not a number of seconds")
         elif seconds < least:
             yield Fault(name, f"{seconds!r:.40} is less than {least:g} seconds")
 
@@ -83,7 +83,7 @@ def check_kinds(**given: tuple[Any, type]) -> None:
         InvalidRequestError: With every fault.
     """
     faults = [
-        Fault(name, f"is no {kind.__name__}(…), but of type {type(value).__name__}")
+        Fault(name, f"must be {kind.__name__}(…), not {type(value).__name__}")
         for name, (value, kind) in given.items()
         if value is not None and not isinstance(value, kind)
     ]

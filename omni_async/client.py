@@ -160,7 +160,7 @@ class OmniClient:
             TaskFailedError: It ended without a video.
             WaitTimeoutError: Still running: not a failure.
             NotFoundError: The gateway does not know it, for a minute already.
-            InvalidRequestError: No task id, or `timeout` is no number.
+            InvalidRequestError: No task id, or `timeout` is not a number.
             OmniError: Any other reason for which it cannot be followed, such as a refused key.
         """
         return await self._begun().wait(task_or_id, timeout)
@@ -177,7 +177,7 @@ class OmniClient:
             An async iterator with an item per change of status or progress, the finished task last.
 
         Raises:
-            InvalidRequestError: No task id, or seconds that are no number.
+            InvalidRequestError: No task id, or seconds that are not number.
             OmniError: From the iterator, as by `wait`: WaitTimeoutError, or it cannot be followed.
         """
         return self._begun().watch(task_or_id, min_interval=min_interval, timeout=timeout)
@@ -193,7 +193,7 @@ class OmniClient:
             An async iterator over the finished tasks, in order of finishing.
 
         Raises:
-            InvalidRequestError: A single id, what is no task id, or `timeout` is no number.
+            InvalidRequestError: A single id, what is not a task id, or `timeout` is not a number.
             OmniError: From the iterator, last, for what runs still or cannot be followed; several as `ExceptionGroup`.
         """
         return self._begun().as_completed(tasks_or_ids, timeout=timeout)
@@ -249,7 +249,7 @@ class OmniClient:
             An async iterator over an `Outcome` per request, in order of finishing; `path` is where the video is.
 
         Raises:
-            InvalidRequestError: `timeout` is no number from 0, or `requests` a single one. An outcome tells a row's.
+            InvalidRequestError: `timeout` is not a number from 0, or `requests` a single one. An outcome tells a row's.
             Exception: From the iterator, last: AuthenticationError or QuotaError, with which no more is pulled, or what
                 `requests` itself raised.
         """

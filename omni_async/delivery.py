@@ -54,7 +54,7 @@ def path_of(name: str, value: object) -> str:
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise invalid_argument(Fault(name, f"{shown(value)} is no path"))
+        raise invalid_argument(Fault(name, f"{shown(value)} is not a path"))
     return path
 
 

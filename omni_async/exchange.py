@@ -46,7 +46,7 @@ from .transport import Moved, Transport
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
 SPAN = datetime.fromtimestamp(1e9, UTC)
-"""Fewer seconds since 1970 than this (in 2001) are no time, but seconds from now."""
+"""Fewer seconds since 1970 than this (in 2001) are not time, but seconds from now."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
@@ -252,7 +252,7 @@ class Exchange:
         raise failure
 
     def _read(self, ticket: Ticket, reply: Reply, read: Callable[[Reply], T]) -> T:
-        """What a free call's answer says. A good one is read first: a failed task is no refusal of the query."""
+        """What a free call's answer says. A good one is read first: a failed task is not a refusal of the query."""
         trouble: DecodeError | None = None
         if 200 <= reply.status < 300:
             try:

@@ -56,7 +56,7 @@ def unknown(name: object, fields: Collection[str]) -> Fault:
 
 def no_list(name: str, value: Any) -> Fault | None:
     """The fault of what should be one reference or a list of them, and is neither."""
-    return None if isinstance(value, str | PathLike | list | tuple) else Fault(name, "is no list of URLs or paths")
+    return None if isinstance(value, str | PathLike | list | tuple) else Fault(name, "is not a list of URLs or paths")
 
 
 def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
@@ -69,7 +69,7 @@ def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
     yield from check_prompt(request.prompt)
     yield from _check_texts(request)
     if request.duration is not None and type(request.duration) is not int:
-        yield Fault("duration", f"{shown(request.duration)} is no whole number of seconds")
+        yield Fault("duration", f"{shown(request.duration)} is not a whole number of seconds")
     for name in LINKS:
         if links := getattr(request, name):
             yield from _check_links(name, links)
@@ -81,7 +81,7 @@ def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
 def check_prompt(prompt: Any) -> Iterator[Fault]:
     """What every gateway would refuse a prompt for."""
     if prompt is not None and not isinstance(prompt, str):
-        yield Fault("prompt", f"{shown(prompt)} is no text")
+        yield Fault("prompt", f"{shown(prompt)} is not text")
     elif prompt is None or not prompt.strip():
         yield Fault("prompt", "required text")
     elif not encodable(prompt):
@@ -94,7 +94,7 @@ def _check_texts(request: Any) -> Iterator[Fault]:
         if value is None:
             continue
         if not isinstance(value, str):
-            yield Fault(name, f"{shown(value)} is no text")
+            yield Fault(name, f"{shown(value)} is not text")
         elif not value.strip():
             yield Fault(name, "is blank; leave it out, or give a text")
         elif not encodable(value):
@@ -102,14 +102,14 @@ def _check_texts(request: Any) -> Iterator[Fault]:
 
 
 def shown(value: Any) -> str:
-    """A value as a fault shows it: short, and of what is no plain value its type only."""
+    """A value as a fault shows it: short, and of what is not a plain value its type only."""
     return repr(value)[:40] if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
 
 
 def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
     for place, link in enumerate(links):
         if not isinstance(link, str):
-            yield Fault(f"{name}[{place}]", f"{shown(link)} is no URL or path; what is in memory goes into a file")
+            yield Fault(f"{name}[{place}]", f"{shown(link)} is not a URL or path; what is in memory goes into a file")
         elif not link.strip():
             yield Fault(f"{name}[{place}]", "no URL or path")
         elif not encodable(link):
@@ -126,7 +126,7 @@ def check_mapping(extra: Any, taken: Iterable[str], *, path: str = "extra") -> I
     names = frozenset(taken)
     for name in extra:
         if not isinstance(name, str):
-            yield Fault(path, f"{shown(name)} is no name of a field")
+            yield Fault(path, f"{shown(name)} is not the name of a field")
         elif name in names:
             yield Fault(f"{path}.{name}", "is a field of its own; set it there")
     try:  # sorted, as for the fingerprint: names of several types have no order

@@ -75,7 +75,7 @@ class Downloader:
         proxy: `"env"`, None, or a proxy's URL; see `safety.proxy_for`.
         timeouts: `connect` and `read` hold here.
         retry: `attempts` without progress end a download; `max_wait` bounds a server's Retry-After.
-        max_bytes: Longer than this is no video.
+        max_bytes: Longer than this is not a video.
         min_rate: Slower than this, in bytes per second over a minute, is given up and tried again.
         sleep: Waits; given by tests.
         rng: Jitter; given by tests.
@@ -135,7 +135,7 @@ class Downloader:
 
         Raises:
             TargetExistsError: Checked before anything is asked for.
-            UnsafeURLError: The URL, or where it leads, is no place for a download.
+            UnsafeURLError: The URL, or where it leads, is not a place for a download.
             ResultExpiredError: It no longer works; the gateway may give a fresh one.
             IntegrityError: What arrived, in every attempt, is not the whole or not a video.
             DownloadError: Anything else; `__cause__` is the disk's OSError if it was the disk.
@@ -291,7 +291,7 @@ class Downloader:
 
 
 def _no_video() -> Setback:
-    return Setback(IntegrityError("what the server sent is no MP4 video, perhaps an error page"))
+    return Setback(IntegrityError("what the server sent is not an MP4 video, perhaps an error page"))
 
 
 def _joined(url: URL, place: str) -> str:

@@ -75,9 +75,9 @@ def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     faults = []
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _HEADER.fullmatch(name) or name.lower() in _FRAMING:
-            faults.append(Fault("headers", f"{name!r:.60} is no name of a header of your own"))
+            faults.append(Fault("headers", f"{name!r:.60} cannot be a header of your own"))
         elif not isinstance(value, str) or not value.isprintable():
-            faults.append(Fault("headers", f"the value of {name} is no text in one line"))
+            faults.append(Fault("headers", f"the value of {name} is not text on one line"))
     if faults:
         raise invalid_argument(*faults)
     return merged(headers or {})

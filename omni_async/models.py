@@ -144,11 +144,11 @@ class VideoRequest:
             fields: By name, as `VideoRequest` has them; of lists, a single reference may stand alone.
 
         Raises:
-            InvalidRequestError: With every fault: names that are no fields, each with the nearest that is one, and
+            InvalidRequestError: With every fault: names that are not fields, each with the nearest that is one, and
                 values of a wrong type.
         """
         if not isinstance(fields, Mapping):
-            raise invalid_request([Fault("request", f"a {type(fields).__name__} is no mapping of fields to values")])
+            raise invalid_request([Fault("request", f"a {type(fields).__name__} is not a mapping of fields to values")])
         given = {name: value for name, value in fields.items() if value is not None and name in FIELDS}
         faults = [unknown(name, FIELDS) for name in fields if name not in FIELDS]
         mixed = [found for name in LINKS if name in given and (found := no_list(name, given[name])) is not None]
@@ -260,7 +260,7 @@ class VideoTask:
         known: dict[str, Any] = {name: handle.get(name) for name in _HANDLE if handle.get(name) is not None}
         for name, value in known.items():
             if not isinstance(value, str):
-                raise DecodeError(f"the handle's {name} is no text", path=f"$.{name}")
+                raise DecodeError(f"the handle's {name} is not text", path=f"$.{name}")
         try:
             times = {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
         except ValueError:
@@ -307,7 +307,7 @@ def _load_handle(text: str | bytes) -> dict[str, Any]:
         handle = None
     version = handle.get("omni_async") if isinstance(handle, dict) else None
     if handle is None or type(version) is not int:
-        raise DecodeError("this is no task handle: VideoTask.to_json() makes one")
+        raise DecodeError("this is not a task handle: VideoTask.to_json() makes one")
     if version != HANDLE_VERSION:
         raise DecodeError(f"this handle has version {version}, this library reads {HANDLE_VERSION}: upgrade it")
     if not isinstance(handle.get("task_id"), str) or not handle["task_id"].strip():

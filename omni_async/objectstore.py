@@ -100,7 +100,7 @@ def _problem(url: str) -> str | None:
     if "@" in parts.netloc:
         return "carries a user name or password: give them in the environment"
     if parts.query or parts.fragment or "::" in url:
-        return "is no plain place: write it like s3://bucket/prefix"
+        return "is not a plain place: write it like s3://bucket/prefix"
     if any(part in (".", "..") for part in parts.path.split("/")):
         return "has . or .. in it"
     if parts.scheme in _S3 and not parts.netloc:

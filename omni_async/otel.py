@@ -101,7 +101,7 @@ class Telemetry:
     def observe(self, client: Client) -> Client:
         """Report a client's load with each collection of metrics, for as long as the client exists; gives it back.
 
-        In flight, window, running tasks, pace and so on are no events: `client.stats()` is asked for them.
+        In flight, window, running tasks, pace and so on are not events: `client.stats()` is asked for them.
         """
         self._clients.add(client)
         return client

@@ -74,17 +74,17 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         TargetExistsError: There is something, a dangling link included, that may not be replaced.
         DownloadError: Its folder takes no files, or cannot be made.
         OSError: Its name, or that of what stands beside it for a while, is too long.
-        ValueError: It is no name at all.
+        ValueError: It is not a name at all.
     """
     if target.is_dir() and not target.is_symlink():
         raise TargetExistsError(f"{target} is a folder: name the file to write")
     if not overwrite and os.path.lexists(target):
         raise TargetExistsError(f"{target} exists already: overwrite=True replaces it")
     if target.exists() and not (target.is_file() or target.is_symlink()):  # such as /dev/null, gone for everybody
-        raise TargetExistsError(f"{target} is no ordinary file and is not replaced: name another")
+        raise TargetExistsError(f"{target} is not an ordinary file and is not replaced: name another")
     folder = next((above for above in target.absolute().parents if os.path.lexists(above)), None)
     if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        why = "may not be written to" if folder.is_dir() else "is no folder"
+        why = "may not be written to" if folder.is_dir() else "is not a folder"
         raise DownloadError(f"{target} cannot be written ({folder} {why}): choose another place")
     for path in (target, (folder or target.parent) / _tag_of(target).name):
         with contextlib.suppress(FileNotFoundError):
@@ -140,7 +140,7 @@ class PartFile:
         ordinary = stat.S_ISREG(opened.st_mode)
         if not ordinary or not _lock(self._fd):
             self._let_go()  # it is not ours: closing must not remove it
-            odd = DownloadError(f"{self.path} is no ordinary file: remove it, then download again")
+            odd = DownloadError(f"{self.path} is not an ordinary file: remove it, then download again")
             raise self._taken() if ordinary else odd
         if opened.st_nlink > 1:  # a crash between link and unlink: writing on would change the published video
             self.path.unlink()

@@ -21,7 +21,7 @@ def _between(least: float, most: float) -> Callable[[Any, "attrs.Attribute[Any]"
         if value is None:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise _refuse(attribute.name, f"{value!r:.40} is no positive number from {least:g} to {most:g}")
+            raise _refuse(attribute.name, f"{value!r:.40} is not a positive number from {least:g} to {most:g}")
 
     return check
 
@@ -40,7 +40,7 @@ def positive(*, whole: bool = False, or_zero: bool = False) -> Callable[[Any, An
         if (value is None and attribute.default is None) or (or_zero and value == 0 and type(value) in kinds):
             return
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value <= sys.float_info.max:
-            raise _refuse(attribute.name, f"{value!r:.40} is no {noun}")
+            raise _refuse(attribute.name, f"{value!r:.40} is not a {noun}")
 
     return check
 
@@ -132,4 +132,4 @@ class Recording:
     @folder.validator
     def _path(self, attribute: "attrs.Attribute[Any]", value: object) -> None:
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-            raise _refuse("record", "is no path of a folder")
+            raise _refuse("record", "is not the path of a folder")

@@ -145,7 +145,7 @@ class RecordingTransport(Transport):
         resend: Callable[[], bool] | None = None,
         last: bool = False,
     ) -> Reply:
-        """As of `Transport`; what surely was never sent is no exchange."""
+        """As of `Transport`; what surely was never sent is not an exchange."""
         try:
             reply = await super().send(call, data=data, resend=resend, last=last)
         except AnswerLostError:

@@ -21,7 +21,7 @@ FRESH = 3600.0
 
 
 def local_references(request: VideoRequest) -> Iterator[tuple[str, str]]:
-    """The field and the path of every reference that is no URL."""
+    """The field and the path of every reference that is not a URL."""
     for field in LINKS:
         links = getattr(request, field)
         for place, link in enumerate(links) if links and isinstance(links, tuple) else ():

@@ -62,7 +62,7 @@ def origins(base_url: str, allow_hosts: Iterable[str] = ()) -> frozenset[Origin]
         allow_hosts: `http://127.0.0.1:8080`, `https://cdn.internal`, or `cdn.internal[:port]`, which means https.
 
     Raises:
-        InvalidRequestError: One of them is no origin.
+        InvalidRequestError: One of them is not an origin.
     """
     hosts = (allow_hosts,) if isinstance(allow_hosts, str) else tuple(allow_hosts)
     return frozenset([_origin("base_url", base_url), *(_origin("allow_hosts", text) for text in hosts)])
@@ -73,7 +73,7 @@ def _origin(field: str, text: object) -> Origin:
     bare = field == "base_url" or (url is not None and url.raw_path in ("", "/") and not url.query_string)
     if url is None or not bare or url.raw_user is not None or url.raw_password is not None:
         shown = without_query(str(text))
-        told = f"{shown!r} is no origin; write it like https://cdn.internal or http://127.0.0.1:8080"
+        told = f"{shown!r} is not an origin; write it like https://cdn.internal or http://127.0.0.1:8080"
         raise invalid_argument(Fault(field, told))
     return origin_of(url)
 
@@ -118,7 +118,7 @@ def check_url(url: str | URL, allowed: frozenset[Origin]) -> URL:
 def judge_url(text: str, allowed: frozenset[Origin]) -> URL | UnsafeURLError:
     """`check_url` with its refusal as a value, for frames that hold a signed URL."""
     parsed = _parsed(text)
-    problem = "is no http or https URL" if parsed is None else _problem(parsed, allowed)
+    problem = "is not an http or https URL" if parsed is None else _problem(parsed, allowed)
     if parsed is None or problem:
         return UnsafeURLError(f"the download URL {without_query(text)!r} {problem}: it was not asked for")
     return _as_given(text, parsed)

@@ -120,7 +120,9 @@ def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[s
 def _local(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path.strip("/"):
-        raise invalid_argument(Fault("out", f"{url!r} is no folder of this machine: write it like file:///srv/videos"))
+        raise invalid_argument(
+            Fault("out", f"{url!r} is not a folder on this machine: write it like file:///srv/videos")
+        )
     return Path(url2pathname(parts.path))
 
 
@@ -132,9 +134,11 @@ def kept_name(name: str) -> str:
     """
     target = target_of(name)
     if isinstance(target, Fault):
-        raise invalid_argument(Fault("file", f"{name!r} is no name for a video: it {target.problem}", target.allowed))
+        raise invalid_argument(
+            Fault("file", f"{name!r} is not a name for a video: it {target.problem}", target.allowed)
+        )
     if target != unicodedata.normalize("NFC", name):
-        raise invalid_argument(Fault("file", f"{name!r} is no name for a video; one like it is {target!r}"))
+        raise invalid_argument(Fault("file", f"{name!r} is not a name for a video; one like it is {target!r}"))
     return target
 
 

@@ -51,7 +51,7 @@ def _problem(file: str, parts: list[str]) -> str | None:
     if "\\" in file:
         return "holds a backslash; write subfolders with /"
     if file.startswith("/") or _DRIVE.match(file):
-        return "is no relative path; it is put into the folder of videos"
+        return "is not a relative path; it is put into the folder of videos"
     if any(part.strip() in ("", ".", "..") for part in parts):
         return "has an empty part, . or .. in it"
     if any(is_reserved(part.partition(".")[0].strip()) for part in parts):

@@ -326,4 +326,4 @@ def checked_base_url(url: Any) -> str:
         sound = False
     if sound and not (parts.query or parts.fragment or parts.username or parts.password):
         return str(url).rstrip("/")
-    raise invalid_argument(Fault("base_url", "is no plain http(s)://host[:port][/path] URL"))
+    raise invalid_argument(Fault("base_url", "is not a plain http(s)://host[:port][/path] URL"))

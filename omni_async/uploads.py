@@ -86,7 +86,7 @@ def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") 
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            return Fault(field, f"{path} is no file")
+            return Fault(field, f"{path} is not a file")
         path.open("rb").close()  # permission is not told by what it is
     except (OSError, ValueError) as error:
         return unreadable_file(path, error, field=field)

@@ -20,7 +20,7 @@ settings.load_profile("steady")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop():
-    """What has been imported is no garbage, and is not looked through again at each collection."""
+    """What has been imported is not garbage, and is not looked through again at each collection."""
     gc.freeze()
     gc.enable()
 

@@ -40,7 +40,7 @@ class Sent:
 
 
 class RefusedError(Exception):
-    """An answer that is no success.
+    """An answer that is not a success.
 
     Args:
         status: Of HTTP, and `error_code`.

@@ -284,7 +284,7 @@ async def test_a_closed_session_raises_before_it_sends():
 
 
 async def test_of_two_spellings_of_a_header_the_later_goes_out():
-    """One header, so that a caller's own `authorization` is no second key."""
+    """One header, so that a caller's own `authorization` is not a second key."""
     headers = {"authorization": "one", "Authorization": "two"}
     async with asked(http(), headers=headers) as (_, server):
         assert server.posts[0].headers["authorization"] == "two"

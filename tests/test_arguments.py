@@ -60,7 +60,7 @@ def test_seconds(seconds):
 def test_what_is_no_number_of_seconds(seconds):
     """A bool is none: whoever wrote `timeout=True` did not mean a second."""
     (fault,) = check_seconds(timeout=seconds)
-    assert str(fault) == f"timeout: {seconds!r} is no number of seconds"
+    assert str(fault) == f"timeout: {seconds!r} is not a number of seconds"
 
 
 @pytest.mark.parametrize("seconds", [-5, -0.1, -math.inf])
@@ -76,4 +76,4 @@ def test_kinds_are_checked_all_at_once():
     check_kinds(a=(None, int), b=(1, int))
     with pytest.raises(InvalidRequestError) as caught:
         check_kinds(a=("x", int), b=(1, str))
-    assert str(caught.value) == "a: is no int(…), but of type str; b: is no str(…), but of type int"
+    assert str(caught.value) == "a: must be int(…), not str; b: must be str(…), not int"

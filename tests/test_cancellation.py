@@ -516,7 +516,7 @@ async def test_a_download_that_waits_for_a_place_is_told_that_the_client_is_clos
 
 
 async def test_a_closing_client_waits_for_the_look_up_of_a_lost_create():
-    """It is no call of somebody who could make it again: its task would be found by nobody."""
+    """It is not a call of somebody who could make it again: its task would be found by nobody."""
     unknown = http(404, {"error": {"code": "task_not_found", "message": "no"}})
     async with scene(DROP, polls=[unknown, unknown], gateway="toapis", running=1) as here:
         create = asyncio.ensure_future(here.submit())

@@ -105,7 +105,7 @@ async def test_what_is_no_path_is_told_before_anything_is_sent(emulator, path):
             lambda: client.upload(path),
         )
         for call, name in zip(calls, ("output", "output", "path", "path"), strict=True):
-            with pytest.raises(InvalidRequestError, match=f"{name}: .* is no path"):
+            with pytest.raises(InvalidRequestError, match=f"{name}: .* is not a path"):
                 await call()
     assert not emulator.ledger.requests
 
@@ -274,7 +274,7 @@ async def test_a_failing_on_event_is_told_once(emulator, caplog):
 
 
 async def test_an_on_event_that_fails_a_test_loses_nothing(emulator, caplog):
-    """What is no Exception, such as `pytest.fail()`, is swallowed as well: each row has its outcome."""
+    """What is not an Exception, such as `pytest.fail()`, is swallowed as well: each row has its outcome."""
     async with client_of(emulator, on_event=lambda _event: pytest.fail("mine")) as client:
         assert [outcome.ok async for outcome in client.generate_many(["a cat", "a dog"])] == [True, True]
     assert caplog.text.count("on_event raised") == 1
@@ -420,7 +420,7 @@ def test_each_argument_of_a_call_is_explained(name):
 
 
 async def test_a_misspelt_keyword_of_the_call_itself_is_named_too():
-    """Of `generate` and `submit`, whose own keywords are no fields; in a mapping of fields they are not suggested."""
+    """Of `generate` and `submit`, whose own keywords are not fields; in a mapping of fields they are not suggested."""
     async with OmniClient(api_key="sk-x") as client:
         for call, misspelt, meant in (
             (client.generate, "outptu", "output"),

@@ -114,7 +114,7 @@ def test_each_is_a_child_of_what_the_caller_would_catch(kind):
 
 @pytest.mark.parametrize("kind", TREE, ids=name)
 def test_only_what_is_proved_unsent_says_that_nothing_was_charged(kind):
-    """`may_have_charged` is False only for what was never sent, or is no create, until it is said of one error."""
+    """`may_have_charged` is False only for what was never sent, or is not a create, until it is said of one error."""
     assert kind("m").may_have_charged is (kind not in NOTHING_CHARGED)
     assert kind("m", may_have_charged=False).may_have_charged is False
     assert kind("m", may_have_charged=True).may_have_charged is True

@@ -26,7 +26,7 @@ EXAMPLES = [
     Throttled(gateway="jimmy", kind="create", cause="pace", pause=1.0, window=64, pace=2.0, slots=None),
     Retried(gateway="jimmy", kind="query", reason="HTTP 502", attempt=2, delay=1.0),
     Downloaded(gateway="jimmy", task_id="t", path="t.mp4", size=3),
-    Uncertain(gateway="jimmy", reason="HTTP 520, and the body is no JSON", candidate=None),
+    Uncertain(gateway="jimmy", reason="HTTP 520, and the body is not JSON", candidate=None),
 ]
 
 

@@ -103,7 +103,7 @@ async def test_a_free_call_is_repeated(act):
     ids=range(6),
 )
 async def test_after_three_tries_the_last_error_comes_out(act, kind):
-    """With the gateway's name; a page that is no answer is not taken for one."""
+    """With the gateway's name; a page that is not an answer is not taken for one."""
     async with Setting() as here:
         here.server.always["GET"] = act
         with pytest.raises(kind) as caught:
@@ -131,7 +131,7 @@ async def test_what_is_definite_is_not_repeated(act, kind):
 
 @pytest.mark.parametrize(("status", "kind"), [(200, ApiError), (500, GatewayError), (409, GatewayError)])
 async def test_a_refusal_with_a_code_nobody_knows_is_told_in_the_gateways_words(status, kind):
-    """It is in the gateway's shape, so it is no answer that cannot be decoded; what it means is for a person."""
+    """It is in the gateway's shape, so it is not an answer that cannot be decoded; what it means is for a person."""
     async with Setting() as here:
         here.server.always["GET"] = envelope("20777", "half done, see https://a.example/x?sig=1", status=status)
         with pytest.raises(ApiError, match="half done") as caught:

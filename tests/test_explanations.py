@@ -308,7 +308,7 @@ def test_the_command_line_speaks_the_users_language(given, chosen, monkeypatch):
 
 
 def test_who_reads_chinese_gets_a_line_in_chinese(monkeypatch):
-    """Below the error stands its explanation; a usage error, which is no gateway's, stays as it is."""
+    """Below the error stands its explanation; a usage error, which is not a gateway's, stays as it is."""
     monkeypatch.setenv("OMNI_LANG", "zh")
     assert lines_of(SubmissionUncertainError("m"))[-1].startswith("  说明：可能已经扣费")
     assert lines_of(OSError(2, "gone")) == ["error: gone"]

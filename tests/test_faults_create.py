@@ -181,7 +181,7 @@ async def test_row_1b_a_proxy_that_drops_before_the_tunnel_sent_nothing():
 
 
 async def test_row_1b_a_proxy_that_answers_garbage_sent_nothing():
-    """Row 1b: what is no HTTP at CONNECT proves the same."""
+    """Row 1b: what is not HTTP at CONNECT proves the same."""
     async with FaultServer() as proxy:
         proxy.always["CONNECT"] = Act(raw=b"\x00\x01 garbage\r\n\r\n", then="close")
         await unsent(tries=3, base_url="https://gateway.example", proxy=proxy.url)
@@ -977,7 +977,7 @@ async def test_row_20_503_with_retry_after_is_uncertain():
     await uncertain(http(503, HTML, headers={"Retry-After": "3"}, charge=True), charges=1)
 
 
-# --- rows 21 to 25: what is no answer ------------------------------------------------------------------------
+# --- rows 21 to 25: what is not an answer ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -1021,11 +1021,11 @@ async def test_row_23_oversized_headers_are_uncertain():
 async def test_row_24_a_login_page_is_uncertain():
     """Row 24: 200 and HTML, as a captive portal says it."""
     error = await uncertain(http(200, HTML, headers={"Content-Type": "text/html"}), charges=1)
-    assert "is no JSON" in error.evidence["reason"]
+    assert "is not JSON" in error.evidence["reason"]
 
 
 async def test_row_24_a_chat_answer_is_uncertain_and_explained():
-    """Row 24, the seed's FAQ: a chat route was called; its id is no task's."""
+    """Row 24, the seed's FAQ: a chat route was called; its id is not a task's."""
     chat = {"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 3}}
     for gateway in ("jimmy", "gemini_omni"):
         error = await uncertain(http(body=chat), charges=1, gateway=gateway)

@@ -374,7 +374,7 @@ async def test_row_51_partial_answer_goes_on(tmp_path: Path) -> None:
 
 
 async def test_row_51_long_body(tmp_path: Path) -> None:
-    """Row 51: more bytes than the whole should have, in a chunked answer, is no video and is thrown away."""
+    """Row 51: more bytes than the whole should have, in a chunked answer, is not a video and is thrown away."""
 
     async def long(request: Request, writer: asyncio.StreamWriter) -> None:
         start = request.start or 0
@@ -905,9 +905,9 @@ HTML = b"<!DOCTYPE html><html><body>please log in</body></html>"
 
 
 async def test_row_61_html_page_with_200(tmp_path: Path) -> None:
-    """Row 61: an error page is no video: tried again, then IntegrityError, and no `.part` of it is kept."""
+    """Row 61: an error page is not a video: tried again, then IntegrityError, and no `.part` of it is kept."""
     async with Server(reply(200, HTML, Content_Type="video/mp4")) as server, downloader(server) as d:
-        with pytest.raises(IntegrityError, match="no MP4") as caught:
+        with pytest.raises(IntegrityError, match="is not an MP4") as caught:
             await d.fetch(server.url, tmp_path / "v.mp4")
     assert_clean(caught.value)
     assert len(server.requests) == RetryPolicy().attempts
@@ -971,13 +971,13 @@ async def test_statuses_without_a_video(tmp_path: Path, status: int, tries: int)
 
 
 async def test_garbage_is_an_ordinary_failure(tmp_path: Path) -> None:
-    """An answer that is no HTTP ends as ours, without aiohttp's in its chain."""
+    """An answer that is not HTTP ends as ours, without aiohttp's in its chain."""
 
     async def garbage(request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\0\0garbage\r\n\r\n")
 
     async with Server(garbage) as server, downloader(server) as d:
-        with pytest.raises(DownloadError, match="no HTTP") as caught:
+        with pytest.raises(DownloadError, match="is not HTTP") as caught:
             await d.fetch(server.url, tmp_path / "v.mp4")
     assert_clean(caught.value)
 

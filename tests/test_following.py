@@ -605,7 +605,7 @@ def test_a_resume_may_have_an_end(tmp_path):
             assert all(outcome.request is not None for outcome in outcomes)
             server.always["GET"] = None
             await asyncio.sleep(300)
-            with pytest.raises(InvalidRequestError, match="timeout: 'soon' is no number of seconds"):
+            with pytest.raises(InvalidRequestError, match="timeout: 'soon' is not a number of seconds"):
                 client.resume(timeout="soon")
 
     on_warp(second)
@@ -779,7 +779,7 @@ def test_pending_after_a_crash(tmp_path):
     assert on_warp(second) == ({"ok", "fails"}, {"ok", "fails", "lost"})
 
 
-@pytest.mark.parametrize("inner", [{("a", 1): 2}, "circle"], ids=["a key that is no text", "a circle"])
+@pytest.mark.parametrize("inner", [{("a", 1): 2}, "circle"], ids=["a key that is not text", "a circle"])
 async def test_metadata_that_cannot_be_kept_are_a_fault_of_the_request(tmp_path, inner):
     """Nothing is wrong with the journal, and nothing was sent; other rows are not held up."""
     metadata = {"order": inner}
@@ -870,7 +870,7 @@ async def test_what_is_not_open_is_not_settled(tmp_path):
             (settle("lost"), InvalidRequestError, "say one of"),
             (settle("lost", not_charged=True, pay_again=True), InvalidRequestError, "say one of"),
             (settle("lost", task_id="t", pay_again=True), InvalidRequestError, "say one of"),
-            (settle("lost", task_id=""), InvalidRequestError, "is no id of a task"),
+            (settle("lost", task_id=""), InvalidRequestError, "is not a task id"),
             (settle("lost", task_id=here.server.charges[0]), JournalError, "belongs to another row"),
         ]:
             with pytest.raises(error, match=words) as caught:

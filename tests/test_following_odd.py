@@ -72,7 +72,7 @@ async def test_on_finished_that_is_cancelled_by_what_it_waits_for_is_called_agai
 
 
 def odd(act):
-    """The same answer with a request id of bytes that are no text."""
+    """The same answer with a request id of bytes that are not text."""
     return Act(raw=act.raw.replace(b"Content-Length", b"X-Request-Id: \xff\xfe\r\nContent-Length"), charge=act.charge)
 
 

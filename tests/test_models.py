@@ -113,7 +113,7 @@ def test_a_request_without_prompt_can_be_built_and_is_refused_by_the_check():
     ],
 )
 def test_references_become_a_tuple_of_texts(given_, kept):
-    """One reference, a path, a list or None become a tuple; what is no list of texts is left to the check."""
+    """One reference, a path, a list or None become a tuple; what is not a list of texts is left to the check."""
     assert VideoRequest(prompt="cat", image_urls=given_).image_urls == kept
     assert VideoRequest(prompt="cat", video_urls=given_).video_urls == kept
 
@@ -178,11 +178,11 @@ def test_plain_data_is_refused_with_every_fault_at_once():
         "promt: no such field; did you mean 'prompt'?",
         "id: no such field; did you mean 'custom_id'?",
         "seed: no such field; put what only a newer gateway knows into extra={…}",
-        "image_urls: is no list of URLs or paths",
+        "image_urls: is not a list of URLs or paths",
         "prompt: required text",
-        "resolution: 720 is no text",
-        "duration: '6' is no whole number of seconds",
-        "video_urls[1]: None is no URL or path; what is in memory goes into a file",
+        "resolution: 720 is not text",
+        "duration: '6' is not a whole number of seconds",
+        "video_urls[1]: None is not a URL or path; what is in memory goes into a file",
         "extra.mode: is a field of its own; set it there",
         "metadata: no mapping",
     ]
@@ -192,7 +192,7 @@ def test_plain_data_is_refused_with_every_fault_at_once():
 @pytest.mark.parametrize("fields", [None, "cat", ["prompt"], 5])
 def test_plain_data_must_be_a_mapping(fields):
     """Anything else is refused by its type; its content is not shown."""
-    with pytest.raises(InvalidRequestError, match=f"request: a {type(fields).__name__} is no mapping"):
+    with pytest.raises(InvalidRequestError, match=f"request: a {type(fields).__name__} is not a mapping"):
         VideoRequest.from_dict(fields)
 
 
@@ -314,7 +314,7 @@ def test_a_handle_comes_back_as_the_same_task(task):
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60) | plain.map(json.dumps))
 def test_no_handle_raises_only_decode_errors(damaged):
-    """What is no handle is a DecodeError, whatever it is."""
+    """What is not a handle is a DecodeError, whatever it is."""
     with pytest.raises(DecodeError):
         VideoTask.from_json(damaged)
 
@@ -337,10 +337,10 @@ def test_a_damaged_field_is_survived_or_a_decode_error(field, value):
     [
         ({"omni_async": 2}, "this handle has version 2, this library reads 1: upgrade it"),
         ({"omni_async": 2, "task_id": None}, "this handle has version 2, this library reads 1: upgrade it"),
-        ({"omni_async": True}, "this is no task handle: VideoTask.to_json() makes one"),
+        ({"omni_async": True}, "this is not a task handle: VideoTask.to_json() makes one"),
         ({"task_id": " "}, "the handle's task_id is missing"),
         ({"task_id": 7}, "the handle's task_id is missing"),
-        ({"model": 7}, "the handle's model is no text"),
+        ({"model": 7}, "the handle's model is not text"),
         ({"created_at": "yesterday"}, "the handle's times or metadata are damaged"),
         ({"created_at": "2026-04-15T00:00:00"}, "the handle's times or metadata are damaged"),
         ({"metadata": [1]}, "the handle's times or metadata are damaged"),
@@ -356,7 +356,7 @@ def test_what_is_wrong_with_a_handle_is_said(changed, message):
 @pytest.mark.parametrize("damaged", [None, 5, "[" * 100_000, "1" * 5000, b"\xff", "null"])
 def test_what_json_cannot_read_is_a_decode_error(damaged):
     """Other types, deep nesting, endless numbers and broken UTF-8 are DecodeErrors."""
-    with pytest.raises(DecodeError, match="this is no task handle"):
+    with pytest.raises(DecodeError, match="this is not a task handle"):
         VideoTask.from_json(damaged)
 
 

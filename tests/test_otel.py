@@ -330,7 +330,7 @@ def test_what_is_remembered_is_bounded(backend):
 
 
 def test_odd_events_do_no_harm(backend):
-    """Metadata that is no text, no task id, an event of a later version."""
+    """Metadata that is not text, no task id, an event of a later version."""
     odd = {"traceparent": 7, "tracestate": ["x"]}
     backend.telemetry(Uncertain(gateway="jimmy", reason="lost", metadata=odd))
     backend.telemetry(

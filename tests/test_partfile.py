@@ -127,20 +127,20 @@ def test_part_that_is_a_link(tmp_path: Path) -> None:
 
 
 def test_part_that_is_a_pipe(tmp_path: Path) -> None:
-    """Something that is no file in the part's place is named, does not hang, and stays."""
+    """Something that is not a file in the part's place is named, does not hang, and stays."""
     os.mkfifo(tmp_path / "v.mp4.part")
     part = PartFile(tmp_path / "v.mp4")
-    with pytest.raises(DownloadError, match="no ordinary file"):
+    with pytest.raises(DownloadError, match="is not an ordinary file"):
         part.open()
     part.close()
     assert left(tmp_path) == {"v.mp4.part"}
 
 
 def test_target_that_is_a_pipe(tmp_path: Path) -> None:
-    """What is no file is not replaced, even where a file may be: it could be a device that all others use."""
+    """What is not a file is not replaced, even where a file may be: it could be a device that all others use."""
     os.mkfifo(tmp_path / "v.mp4")
     part = PartFile(tmp_path / "v.mp4", overwrite=True)
-    with pytest.raises(TargetExistsError, match="no ordinary file"):
+    with pytest.raises(TargetExistsError, match="is not an ordinary file"):
         part.open()
     part.close()
     assert left(tmp_path) == {"v.mp4"}

@@ -37,7 +37,7 @@ def test_a_number_that_cannot_be_meant_is_refused_with_its_field(kind, field, va
 def test_counts_are_whole_and_times_need_not_be(kind, field):
     """A count of 1.5 is refused, a time of 1.5 s is not."""
     if field in WHOLE:
-        with pytest.raises(InvalidRequestError, match=f"{field}: 1.5 is no positive whole number"):
+        with pytest.raises(InvalidRequestError, match=f"{field}: 1.5 is not a positive whole number"):
             kind(**{field: 1.5})
     else:
         assert getattr(kind(**{field: 1.5}), field) == 1.5
@@ -49,14 +49,14 @@ def test_none_is_for_what_is_found_out(kind, field):
     if attrs.fields_dict(kind)[field].default is None:
         assert getattr(kind(**{field: None}), field) is None
     else:
-        with pytest.raises(InvalidRequestError, match=f"{field}: None is no positive"):
+        with pytest.raises(InvalidRequestError, match=f"{field}: None is not a positive"):
             kind(**{field: None})
 
 
 @pytest.mark.parametrize("value", [0.0009, 3601, 1e300, 1e-300])
 def test_what_a_look_is_worth_has_bounds(value):
     """Less than a millisecond or more than an hour is a mistake of units."""
-    with pytest.raises(InvalidRequestError, match=r"lag_per_look: .* is no positive number from 0\.001 to 3600"):
+    with pytest.raises(InvalidRequestError, match=r"lag_per_look: .* is not a positive number from 0\.001 to 3600"):
         PollPolicy(lag_per_look=value)
     assert PollPolicy(lag_per_look=0.001).lag_per_look == 0.001
     assert PollPolicy(lag_per_look=3600).lag_per_look == 3600

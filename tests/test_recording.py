@@ -122,7 +122,7 @@ def test_a_file_that_is_no_sample_is_named(content, tmp_path):
         Emulator(replay=tmp_path)
     (tmp_path / "jimmy").mkdir()
     (tmp_path / "jimmy" / "000001-create.json").write_text(content)
-    with pytest.raises(ValueError, match=r"000001-create\.json is no recorded sample"):
+    with pytest.raises(ValueError, match=r"000001-create\.json is not a recorded sample"):
         Emulator(replay=tmp_path)
 
 
@@ -297,7 +297,7 @@ async def test_a_second_run_goes_on_numbering(tmp_path):
 def test_what_is_no_folder_is_refused_before_anything_is_sent():
     """As every setting of the wrong kind."""
     for wrong in (7, "", object()):
-        with pytest.raises(InvalidRequestError, match="record: is no path"):
+        with pytest.raises(InvalidRequestError, match="record: is not the path of a folder"):
             OmniClient(api_key=KEY, record=wrong)
     assert Recording("x").prompts is False
 

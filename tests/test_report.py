@@ -320,7 +320,7 @@ def test_a_disk_that_refuses_keeps_the_old_page(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"not a database at all" * 100])
 def test_no_journal_no_page(tmp_path, content):
-    """What is missing or is no journal is told as such."""
+    """What is missing or is not a journal is told as such."""
     if content is not None:
         (tmp_path / "journal.sqlite3").write_bytes(content)
     with pytest.raises(JournalError):

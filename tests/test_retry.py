@@ -109,7 +109,7 @@ def test_a_pause_that_only_the_body_names_is_obeyed(body, seconds):
     ],
 )
 def test_a_body_that_names_no_pause(body):
-    """Other numbers are no pauses, and nobody searches a document to its bottom."""
+    """Other numbers are not pauses, and nobody searches a document to its bottom."""
     assert pause_told(body, max_wait=120.0) is None
 
 

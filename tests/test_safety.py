@@ -63,7 +63,7 @@ def test_one_allow_host_may_be_a_text() -> None:
     ],
 )
 def test_malformed_origin_is_named(text: str) -> None:
-    """What is no origin is refused before any I/O, by its field."""
+    """What is not an origin is refused before any I/O, by its field."""
     with pytest.raises(InvalidRequestError) as caught:
         origins("https://a.example", [text])
     assert caught.value.faults[0].field == "allow_hosts"
@@ -121,7 +121,7 @@ def test_malformed_base_url_is_named() -> None:
     ],
 )
 def test_row_53_unsafe_urls_are_refused(url: str) -> None:
-    """Row 53: plain http, user names, non-public literals in any spelling, and what is no URL."""
+    """Row 53: plain http, user names, non-public literals in any spelling, and what is not a URL."""
     with pytest.raises(UnsafeURLError) as caught:
         check_url(f"{url}?sig=CANARY", NOWHERE)
     assert "CANARY" not in str(caught.value)

@@ -27,7 +27,7 @@ def test_settings_of_a_wrong_kind_are_refused_at_once():
     with pytest.raises(InvalidRequestError) as caught:
         OmniClient("jimmy", api_key="k", limits={"max_connections": 3}, poll=5, retry=3, http_timeout=30, session="s")
     assert [fault.field for fault in caught.value.faults] == ["limits", "poll", "retry", "http_timeout", "session"]
-    assert "retry: is no RetryPolicy(…), but of type int" in str(caught.value)
+    assert "retry: must be RetryPolicy(…), not int" in str(caught.value)
     with pytest.raises(InvalidRequestError) as caught:
         OmniClient("jimmy", api_key="k", limiter=Limits(), headers=5, allow_hosts=5)
     assert [fault.field for fault in caught.value.faults] == ["limiter", "headers", "allow_hosts"]

@@ -99,7 +99,7 @@ def test_both_forms_of_a_letter_are_one_name():
 async def test_no_other_name_is_taken(name, storage):
     """Nothing leaves the place, and nothing is asked for."""
     shop = Shop()
-    with pytest.raises(InvalidRequestError, match="no name for a video"):
+    with pytest.raises(InvalidRequestError, match="is not a name for a video"):
         await storage.store(shop, TASK, name)
     with pytest.raises(InvalidRequestError):
         await storage.size(name)
@@ -110,12 +110,12 @@ async def test_no_other_name_is_taken(name, storage):
     ("url", "told"),
     [
         ("s3://CANARY:secret@bucket/x", "carries a user name"),
-        ("s3://bucket/x?X-Amz-Signature=CANARY", "no plain place"),
-        ("simplecache::s3://bucket/x", "no plain place"),
+        ("s3://bucket/x?X-Amz-Signature=CANARY", "is not a plain place"),
+        ("simplecache::s3://bucket/x", "is not a plain place"),
         ("s3:///x", "names no bucket"),
         ("s3://bucket/a/../b", "has . or .. in it"),
         pytest.param("nothing-like-it://x", "cannot be used", marks=FSSPEC),
-        ("file://elsewhere/x", "no folder of this machine"),
+        ("file://elsewhere/x", "is not a folder on this machine"),
     ],
 )
 def test_urls_that_cannot_be_used(url, told, tmp_path):
@@ -293,7 +293,7 @@ def server():
 
 
 def await_up(url, process):
-    """Until it answers; an interpreter that starts is no time that could jump."""
+    """Until it answers; an interpreter that starts is not a time that could jump."""
     ends = time.monotonic() + 60
     while time.monotonic() < ends and process.poll() is None:
         with contextlib.suppress(OSError):

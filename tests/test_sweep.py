@@ -134,7 +134,7 @@ def test_what_is_in_common_comes_in_any_form():
          ["duration: 4 is given twice", "prompt: required text", "extra: no mapping"]),
         ("a cat", {"duration": range(2, 103), "model": [str(n) for n in range(100)]},
          ["combinations: there are 10,100 of them, 10,000 at most are taken"]),
-        (["a cat", "a dog"], {}, ["prompt: a list is no text"]),
+        (["a cat", "a dog"], {}, ["prompt: a list is not text"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_all_of_them_is_told_once(request_, fields, faults):

@@ -40,7 +40,7 @@ def test_a_name_is_made_safe(file, target):
     ],
 )
 def test_what_cannot_be_had_is_refused(file):
-    """Names that escape, that Windows reserves, or that are no video's: before anything is paid."""
+    """Names that escape, that Windows reserves, or that are not video's: before anything is paid."""
     assert isinstance(target_of(file), Fault)
 
 

@@ -241,7 +241,7 @@ async def test_the_environments_proxy_is_used_and_loopback_goes_direct(monkeypat
 
 
 async def test_a_proxy_that_cannot_be_used_sends_nothing():
-    """A scheme that is no proxy's, found by the client or at the latest by its first call."""
+    """A scheme that is not a proxy's, found by the client or at the latest by its first call."""
     transport = Transport(dialect=Jimmy(), base_url="https://gateway.example", key=Key(KEY), proxy="socks9://x")
     with pytest.raises(InvalidRequestError):
         await transport.send(Jimmy().query("t"))
@@ -261,7 +261,7 @@ async def test_a_borrowed_session_is_left_open_and_an_own_one_is_closed():
 
 @pytest.mark.parametrize("lent", [False, True])
 async def test_what_cannot_be_put_together_was_not_sent(lent):
-    """A body that is no JSON, or a dialect that trips over the key: proved unsent, on a borrowed session too."""
+    """A body that is not JSON, or a dialect that trips over the key: proved unsent, on a borrowed session too."""
 
     class Tripping(ToApis):
         def auth(self, key):
@@ -380,7 +380,7 @@ NEVER_WHOLE = {
 
 @pytest.mark.parametrize("act", NEVER_WHOLE.values(), ids=NEVER_WHOLE)
 async def test_an_uploads_answer_comes_in_time_or_is_lost(act, tmp_path):
-    """However busily a server sends what is no answer; a free call, it is tried again."""
+    """However busily a server sends what is not an answer; a free call, it is tried again."""
     path, loop = tmp_path / "cat.png", asyncio.get_running_loop()
     path.write_bytes(b"\x89PNG")
     async with scene() as here:

@@ -33,7 +33,7 @@ RULES = UploadRules(path="/upload", part="file", endings=frozenset({"jpg", "png"
     ],
 )
 def test_local_references(reference: str) -> None:
-    """Anything that is no URL is a path, drive letters and odd names included."""
+    """Anything that is not a URL is a path, drive letters and odd names included."""
     assert is_local(reference)
 
 
@@ -76,7 +76,7 @@ def test_bad_uploads(tmp_path: Path) -> None:
     assert "allowed: jpg, png" in told("cat")
     assert "1000001 bytes; at most 1000000" in told("big.png")
     assert "is empty" in told("empty.png")
-    assert "is no file" in told("folder.png")
+    assert "is not a file" in told("folder.png")
     assert "No such file" in told("none.png")
     assert "null" in told("a\0b.png")
     assert "takes no uploads" in told("cat.exe", None)

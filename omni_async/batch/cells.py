@@ -37,7 +37,7 @@ def field_value(field: str, value: Any, *, cells: bool) -> Any:
     if not cells:
         return value
     if field in OBJECTS:
-        return read_object(value, field=field) if isinstance(value, str) else Fault(field, "is no JSON object")
+        return read_object(value, field=field) if isinstance(value, str) else Fault(field, "is not a JSON object")
     if field == "duration":
         return _whole(value)
     text = cell_text(value)
@@ -49,7 +49,7 @@ def _whole(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     found = _WHOLE.fullmatch(value)
-    return int(found[1]) if found else Fault("duration", f"{value[:40]!r} is no whole number of seconds")
+    return int(found[1]) if found else Fault("duration", f"{value[:40]!r} is not a whole number of seconds")
 
 
 def _links(field: str, value: Any) -> Any:

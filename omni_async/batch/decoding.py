@@ -9,7 +9,7 @@ from ..errors import Fault, InvalidRequestError
 from .letters import is_chinese, suspicious_cell
 
 LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes of one line: what is longer is no sheet, and must not fill the memory."""
+"""Bytes of one line: what is longer is not a sheet, and must not fill the memory."""
 BELIEVED = 60
 """Letters beyond ASCII after which UTF-8 is no longer doubted: no GB18030 text reads ordinary for that long."""
 ENOUGH = 200
@@ -51,7 +51,7 @@ def codec_name(encoding: str) -> str:
             return "utf-8" if name == "utf-8-sig" else name
     except (LookupError, ValueError, TypeError, AttributeError):
         pass
-    raise refused(f"{encoding!r} is no encoding of text; utf-8, utf-16, gb18030 and many more are")
+    raise refused(f"{encoding!r} is not a text encoding; utf-8, utf-16, gb18030 and many more are")
 
 
 def lines_of(
@@ -81,7 +81,7 @@ def _linewise(stream: BinaryIO, reading: "_Reading") -> Iterator[NumberedLine]:
     while raw := read(LONGEST_LINE):
         number += 1
         if len(raw) == LONGEST_LINE:
-            raise refused(f"is longer than {LONGEST_LINE} bytes: this is no sheet", line=number)
+            raise refused(f"is longer than {LONGEST_LINE} bytes: this is not a sheet", line=number)
         if raw.isascii():
             yield number, raw.decode("ascii")
         else:
@@ -125,7 +125,7 @@ class _Reading:
     def judge(self) -> None:
         """Refuse a guess that gives no Chinese; from then on it is no longer doubted."""
         if not is_chinese(self._sample):
-            told = f"is no UTF-8, and its letters read “{self._sample[:SHOWN]}” as GB18030"
+            told = f"is not UTF-8, and its letters read “{self._sample[:SHOWN]}” as GB18030"
             raise refused(f"{told}: is it Big5, Shift-JIS, EUC-KR? {_ADVICE}", line=self._sampled)
         self._sample = ""
 
@@ -149,9 +149,9 @@ class _Reading:
         return utf
 
     def _not_utf(self, number: int, raw: bytes, chinese: str | None) -> str:
-        """A line that is no UTF-8, while that was not settled yet."""
+        """A line that is not UTF-8, while that was not settled yet."""
         if self._doubtful is not None:
-            told = f"is no UTF-8, as which line {self._doubtful} was read; {_ADVICE}"
+            told = f"is not UTF-8, as which line {self._doubtful} was read; {_ADVICE}"
             raise refused(told, line=number)
         if chinese is None:
             raise refused(f"is neither UTF-8 nor GB18030; {_ADVICE}", line=number)
@@ -169,7 +169,7 @@ def _decoded(raw: bytes, encoding: str) -> str | None:
 
 
 def _misfit(encoding: str, number: int, found: bytes) -> InvalidRequestError:
-    return refused(f"holds bytes that are no {encoding.upper()} ({found[:4].hex(' ')}); {_ADVICE}", line=number)
+    return refused(f"holds bytes that are not {encoding.upper()} ({found[:4].hex(' ')}); {_ADVICE}", line=number)
 
 
 def _streamwise(stream: BinaryIO, encoding: str) -> Iterator[NumberedLine]:
@@ -181,7 +181,7 @@ def _streamwise(stream: BinaryIO, encoding: str) -> Iterator[NumberedLine]:
             yield number, line + "\n"
             number += 1
         if len(rest) > LONGEST_LINE:
-            raise refused(f"is longer than {LONGEST_LINE} letters: this is no sheet", line=number)
+            raise refused(f"is longer than {LONGEST_LINE} letters: this is not a sheet", line=number)
     if rest:
         yield number, rest
 

@@ -39,7 +39,7 @@ class Prices:
         Amounts may have a currency sign, and a decimal comma where it can be nothing else.
 
         Raises:
-            InvalidRequestError: It cannot be read, or holds something that is no price.
+            InvalidRequestError: It cannot be read, or holds something that is not a price.
         """
         return cls.checked(read_prices(path), path)
 
@@ -48,7 +48,7 @@ class Prices:
         """Prices as they were written down at `path`.
 
         Raises:
-            InvalidRequestError: Something in it is no price.
+            InvalidRequestError: Something in it is not a price.
         """
         if isinstance(table, dict) and isinstance(table.get("prices"), dict):
             currency, table = str(table.get("currency") or ""), table["prices"]
@@ -59,7 +59,7 @@ class Prices:
             raise invalid_argument(Fault("prices", f"{path}: it holds no prices"))
         for kind, price in table.items():
             if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:
-                raise invalid_argument(Fault("prices", f"{path}: {price!r:.40} for {kind!r:.40} is no price"))
+                raise invalid_argument(Fault("prices", f"{path}: {price!r:.40} for {kind!r:.40} is not a price"))
         return cls(table, currency)
 
     def of(self, kind: str) -> float | None:

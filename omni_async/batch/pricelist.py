@@ -58,7 +58,7 @@ def _table(text: str) -> dict[str, Any]:
         kind, price = cells.get("kind", ""), cells.get("price", "")
         if kind or price:
             line = rows.line_num + (told is not None)
-            table[kind], sign = _amount(price, f"line {line}: {price!r:.40} for {kind!r:.40} is no price")
+            table[kind], sign = _amount(price, f"line {line}: {price!r:.40} for {kind!r:.40} is not a price")
             signs.add(sign)
     if len(signs - {""}) > 1:
         raise ValueError(f"prices in several currencies: {' '.join(sorted(signs - {''}))}")

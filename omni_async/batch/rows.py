@@ -36,7 +36,7 @@ from .unsent import asked_target, carried_of, custom_id_of, metadata_of
 SHAPES = 1000
 """Shapes and layouts of columns that are remembered."""
 MOST_NAMES = 1000
-"""Different carried columns of one sheet: more are no columns but data in the wrong place."""
+"""Different carried columns of one sheet: more are not columns but data in the wrong place."""
 HASHES = 100_000
 """Local files whose content hash is remembered."""
 
@@ -210,7 +210,7 @@ class Checker:
         if not layout.slips and not layout.faults:
             self.carried_columns += [name for name in layout.carried if name not in self.carried_columns]
         if len(self.carried_columns) > MOST_NAMES:
-            raise refused(f"it has more than {MOST_NAMES} columns that are no fields")
+            raise refused(f"it has more than {MOST_NAMES} columns that are not fields")
 
     def _asked(self, layout: _Layout, values: dict[str, Any], cells: bool) -> _Asked:
         """What a row asks for: by its shape where that can be, else the slow way."""

@@ -91,7 +91,7 @@ def open_sheet(source: Path | str | BinaryIO, *, encoding: str | None = None) ->
     path = Path(source)
     kind = ENDINGS.get(path.suffix.lower())
     if kind is None:
-        raise refused(f"{path.name} has an ending that is no sheet's; {', '.join(ENDINGS)} are")
+        raise refused(f"{path.name} has an ending that is not a sheet's; {', '.join(ENDINGS)} are")
     try:
         file = path.open("rb")
     except (OSError, ValueError) as error:
@@ -245,7 +245,7 @@ class _Feed:
         number, line = next(self._lines)
         self.number = number + self._more
         if "\0" in line:
-            raise refused("holds a NUL byte: this is no text, or not in this encoding", line=self.number)
+            raise refused("holds a NUL byte: this is not text, or not in this encoding", line=self.number)
         if "\r" in line and "\r" in line[:-1].removesuffix("\r"):
             self._kept.extend(filter(None, re.split(r"(?<=\r)(?!\n)", line)))
             line = self._kept.popleft()

@@ -49,7 +49,7 @@ def read_list(text: str, *, field: str) -> "list[Any] | Fault":
     """The JSON list that a text is, or what is wrong with it."""
     found = read_object(f'{{"list":{text}}}', field=field)
     inner = found.get("list") if isinstance(found, dict) and len(found) == 1 else None
-    return inner if isinstance(inner, list) else Fault(field, "is no sound JSON list")
+    return inner if isinstance(inner, list) else Fault(field, "is not a sound JSON list")
 
 
 class _Problem(str):
@@ -65,9 +65,9 @@ def _read(text: str) -> Any:
     except RecursionError:
         return _Problem(_DEEP)
     except json.JSONDecodeError as error:
-        return _Problem(f"is no sound JSON: {error.msg} at letter {error.colno}{_list_hint(text)}")
+        return _Problem(f"is not sound JSON: {error.msg} at letter {error.colno}{_list_hint(text)}")
     except ValueError as error:
-        return _Problem(f"is no sound JSON: {str(error)[:60]}")
+        return _Problem(f"is not sound JSON: {str(error)[:60]}")
 
 
 def is_cut(text: str) -> bool:
@@ -87,7 +87,9 @@ _DEEP = f"is nested more than {DEEPEST} levels deep"
 def _problem(found: Any) -> str | None:
     if _too_deep(found, DEEPEST):
         return _DEEP
-    return None if isinstance(found, dict) else f"is no JSON object{_list_hint('[' if isinstance(found, list) else '')}"
+    return (
+        None if isinstance(found, dict) else f"is not a JSON object{_list_hint('[' if isinstance(found, list) else '')}"
+    )
 
 
 def _list_hint(text: str) -> str:
@@ -113,7 +115,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def _finite(digits: str) -> float:

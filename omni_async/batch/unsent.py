@@ -19,7 +19,7 @@ def custom_id_of(names: tuple[str, ...], values: dict[str, Any], cells: bool, fa
         return None
     custom_id = found[0]
     if type(custom_id) is not str or not custom_id.strip():
-        faults.append(Fault("id", f"{custom_id!r:.40} is no text"))
+        faults.append(Fault("id", f"{custom_id!r:.40} is not text"))
     elif not encodable(custom_id):
         faults.append(Fault("id", NOT_UNICODE))
     elif found[-1] != custom_id:
@@ -35,7 +35,7 @@ def asked_target(file: Any, cells: bool, faults: list[Fault]) -> str | None:
     if name is None:
         return None
     if not isinstance(name, str) or not encodable(name):
-        faults.append(Fault("file", "is no text"))
+        faults.append(Fault("file", "is not text"))
         return None
     target = target_of(name)
     if isinstance(target, str):
@@ -53,7 +53,7 @@ def metadata_of(value: Any, cells: bool, faults: list[Fault]) -> str | None:
             return text
         found = Fault("metadata", NOT_UNICODE)
     if found is not None:
-        faults.append(found if isinstance(found, Fault) else Fault("metadata", "is no JSON object"))
+        faults.append(found if isinstance(found, Fault) else Fault("metadata", "is not a JSON object"))
     return None
 
 

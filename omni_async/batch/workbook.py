@@ -30,7 +30,7 @@ def workbook_records(file: BinaryIO) -> Iterator[SheetRecord | BadRecord]:
     """The records of a workbook's first sheet, under its header row; a line is the sheet's row number.
 
     Raises:
-        InvalidRequestError: openpyxl is not there, or the file is no workbook.
+        InvalidRequestError: openpyxl is not there, or the file is not a workbook.
     """
     try:
         import openpyxl
@@ -56,7 +56,7 @@ def _quietly(call: Any, *args: Any, **keywords: Any) -> Any:
             warnings.simplefilter("ignore")
             return call(*args, **keywords)
     except Exception as error:
-        told = f"it is no sound .xlsx ({type(error).__name__}: {str(error)[:80]})"
+        told = f"it is not a sound .xlsx ({type(error).__name__}: {str(error)[:80]})"
         raise refused(f"{told}: save it anew in Excel, as .xlsx and without a password") from None
 
 

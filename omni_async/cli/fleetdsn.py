@@ -45,7 +45,7 @@ def needs_pg() -> None:
 
 
 def check_dsn(dsn: str) -> None:
-    """Refuse what is no address of a database: a server that is away is waited for, and a slip would be for ever.
+    """Refuse what is not an address of a database: a server that is away is waited for, and a slip would be for ever.
 
     Raises:
         JournalError: It is none.

@@ -60,7 +60,7 @@ def _file(journal: Path, output: Path | None) -> Path:
     if page.exists() and page.samefile(journal):
         raise UsageError(f"{page} is the journal: name another file for the page")
     if page.is_file() and not _is_page(page):
-        raise UsageError(f"{page} is there already and is no report: name another file for the page")
+        raise UsageError(f"{page} is there already and is not a report: name another file for the page")
     if not page.parent.is_dir():
         raise UsageError(f"{page.parent}: there is no such folder")
     return page

@@ -54,7 +54,7 @@ def document(entry: Entry) -> dict[str, Any]:
 
 
 def record_document(record: Record) -> dict[str, Any]:
-    """One thing that happened to a row; a body that is no UTF-8 as base64."""
+    """One thing that happened to a row; a body that is not UTF-8 as base64."""
     told: dict[str, Any] = {
         "at": shown_time(record.at),
         "what": record.what,

@@ -381,7 +381,7 @@ def refusal_by(rules: Iterable[RefusalRule], status: int, codes: tuple[str, ...]
 
 
 def named_cause(message: str) -> Cause | None:
-    """Which limit a rate refusal names, if it names one. "Concurrent requests" can be either: that is no name."""
+    """Which limit a rate refusal names, if it names one. "Concurrent requests" can be either: that is not a name."""
     if re.search(REQUESTS_WORDS, message):
         return Cause.REQUESTS
     told = re.search(CONCURRENCY_WORDS, message) and not re.search(EITHER_WORDS, message)
@@ -389,7 +389,7 @@ def named_cause(message: str) -> Cause | None:
 
 
 def chat_shaped(document: Any) -> bool:
-    """Whether an answer has the shape of a chat answer (seed's FAQ): then its `id` is no task's."""
+    """Whether an answer has the shape of a chat answer (seed's FAQ): then its `id` is not a task's."""
     return (
         dig(document, "choices") is not None
         or dig(document, "object") in ("chat.completion", "chat.completion.chunk")

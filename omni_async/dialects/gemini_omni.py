@@ -334,7 +334,7 @@ def _task_in(reply: Reply) -> dict[str, Any]:
     """
     document = reply.document
     if not isinstance(document, dict):
-        raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
+        raise DecodeError("the answer is not a JSON object", excerpt=excerpt(document))
     inner = only(document.get("data"))
     if not isinstance(inner, dict):
         return document

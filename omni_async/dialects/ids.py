@@ -48,7 +48,7 @@ def candidate_id(reply: Reply) -> str | None:
     """A task id seen whole in an answer that could not be read as one: believed only after a query confirms it.
 
     Looked for in JSON, broken or sound (then it stands where nobody expects it), `task_id` before `id` before a `data`
-    that is nothing else; and as `task_id` in what is no page, such as JSON behind a warning of PHP's.
+    that is nothing else; and as `task_id` in what is not a page, such as JSON behind a warning of PHP's.
     """
     start = reply.body.lstrip()[:1]
     if chat_shaped(reply.document) or start == b"<":

@@ -207,7 +207,7 @@ class Jimmy(Dialect):
     def refused(self, reply: Reply) -> tuple[tuple[str, ...], str] | None:
         """The envelope's code and message, else those of an error object, such as a proxy before the gateway has.
 
-        Success, or a code that is no number or digits, is no refusal; a number in an error object is not the gateway's.
+        Success, or a code that is not a number, is no refusal; a number in an error object is not the gateway's.
         """
         said = dig(reply.document, "code")
         if said is None:
@@ -256,7 +256,7 @@ def _payload(reply: Reply) -> Any:
     """
     document = reply.document
     if not isinstance(document, dict):
-        raise DecodeError("the answer is no JSON object", excerpt=excerpt(document))
+        raise DecodeError("the answer is not a JSON object", excerpt=excerpt(document))
     if "data" not in document and ("code" not in document or "task_id" in document):
         return document
     code = number_code(document.get("code", SUCCESS))

@@ -173,7 +173,7 @@ def _check_ratio(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
     if not isinstance(asked, str):
         return
     if spec.aspect_ratios is None and not RATIO.fullmatch(asked):
-        yield Fault("aspect_ratio", f"{shown(asked)} is no width:height", ("16:9", "9:16")), False
+        yield Fault("aspect_ratio", f"{shown(asked)} is not width:height", ("16:9", "9:16")), False
     elif spec.aspect_ratios is not None and asked not in spec.aspect_ratios:
         yield Fault("aspect_ratio", f"{shown(asked)} is not possible with {spec.name}", spec.aspect_ratios), False
     elif asked != ORIENTATIONS.get(str(request.orientation), asked):

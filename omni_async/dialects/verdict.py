@@ -139,7 +139,7 @@ def _why(dialect: Dialect, reply: Reply) -> str:
     if 300 <= reply.status < 400:
         return f"HTTP {reply.status}, {_redirect(reply)}"
     if document is MISSING:
-        kind = "broke off" if not reply.complete else "is no JSON"
+        kind = "broke off" if not reply.complete else "is not JSON"
         return f"HTTP {reply.status}, and the body {kind}"
     codes, message = _said(reply, dialect.refused(reply))
     advice = meaning(message)  # in our words: the gateway's own can quote a prompt

@@ -26,7 +26,7 @@ from ..models import TaskStatus
 T = TypeVar("T")
 
 MISSING: Any = object()
-"""What a body that is no JSON decodes to."""
+"""What a body that is not JSON decodes to."""
 
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-oneapi-request-id", "x-trace-id", "cf-ray")
 
@@ -199,7 +199,7 @@ def segment(task_id: str) -> str:
     if isinstance(task_id, str) and _PLAIN.fullmatch(task_id):  # nearly all are: quoting costs five times as much
         return task_id
     if not ident(task_id):
-        raise invalid_argument(Fault("task_id", "is no id of a task"))
+        raise invalid_argument(Fault("task_id", "is not a task id"))
     return quote(task_id, safe="")
 
 
@@ -254,7 +254,7 @@ def instant(value: Any) -> datetime | None:
     """A time as the gateways give it: Unix seconds, milliseconds from 10^11 on (inferred), or ISO 8601 text.
 
     Args:
-        value: Anything that JSON can hold; what is no time, or none that can be, gives None.
+        value: Anything that JSON can hold; what is not a time, or none that can be, gives None.
     """
     if value is None:
         return None
@@ -270,7 +270,7 @@ def instant(value: Any) -> datetime | None:
 
 
 def _from_iso(value: str) -> datetime | None:
-    """A time from ISO 8601 text, UTC unless it says otherwise. The zero time of some servers (year 1) is no time."""
+    """A time from ISO 8601 text, UTC unless it says otherwise. The zero time of some servers (year 1) is not a time."""
     try:
         parsed = datetime.fromisoformat(value)
     except ValueError:
@@ -323,7 +323,7 @@ CONVERTER = make_converter()
 
 
 def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
-    """`value` as a plain type or an attrs class of the wire, strictly: null is no text, 0.9 no whole number.
+    """`value` as a plain type or an attrs class of the wire, strictly: null is not text, 0.9 no whole number.
 
     Args:
         value: Decoded JSON; keys that the class does not have are passed over.
@@ -356,7 +356,7 @@ def uploaded_link(reply: Reply, data: Any) -> str:
     It can be relative to the gateway's host (seen), which whoever fetches it does not know.
 
     Raises:
-        DecodeError: There is none, or it is no http(s) URL.
+        DecodeError: There is none, or it is not an http(s) URL.
     """
     told = structure(data, _Uploaded, path="$.data").url
     try:
@@ -365,7 +365,7 @@ def uploaded_link(reply: Reply, data: Any) -> str:
     except ValueError:
         usable = None
     if not usable:
-        raise DecodeError("the uploaded file's link is no http(s) URL", path="$.data.url", excerpt=excerpt(data))
+        raise DecodeError("the uploaded file's link is not an http(s) URL", path="$.data.url", excerpt=excerpt(data))
     return parts._replace(path=quote(parts.path, safe=_OF_URLS), query=quote(parts.query, safe=_OF_URLS)).geturl()
 
 

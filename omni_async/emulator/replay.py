@@ -64,7 +64,7 @@ def load(folder: Path) -> list[Sample]:
                 )
             )
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{file} is no recorded sample") from None
+            raise ValueError(f"{file} is not a recorded sample") from None
     if not found:
         raise ValueError(f"{folder} holds no recorded samples (GATEWAY/NUMBER-KIND.json)")
     return found

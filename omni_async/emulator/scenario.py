@@ -263,7 +263,7 @@ class Scenario:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Build from JSON text; ValueError as `from_dict`, or where the text is no JSON."""
+        """Build from JSON text; ValueError as `from_dict`, or where the text is not JSON."""
         try:
             values = json.loads(text)
         except ValueError as error:

@@ -51,7 +51,7 @@ class Upload:
 
 
 async def read_upload(request: web.Request, limit: int) -> Upload | None:
-    """The one part, named `file` (docs); None if the body is no multipart form or holds anything else."""
+    """The one part, named `file` (docs); None if the body is not a multipart form or holds anything else."""
     if request.content_type != "multipart/form-data":
         return None
     try:

@@ -108,7 +108,7 @@ def write_metadata(metadata: Mapping[str, Any]) -> str | None:
     """The caller's own data, as JSON text: what came back as something else after a restart is refused before that.
 
     Raises:
-        InvalidRequestError: An object, a key that is no text, a circle, endless depth: it is not the journal.
+        InvalidRequestError: An object, a key that is not text, a circle, endless depth: it is not the journal.
     """
     if not metadata:
         return None
@@ -130,7 +130,7 @@ def _check_keys(data: Any) -> None:
     """JSON makes text of keys that are numbers, and they would come back as that."""
     if isinstance(data, dict):
         if not all(isinstance(key, str) for key in data):
-            raise TypeError("a key is no text")
+            raise TypeError("a key is not text")
         data = data.values()
     elif not isinstance(data, list | tuple):
         return

@@ -46,7 +46,7 @@ UNLESS_TOLD = {
 """What an address may say, or libpq's environment, and what it is otherwise. Of several hosts the one that takes writes
 is wanted; a server that is gone is noticed in half a minute, not in the two hours of most systems."""
 KEEP = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
-"""An idle client is no dead one, whatever the database's default (PostgreSQL 14 and later)."""
+"""An idle client is not a dead one, whatever the database's default (PostgreSQL 14 and later)."""
 LEAVE = "SELECT pg_advisory_unlock_all()"
 """A server may take a moment to see that a connection has ended; whoever opens the journal next may be faster."""
 IDLE, IN_TRANSACTION = 0, 2

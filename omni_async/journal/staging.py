@@ -184,7 +184,7 @@ class Staging:
         return None if first == line else _file_taken(target, f"line {first}")
 
     def _enter(self, row: SheetRow, key: str) -> Fault | None:
-        other = self._with_target(row, key) if self.changes.redone else None  # a file that is only to be is no row's
+        other = self._with_target(row, key) if self.changes.redone else None  # a file that is only to be is not a row's
         if other is None and self._insert(row, key):
             if self._occupied is not None and (fault := self._found(file_of(key, row.target))) is not None:
                 self._execute("DELETE FROM item WHERE key = ?", (key,))

@@ -365,7 +365,7 @@ def resolve(
     if len(words) + (task_id is not None) != 1:
         raise invalid_argument(Fault("settle", "say one of task_id, not_charged and pay_again"), may_have_charged=True)
     if task_id is not None and (not ident(task_id) or any(map(str.isspace, task_id))):
-        raise invalid_argument(Fault("task_id", "is no id of a task"), may_have_charged=True)
+        raise invalid_argument(Fault("task_id", "is not a task id"), may_have_charged=True)
     if task_id is None:
         return ledger.resolve(key, State.PLANNED, words[0])
     entry = ledger.resolve(key, State.SUBMITTED, ADOPTED, task_id)

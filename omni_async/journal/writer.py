@@ -135,7 +135,7 @@ class Writer(Generic[L]):
     async def aclose(self) -> None:
         """End it and wait until the journal is closed."""
         self.end()
-        while self._thread.is_alive():  # noqa: ASYNC110 - a thread's end is no event of the loop's
+        while self._thread.is_alive():  # noqa: ASYNC110 - a thread's end is not an event of the loop's
             await asyncio.sleep(0.001)
 
     # --- in the thread -----------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class Slots:
         more = min(max(self._streak - 2, 0), self.cap // 8)
         self.cap = len(self._leases) + more
         self._probe_at = now if not self.known or self._streak > 1 else now + PAUSE_AFTER_LUCK * self.run_time
-        if self.known or self.cap <= 1.25 * self._suspected + 1:  # finishes are seen late: the count is no exact one
+        if self.known or self.cap <= 1.25 * self._suspected + 1:  # finishes are seen late: the count is not exact
             return False
         self.cap, self._probe_at = None, math.inf
         return True

@@ -43,7 +43,7 @@ class Setting:
     Args:
         journal: The journal's file, absolute.
         videos: How the page reaches the folder of the videos, ready for a link.
-        run: The number of the last run; None if it is no batch.
+        run: The number of the last run; None if it is not a batch.
         alive: Tells whether the owner of a row still lives.
     """
 

@@ -321,7 +321,7 @@ async def test_max_cost(tmp_path):
         summary = await here.run([*cats(3), *cats(2, 3, duration=10)], prices=prices, max_cost=0.3)
         assert (here.charges, summary.unsent) == (3, 2)
         assert summary.stopped == "max_cost=0.3 is reached"
-        with pytest.raises(InvalidRequestError, match="is no price"):
+        with pytest.raises(InvalidRequestError, match="is not a price"):
             await here.run(cats(1), prices={"*": -1}, max_cost=1)
 
 
@@ -349,7 +349,7 @@ async def test_what_is_no_bound_is_refused_by_its_name_before_anything_is_paid(t
 
 def test_prices_of_another_kind_are_no_bound():
     """`run_batch` takes a table; what is bounded by hand needs prices that were looked at."""
-    with pytest.raises(InvalidRequestError, match=r"prices: is no Prices\(…\), but of type dict"):
+    with pytest.raises(InvalidRequestError, match=r"prices: is not a Prices\(…\), but of type dict"):
         Bounds(prices={"*": 1.0})
 
 
@@ -470,7 +470,7 @@ async def test_rows_that_are_no_longer_in_the_sheet(tmp_path):
 
 
 async def test_requests_and_mappings(tmp_path):
-    """A program's own requests and mappings are rows; columns that are no fields are carried."""
+    """A program's own requests and mappings are rows; columns that are not fields are carried."""
     async with lab(tmp_path) as here:
         source = [
             VideoRequest(prompt="one", custom_id="a", duration=6, metadata={"order": 1}),
@@ -488,7 +488,7 @@ async def test_requests_and_mappings(tmp_path):
 
 
 async def test_a_metadata_edit_costs_nothing(tmp_path):
-    """The caller's own data is no input: it is taken over, paid or not."""
+    """The caller's own data is not an input: it is taken over, paid or not."""
     async with lab(tmp_path) as here:
         await here.run(cats(2, metadata={"take": 1}), limit=1)
         await here.run(cats(2, metadata={"take": 2}))
@@ -519,7 +519,7 @@ async def test_an_iterable_that_raises(tmp_path):
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "x"}], ["line 2: id: 'x' is the id of line 1 already"]),
         ([{"prompt": "", "id": "x"}, {"prompt": "b", "id": "x"}], ["line 1: prompt", "line 2: id: 'x' is the id"]),
         ([{"prompt": "", "id": "x"}, {"id": "x", "custom_id": "x"}], ["line 2: id: 'x' is the", "line 2: prompt"]),
-        ([{"prompt": "", "id": ""}, {"prompt": "", "id": ""}], ["line 1: id", "line 2: id: '' is no text"]),
+        ([{"prompt": "", "id": ""}, {"prompt": "", "id": ""}], ["line 1: id", "line 2: id: '' is not text"]),
         ([{"prompt": "a", "id": "x"}, {"prompt": "", "id": "x"}], ["line 2: id: 'x' is the id of", "line 2: prompt"]),
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "X"}], ["line 2: file", "capitals make no difference"]),
         ([{"prompt": "a", "file": "f"}, {"prompt": "b", "file": "F.mp4"}], ["line 2: file: 'F.mp4'", "file of line 1"]),

@@ -219,10 +219,10 @@ def test_prices_as_spreadsheet_programs_save_them(tmp_path, raw, currency):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("kind,price\n1080p,0.9\n*,free\n", "line 3: 'free' for '*' is no price"),
-        ("sep=;\nkind;price\n*;1,000\n", "line 3: '1,000' for '*' is no price"),
-        ("kind,price\n1080p\n", "line 2: '' for '1080p' is no price"),
-        ("kind,price\n*,1_0e\n", "line 2: '1_0e' for '*' is no price"),
+        ("kind,price\n1080p,0.9\n*,free\n", "line 3: 'free' for '*' is not a price"),
+        ("sep=;\nkind;price\n*;1,000\n", "line 3: '1,000' for '*' is not a price"),
+        ("kind,price\n1080p\n", "line 2: '' for '1080p' is not a price"),
+        ("kind,price\n*,1_0e\n", "line 2: '1_0e' for '*' is not a price"),
         ("kind,cost\n*,1\n", "a table needs the columns kind and price; found: kind, cost"),
         ("kind,price\n1080p,￥0.9\n*,$0.5\n", "prices in several currencies: $ ￥"),
         ('{"*": 0.5,\n}', "line 2: no JSON"),

@@ -104,19 +104,19 @@ def test_numbers_of_a_workbook_are_texts_where_texts_are_asked_for():
 @pytest.mark.parametrize(
     ("cells", "fault"),
     [
-        ({"duration": "6s"}, "duration: '6s' is no whole number"),
-        ({"duration": "6.5"}, "duration: '6.5' is no whole number"),
-        ({"duration": 6.5}, "duration: 6.5 is no whole number"),
-        ({"duration": "٦"}, "duration: '٦' is no whole number"),
+        ({"duration": "6s"}, "duration: '6s' is not a whole number"),
+        ({"duration": "6.5"}, "duration: '6.5' is not a whole number"),
+        ({"duration": 6.5}, "duration: 6.5 is not a whole number"),
+        ({"duration": "٦"}, "duration: '٦' is not a whole number"),
         ({"duration": "7"}, "duration: 7 is not possible"),
-        ({"extra": "[]"}, "extra: is no JSON object"),
-        ({"extra": "{x}"}, "extra: is no sound JSON"),
-        ({"metadata": "1"}, "metadata: is no JSON object"),
-        ({"images": '["a", 1'}, "images: is no sound JSON list"),
+        ({"extra": "[]"}, "extra: is not a JSON object"),
+        ({"extra": "{x}"}, "extra: is not sound JSON"),
+        ({"metadata": "1"}, "metadata: is not a JSON object"),
+        ({"images": '["a", 1'}, "images: is not a sound JSON list"),
         ({"prompt": "  "}, "prompt: required text"),
-        ({"prompt": True}, "prompt: True is no text"),
+        ({"prompt": True}, "prompt: True is not text"),
         ({"file": "../x"}, "file: "),
-        ({"id": True}, "id: True is no text"),
+        ({"id": True}, "id: True is not text"),
     ],
 )
 def test_a_bad_cell_is_a_fault(cells, fault):
@@ -128,20 +128,20 @@ def test_a_bad_cell_is_a_fault(cells, fault):
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"duration": "6"}, "duration: '6' is no whole number"),
-        ({"duration": True}, "duration: True is no whole number"),
-        ({"duration": 6.0}, "duration: 6.0 is no whole number"),
+        ({"duration": "6"}, "duration: '6' is not a whole number"),
+        ({"duration": True}, "duration: True is not a whole number"),
+        ({"duration": 6.0}, "duration: 6.0 is not a whole number"),
         ({"prompt": None}, "prompt: required text"),
         ({"prompt": "\ud800"}, "prompt: holds half a surrogate pair"),
-        ({"id": 7}, "id: 7 is no text"),
-        ({"id": " "}, "id: ' ' is no text"),
+        ({"id": 7}, "id: 7 is not text"),
+        ({"id": " "}, "id: ' ' is not text"),
         ({"id": "\udfff"}, "id: holds half"),
         ({"id": "a", "custom_id": "b"}, "id: is given as custom_id, too"),
-        ({"file": 1}, "file: is no text"),
+        ({"file": 1}, "file: is not text"),
         ({"Prompt": "dog"}, "prompt: given twice"),
-        ({"image_urls": {"a": 1}}, "image_urls: is no list"),
-        ({"image_urls": [1]}, "image_urls[0]: 1 is no URL or path; what is in memory"),
-        ({"metadata": "x"}, "metadata: is no JSON object"),
+        ({"image_urls": {"a": 1}}, "image_urls: is not a list"),
+        ({"image_urls": [1]}, "image_urls[0]: 1 is not a URL or path; what is in memory"),
+        ({"metadata": "x"}, "metadata: is not a JSON object"),
         ({"metadata": {"a": "\ud800"}}, "metadata: holds half"),
         ({"scene": "\ud800"}, "scene: holds half"),
         ({"extra": 5}, "extra: no mapping"),
@@ -214,7 +214,7 @@ def test_what_else_is_wrong_with_a_row_is_told_beside_a_slip():
 
 
 def test_data_in_the_place_of_names_is_refused(monkeypatch):
-    """Every row with another column is no sheet, and must not fill the memory."""
+    """Every row with another column is not a sheet, and must not fill the memory."""
     monkeypatch.setattr(rows, "MOST_NAMES", 5)
     checker = Checker(Jimmy(), folder=HERE)
     for number in range(5):
@@ -227,7 +227,9 @@ def test_without_strictness_rules_are_warnings():
     """What no gateway could make sense of stays a fault."""
     row = check({"prompt": "cat", "duration": 7}, strict=False)
     assert [warning.field for warning in row.warnings] == ["duration"]
-    assert faults({"prompt": "cat", "duration": "7"}, strict=False) == ["duration: '7' is no whole number of seconds"]
+    assert faults({"prompt": "cat", "duration": "7"}, strict=False) == [
+        "duration: '7' is not a whole number of seconds"
+    ]
 
 
 @pytest.mark.parametrize("images", [("a.png",), [Path("a.png")], Path("a.png")])

@@ -186,7 +186,7 @@ async def test_a_prompt_that_a_firewall_forbids_stops_nobody_else(tmp_path, answ
 
 
 async def test_a_firewall_that_forbids_every_row(tmp_path):
-    """A few tries show that it is no row's fault; nothing more is sent."""
+    """A few tries show that it is not a row's fault; nothing more is sent."""
     async with FaultServer([FIREWALL] * 20) as server:
         settings = {"api_key": KEY, "base_url": server.url, "proxy": None}
         summary = await run_batch(cats(20), out=tmp_path / "out", concurrency=1, timeout=30, **settings)

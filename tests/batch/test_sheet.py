@@ -49,7 +49,7 @@ TABLE = "id,prompt\n1,一只小猫走在雨夜里\n2,镜头慢慢推近\n"
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_chinese_sheets_are_read_as_office_programs_save_them(encoding, ending):
-    """UTF-8 with and without its mark, UTF-16 with it, and GB18030 need no option; the mark is no part of a name."""
+    """UTF-8 with and without its mark, UTF-16 with it, and GB18030 need no option; the mark is not a part of a name."""
     assert read(TABLE.replace("\n", ending).encode(encoding)) == [
         SheetRecord(2, {"id": "1", "prompt": "一只小猫走在雨夜里"}, cells=True),
         SheetRecord(3, {"id": "2", "prompt": "镜头慢慢推近"}, cells=True),
@@ -109,11 +109,11 @@ def test_the_encoding_is_found_out_however_late_it_shows():
 def test_bytes_that_fit_no_encoding_are_told_with_their_line():
     """First ones, later ones, and those of the encoding that was named."""
     late = "prompt\n一只小猫走在雨夜里\n".encode() + b"ok\n\xff\xfe\xff\n"
-    assert "line 4: holds bytes that are no UTF-8 (ff)" in refusal(late)
+    assert "line 4: holds bytes that are not UTF-8 (ff)" in refusal(late)
     assert "line 2: is neither UTF-8 nor GB18030" in refusal(b"prompt\n\xff\xff\xff")
-    assert "line 3: holds bytes that are no GB18030" in refusal(b"prompt\nok\n\xff\xff", encoding="gb18030")
-    assert "line 3: holds bytes that are no BIG5" in refusal(b"prompt\nok\n\xff\xff", encoding="big5")
-    assert "line 2: holds bytes that are no UTF-16-LE" in refusal(
+    assert "line 3: holds bytes that are not GB18030" in refusal(b"prompt\nok\n\xff\xff", encoding="gb18030")
+    assert "line 3: holds bytes that are not BIG5" in refusal(b"prompt\nok\n\xff\xff", encoding="big5")
+    assert "line 2: holds bytes that are not UTF-16-LE" in refusal(
         "\ufeffprompt\n".encode("utf-16-le") + b"\x00\xd8a\x00"
     )
 
@@ -147,18 +147,18 @@ def test_gb18030_needs_few_letters():
 def test_gibberish_is_shown_as_it_would_have_been_read():
     """With the line it begins on, and the encodings it may be in."""
     told = refusal("id,prompt\n1,a cat\n2,고양이\n".encode("euc-kr"))
-    assert "line 3: is no UTF-8, and its letters read “绊剧捞” as GB18030: is it Big5, Shift-JIS, EUC-KR?" in told
+    assert "line 3: is not UTF-8, and its letters read “绊剧捞” as GB18030: is it Big5, Shift-JIS, EUC-KR?" in told
 
 
 def test_a_line_read_as_utf_8_before_gb18030_shows_is_no_guess():
-    """When a later line is no UTF-8, the earlier ones may have been misread: it is asked."""
+    """When a later line is not UTF-8, the earlier ones may have been misread: it is asked."""
     data = "prompt\ncat猫\n小猫走在雨夜里\n".encode("gb18030")
-    assert "line 3: is no UTF-8, as which line 2 was read" in refusal(data)
+    assert "line 3: is not UTF-8, as which line 2 was read" in refusal(data)
 
 
 @pytest.mark.parametrize(("told", "by"), [("sep=;", ";"), ('"sep=,"', ","), ("SEP=\t", "\t"), ("sep=|", "|")])
 def test_excels_line_that_tells_the_delimiter(told, by):
-    """It is no header; what it says is believed, and lines are counted with it."""
+    """It is not a header; what it says is believed, and lines are counted with it."""
     (record,) = read(f'{told}\r\nid{by}prompt\r\n1{by}"a cat, a dog; both"\r\n'.encode("utf-8-sig"))
     assert record == SheetRecord(3, {"id": "1", "prompt": "a cat, a dog; both"}, cells=True)
 
@@ -180,7 +180,7 @@ def test_utf_16_without_its_mark_must_be_named():
 @pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "idna", "a\0b", "undefined"])
 def test_an_unknown_encoding_is_refused(encoding):
     """Also one that is none of text."""
-    assert "is no encoding of text" in refusal(b"", encoding=encoding)
+    assert "is not a text encoding" in refusal(b"", encoding=encoding)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -232,7 +232,7 @@ def test_every_bad_row_is_told():
         (b'prompt,n\nok,\n"cat,\ndog,\nbird,', "line 3: a quoted cell begins here"),
         (b'prompt,n\nok,\n"cat,1\n"dog",2\n', "line 3: a quoted cell begins here"),
         (b'"prompt', "line 1: a quoted cell begins here"),
-        (b"PK\3\4nothing", "no sound .xlsx"),
+        (b"PK\3\4nothing", "not a sound .xlsx"),
     ],
 )
 def test_what_spoils_the_whole_sheet_is_an_error(data, problem):
@@ -336,7 +336,7 @@ def test_a_file_goes_by_its_ending(tmp_path):
     for name in ("a.JSONL", "a.tsv"):
         with open_sheet(tmp_path / name) as sheet:
             assert [record.values["prompt"] for record in sheet] == ["cat"]
-    for name, reason in (("a.docx", "no sheet's"), ("b.csv", "No such file")):
+    for name, reason in (("a.docx", "not a sheet's"), ("b.csv", "No such file")):
         with pytest.raises(InvalidRequestError, match=reason):
             open_sheet(str(tmp_path / name))
     (tmp_path / "c.csv").mkdir()

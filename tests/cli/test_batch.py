@@ -292,7 +292,7 @@ class TestDryRun:
         assert "--prices FILE" in ran.err
 
     def test_a_guessed_encoding_is_shown(self, omni):
-        """With the first prompt as it was read, in brief; not where it was named, or is no guess."""
+        """With the first prompt as it was read, in brief; not where it was named, or is not a guess."""
         rows = "id,prompt,镜头\n1,a cat,一\n2,夕阳下的渔船缓缓驶过港口，电影感镜头\n3,小猫走在雨夜里\n"
         Path("shots.csv").write_bytes(rows.encode("gb18030"))
         guess = "sheet: read as GB18030: “夕阳下的渔船缓缓驶过港口，电影感镜头”"
@@ -338,13 +338,13 @@ class TestRefused:
         """Several faults of a line stand below each other."""
         monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
         faults = (Fault("line 12: duration", "7 is odd", (4, 6)), Fault("line 12: prompt", "required text"),
-                  Fault("line 9999", "is no UTF-8"), Fault("line 10000: line", "a quote is never closed"),
+                  Fault("line 9999", "is not UTF-8"), Fault("line 10000: line", "a quote is never closed"),
                   Fault("file", "and 4 more lines with faults"))  # fmt: skip
         assert lines_of(InvalidRequestError("x", faults=faults)) == [
             "error: nothing was sent: 4 faults on 3 lines of the sheet",
             "  line 12     duration: 7 is odd; allowed: 4, 6",
             "              prompt: required text",
-            "  line 9999   is no UTF-8",
+            "  line 9999   is not UTF-8",
             "  line 10000  a quote is never closed",
             "  and 4 more lines with faults",
         ]

@@ -58,7 +58,7 @@ class TestRows:
     """Listing."""
 
     def test_a_line_a_row(self, omni, folder):
-        """Where stdout is no terminal, tabs separate; the sums and what to do about uncertain rows are on stderr."""
+        """Where stdout is not a terminal, tabs separate; the sums and what to do about uncertain rows are on stderr."""
         ran = omni("journal", folder)
         rows = [line.split("\t") for line in ran.out.splitlines()]
         assert ran.code == 0
@@ -158,7 +158,7 @@ class TestRows:
         ledger.connection.close()
 
     def test_a_reader_that_leaves(self, folder):
-        """`… | head -1` is no error."""
+        """`… | head -1` is not an error."""
         words = " ".join(command("journal", folder.absolute(), "--json"))
         ran = subprocess.run(
             ["sh", "-c", f"{words} | head -1"], capture_output=True, text=True, env=environment(), timeout=PATIENCE
@@ -232,7 +232,7 @@ class TestOneRow:
         assert record["body"].startswith("<!DOCTYPE html>")
 
     def test_long_and_odd_bodies(self, omni, book):
-        """A screen gets the beginning, without what steers it; --json all of it, in base64 if it is no text."""
+        """A screen gets the beginning, without what steers it; --json all of it, in base64 if it is not text."""
         book("long", status=502, body=b"<p>\x1b[2Jno</p>\n" * 500)
         book("odd", status=502, body=b"\xff\x00")
         ran = omni("journal", "own.sqlite3", "long")

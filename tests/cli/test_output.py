@@ -36,7 +36,7 @@ def test_utf8_whatever_the_console_says(encoding):
 
 
 def test_a_prompt_that_is_no_text_is_refused():
-    """Bytes that are no UTF-8 in an argument are a fault, not a crash."""
+    """Bytes that are not UTF-8 in an argument are a fault, not a crash."""
     words = [os.fsencode(word) for word in command("generate", "--dry-run")]
     ran = subprocess.run([*words, b"\xff\xfe"], capture_output=True, env=environment(), timeout=PATIENCE)
     assert ran.returncode == 2

@@ -68,7 +68,7 @@ def test_what_cannot_be_reported(omni, shots):
         (["shots.jsonl"], "shots.jsonl is a sheet and no journal: name the folder of its batch"),
         ([shots, "-o", "no/where.html"], "no such folder"),
         ([shots, "-o", shots / "journal.sqlite3"], "is the journal"),
-        ([shots, "-o", "shots.jsonl"], "is no report"),
+        ([shots, "-o", "shots.jsonl"], "is not a report"),
         ([], "Missing argument"),
     ):
         ran = omni("report", *words)

@@ -156,7 +156,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            (["-d", "4,x,"], "  --duration: 'x' is no whole number of seconds\n  --duration: there is an empty value"),
+            (
+                ["-d", "4,x,"],
+                "  --duration: 'x' is not a whole number of seconds\n  --duration: there is an empty value",
+            ),
             (["-d", "4,4"], "--duration: 4 is given twice"),
             (["-d", "7,5"], "error: nothing was sent, none of the 2 combinations is possible:\n  --duration: 7 is not"),
             (["-d", "7"], "error: nothing was sent, it is refused:\n  --duration: 7 is not"),

@@ -109,7 +109,7 @@ class TestNumbers:
         assert book.pass_time(60).rate == 0.0
 
     def test_rows_that_end_otherwise_bring_the_end_nearer(self):
-        """Failed and rejected rows are no videos, but they are through."""
+        """Failed and rejected rows are not videos, but they are through."""
         book = Book(PLANNED=100, DONE=0)
         for _ in range(50):
             book.move("PLANNED", "REJECTED")

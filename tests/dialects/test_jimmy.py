@@ -322,7 +322,7 @@ def test_the_key_and_what_the_gateway_is_like():
 
 
 def test_the_envelope_is_read_with_message_under_either_name():
-    """`msg`, else `message`, else nothing; success is no refusal."""
+    """`msg`, else `message`, else nothing; success is not a refusal."""
 
     def refused(document):
         return JIMMY.refused(Reply(status=200, body=json.dumps(document).encode()))

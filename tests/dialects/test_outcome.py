@@ -183,7 +183,7 @@ def test_any_field_of_a_task_makes_it_one(dialect, field):
     ],
 )
 def test_a_look_that_failed_is_refused_by_its_words(dialect, words, kind):
-    """As the table of the dialect has it; a task that failed, or runs, is no refusal whatever its words."""
+    """As the table of the dialect has it; a task that failed, or runs, is not a refusal whatever its words."""
     for answer in (reply({"status": "error", "message": words}), told(dialect, status="failed", error=words)):
         refusal = refused_look(dialect, answer)
         assert (refusal and refusal.kind) == kind

@@ -80,7 +80,7 @@ def test_the_modes_a_single_image_can_mean():
 
 
 def test_extra_is_a_copy_or_nothing():
-    """What is no mapping has no fields."""
+    """What is not a mapping has no fields."""
     extra = {"seed": 1}
     found = extra_of(VideoRequest(prompt="c", extra=extra))
     assert found == extra
@@ -118,8 +118,8 @@ def test_a_shown_value_is_short_and_of_a_plain_type():
     """A fault quotes at most 40 characters of a value, and of other types only their name."""
     faults = list(check_fields(VideoRequest(prompt="c", model=[1], duration="9" * 100), known=()))
     assert [str(fault) for fault in faults] == [
-        "model: a list is no text",
-        f"duration: '{'9' * 39} is no whole number of seconds",
+        "model: a list is not text",
+        f"duration: '{'9' * 39} is not a whole number of seconds",
     ]
     assert "a list is not known" in str(check_model(VideoRequest(prompt="c", model=[1]), (PLAIN,)).faults[0])
 

@@ -119,7 +119,7 @@ def test_the_guide_and_the_flat_shape_are_read_by_either_dialect():
 
 
 def test_an_answer_is_decoded_once():
-    """`Reply.document` is decoded once, and is MISSING for a body that is no JSON or says nothing."""
+    """`Reply.document` is decoded once, and is MISSING for a body that is not JSON or says nothing."""
     reply = Reply(status=200, body=b'{"a": 1}')
     assert reply.document is reply.document
     assert Reply(status=200, body=b"null").document is wire.MISSING

@@ -61,7 +61,7 @@ NOT_ITS_WORD = {
 @pytest.mark.parametrize("body", NOT_ITS_WORD.values(), ids=NOT_ITS_WORD)
 @pytest.mark.parametrize("dialect", ALL, ids=named)
 def test_without_the_gateways_own_word_the_status_alone_decides(dialect, body):
-    """Rows 3-5: a body that is no well-formed refusal counts for nothing: 429 is rate, clean 4xx refuse."""
+    """Rows 3-5: a body that is not a well-formed refusal counts for nothing: 429 is rate, clean 4xx refuse."""
     for status in STATUSES:
         assert meaning(dialect, status, body=body) == BY_STATUS.get(status, Meaning.UNCERTAIN), status
 
@@ -335,7 +335,7 @@ def test_a_full_queue_is_a_refusal_for_now(message):
     ("answer", "reason"),
     [
         (reply(200, body=b'{"co', complete=False), "HTTP 200, and the body broke off"),
-        (reply(520, body=b"<html>"), "HTTP 520, and the body is no JSON"),
+        (reply(520, body=b"<html>"), "HTTP 520, and the body is not JSON"),
         (reply(200, {"msg": "ok"}), "HTTP 200 without a task id"),
         (reply(301, body=b"", headers={"location": "https://u:p@a.example/x?sig=1"}), "a redirect to a.example, which"),
         (reply(302, body=b"", headers={"location": "/login?sig=1"}), "a redirect to its own host, which"),

@@ -115,7 +115,7 @@ def test_json_in_another_charset_is_read(charset, told):
 
 @pytest.mark.parametrize("told", ["utf-8", "idna", "zip", "punycode", "unicode_escape", "", "x" * 9000])
 def test_no_other_charset_is_tried(told):
-    """Some of Python's codecs are no charsets, or take minutes."""
+    """Some of Python's codecs are not charsets, or take minutes."""
     headers = {"content-type": f"text/html; charset={told}"}
     assert Reply(status=200, headers=headers, body=b'{"a": "\xff"}').document is MISSING
 
@@ -174,7 +174,7 @@ def test_dig_gives_none_where_the_path_ends():
 
 @pytest.mark.parametrize("value", [None, "", "  ", 5, True, ["a"], HALF, f"task_{HALF}"])
 def test_what_says_nothing_is_no_text(value):
-    """Another type, blank text, and text without a UTF-8 form are no text."""
+    """Another type, blank text, and text without a UTF-8 form are not text."""
     assert text(value) is None
 
 
@@ -205,7 +205,7 @@ def test_an_id_is_one_percent_encoded_segment(task_id, path):
 @pytest.mark.parametrize("task_id", ["", " ", ".", "..", HALF, None, 5])
 def test_an_id_that_would_ask_for_another_path_is_refused(task_id):
     """Empty, dot segments and text without a UTF-8 form are refused before any I/O."""
-    with pytest.raises(InvalidRequestError, match="task_id: is no id of a task"):
+    with pytest.raises(InvalidRequestError, match="task_id: is not a task id"):
         segment(task_id)
 
 
@@ -350,7 +350,7 @@ def test_milliseconds_begin_at_ten_to_the_eleventh():
     ],
 )
 def test_what_is_no_time_is_unknown(value):
-    """Zero, the zero time of some servers, endless numbers and other text are no time, and raise nothing."""
+    """Zero, the zero time of some servers, endless numbers and other text are not time, and raise nothing."""
     assert instant(value) is None
 
 
@@ -512,7 +512,7 @@ def test_a_link_in_the_results_data_is_found_in_or_out_of_its_list(data):
     ids=json.dumps,
 )
 def test_what_is_no_link_is_none(dialect, result):
-    """A word is no link, nor is that of a picture one of a video."""
+    """A word is not a link, nor is that of a picture one of a video."""
     with pytest.raises(DecodeError, match="without a URL") as caught:
         queried(dialect, result=result)
     assert caught.value.terminal
@@ -550,5 +550,5 @@ def test_an_uploaded_files_link_is_whole(told, url):
 def test_an_upload_without_a_usable_link_is_refused_before_anything_is_paid(told):
     """What no provider could fetch would be a paid failure."""
     answer = Reply(status=200, url="https://gateway.example/v1/files/upload")
-    with pytest.raises(DecodeError, match=r"no http\(s\) URL"):
+    with pytest.raises(DecodeError, match=r"is not an http\(s\) URL"):
         wire.uploaded_link(answer, {"url": told})

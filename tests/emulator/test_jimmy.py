@@ -102,7 +102,7 @@ async def test_what_is_no_json_object_is_a_400(talk, body):
 
 
 async def test_a_body_that_is_not_packed_as_it_says_is_refused(talk):
-    """As one that is no JSON, and without an error of the emulator's own."""
+    """As one that is not JSON, and without an error of the emulator's own."""
     packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     async with talk() as client, client.session.post(JIMMY_CREATE, data=b"{}", headers=packed) as response:
         assert (response.status, (await response.json())["code"]) == (400, "20002")
@@ -204,7 +204,7 @@ async def test_quota_is_told_by_message_alone(talk):
 
 
 async def test_balances(talk):
-    """The account's and the key's balance; a total quota of 0 is no cap."""
+    """The account's and the key's balance; a total quota of 0 is not a cap."""
     async with talk(balance=10, price=4) as client:
         await client.create()
         _, user = await client.get("/api/open-api/v1/user/balance")

@@ -85,7 +85,7 @@ async def test_the_ledger_stands_still_after_the_stop(talk):
 
 
 async def test_clients_that_leave_log_nothing(talk, caplog):
-    """A client gone before the answer, or in the middle of its own request, is no error of ours."""
+    """A client gone before the answer, or in the middle of its own request, is not an error of ours."""
     async with talk(latency=0.2) as client:
         with pytest.raises(TimeoutError):
             await client.post(CREATE, FLAT, timeout=aiohttp.ClientTimeout(total=0.05))

@@ -1,4 +1,4 @@
-"""The crash harness of the fleet, as these tests import it: its folder is no package."""
+"""The crash harness of the fleet, as these tests import it: its folder is not a package."""
 
 import sys
 from pathlib import Path

@@ -73,7 +73,7 @@ async def test_a_queue_without_its_tables_is_told_with_our_command(postgres, tmp
 
 
 async def test_a_database_user_without_rights_is_told_so(postgres, tmp_path):
-    """Waiting would not help, and it is no bug."""
+    """Waiting would not help, and it is not a bug."""
     async with fleet(postgres, tmp_path) as here:
         ask(here.dsn, "DROP ROLE IF EXISTS weak", "CREATE ROLE weak LOGIN")
         here.dsn = here.dsn.replace(f"{postgres.name}@", "weak@")

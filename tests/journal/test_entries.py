@@ -183,7 +183,7 @@ def test_the_error_of_an_uncertain_row():
         "bill, then settle it: with its task id, as not charged, or to pay again (gateway jimmy, custom_id mine, "
         "task t-9)"
     )
-    assert error.evidence == {"reason": "HTTP 502", "candidate": "t-9"}
+    assert error.evidence == {"reason": "HTTP 502", "candidate": "t-9", "sent_before": True}
     assert (error.gateway, error.custom_id, error.task_id, error.metadata) == ("jimmy", "mine", "t-9", {"order": 7})
     bare = uncertain_error(entry(state="UNCERTAIN"))
     assert "charged: no answer is known. Look" in str(bare)

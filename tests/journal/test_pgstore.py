@@ -333,7 +333,7 @@ async def test_on_finished_is_told_by_whoever_is_left(dsn):
 
 async def until(holds):
     """Look until it is so."""
-    while not holds():  # noqa: ASYNC110 - another process's doing is no event of the loop's
+    while not holds():  # noqa: ASYNC110 - another process's doing is not an event of the loop's
         await asyncio.sleep(0.02)
 
 

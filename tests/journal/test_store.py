@@ -596,14 +596,14 @@ WRONG = [{}, {"not_charged": True, "pay_again": True}, {"task_id": "t", "pay_aga
 
 @pytest.mark.parametrize("word", [*WRONG, {"task_id": ""}, {"task_id": ".."}, {"task_id": 7}], ids=repr)
 async def test_not_exactly_one_answer_settles_nothing(make, word, tmp_path):
-    """Nor does what is no task id."""
+    """Nor does what is not a task id."""
     journal = make()
     await journal.intend(intent("k"))
     await journal.answered(intent("k"), lost())
     fault = Fault("settle", "say one of task_id, not_charged and pay_again")
     with pytest.raises(InvalidRequestError) as caught:
         await journal.resolve("k", **word)
-    assert caught.value.faults == ((fault,) if word in WRONG else (Fault("task_id", "is no id of a task"),))
+    assert caught.value.faults == ((fault,) if word in WRONG else (Fault("task_id", "is not a task id"),))
     assert caught.value.may_have_charged
     assert states(tmp_path / "j") == {"k": "UNCERTAIN"}
 

@@ -36,7 +36,7 @@ async def full(limiter):
 def test_what_a_limiter_is_not_made_of(wrong):
     """Limits of another kind are refused by name, also where they count as nothing."""
     (name,) = wrong
-    with pytest.raises(InvalidRequestError, match=rf"{name}: is no \w+\(…\), but of type"):
+    with pytest.raises(InvalidRequestError, match=rf"{name}: must be \w+\(…\), not \w+"):
         Limiter(**wrong)
 
 

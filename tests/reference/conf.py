@@ -62,7 +62,7 @@ def spoken(app, what, name, thing, options, lines):
 
 
 def short_defaults(app, thing, bound):
-    """Defaults that are no plain values are shown as `...`: their own text tells more than anybody asks."""
+    """Defaults that are not plain values are shown as `...`: their own text tells more than anybody asks."""
     if inspect.isfunction(thing):
         told = inspect.signature(thing)
         named = [part.replace(default=shown(part.default)) for part in told.parameters.values()]

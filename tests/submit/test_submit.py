@@ -32,7 +32,7 @@ LOOP = WarpLoop
 
 
 def test_a_fingerprint_follows_from_gateway_and_inputs_alone():
-    """Custom id and metadata are no inputs."""
+    """Custom id and metadata are not inputs."""
 
     def of(dialect, **fields):
         return fingerprint(dialect.name, dialect.create(VideoRequest(**{"prompt": "a cat", **fields})))
