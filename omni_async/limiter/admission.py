@@ -314,7 +314,8 @@ class Admission:
     ) -> None:
         """No usable answer came; many of these in a row pause everything, and one request at a time tries again.
 
-        With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did.
+        With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did. A look
+        with more in flight than lately got through may say the same by failing.
         """
         self._end(ticket, now)
         if ticket.kind is TRANSFER:
@@ -323,7 +324,10 @@ class Admission:
             self.window.timed_out(now)
             if ticket.kind is CREATE:
                 self.trials.line.answered(ticket.sent_at, now)
-        pace = self.trials.pace if ticket.kind is CREATE else self.pace
+        create = ticket.kind is CREATE
+        pace = self.trials.pace if create else self.pace
+        # Some enforce a number at once by closing connections; one of the usual number that fails tells nothing of it.
+        busy = busy or not (create or timeout or ticket.in_flight <= self.window.safe)
         if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
