@@ -255,8 +255,9 @@ class Admission:
                 self.pause_until = max(self.pause_until, now + wait)
                 self.pace.prolong(now + wait)
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
-        evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
-        cause = attribute(evidence)
+        first, safe = wait is None and not (self.pace.known or self.window.tested), self.window.safe
+        seen = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=safe, first=first)
+        cause = attribute(seen)
         if cause is Controller.PACE and not self._one_at_a_time and self._by_chance(ticket, now):
             return self._passed_over(now, wait or 0.0)
         step, self._pause_step = self._pause_step, self._pause_step + 1

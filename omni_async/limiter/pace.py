@@ -298,8 +298,9 @@ class Pace:
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
-        """What went first after a pause got through: now the others follow."""
+        """What went first after a pause got through: now the others follow, without catching up."""
         self._resumed_at = max(self._resumed_at, now)
+        self.next_at = max(self.next_at, now)
         level = self._minutes.opens(now, self.got_through)
         if level is not None:
             self._spread(level, now)
