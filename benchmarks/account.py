@@ -57,6 +57,7 @@ class Scenario:
         concurrency: Requests it serves at once.
         running: Tasks it runs at once.
         chance: Part of the requests that it refuses whatever goes; and of which: all, or creates alone.
+        closes: Whether it closes the connection instead of refusing.
         retry_after: What its refusals ask to wait; None if they do not say.
         outage: From when to when it answers with failures.
         latency: Median time of an answer, its spread (sigma of the logarithm), and the part spent on the way.
@@ -81,6 +82,7 @@ class Scenario:
     running: Changing = ()
     chance: float = 0.0
     chance_of: str = "all"
+    closes: bool = False
     retry_after: float | None = None
     outage: tuple[float, float] = (math.inf, math.inf)
     latency: tuple[float, float, float] = (0.05, 0.2, 0.2)
@@ -267,7 +269,7 @@ class Simulation:
             self.seen.refused[second] = self.seen.refused.get(second, 0) + 1
             if ticket.kind is CREATE:
                 self.seen.refused_creates.append(now)
-            self._at(now + back, self._refuses, client, ticket)
+            self._at(now + back, self._fails if scenario.closes else self._refuses, client, ticket)
             return
         self.seen.let_in[second] = self.seen.let_in.get(second, 0) + 1
         own = self.seen.by_client.setdefault(client, {})

@@ -256,6 +256,7 @@ FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "requests a minute, Retry-After 5 s": lambda rng: minutes(rng, retry_after=5.0),
     "requests at once": concurrency,
     "requests at once, Retry-After 1 s": lambda rng: concurrency(rng, retry_after=1.0),
+    "requests at once, told by closing": lambda rng: attrs.evolve(concurrency(rng), closes=True),
     "requests at once halve": lambda rng: concurrency(rng, factor=0.5),
     "requests at once double": lambda rng: concurrency(rng, factor=2.0),
     "running tasks": running,

@@ -85,6 +85,35 @@ def test_a_hidden_rate_or_number_of_requests_is_used(family, most, least):
     assert max(one.refused for one in found) <= 0.03
 
 
+def crowd(rate, **told):
+    """More looks than so many per second let in."""
+    usual = {"followed": int(2.2 * rate) + 8, "interval": 1.0, "latency": (0.1, 0.2, 0.2), "until": 300.0, "seed": SEED}
+    return Scenario(name=f"{rate}/s", rate=((0.0, rate),), **{**usual, **told})
+
+
+@pytest.mark.parametrize(("rate", "part"), [(20.0, 0.75), (50.0, 0.6)])
+def test_a_rate_without_any_burst_is_used(rate, part):
+    """Two in quick succession are refused: that is not taken for two at once. Arrivals vary too much for the rest."""
+    seen = Simulation(crowd(rate, burst=0.0)).run()
+    assert seen.count(30, 300) >= part * 270 * rate
+    assert seen.count(30, 300, refused=True) <= 0.015 * seen.count(30, 300)
+
+
+@pytest.mark.parametrize(("retry_after", "part"), [(5.0, 0.85), (30.0, 0.65)])
+def test_a_bucket_that_asks_to_wait_far_too_long_is_used(retry_after, part):
+    """What so long a pause could save up is no measure of what it does save up."""
+    seen = Simulation(crowd(10.0, retry_after=retry_after, until=900.0)).run()
+    assert seen.count(60, 900) >= part * 840 * 10.0
+
+
+def test_connections_that_are_closed_tell_how_many_requests_go_at_once():
+    """As refusals do: nearly all is used, and few are sent in vain."""
+    found = verdicts("requests at once, told by closing")
+    assert statistics.median(one.share for one in found) >= 0.95
+    assert min(one.share for one in found) >= 0.9
+    assert max(one.refused for one in found) <= 0.05
+
+
 @pytest.mark.parametrize("family", ["requests a minute", "requests a minute, Retry-After 5 s"])
 def test_what_is_allowed_by_the_minute_is_used(family):
     """With a refusal or two in each; of twenty requests a minute that is a part of them."""

@@ -255,8 +255,9 @@ class Admission:
                 self.pause_until = max(self.pause_until, now + wait)
                 self.pace.prolong(now + wait)
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
-        evidence = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=self.window.safe)
-        cause = attribute(evidence)
+        first, safe = wait is None and not (self.pace.known or self.window.tested), self.window.safe
+        seen = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=safe, first=first)
+        cause = attribute(seen)
         if cause is Controller.PACE and not self._one_at_a_time and self._by_chance(ticket, now):
             return self._passed_over(now, wait or 0.0)
         step, self._pause_step = self._pause_step, self._pause_step + 1
@@ -314,7 +315,8 @@ class Admission:
     ) -> None:
         """No usable answer came; many of these in a row pause everything, and one request at a time tries again.
 
-        With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did.
+        With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did. A look
+        with more in flight than lately got through may say the same by failing.
         """
         self._end(ticket, now)
         if ticket.kind is TRANSFER:
@@ -323,7 +325,10 @@ class Admission:
             self.window.timed_out(now)
             if ticket.kind is CREATE:
                 self.trials.line.answered(ticket.sent_at, now)
-        pace = self.trials.pace if ticket.kind is CREATE else self.pace
+        create = ticket.kind is CREATE
+        pace = self.trials.pace if create else self.pace
+        # Some enforce a number at once by closing connections; one of the usual number that fails tells nothing of it.
+        busy = busy or not (create or timeout or ticket.in_flight <= self.window.safe)
         if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage

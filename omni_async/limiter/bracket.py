@@ -27,7 +27,7 @@ STRIDE = 0.04
 SMALL = 0.33
 """So much more than a whole number a fixed window refuses in every third second only."""
 REFUSED_LOW = 0.8
-"""Part of a refused pace to go on with, if what was thought to pass was refused."""
+"""Part of a refused pace to go on with, if what was thought to pass was refused; the least where a bucket is empty."""
 STEEP, STEEP_BUCKET, ONE_MORE = 1.1, 1.25, 1.3
 """A climb refused within this factor of its level, or so many requests a second more, has found the same limit again. A
 bucket refuses a climb late."""
@@ -169,6 +169,7 @@ class Bracket:
         part = seen.used / (seen.used + SAVED[min(self._late, 2)] * paused)
         if seen.used < HASTY and not self._late:
             part = max(part, HASTY_PART)
+        part = max(part, REFUSED_LOW)  # the pause may be far longer than it saves up for
         part = max(part, self._held / (self._held + paused))  # no bucket lasted so long with more above its rate
         self._late, self._bucket = self._late + 1, True
         self.low = _below_whole(min(part, JITTER) * seen.pace)

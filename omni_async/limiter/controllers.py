@@ -29,6 +29,7 @@ class Evidence:
         named: The limit that the gateway's words name, if they do.
         in_flight: Requests in flight when it was sent, itself included.
         safe_in_flight: The most in flight that lately got through.
+        first: Whether no limit was met before, and nothing tells when to go on.
         slots_known: Whether the number of tasks the account runs has been found before.
         at_cap: Whether as many run as were running when a create was refused before.
         trials: Refusals of this experiment so far, this one included.
@@ -43,6 +44,7 @@ class Evidence:
     named: Controller | None = None
     in_flight: int = 1
     safe_in_flight: int = 1
+    first: bool = False
     slots_known: bool = False
     at_cap: bool = False
     trials: int = 1
@@ -65,14 +67,18 @@ SHORT_LADDER = 2
 def attribute(evidence: Evidence) -> Controller:
     """The one controller that a refusal adjusts.
 
-    A refused query is the pace, or the window if more were in flight than lately got through. A refused create is
-    ambiguous: it stays on trial until the ladder is through, and is then a matter of slots if tasks of ours run, none
-    finished and polls get through. `TRIAL` after the ladder means that nothing was found to blame.
+    A refused query is the pace, or the window if more were in flight than lately got through; the first of all is the
+    pace if no two ever got through at once, since those are two in quick succession too, and a window of one never
+    learns better. A refused create is ambiguous: it stays on trial until the ladder is through, and is then a matter
+    of slots if tasks of ours run, none finished and polls get through. `TRIAL` after the ladder means that nothing was
+    found to blame.
     """
     if not evidence.create:
         if evidence.named in (Controller.PACE, Controller.WINDOW):
             return evidence.named
-        return Controller.WINDOW if evidence.in_flight > evidence.safe_in_flight else Controller.PACE
+        in_succession = evidence.first and evidence.safe_in_flight == 1
+        too_many = evidence.in_flight > evidence.safe_in_flight and not in_succession
+        return Controller.WINDOW if too_many else Controller.PACE
     if evidence.named is Controller.PACE:
         return Controller.PACE
     if not evidence.running or evidence.by_chance:

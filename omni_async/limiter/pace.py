@@ -24,6 +24,8 @@ climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
+PER_DELAY = 5.0
+"""Refusals that come late have missed what else was sent too fast by then: a pace holds so many times as long."""
 PER_PAUSE = 60.0
 """A pause costs throughput: a pace holds at least so many times as long as the last one."""
 BRISK, NEAR = 20.0, 1.25
@@ -210,7 +212,7 @@ class Pace:
             self._before = before
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
             self._known_since = sent
-        self._hold = self._holding(level, sent)
+        self._hold = self._holding(level, now, sent)
         self._slower = self._minutes.slower(SLOWER if self._pause >= self._dear else 1.0)
         self._level, self._used, self._above = level, 0.0, 0.0
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
@@ -263,13 +265,15 @@ class Pace:
             return self._minutes.allows(self.rate, used, passed=seen.passed if seen.climbing else None)
         return self._estimate.level(seen)
 
-    def _holding(self, level: float, sent: float) -> float:
+    def _holding(self, level: float, now: float, sent: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
         lasting = self._lasting(level)
         if self._minutes.drought:
             return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
-        return lasting if self._estimate.bracket.testing else min(young, lasting)
+        if not self._estimate.bracket.testing:
+            lasting = min(young, lasting)
+        return max(lasting, min(PER_DELAY * (now - sent), LONGEST_HOLD))
 
     def _lasting(self, level: float) -> float:
         """How many seconds a level is used before more is tried."""
@@ -294,8 +298,9 @@ class Pace:
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
-        """What went first after a pause got through: now the others follow."""
+        """What went first after a pause got through: now the others follow, without catching up."""
         self._resumed_at = max(self._resumed_at, now)
+        self.next_at = max(self.next_at, now)
         level = self._minutes.opens(now, self.got_through)
         if level is not None:
             self._spread(level, now)

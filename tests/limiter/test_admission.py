@@ -277,12 +277,53 @@ def test_a_refused_poll_cuts_the_pace_alone():
 def test_a_refused_poll_above_what_got_through_cuts_the_window_alone():
     """With more in flight than lately got through, it is the window's; one fewer is all it takes, without a pause."""
     state = admission()
+    state.pace.cut(0.0, 0.0)  # a limit was met before
     sent = [send(state, Kind.POLL, 1.0)[0] for _ in range(3)]
     before = picture(state)
     decision = state.refused(sent[-1], 1.1)
     assert (decision.cause, decision.pause) == (Controller.WINDOW, 0.0)
     assert changed(state, before) == {Controller.WINDOW}
     assert state.window.size == 2
+
+
+def test_the_first_refusal_of_all_cuts_the_pace_alone():
+    """Two at once are two in quick succession: a window of one would never learn that it was that."""
+    state = admission()
+    sent = [send(state, Kind.POLL, 1.0)[0] for _ in range(2)]
+    before = picture(state)
+    assert state.refused(sent[-1], 1.1).cause is Controller.PACE
+    assert changed(state, before) == {Controller.PACE}
+
+
+def test_what_follows_a_pause_keeps_its_distance():
+    """Once the one that tries again got through, the next two are a whole gap apart, though time was lost."""
+    state = admission()
+    ticket, now = send(state, Kind.POLL, 1.0)
+    state.refused(ticket, now)
+    ticket, now = send(state, Kind.POLL, now)
+    state.passed(ticket, now + 1.0)
+    _, first = send(state, Kind.POLL, now + 1.0)
+    _, second = send(state, Kind.POLL, first)
+    assert second - first >= 0.99 / state.pace.rate
+
+
+def test_looks_beyond_what_got_through_that_fail_cut_the_window():
+    """Some close connections beyond a number: the usual number at once goes on, and tells of an outage alone."""
+    state = admission()
+    state.pace.cut(0.0, 0.0)  # a limit was met before
+    ticket, now = send(state, Kind.POLL, 1.0)
+    state.passed(ticket, now)
+    sent = [send(state, Kind.POLL, 2.0)[0] for _ in range(4)]
+    before = picture(state)
+    for ticket in sent[1:]:
+        state.failed(ticket, 2.1)
+    assert changed(state, before) == {Controller.WINDOW}
+    state.passed(sent[0], 2.2)
+    lone = picture(state)
+    for at in range(3, 6):
+        ticket, now = send(state, Kind.POLL, float(at))
+        state.failed(ticket, now)
+    assert changed(state, lone) == set()
 
 
 def test_refusals_of_one_flight_are_one_event():

@@ -108,6 +108,11 @@ def test_a_bucket_is_cut_by_more_each_time_it_refuses_late():
     assert parts[-1] < 0.9
 
 
+def test_a_pause_far_longer_than_it_saves_up_for_cuts_by_one_step():
+    """A bucket is full long before such a pause is over: how long it was tells nothing of the limit."""
+    assert Bracket().refused(refusal(100.0, 100.0, used=5.0, whole=65.0, held=5.0)) >= 0.79 * 100.0
+
+
 def test_behind_a_long_pause_a_coarser_limit_is_enough():
     """A test more costs the pause, and is worth no more."""
     bracket, level = begun(counted=100.0)

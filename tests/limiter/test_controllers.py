@@ -169,6 +169,18 @@ def test_a_cut_slows_and_pauses():
     assert pace.rate > 0
 
 
+def test_behind_refusals_that_come_late_more_is_tried_late():
+    """What is sent too fast until the next one comes is refused as well."""
+    soon, late = Pace(start=50.0), Pace(start=50.0)
+    for pace, delay in ((soon, 0.1), (late, 5.0)):
+        pace.cut(10.0, 10.0, sent=10.0 - delay)
+    level = late.rate
+    drive(soon, 5.0, start=10.1)
+    drive(late, 5.0, start=10.1)
+    assert late.rate == level
+    assert soon.rate > 1.5 * level
+
+
 def test_a_cut_grows_back():
     """Used and not refused, it comes back to what was thought allowed, and goes beyond."""
     pace = Pace(start=50.0)
