@@ -69,6 +69,10 @@ class Limiter:
         self._on_starved: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
         self._starving = False
 
+    def gives_up(self, *, create: float) -> None:
+        """Creates are given up after so many seconds; of several clients' the least counts."""
+        self._state.trials.line.gives_up(create)
+
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """Leave to send one request, if nobody of that kind waits and it may go now.
 

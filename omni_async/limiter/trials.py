@@ -139,10 +139,9 @@ class Trials:
     def _untested(self) -> Pace:
         return Pace(self._most, start=START, dear=DEAR, doubts=False)
 
-    @property
-    def held_up(self) -> bool:
+    def held_up(self, now: float) -> bool:
         """Whether the next waits for one in flight: that of an experiment, or one of too many that wait in line."""
-        return self.line.full or (self.trial is not None and self.trial.ticket is not None)
+        return self.line.full(now) or (self.trial is not None and self.trial.ticket is not None)
 
     @property
     def wait_for_finish(self) -> bool:
@@ -155,7 +154,7 @@ class Trials:
 
     def go(self, ticket: Ticket, now: float) -> None:
         """A create goes."""
-        self.line.goes()
+        self.line.goes(ticket, now)
         self.pace.take(now)
         self._stretches.sent(now)
         ticket.key = f"create-{next(self._keys)}"
@@ -165,7 +164,8 @@ class Trials:
 
     def abandoned(self) -> None:
         """What is in flight is never given back."""
-        self.trial, self.line = None, Line()
+        self.trial = None
+        self.line.abandoned()
 
     def of(self, ticket: Ticket) -> Trial | None:
         """The experiment that a request was sent for, if that is still open."""
@@ -174,7 +174,7 @@ class Trials:
     def end(self, ticket: Ticket) -> Trial | None:
         """The answer to a request is here; gives its experiment."""
         if ticket.kind is CREATE:
-            self.line.ended()
+            self.line.ended(ticket)
         trial = self.of(ticket)
         if trial is not None:
             trial.ticket = None
@@ -182,7 +182,6 @@ class Trials:
 
     def accepted(self, ticket: Ticket, trial: Trial | None, now: float) -> None:
         """It was accepted, and its slot has the task's id: what was on trial is decided."""
-        self.line.answered(ticket.sent_at, now)
         if trial is not None:
             self._decided(trial, ticket, now)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
