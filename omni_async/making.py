@@ -90,6 +90,7 @@ def make(gateway: str | Dialect, **given: Unpack[Settings]) -> Studio:
     dialect, limits = dialect_of(gateway), given["limits"] or Limits()
     limiter = shared(given["limiter"], limits)
     retry, timeouts = given["retry"] or RetryPolicy(), given["http_timeout"] or Timeouts()
+    limiter.gives_up(create=timeouts.create)
     report = Reporter(given["on_event"])
     transport = _transport(
         given["record"],

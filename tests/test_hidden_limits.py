@@ -173,6 +173,22 @@ def test_a_hidden_number_of_running_tasks_is_used(family):
     assert statistics.median(one.refused_creates for one in found) <= 1.05
 
 
+@pytest.mark.parametrize(("rate", "most"), [(1.0, 4.0), (5.0, 9.0)])
+def test_creates_per_second_are_not_taken_for_running_tasks_that_end_in_the_pause_asked_for(rate, most):
+    """Each refusal asks for a minute, in which all that run end: only more that run at once tell which it was."""
+    allowed, count = ((0.0, rate),), int(400 * rate)
+    account = Scenario(name="creates/s", creates=allowed, retry_after=60.0, tasks=(count, 30.0, 0.35), until=8000.0)
+    assert Simulation(account).run().ended <= most * 400
+
+
+@pytest.mark.parametrize("number", [1, 5, 40])
+def test_few_running_tasks_that_end_in_the_pause_asked_for_are_used(number):
+    """What tells them from creates per second costs no more than half a task time."""
+    running = ((0.0, number),)
+    account = Scenario(name="few", running=running, retry_after=60.0, tasks=(20 * number, 30.0, 0.0), until=8000.0)
+    assert Simulation(account).run().ended <= 20 * 30.0 + 2 * 60.0 + 30.0
+
+
 @pytest.mark.parametrize("family", ["running tasks halve", "running tasks double"])
 def test_a_changed_number_of_running_tasks_is_found(family):
     """Within about a task time, as a rule: it is tried once in so long, and a try can come when it proves nothing."""

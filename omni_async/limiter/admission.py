@@ -142,7 +142,7 @@ class Admission:
     def _create_may_go(self, now: float) -> bool:
         if not self._poll_may_go(now) and now < self._stuck_at():
             return False
-        return not self.trials.held_up and self.ready_at(CREATE, now) <= now
+        return not self.trials.held_up(now) and self.ready_at(CREATE, now) <= now
 
     def ready_at(self, kind: Kind, now: float) -> float:
         """When time alone lets the first of a kind go."""
@@ -222,6 +222,7 @@ class Admission:
         """A create was accepted: its slot goes to the task, and what was on trial is decided."""
         self.slots.rename(ticket.key, task_id)
         trial = self.trials.of(ticket)
+        self.trials.line.answered(ticket, now)
         self.passed(ticket, now)
         self.trials.accepted(ticket, trial, now)
 
@@ -318,13 +319,13 @@ class Admission:
         With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did. A look
         with more in flight than lately got through may say the same by failing.
         """
+        if timeout and ticket.kind is CREATE:
+            self.trials.line.answered(ticket, now)
         self._end(ticket, now)
         if ticket.kind is TRANSFER:
             return
         if timeout:
             self.window.timed_out(now)
-            if ticket.kind is CREATE:
-                self.trials.line.answered(ticket.sent_at, now)
         create = ticket.kind is CREATE
         pace = self.trials.pace if create else self.pace
         # Some enforce a number at once by closing connections; one of the usual number that fails tells nothing of it.

@@ -73,6 +73,10 @@ class Limiter:
         self._starving = False
         self._left: Bounded[str, tuple[Hashable, Any]] = Bounded(MOST_LEFT)
 
+    def gives_up(self, *, create: float) -> None:
+        """Creates are given up after so many seconds; of several clients' the least counts."""
+        self._state.trials.line.gives_up(create)
+
     def try_acquire(self, kind: Kind) -> Ticket | None:
         """Leave to send one request, if nobody of that kind waits and it may go now.
 

@@ -320,9 +320,9 @@ class Pace:
         self._hold, self._slower = min(self._minutes.drought, LONGEST_HOLD), self._minutes.slower()
         self.next_at = max(self.next_at, now + self._gap)
 
-    def spaced(self, sent: float) -> None:
+    def spaced(self, sent: float, seconds: float = 0.0) -> None:
         """The next goes no sooner after the one sent then than this pace allows: a small window counts both."""
-        self.next_at = max(self.next_at, sent + self._gap)
+        self.next_at = max(self.next_at, sent + max(self._gap, seconds))
 
     def restore(self, rate: float) -> None:
         """Its last cuts were for what nobody is to blame for: it goes on at so many per second, if that is more."""

@@ -77,6 +77,11 @@ class Slots:
         """Whether fewer run than could before: the last create was refused for that."""
         return self._falls > 0
 
+    @property
+    def refuted_at(self) -> int:
+        """So many running tell that what was suspected is no cap; finishes are seen late, so that some more do not."""
+        return self._suspected + self._suspected // 4 + 2
+
     def full(self) -> bool:
         """Whether the next create waits for a task to finish."""
         running = len(self._leases)
@@ -199,7 +204,7 @@ class Slots:
         more = min(max(self._streak - 2, 0), self.cap // 8)
         self.cap = len(self._leases) + more
         self._probe_at = now if not self.known or self._streak > 1 else now + PAUSE_AFTER_LUCK * self.run_time
-        if self.known or self.cap <= 1.25 * self._suspected + 1:  # finishes are seen late: the count is not exact
+        if self.known or self.cap < self.refuted_at:  # finishes are seen late: the count is not exact
             return False
         self.cap, self._probe_at = None, math.inf
         return True

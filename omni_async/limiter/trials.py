@@ -30,6 +30,8 @@ SEEN_LATE = 0.15
 MANY, SHORT_TRIAL = 4.0, 0.3
 """Creates per second from which the first pause after a refused one is this short, if a limit of them is all that was
 found so far: a second would be too dear. A fixed window, which refuses towards its end, is over by then."""
+SPREAD = 0.5
+"""Part of a task time in which more are let go than may run, if a pause tells as little of a number as of a pace."""
 FEW_RUN, ALIKE = 20, 3
 """Where creates are counted by the minute, up to so many running may by chance be as many as at the refusal before; and
 for how many refusals in a row they may not."""
@@ -134,15 +136,15 @@ class Trials:
         self._refused_with = -1
         self._alike = 0  # experiments in a row with about as many running
         self._timed: tuple[Trial, float] | None = None  # the first one that time decided, and when
+        self._apart, self._apart_until = 0.0, -math.inf  # seconds between two creates, and until when
         self._keys = itertools.count()
 
     def _untested(self) -> Pace:
         return Pace(self._most, start=START, dear=DEAR, doubts=False)
 
-    @property
-    def held_up(self) -> bool:
+    def held_up(self, now: float) -> bool:
         """Whether the next waits for one in flight: that of an experiment, or one of too many that wait in line."""
-        return self.line.full or (self.trial is not None and self.trial.ticket is not None)
+        return self.line.full(now) or (self.trial is not None and self.trial.ticket is not None)
 
     @property
     def wait_for_finish(self) -> bool:
@@ -155,17 +157,20 @@ class Trials:
 
     def go(self, ticket: Ticket, now: float) -> None:
         """A create goes."""
-        self.line.goes()
+        self.line.goes(ticket, now)
         self.pace.take(now)
         self._stretches.sent(now)
         ticket.key = f"create-{next(self._keys)}"
         self.slots.hold(ticket.key, now)
+        if now < self._apart_until:
+            self.pace.spaced(now, self._apart)
         if self.trial is not None:
             self.trial.ticket = ticket
 
     def abandoned(self) -> None:
         """What is in flight is never given back."""
-        self.trial, self.line = None, Line()
+        self.trial = None
+        self.line.abandoned()
 
     def of(self, ticket: Ticket) -> Trial | None:
         """The experiment that a request was sent for, if that is still open."""
@@ -174,7 +179,7 @@ class Trials:
     def end(self, ticket: Ticket) -> Trial | None:
         """The answer to a request is here; gives its experiment."""
         if ticket.kind is CREATE:
-            self.line.ended()
+            self.line.ended(ticket)
         trial = self.of(ticket)
         if trial is not None:
             trial.ticket = None
@@ -182,11 +187,11 @@ class Trials:
 
     def accepted(self, ticket: Ticket, trial: Trial | None, now: float) -> None:
         """It was accepted, and its slot has the task's id: what was on trial is decided."""
-        self.line.answered(ticket.sent_at, now)
         if trial is not None:
             self._decided(trial, ticket, now)
         if self.slots.admitted(ticket.key, now, sent=ticket.sent_at):
             self.pace.cut(now, now)
+            self._apart_until = -math.inf
         self.pace.got_through += 1
         self._stretches.let_in(now, self.slots.running - 1)
 
@@ -206,6 +211,8 @@ class Trials:
         timed = not trial.finished or (trial.no_number and not known) or trial.refusals < too_many
         if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
             self.slots.suspect(trial.count, now)
+            if trial.refusals == 1 and 2 * (self.slots.running - 1) <= trial.count:
+                self._spread(trial, ticket.sent_at, now)
             return
         if timed and trial.refusals <= max(too_many, 2) and not self._blames_pace(trial.refusals):
             pace.spaced(ticket.sent_at)
@@ -216,6 +223,12 @@ class Trials:
         if timed and trial.refusals > max(too_many, 1) and not known:
             pace.reopened(now - trial.began, now - self._cut_at, now)
         pace.spaced(ticket.sent_at)
+
+    def _spread(self, trial: Trial, sent: float, now: float) -> None:
+        """In one pause most that ran have ended: it may as well be the time. Far apart, more than ran tell that."""
+        self._apart = min(SPREAD * self.slots.run_time / self.slots.refuted_at, now - trial.began)
+        self._apart_until = now + self.slots.run_time
+        self.pace.spaced(sent, self._apart)
 
     def finished(self, task_id: str, now: float, *, seen: bool) -> bool:
         """A task was seen finished, or is not known to the gateway: True if that frees a slot."""
@@ -245,6 +258,7 @@ class Trials:
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         running = self.slots.running
+        self._apart_until = -math.inf
         if named is None and self._by_chance(now) and trial is None:
             self.pause_until = max(self.pause_until, now + (wait or 0.0))
             return Decision(Controller.TRIAL, wait or 0.0)

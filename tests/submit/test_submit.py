@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,13 +20,14 @@ from omni_async import (
     RetryPolicy,
     SubmissionUncertainError,
     TaskStatus,
+    Timeouts,
     VideoRequest,
 )
 from omni_async.dialects import Jimmy, ToApis
 from omni_async.identity import fingerprint, idempotency_key_of
 from omni_async.lifetime import to_the_end
 from omni_async.submit.posts import _as_omni
-from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, cut, envelope, finished, http, scene
+from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, FaultServer, cut, envelope, finished, http, scene
 from tests.warp import WarpLoop, run
 
 LOOP = WarpLoop
@@ -143,6 +145,26 @@ async def test_a_refused_create_leaves_the_slot_to_the_next():
         with pytest.raises(RejectedError):
             await here.submit()
         assert (await here.submit()).task_id
+
+
+class InTurn(FaultServer):
+    """Makes one task per 3 s, and lets the creates that come meanwhile wait."""
+
+    free = 0.0
+
+    def _next(self, method):
+        now = asyncio.get_running_loop().time()
+        self.free = max(self.free, now) + 3.0
+        return attrs.evolve(ACCEPT, delay=self.free - now)
+
+
+async def test_creates_that_wait_in_line_at_the_gateway_are_all_answered_in_time():
+    """However many are submitted at once and however short the client's timeout: none is paid for and lost."""
+    server = InTurn((), ())
+    async with scene(server=server, running=26, http_timeout=Timeouts(create=20)) as here:
+        submits = (here.submit(f"cat {number}", custom_id=f"row-{number}") for number in range(26))
+        tasks = await asyncio.gather(*submits)
+        assert [task.task_id for task in tasks] == server.charges
 
 
 async def test_the_drain_waits_for_posts_alone():
