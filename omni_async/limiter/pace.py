@@ -24,6 +24,8 @@ climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
+CATCHING_UP = 2
+"""Requests that go at once after a pause, to catch up with the pace."""
 PER_DELAY = 5.0
 """Refusals that come late have missed what else was sent too fast by then: a pace holds so many times as long."""
 PER_PAUSE = 60.0
@@ -63,6 +65,7 @@ class Pace:
 
     __slots__ = (
         "_above",
+        "_bare",
         "_before",
         "_dear",
         "_estimate",
@@ -103,6 +106,7 @@ class Pace:
         self._hold = self._used = 0.0
         self._above = 0.0  # seconds of it in which clearly more than the level went
         self._pause = 0.0  # seconds of the last refusal
+        self._bare = 0.0  # the pace at which what followed right after a pause was refused: nothing is saved up there
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
@@ -208,6 +212,8 @@ class Pace:
         self._pause = resumes - now
         allowed = self.rate if self._unused(through, sent) else self._allowed(through, now, sent, ahead)
         level = max(allowed, SLOWEST)
+        if self._level is not None and through <= CATCHING_UP:
+            self._bare = level
         if not self._estimate.again:
             self._before = before
         if self._level is None or not 0.8 <= level / self._level <= 1.25:
@@ -298,9 +304,10 @@ class Pace:
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
-        """What went first after a pause got through: now the others follow, without catching up."""
+        """What went first after a pause got through: now the others follow. They catch up, unless that was refused."""
         self._resumed_at = max(self._resumed_at, now)
-        self.next_at = max(self.next_at, now)
+        if self.rate < NEAR * self._bare:
+            self.next_at = max(self.next_at, now)
         level = self._minutes.opens(now, self.got_through)
         if level is not None:
             self._spread(level, now)
