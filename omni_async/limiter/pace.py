@@ -24,8 +24,9 @@ climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
 """A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
 LONGEST_HOLD = 600.0
-CATCHING_UP = 2
-"""Requests that go at once after a pause, to catch up with the pace."""
+CATCHING_UP, GROWN = 2, 1.6
+"""Requests that go at once after a pause, to catch up with the pace; and how many times faster an account has become of
+which it is not known any more that it refuses them."""
 PER_DELAY = 5.0
 """Refusals that come late have missed what else was sent too fast by then: a pace holds so many times as long."""
 PER_PAUSE = 60.0
@@ -306,7 +307,7 @@ class Pace:
     def resumed(self, now: float) -> None:
         """What went first after a pause got through: now the others follow. They catch up, unless that was refused."""
         self._resumed_at = max(self._resumed_at, now)
-        if self.rate < NEAR * self._bare:
+        if self.rate < GROWN * self._bare:
             self.next_at = max(self.next_at, now)
         level = self._minutes.opens(now, self.got_through)
         if level is not None:

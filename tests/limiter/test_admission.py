@@ -307,16 +307,20 @@ def test_the_first_refusal_of_all_cuts_the_pace_alone():
     assert changed(state, before) == {Controller.PACE}
 
 
-def test_what_follows_a_pause_keeps_its_distance():
-    """Once the one that tries again got through, the next two are a whole gap apart, though time was lost."""
+@pytest.mark.parametrize("was_refused", [True, False])
+def test_what_follows_a_pause_keeps_its_distance_if_it_was_refused_before(was_refused):
+    """The next two catch up with the time that was lost, unless nothing is saved up there: then they are a gap apart."""
     state = admission()
     ticket, now = send(state, Kind.POLL, 1.0)
     state.refused(ticket, now)
-    ticket, now = send(state, Kind.POLL, now)
-    state.passed(ticket, now + 1.0)
-    _, first = send(state, Kind.POLL, now + 1.0)
-    _, second = send(state, Kind.POLL, first)
-    assert second - first >= 0.99 / state.pace.rate
+    for again in (was_refused, False):
+        ticket, now = send(state, Kind.POLL, now)
+        state.passed(ticket, now + 1.0)
+        ticket, now = send(state, Kind.POLL, now + 1.0)
+        if again:
+            state.refused(ticket, now)
+    _, second = send(state, Kind.POLL, now)
+    assert (second - now >= 0.99 / state.pace.rate) is was_refused
 
 
 def test_looks_beyond_what_got_through_that_fail_cut_the_window():
