@@ -309,7 +309,7 @@ def test_the_first_refusal_of_all_cuts_the_pace_alone():
 
 @pytest.mark.parametrize("was_refused", [True, False])
 def test_what_follows_a_pause_keeps_its_distance_if_it_was_refused_before(was_refused):
-    """The next two catch up with the time that was lost, unless nothing is saved up there: then they are a gap apart."""
+    """The next two catch up with the time that was lost; where nothing is saved up, they are a whole gap apart."""
     state = admission()
     ticket, now = send(state, Kind.POLL, 1.0)
     state.refused(ticket, now)
