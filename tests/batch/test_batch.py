@@ -349,7 +349,7 @@ async def test_what_is_no_bound_is_refused_by_its_name_before_anything_is_paid(t
 
 def test_prices_of_another_kind_are_no_bound():
     """`run_batch` takes a table; what is bounded by hand needs prices that were looked at."""
-    with pytest.raises(InvalidRequestError, match=r"prices: is not a Prices\(…\), but of type dict"):
+    with pytest.raises(InvalidRequestError, match=r"prices: must be Prices\(…\), not dict"):
         Bounds(prices={"*": 1.0})
 
 
