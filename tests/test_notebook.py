@@ -125,7 +125,8 @@ async def test_the_cell_that_makes_the_client_may_be_run_again(notebook, gateway
     """A second client in the same kernel shares the first one's journal; what the first one follows is not lost."""
     task = await notebook.run(CLIENT + 'task = await client.submit("a cat", custom_id="c")\ntask.task_id')
     assert await notebook.run(CLIENT + 'again = await client.submit("a cat", custom_id="c")\nagain.task_id') == task
-    assert await notebook.run("print((await client.wait(task)).status)") == "succeeded\n"
+    told = await notebook.run("print((await client.wait(task)).status)")
+    assert told.endswith("succeeded\n")  # before it can stand that the first one was dropped
     assert len(gateway.ledger.charges) == 1
 
 

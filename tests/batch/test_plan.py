@@ -225,7 +225,7 @@ def test_prices_as_spreadsheet_programs_save_them(tmp_path, raw, currency):
         ("kind,price\n*,1_0e\n", "line 2: '1_0e' for '*' is not a price"),
         ("kind,cost\n*,1\n", "a table needs the columns kind and price; found: kind, cost"),
         ("kind,price\n1080p,￥0.9\n*,$0.5\n", "prices in several currencies: $ ￥"),
-        ('{"*": 0.5,\n}', "line 2: no JSON"),
+        ('{"*": 0.5,\nx}', "line 2: no JSON"),
         ("", "a table needs the columns kind and price; found: none"),
     ],
 )
