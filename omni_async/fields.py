@@ -75,7 +75,7 @@ def check_values(request: Any, *, taken: Iterable[str]) -> Iterator[Fault]:
             yield from _check_links(name, links)
     yield from check_mapping(request.extra, taken)
     if not isinstance(request.metadata, Mapping):
-        yield Fault("metadata", "no mapping")
+        yield Fault("metadata", "is not a mapping")
 
 
 def check_prompt(prompt: Any) -> Iterator[Fault]:
@@ -111,7 +111,7 @@ def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
         if not isinstance(link, str):
             yield Fault(f"{name}[{place}]", f"{shown(link)} is not a URL or path; what is in memory goes into a file")
         elif not link.strip():
-            yield Fault(f"{name}[{place}]", "no URL or path")
+            yield Fault(f"{name}[{place}]", "is blank; give a URL or path")
         elif not encodable(link):
             yield Fault(f"{name}[{place}]", NOT_UNICODE)
 
@@ -119,7 +119,7 @@ def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
 def check_mapping(extra: Any, taken: Iterable[str], *, path: str = "extra") -> Iterator[Fault]:
     """Fields beyond the known ones: JSON, and none of the known ones by the back door, where no rule would see it."""
     if not isinstance(extra, Mapping):
-        yield Fault(path, "no mapping")
+        yield Fault(path, "is not a mapping")
         return
     if not extra:
         return

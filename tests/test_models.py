@@ -184,7 +184,7 @@ def test_plain_data_is_refused_with_every_fault_at_once():
         "duration: '6' is not a whole number of seconds",
         "video_urls[1]: None is not a URL or path; what is in memory goes into a file",
         "extra.mode: is a field of its own; set it there",
-        "metadata: no mapping",
+        "metadata: is not a mapping",
     ]
     assert caught.value.may_have_charged is False
 

@@ -131,7 +131,7 @@ def test_what_is_in_common_comes_in_any_form():
         ({"prompt": "a cat", "mode": ["a"]}, {"mode": ["b"]}, ["mode: given twice"]),
         ("a cat", {"durations": [4]}, ["durations: no such field; did you mean 'duration'?"]),
         (" ", {"duration": [4, 4], "extra": 5},
-         ["duration: 4 is given twice", "prompt: required text", "extra: no mapping"]),
+         ["duration: 4 is given twice", "prompt: required text", "extra: is not a mapping"]),
         ("a cat", {"duration": range(2, 103), "model": [str(n) for n in range(100)]},
          ["combinations: there are 10,100 of them, 10,000 at most are taken"]),
         (["a cat", "a dog"], {}, ["prompt: a list is not text"]),

@@ -97,7 +97,7 @@ class Interrupts:
             note(line)
         tell_unfinished(self._screen)
         with until_left(sys.stdout):
-            pass
+            sys.stdout.flush()
         os._exit(self.code)
 
 

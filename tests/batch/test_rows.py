@@ -144,7 +144,7 @@ def test_a_bad_cell_is_a_fault(cells, fault):
         ({"metadata": "x"}, "metadata: is not a JSON object"),
         ({"metadata": {"a": "\ud800"}}, "metadata: holds half"),
         ({"scene": "\ud800"}, "scene: holds half"),
-        ({"extra": 5}, "extra: no mapping"),
+        ({"extra": 5}, "extra: is not a mapping"),
         ({"extra": {"prompt": "x"}}, "extra.prompt: is a field of its own"),
     ],
 )
