@@ -74,7 +74,6 @@ TABLE = {
     "reporter": Place(3),
     "identity": Place(3, pure=True),
     "files": Place(3, ["answers", "connections", "disk", "partfile", "safety", "uploads"]),
-    "objectstore": Place(3, ["disk", "uploads"]),
     "uploads": Place(3, ["disk"]),
     "partfile": Place(3, ["disk"]),
     "answers": Place(3),

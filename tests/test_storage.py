@@ -21,13 +21,12 @@ from pathlib import Path
 
 import pytest
 
-from omni_async import objectstore
 from omni_async.batch.storing import full
 from omni_async.errors import DownloadError, IntegrityError, InvalidRequestError, TargetExistsError
 from omni_async.models import TaskStatus, VideoTask
-from omni_async.objectstore import PART, storage_reason
 from omni_async.partfile import refuse_existing
-from omni_async.storage import ObjectStorage, Stored, kept_name, part_of, storage_of
+from omni_async.storage import ObjectStorage, Stored, kept_name, objectstore, part_of, storage_of
+from omni_async.storage.objectstore import PART, storage_reason
 from tests.pairs import pair
 from tests.warp import WarpLoop
 

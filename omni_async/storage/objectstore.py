@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .disk import NO_SPACE
-from .errors import Fault
-from .models import without_query
-from .uploads import media_type
+from ..disk import NO_SPACE
+from ..errors import Fault
+from ..models import without_query
+from ..uploads import media_type
 
 PART = 8 * 1024**2
 """Bytes sent in one go: S3 takes 5 MiB at least, and 10,000 parts at most."""
