@@ -51,7 +51,7 @@ class OmniClient:
         keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event; a plain function, for it is not awaited.
         on_finished: Called, or awaited, with each finished task of the journal, at least once, until it returns; also
-            with tasks of processes that died, so all that share it give the same. Begun by `async with` or a call.
+            with those of processes that died, so all sharers give the same. Without `async with`, begun by `pending()`.
         record: Folder in which exchanges are kept as samples for `Emulator(replay=…)`, without keys, signed queries
             and prompts; a `Recording` can keep prompts. It never fails a call.
 
