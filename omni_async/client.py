@@ -32,14 +32,13 @@ class OmniClient:
 
     Args:
         gateway: `jimmy`, `gemini_omni`, `toapis`, or a `Dialect` of your own.
-        api_key: The key, or a plain or async function that gives it (asked again once after a 401); None reads the
-            gateway's environment variable.
+        api_key: The key, or a plain or async function that gives it (again once after a 401); None: the environment's.
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
-        journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
-            (`postgresql://…`) that several machines share; each account takes its own. With None a crash can lose an
-            id. An object of your own may answer the calls of `journal.Journal`; `pending`, `resume`, `settle` and
-            `on_finished` need a file or PostgreSQL.
+        journal: File in which creates are written down, shared by an app's processes on one machine, or an address of
+            PostgreSQL (`postgresql://…`) for several; each account and each app takes its own. With None a crash can
+            lose an id. An object of your own may answer the calls of `journal.Journal`; `pending`, `resume`, `settle`
+            and `on_finished` need a file or PostgreSQL.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's, to share the account's limits. Beside it only `max_running_tasks` of `limits` counts.
         poll: When to look at running tasks.
@@ -51,7 +50,8 @@ class OmniClient:
         strict: Whether a request that breaks the documents' rules is refused; False sends it and warns in the log.
         keep_requests: Whether the journal keeps inputs; without them `resume()` cannot tell what was asked.
         on_event: Called with each event; a plain function, for it is not awaited.
-        on_finished: Called, or awaited, with each finished task of the journal: at least once, until it returns.
+        on_finished: Called, or awaited, with each finished task of the journal, at least once, until it returns; also
+            with those of processes that died, so all sharers give the same. Without `async with`, begun by `pending()`.
         record: Folder in which exchanges are kept as samples for `Emulator(replay=…)`, without keys, signed queries
             and prompts; a `Recording` can keep prompts. It never fails a call.
 
@@ -97,7 +97,7 @@ class OmniClient:
         """Ask for one video. This pays.
 
         The POST is sent at most once, in a task of the client's: cancelled meanwhile, it goes on to a recorded end,
-        which `unclaimed()`, `on_event` and the log tell.
+        which `unclaimed()`, `on_event` and the log tell; cancelled before, while it waits for a slot, nothing is sent.
 
         Args:
             request: A `VideoRequest`, or a text with the request's fields as keywords.

@@ -14,6 +14,12 @@ from .errors import OmniError
 
 T = TypeVar("T")
 
+ELSEWHERE = (
+    "make one per loop. From synchronous code, or where each request has a loop of its own, keep one loop in a thread "
+    '(README: "From synchronous code")'
+)
+"""What to do about a client of another loop."""
+
 
 class Lifetime:
     """Where and how long a client may be used.
@@ -86,7 +92,7 @@ class Lifetime:
         if self._forked():
             raise self._error("this client was started in another process; make one after the fork")
         if here is not self._loop:
-            raise self._error("this client belongs to another event loop; make one per loop")
+            raise self._error(f"this client belongs to another event loop; {ELSEWHERE}")
 
     def _error(self, message: str) -> OmniError:
         return OmniError(message, gateway=self._gateway, may_have_charged=False)

@@ -37,7 +37,7 @@ def test_it_belongs_to_the_loop_of_its_first_call():
 
     home = WarpLoop()
     home.run_until_complete(enter())
-    with pytest.raises(OmniError, match="another event loop"):
+    with pytest.raises(OmniError, match=r"another event loop; make one per loop\. From synchronous code"):
         run(enter())
     with pytest.raises(OmniError, match="another event loop"):
         run(life.close())

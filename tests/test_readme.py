@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import re
 import shlex
 import signal
@@ -9,14 +10,18 @@ import socket
 import subprocess
 import sys
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 
 import omni_async
 from omni_async.cli import main, running
 from omni_async.emulator import Emulator
+from omni_async.lifetime import ELSEWHERE
 from omni_async.models import FIELDS
 from tests.recipes import block
 from tests.test_end_to_end_foreign import VIDEO
@@ -30,7 +35,8 @@ SUITES = [source for source in PYTHON if "def test_" in source]  # run by tests/
 ADDRESS = "postgresql://app@db.internal/videos"
 SHARED = [source for source in PYTHON if ADDRESS in source]  # run where there is a PostgreSQL
 DIALECT = block("dialect")  # run against the gateway it is for
-PROGRAMS = [source for source in PYTHON if source not in [*SUITES, *SHARED, DIALECT]]
+PORTAL = block("portal")  # run in a thread of its own
+PROGRAMS = [source for source in PYTHON if source not in [*SUITES, *SHARED, DIALECT, PORTAL]]
 COMMANDS = [
     lines
     for language, source in BLOCKS
@@ -128,6 +134,28 @@ def test_the_program_for_several_machines_runs(source, gateway, postgres, capsys
     """Its address is the only thing that is another here."""
     exec(compile(source.replace(ADDRESS, postgres.database()), "README.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out.strip()
+
+
+def test_the_program_in_synchronous_code_runs(gateway, monkeypatch, capsys):
+    """Its portal's loop is one whose time jumps, with the emulator in it."""
+    emulator = Emulator(port=urlsplit(os.environ["JIMMYAI_BASE_URL"]).port, task_seconds=90)
+
+    @contextmanager
+    def portal():
+        options = {"loop_factory": WarpLoop}
+        with start_blocking_portal(backend_options=options) as started, started.wrap_async_context_manager(emulator):
+            yield started
+
+    monkeypatch.setattr("anyio.from_thread.start_blocking_portal", portal)
+    exec(compile(PORTAL, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.startswith("succeeded Stats(")
+    assert len(emulator.ledger.charges) == 1
+
+
+def test_a_client_in_another_loop_names_a_section_of_the_readme():
+    """Whoever meets the error finds the way out."""
+    (section,) = re.findall(r'README: "(.*)"', ELSEWHERE)
+    assert f"\n### {section}\n" in README.read_text("utf-8")
 
 
 def test_the_dialect_of_the_readme_speaks_to_its_gateway(render, tmp_path, capsys):

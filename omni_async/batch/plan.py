@@ -69,6 +69,12 @@ class Prices:
         best = max(fits, key=lambda key: 0 if key == "*" else len(key.split()), default=None)
         return None if best is None else float(self.table[best])
 
+    def together(self, kinds: Mapping[str, int]) -> float | None:
+        """What so many videos of each kind cost together; None if one has no price."""
+        amounts = [(self.of(kind), count) for kind, count in kinds.items()]
+        known = [price * count for price, count in amounts if price is not None]
+        return float(sum(known)) if len(known) == len(amounts) else None
+
     def misspelt(self, words: Iterable[str]) -> list[str]:
         """Keys with a word that no kind has, of all `words` that kinds are made of: they fit nothing."""
         known = {"*", *" ".join(words).lower().split()}
@@ -126,7 +132,7 @@ class Plan:
     @property
     def cost(self) -> float | None:
         """What all unsent rows cost; None if a price is missing or none was told."""
-        return None if self.prices is None or self._without_price else self._known_cost
+        return self.prices.together(self.kinds) if self.prices else None
 
     @property
     def _known_cost(self) -> float:

@@ -27,10 +27,10 @@ from ..policies import Limits
 from ..settings import dialect_of
 from .entering import Entered, Entering, SheetOptions, Source
 from .folder import folder_of
-from .plan import Plan
+from .plan import Plan, Prices
 from .planning import ForeignError, Once, no_progress, opened, planned
 from .reporting import Reporting
-from .results import STATUS, Results, count_not_stored, stands, uncertain_elsewhere
+from .results import STATUS, Results, count_not_stored, paid_kinds, stands, uncertain_elsewhere
 from .running import Run
 from .sending import Bounds
 from .storing import Store
@@ -55,6 +55,8 @@ class Summary:
             counted as what these tell; the next run enters them.
         put_off: Rows that were to be paid again and were not, by the option that asks for it (`redo_edited`,
             `retry_failed`): they stand as they stood, and are counted as that.
+        paid_kinds: How many videos were paid for in all runs of the batch, by kind.
+        prices: What they cost, if that was told.
         seconds: What the run took.
     """
 
@@ -65,6 +67,8 @@ class Summary:
     uncertain_elsewhere: tuple[str, ...] = ()
     noted: tuple[Path, ...] = ()
     put_off: Mapping[str, int] = attrs.field(factory=dict)
+    paid_kinds: Mapping[str, int] = attrs.field(factory=dict)
+    prices: Prices | None = None
     seconds: float = 0.0
 
     def count(self, *states: State) -> int:
@@ -95,6 +99,21 @@ class Summary:
     def under_way(self) -> int:
         """Tasks that still run at the gateway, and videos that wait to be stored."""
         return self.count(State.SUBMITTED, State.SUCCEEDED) - self.not_stored
+
+    @property
+    def paid(self) -> int:
+        """Creates that were accepted, in all runs of the batch and not in this one alone.
+
+        Failed tasks are counted (whether the gateway gives the money back, its bill tells), those that were paid for
+        again, and rows that are no longer in the sheet. Not counted are `uncertain` creates, nor those that were
+        settled without a task id: the bill may have more.
+        """
+        return sum(self.paid_kinds.values())
+
+    @property
+    def cost(self) -> float | None:
+        """What `paid` videos cost by the prices given to this run; None without prices, or if a kind has none."""
+        return self.prices.together(self.paid_kinds) if self.prices else None
 
     @property
     def ok(self) -> bool:
@@ -289,6 +308,8 @@ class Batch:
             uncertain_elsewhere=uncertain_elsewhere(ledger, self.journal.path),
             noted=noted,
             put_off=ledger.put_off(),
+            paid_kinds=paid_kinds(ledger, self.journal.path),
+            prices=self.bounds.prices,
         )
 
     def progress(self) -> Progress:

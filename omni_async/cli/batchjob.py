@@ -231,6 +231,8 @@ def document(summary: Summary) -> dict[str, Any]:
         "unsent": summary.unsent,
         "under_way": summary.under_way,
         "put_off": dict(summary.put_off),
+        "paid": summary.paid,
+        "cost": summary.cost,
         "stopped": in_options(summary.stopped) if summary.stopped else None,
         "noted": [str(path) for path in summary.noted],
         "seconds": round(summary.seconds, 1),
@@ -249,6 +251,7 @@ def told(summary: Summary, again: str) -> list[str]:
         (summary.under_way, "still under way"),
     )
     lines = [" · ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"]
+    lines += _paid(summary)
     if summary.put_off:
         lines.append(f"{sum(summary.put_off.values()):,} to be paid again, not sent: they stay as they were")
     if summary.stopped:
@@ -270,6 +273,16 @@ def told(summary: Summary, again: str) -> list[str]:
     if summary.unsent or summary.under_way or summary.noted or summary.put_off:
         lines.append(f"to go on: {again}{flags(summary.put_off)}")
     return lines
+
+
+def _paid(summary: Summary) -> list[str]:
+    """What the batch has cost so far, whichever run paid for it."""
+    if not summary.paid:
+        return []
+    currency = summary.prices.currency if summary.prices else ""
+    about = "" if summary.cost is None else f", about {summary.cost:,.2f} {currency}".rstrip()
+    doubt = f"; {summary.uncertain:,} uncertain" if summary.uncertain else ""
+    return [f"{counted(summary.paid, 'video')} paid over all runs{about}{doubt}"]
 
 
 def _uncertain(summary: Summary, folder: str) -> list[str]:

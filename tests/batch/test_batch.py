@@ -174,6 +174,37 @@ async def test_retry_failed_sends_a_refused_row_again_unless_it_was_moderated(tm
         assert here.charges == 3
 
 
+async def test_what_was_paid_is_told_of_all_runs(tmp_path):
+    """Failed tasks, those paid again and rows that have left the sheet, too; neither refused nor uncertain creates."""
+    prices = {"4 s": 0.4, "*": 0.8}
+    lost = (InjectedFault("drop_after_accept", prompt="cat 4"), InjectedFault("refuse_moderation", prompt="cat 3"))
+    async with lab(tmp_path, faults=(InjectedFault("fail", prompt="cat 0"), *lost)) as here:
+        sheet = [*cats(2, duration=4), *cats(3, 2)]
+        summary = await here.run(sheet, prices=prices, limit=2)
+        assert (summary.paid, summary.cost, here.charges) == (2, 0.8, 2)
+        summary = await here.run(sheet)
+        assert (summary.paid, summary.cost, summary.uncertain, here.charges) == (3, None, 1, 4)
+        here.fault()
+        summary = await here.run(cats(2, duration=4), prices=prices, retry_failed=True)
+        assert (summary.paid, summary.done, summary.uncertain) == (4, 2, 1)
+        assert summary.cost == pytest.approx(2.0)
+        assert (await here.run(confirm=lambda _: False, prices={"8 s": 1})).cost is None
+
+
+@pytest.mark.parametrize("fault", ["rate_limited", "drop_after_accept"])
+async def test_what_was_paid_before_a_redo_stays_paid(tmp_path, fault):
+    """Once, whether its create is refused for now, so that the row stands as it stood, or its answer is lost."""
+    async with lab(tmp_path) as here:
+        await here.run(cats(1))
+        edited = [{"id": "r0", "prompt": "a dog"}]
+        here.fault(InjectedFault(fault, on="create"))
+        for _ in range(2):
+            assert (await here.run(edited, redo_edited=True)).paid == 1
+        here.fault()
+        summary = await here.run(edited, redo_edited=True)
+        assert summary.paid == (2 if fault == "rate_limited" else 1)
+
+
 async def test_uncertain_rows_are_never_retried(tmp_path):
     """A create whose answer was lost stays as it is until it is settled, whatever is asked."""
     async with lab(tmp_path, faults=(InjectedFault("drop_after_accept", prompt="cat 1"),)) as here:

@@ -635,10 +635,10 @@ async def test_answers_that_a_full_disk_does_not_take(tmp_path, monkeypatch):
             full.setattr(Ledger, "answered", failing)
             summary = await here.run(cats(9), concurrency=3)
         assert set(here.states.values()) == {State.SUBMITTING, State.PLANNED}
-        assert (summary.uncertain, summary.under_way, summary.unsent) == (0, 3, 6)
+        assert (summary.uncertain, summary.under_way, summary.unsent, summary.paid) == (0, 3, 6, 3)
         assert summary.noted == (here.out / "journal.sqlite3.lost.jsonl",)
         summary = await here.run()
-        assert (summary.done, summary.noted, here.charges) == (9, (), 9)
+        assert (summary.done, summary.noted, here.charges, summary.paid) == (9, (), 9, 9)
 
 
 async def vanished(here, tmp_path):

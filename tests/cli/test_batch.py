@@ -18,7 +18,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from omni_async.batch import Summary
+from omni_async.batch import Prices, Summary
 from omni_async.batch.folder import Folder
 from omni_async.cli import batchjob
 from omni_async.cli.batchjob import check_begun, code_of, told
@@ -77,7 +77,7 @@ class TestTheWay:
         ran = batch(sheet())
         assert (ran.code, ran.out) == (0, "shots\n")
         assert ran.err.startswith("3 new\nto pay: 3 videos\n  3 × text-to-video ")
-        assert ran.err.endswith("\n3 done\n")
+        assert ran.err.endswith("\n3 done\n3 videos paid over all runs\n")
         assert states() == dict.fromkeys(("r1", "r2", "r3"), "succeeded")
         assert all(Path("shots/videos", f"r{number}.mp4").exists() for number in (1, 2, 3))
 
@@ -96,6 +96,7 @@ class TestTheWay:
             "folder": "shots", "done": 3, "failed": 0, "uncertain": 0, "unsent": 0
         }  # fmt: skip
         assert ran.json["states"] == {"DONE": 3}
+        assert (ran.json["paid"], ran.json["cost"]) == (3, None)
 
     def test_quiet(self, batch):
         """-q says nothing when all went well, and the rest when not."""
@@ -118,7 +119,7 @@ class TestTheWay:
         """Rows that were not sent are exit code 4, and the line that is told sends them."""
         ran = batch(sheet(), "--limit", "1", "-o", "my shots")
         assert ran.code == 4
-        assert "1 done · 2 not sent\nstopped: --limit 1 is reached\n" in ran.err
+        assert "1 done · 2 not sent\n1 video paid over all runs\nstopped: --limit 1 is reached\n" in ran.err
         line = f"to go on: omni-async batch shots.csv --out 'my shots' --gateway jimmy --base-url {batch.url()}"
         assert ran.err.endswith(f"{line} --limit 1 --poll 0.05\n")
         assert batch("--out", "my shots").code == 0
@@ -143,7 +144,8 @@ class TestTheWay:
         assert ran.code == 4
         assert ran.err.startswith("3 edited after paying: to be paid again\nto pay: 1 of 3 videos (--limit 1)\n")
         assert (
-            "3 done\n2 to be paid again, not sent: they stay as they were\nstopped: --limit 1 is reached\n" in ran.err
+            "3 done\n4 videos paid over all runs\n2 to be paid again, not sent: they stay as they were\n"
+            "stopped: --limit 1 is reached\n" in ran.err
         )
         line = ran.err.splitlines()[-1].partition("to go on: ")[2]
         assert line.endswith(" --limit 1 --poll 0.05 --redo-edited")
@@ -436,6 +438,14 @@ class TestCodes:
         """A batch without anything to do says so."""
         assert told(SUM, "again") == ["nothing to do"]
 
+    def test_what_was_paid_is_told(self):
+        """By all runs, with the price if each kind has one, and what is uncertain apart."""
+        prices, kinds = Prices({"4 s": 0.4, "8 s": 0.8}, "￥"), {"text 4 s": 3, "text 8 s": 6}
+        summary = attrs.evolve(SUM, states={State.UNCERTAIN: 1}, paid_kinds=kinds, prices=prices)
+        assert told(summary, "again")[1] == "9 videos paid over all runs, about 6.00 ￥; 1 uncertain"
+        summary = attrs.evolve(SUM, paid_kinds={"text 10 s": 1}, prices=prices)
+        assert told(summary, "again")[1] == "1 video paid over all runs"
+
     def test_what_is_told_of_answers_that_the_journal_could_not_take(self):
         """Where they are and what to do; nobody is sent to the gateway's console for a task whose id is known."""
         summary = attrs.evolve(SUM, states={State.SUBMITTED: 2}, noted=(Path("tmp dir/j.lost.jsonl"),))
@@ -495,7 +505,8 @@ class TestEnded:
         ran = batch(sheet(), "--concurrency", "1")
         assert ran.code == code
         assert "stopping: creates in flight are waited for; once more leaves at once\n" in ran.err
-        assert "2 not sent · 1 still under way\nto go on: omni-async batch shots.csv --out shots" in ran.err
+        assert "2 not sent · 1 still under way\n1 video paid over all runs\nto go on: " in ran.err
+        assert "to go on: omni-async batch shots.csv --out shots" in ran.err
         assert batch("--out", "shots").code == 0
         assert len(batch.ledger().charges) == 3
 
@@ -506,7 +517,7 @@ class TestEnded:
         ran = batch(sheet(1))
         assert ran.code == 130
         assert "warning" not in ran.err
-        assert "\n1 still under way\nto go on: " in ran.err
+        assert "\n1 still under way\n1 video paid over all runs\nto go on: " in ran.err
 
     def test_with_nothing_left_it_is_no_interruption(self, monkeypatch, batch):
         """A signal that comes when all is done changes nothing."""
@@ -567,7 +578,7 @@ def test_without_stdin(batch):
     closed = {"stdin": None, "preexec_fn": lambda: os.close(0), "env": environment(), "timeout": 20, "text": True}
     ran = subprocess.run(command(*words), capture_output=True, **closed)
     assert (ran.returncode, ran.stdout) == (0, "shots\n")
-    assert ran.stderr.endswith("1 done\n")
+    assert ran.stderr.endswith("1 done\n1 video paid over all runs\n")
     ran = subprocess.run(command("batch", "-", "-o", "x"), capture_output=True, **closed)
     assert (ran.returncode, ran.stderr) == (2, "error: there is no stdin to read rows from\n")
 
@@ -674,4 +685,4 @@ def test_on_a_terminal_the_picture_lives(batch):
     assert PROMPT not in terminal.text
     assert "100% of 3" in terminal.text
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
-    assert terminal.text.rstrip().endswith("shots\r\n3 done")
+    assert terminal.text.rstrip().endswith("shots\r\n3 done\r\n3 videos paid over all runs")

@@ -123,7 +123,7 @@ class TestRun:
         assert (ran.code, ran.out) == (0, "cats\n")
         assert ran.err.startswith("3 combinations · 2 videos · 1 left out\n")
         assert "2 new\nto pay: 2 videos\n" in ran.err
-        assert ran.err.endswith("\n2 done\n")
+        assert ran.err.endswith("\n2 done\n2 videos paid over all runs\n")
         results = rows_of(Path("cats/results.jsonl").read_text())
         assert sorted(row["sweep_duration"] for row in results) == [4, 6]
         assert all(Path("cats", row["file"]).exists() for row in results)

@@ -202,6 +202,8 @@ async def batches() -> None:
     summary = await run_batch("shots.csv", out="shots", api_key="key")
     assert_type(summary.done, int)
     assert_type(summary.ok, bool)
+    assert_type(summary.paid, int)
+    assert_type(summary.cost, float | None)
     rows: list[VideoRequest | Mapping[str, object]] = [VideoRequest(prompt="a cat"), {"id": "b", "prompt": "a dog"}]
     await run_batch(rows, out=Path("boats"), gateway="toapis", confirm=lambda plan: plan.to_pay < 10, limit=5)
 
