@@ -142,9 +142,8 @@ class Exchange:
 
     def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
         task = self._read(ticket, reply, self.dialect.read_query)
-        if self._namesakes.is_other(task_id, task, reply.document):
-            told = f"the answer is about task {task.task_id}: it may have been mixed up, ask again"
-            raise DecodeError(told, gateway=self.dialect.name, request_id=reply.request_id)
+        if (doubt := self._namesakes.doubt(task_id, task, reply.document)) is not None:
+            raise DecodeError(doubt, gateway=self.dialect.name, request_id=reply.request_id)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         task = task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
         return attrs.evolve(task, expires_at=None) if _expires_too_soon(task) else task
