@@ -142,8 +142,7 @@ class OmniClient:
 
         Raises:
             NotFoundError: The gateway does not know it.
-            DecodeError: It cannot be read, or may be about another task; asked again, what it says is told.
-            OmniError: No usable answer.
+            OmniError: No usable answer, or a failure that may be another task's (DecodeError): asking again settles it.
         """
         return await self._begun().query(task_or_id)
 
