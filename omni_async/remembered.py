@@ -1,6 +1,6 @@
 """What a client remembers of the tasks under way: their prompts, and by what ids the answers about them go."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .bounded import Bounded
@@ -50,6 +50,8 @@ class Namesakes:
 
     def __init__(self, holds: Callable[[str], bool]) -> None:
         self._holds = holds
+        self.kept: Callable[[str], Awaitable[bool]] | None = None
+        """Whether a task is one of those that the journal has, also of earlier runs and other clients."""
         self._named: Bounded[str, None] = Bounded(REMEMBERED)  # ids that the answers about them named
         self._doubted: Bounded[str, int] = Bounded(REMEMBERED)
 
@@ -60,14 +62,18 @@ class Namesakes:
         failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
         if not failed:
             self.runs(task_id)
-        if not self._known(task_id) or (not failed and not task.task_id) or _is_in(document, task_id):
+        if not self._known(task_id) or _is_in(document, task_id):
             return None
-        if task.task_id and self._known(task.task_id):
-            return f"the answer is about task {task.task_id}: it may have been mixed up, ask again"
+        if self._known(task.task_id):
+            return mixed_up(task.task_id)
         if failed and self._doubts(task_id) < BELIEVED:
             told = f"task {task.task_id} failed" if task.task_id else "something failed"
             return f"the answer says that {told}, and does not name this task: {_ASK}"
         return None
+
+    def names_another(self, task_id: str, task: VideoTask, document: Any) -> bool:
+        """Whether an answer about a task of ours names another id in place of its own."""
+        return bool(task.task_id) and self._known(task_id) and not _is_in(document, task_id)
 
     def _doubts(self, task_id: str) -> int:
         """How often in a row it was said to have failed."""
@@ -81,6 +87,11 @@ class Namesakes:
         """A look says that the task has not failed: what was told before was not so."""
         if self._doubted:
             self._doubted.pop(task_id, None)
+
+
+def mixed_up(named: str) -> str:
+    """What is said of an answer about another task."""
+    return f"the answer is about task {named}: it may have been mixed up, ask again"
 
 
 def _is_in(document: Any, task_id: str) -> bool:
