@@ -46,7 +46,7 @@ from .transport import Moved, Transport
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
 SPAN = datetime.fromtimestamp(1e9, UTC)
-"""Fewer seconds since 1970 than this (in 2001) are not time, but seconds from now."""
+"""Fewer seconds since 1970 than this (in 2001) are not a point in time, but seconds from now."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 

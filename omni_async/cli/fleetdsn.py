@@ -48,7 +48,7 @@ def check_dsn(dsn: str) -> None:
     """Refuse what is not an address of a database: a server that is away is waited for, and a slip would be for ever.
 
     Raises:
-        JournalError: It is none.
+        JournalError: It is not one.
     """
     needs_pg()
     from ..journal.session import address
