@@ -8,7 +8,7 @@ import heapq
 import itertools
 import math
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -116,7 +116,7 @@ class Policy(Protocol):
     """What decides when to send: the limiter, or what stands in its place."""
 
     @property
-    def queues(self) -> Mapping[Kind, deque[Ticket]]: ...
+    def queues(self) -> Mapping[Kind, OrderedDict[Ticket, None]]: ...
     def admit(self, now: float) -> list[Ticket]: ...
     def next_time(self, now: float) -> float | None: ...
     def passed(self, ticket: Ticket, now: float) -> None: ...
@@ -233,7 +233,7 @@ class Simulation:
     def _ask(self, client: int, kind: Kind, task: Task) -> None:
         ticket = Ticket(kind)
         ticket.waiter = task
-        self.clients[client].queues[kind].append(ticket)
+        self.clients[client].queues[kind][ticket] = None
         self._pump(client)
 
     def _woken(self, client: int) -> None:

@@ -1,7 +1,7 @@
 """What a user would pick instead of a limiter: a semaphore, with AIMD or without. Pure; stands in for `Admission`."""
 
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from omni_async.limiter import Controller, Decision, Kind, Ticket
@@ -18,7 +18,7 @@ class Semaphore:
     """
 
     def __init__(self, size: float = 64.0) -> None:
-        self.queues: dict[Kind, deque[Ticket]] = {kind: deque() for kind in Kind}
+        self.queues: dict[Kind, OrderedDict[Ticket, None]] = {kind: OrderedDict() for kind in Kind}
         self.size, self.in_flight = size, 0
 
     def admit(self, now: float) -> list[Ticket]:
@@ -29,7 +29,7 @@ class Semaphore:
         for queue in self.queues.values():
             while queue and self.in_flight < int(self.size):
                 self.in_flight += 1
-                ticket = queue.popleft()
+                ticket = queue.popitem(last=False)[0]
                 ticket.sent_at, ticket.in_flight = now, self.in_flight
                 yield ticket
 

@@ -55,7 +55,7 @@ def check_seconds(*, least: float = -math.inf, **given: Any) -> Iterator[Fault]:
 
     Args:
         least: Seconds at least: 0 in calls that pay. In those that only wait, where deadlines are computed, a negative
-            number is not a time at all.
+            number means that the time is over.
         given: Value of each.
     """
     for name, seconds in given.items():

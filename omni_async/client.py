@@ -142,7 +142,7 @@ class OmniClient:
 
         Raises:
             NotFoundError: The gateway does not know it.
-            OmniError: No usable answer.
+            OmniError: No usable answer, or a failure that may be another task's (DecodeError): asking again settles it.
         """
         return await self._begun().query(task_or_id)
 
@@ -177,7 +177,7 @@ class OmniClient:
             An async iterator with an item per change of status or progress, the finished task last.
 
         Raises:
-            InvalidRequestError: No task id, or seconds that are not number.
+            InvalidRequestError: No task id, or `min_interval` or `timeout` is not a number.
             OmniError: From the iterator, as by `wait`: WaitTimeoutError, or it cannot be followed.
         """
         return self._begun().watch(task_or_id, min_interval=min_interval, timeout=timeout)

@@ -50,7 +50,7 @@ def path_of(name: str, value: object) -> str:
     """A path as a text; `name` is what the caller knows it by.
 
     Raises:
-        InvalidRequestError: It is none, and nothing was sent.
+        InvalidRequestError: It is not a path, and nothing was sent.
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):

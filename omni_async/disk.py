@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,14 +28,36 @@ PRIVATE = 0o600
 
 
 def state_folder() -> Path:
-    """The user's folder for what a program keeps between runs; else that of temporary files."""
+    """The user's folder for what a program keeps between runs; else one of its own among the temporary files."""
     base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
     if base:
         return Path(base) / "omni-async"
     if sys.platform != "win32":
         with contextlib.suppress(RuntimeError):  # a container's user may have no home
             return Path.home() / ".local" / "state" / "omni-async"
-    return Path(tempfile.gettempdir())
+    return _last_resort()
+
+
+def _last_resort() -> Path:
+    """Named by the user where all users have one folder of temporary files."""
+    user = f"-{os.getuid()}" if sys.platform != "win32" else ""
+    return Path(tempfile.gettempdir()) / f"omni-async{user}"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may read, unless it is there.
+
+    Raises:
+        OSError: It cannot be made. Or it is to be among the temporary files, where anybody can have made one of its
+            name: it, or the state folder that it is in, is not the user's alone.
+    """
+    shared = _last_resort()
+    if sys.platform != "win32" and shared in (folder, *folder.parents):
+        shared.mkdir(mode=0o700, exist_ok=True)
+        there = shared.lstat()
+        if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid() or there.st_mode & 0o077:
+            raise PermissionError(errno.EPERM, "it is not yours alone", str(shared))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def private(path: Path, *, append: bool = False) -> int:

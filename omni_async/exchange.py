@@ -38,7 +38,7 @@ from .lifetime import Waits
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
 from .policies import RetryPolicy
-from .remembered import Namesakes, Prompts
+from .remembered import Namesakes, Prompts, mixed_up
 from .reporter import Reporter
 from .retry import RetryBudget, backoff, pause_told, retry_after
 from .transport import Moved, Transport
@@ -46,7 +46,7 @@ from .transport import Moved, Transport
 TOO_BUSY = frozenset({503, 529})
 """HTTP statuses of a gateway that has too much to do (RFC 9110 §15.6.4): proxies limit rates with the first."""
 SPAN = datetime.fromtimestamp(1e9, UTC)
-"""Fewer seconds since 1970 than this (in 2001) are not time, but seconds from now."""
+"""Fewer seconds since 1970 than this (in 2001) are not a point in time, but seconds from now."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
@@ -62,6 +62,7 @@ class Exchange:
         retry: How often what may be repeated is repeated.
         budget: Bounds repeats over all calls.
         prompts: What no error about a task may quote.
+        namesakes: Tells answers about other tasks.
         waits: Of free calls for leave; ended with the client.
         report: Takes events.
         rng: Source of jitter.
@@ -78,14 +79,14 @@ class Exchange:
     prompts: Prompts = attrs.field(factory=Prompts)
     waits: Waits = attrs.field(init=False)
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
-    _namesakes: Namesakes = attrs.field(init=False)
+    namesakes: Namesakes = attrs.field(init=False)
     _glances: bool = attrs.field(init=False)
 
     @waits.default
     def _ended_with_the_client(self) -> Waits:
         return Waits(self.dialect.name)
 
-    @_namesakes.default
+    @namesakes.default
     def _tells_apart(self) -> Namesakes:
         return Namesakes(self.limiter.holds)
 
@@ -116,7 +117,8 @@ class Exchange:
             ApiError: Refused.
             DecodeError: An answer in no known shape.
         """
-        return self._seen(ticket, task_id, await self._sent(ticket, self._query(ticket, task_id)))
+        reply = await self._sent(ticket, self._query(ticket, task_id))
+        return await self._seen(ticket, task_id, reply)
 
     async def glance(self, ticket: Ticket, task_id: str) -> VideoTask | Glance:
         """As `look`, for whom a glance at a task that runs is enough."""
@@ -126,9 +128,9 @@ class Exchange:
         except Exception:  # a caller's own dialect: `read_query` has its say
             glance = None
         if glance is None or glance.status.finished:
-            return self._seen(ticket, task_id, reply)
+            return await self._seen(ticket, task_id, reply)
         self.limiter.passed(ticket)
-        self._namesakes.runs(task_id)
+        self.namesakes.runs(task_id)
         return glance
 
     def _query(self, ticket: Ticket, task_id: str) -> Call:
@@ -140,11 +142,14 @@ class Exchange:
             self.limiter.unused(ticket)
             raise
 
-    def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
+    async def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
         task = self._read(ticket, reply, self.dialect.read_query)
-        if self._namesakes.is_other(task_id, task, reply.document):
-            told = f"the answer is about task {task.task_id}: it may have been mixed up, ask again"
-            raise DecodeError(told, gateway=self.dialect.name, request_id=reply.request_id)
+        namesakes, named = self.namesakes, task.task_id
+        doubt = namesakes.doubt(task_id, task, reply.document)
+        if doubt is None and namesakes.kept and namesakes.names_another(task_id, task, reply.document):
+            doubt = mixed_up(named) if await namesakes.kept(named) else None
+        if doubt is not None:
+            raise DecodeError(doubt, gateway=self.dialect.name, request_id=reply.request_id)
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         task = task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
         return attrs.evolve(task, expires_at=None) if _expires_too_soon(task) else task

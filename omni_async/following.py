@@ -15,11 +15,12 @@ import anyio
 from .arguments import check_seconds, refuse_waiting
 from .errors import DecodeError, JournalError, NotFoundError, OmniError, RejectedError, SubmissionUncertainError
 from .events import OnFinished
-from .exchange import Exchange
+from .exchange import Exchange, is_unauthorized
 from .journal import Entry, Ledger, LedgerJournal, State
 from .journal.entries import request_of
 from .learned import Memory
 from .lifetime import background, is_cancelled
+from .lockout import Lockout
 from .models import VideoTask
 from .poller import Poller, Resumed, traits_of
 from .submit import find_lost, recover
@@ -107,6 +108,7 @@ class Follower:
         self._left: dict[str, None] = {}  # keys alone: nobody may ever ask for them
         self._failures: dict[str, int] = {}
         self._resting: dict[str, asyncio.TimerHandle] = {}
+        self._lockout = Lockout(self._again)
         self._closed = self._searched = False
 
     # --- starting, and taking over -----------------------------------------------------------------------------
@@ -261,6 +263,7 @@ class Follower:
         """The poller: the task changed."""
         if task.status.finished:
             self._failures.pop(task.task_id, None)
+            self._lockout.answered(task.task_id)
             self._spawn(self._record(task))
             self._memory.finished()
 
@@ -276,24 +279,32 @@ class Follower:
         if self.lost is not None:
             self.lost(task_id, error)
             return
-        failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
-        pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
-        logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
         known = VideoTask(
             task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata or {}
         )
+        if is_unauthorized(error):
+            self._lockout.refused(known)
+            return
+        self._lockout.answered(task_id)
+        failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
+        pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
+        logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
         # No task: a loop that ends without `aclose` would find it after it has cancelled all there were.
         self._resting[task_id] = asyncio.get_running_loop().call_later(pause, self._rested, known)
 
     def _rested(self, task: VideoTask) -> None:
         """It is time to look again at a task that could not be followed."""
         self._resting.pop(task.task_id, None)
+        self._again(task)
+
+    def _again(self, task: VideoTask) -> None:
         if not self._closed:
             _Sighting(self._poller, self._seen).wait_for(task)
         self.follow(task)
 
     def _seen(self, task_id: str) -> None:
         """A task that could not be followed is to be seen again."""
+        self._lockout.answered(task_id)
         self._spawn(self._noted(task_id, None))
 
     async def _noted(self, task_id: str, why: str | None) -> None:
@@ -373,6 +384,7 @@ class Follower:
         if self._work:
             await asyncio.wait(self._work, timeout=CLOSING_GRACE if self._telling else 0.1)
         self._closed = True
+        self._lockout.close()
         for timer in self._resting.values():
             timer.cancel()
         for task in tuple(self._work):

@@ -169,7 +169,7 @@ def _follower(
 
     if not isinstance(journal, LedgerJournal):
         return None
-    journal.read = exchange.dialect.read_create
+    journal.read, exchange.namesakes.kept = exchange.dialect.read_create, journal.has_task
     return Follower(journal, poller, exchange, Memory(journal, schedule), on_finished)
 
 

@@ -26,6 +26,9 @@ OUTSTANDING = 10_000
 SUBMITTERS = 32
 DOWNLOADERS = 8
 
+ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
+"""What a task raises out of the event loop as well: who catches it there and goes on must not wait for ever."""
+
 Asked = VideoRequest | str | Mapping[str, Any]
 """A request as calls take it."""
 Requests = Iterable[Asked] | AsyncIterable[Asked]
@@ -117,7 +120,7 @@ class _Run:
         self._tasks = [loop.create_task(worker, context=context) for worker in workers]
         _working.update(self._tasks)
         for task in self._tasks:
-            task.add_done_callback(_working.discard)
+            task.add_done_callback(_ended)
 
     async def next(self) -> Outcome | None:
         """The next outcome; None when all are out, or it was stopped."""
@@ -150,6 +153,8 @@ class _Run:
             if _ends_worker(error):
                 raise
             self._break(error)
+            if isinstance(error, ENDS_PROGRAM):
+                raise
 
     async def _pull(self) -> tuple[bool, Any]:
         if self._exhausted:
@@ -167,6 +172,8 @@ class _Run:
             if _ends_worker(error):
                 raise
             self._fail(error)
+            if isinstance(error, ENDS_PROGRAM):
+                raise
         if waits.ended:
             self._fail(OmniError("the client was closed; the rest was not submitted", may_have_charged=False))
         return False, None
@@ -250,8 +257,9 @@ class _Run:
 
     def _fail(self, error: BaseException) -> None:
         """No more is pulled, and this is raised at the end."""
-        if isinstance(error, asyncio.CancelledError):  # of something that was waited for
-            error = OmniError("a row or the requests' own iterable was cancelled; the rest was not submitted")
+        if isinstance(error, (asyncio.CancelledError, *ENDS_PROGRAM)):  # of something that was waited for
+            what = "cancelled" if isinstance(error, asyncio.CancelledError) else "interrupted"
+            error = OmniError(f"a row or the requests' own iterable was {what}; the rest was not submitted")
         self._exhausted, self.failure = True, error
         self.arrived.set()
 
@@ -286,9 +294,16 @@ class _Run:
         return running
 
 
+def _ended(worker: "asyncio.Task[None]") -> None:
+    """A worker is over; what it was interrupted by has been raised already."""
+    _working.discard(worker)
+    if not worker.cancelled():
+        worker.exception()
+
+
 def _ends_worker(error: BaseException) -> bool:
-    """Whether it is meant for whoever runs: the end of this task, or of the program."""
-    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit) or is_cancelled()
+    """Whether it is meant for whoever runs: the end of this task."""
+    return isinstance(error, GeneratorExit) or is_cancelled()
 
 
 def _of(request: VideoRequest, refusal: OmniError) -> OmniError:

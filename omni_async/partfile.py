@@ -74,7 +74,7 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         TargetExistsError: There is something, a dangling link included, that may not be replaced.
         DownloadError: Its folder takes no files, or cannot be made.
         OSError: Its name, or that of what stands beside it for a while, is too long.
-        ValueError: It is not a name at all.
+        ValueError: It cannot be the name of a file.
     """
     if target.is_dir() and not target.is_symlink():
         raise TargetExistsError(f"{target} is a folder: name the file to write")

@@ -1,6 +1,6 @@
 """What a client remembers of the tasks under way: their prompts, and by what ids the answers about them go."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .bounded import Bounded
@@ -10,7 +10,8 @@ from .models import TaskStatus, VideoTask
 REMEMBERED = 10_000
 """Prompts and ids remembered, the oldest forgotten first: as many as tasks may be outstanding."""
 BELIEVED = 3
-"""Answers in a row that say that a task failed, and name another, until they are believed."""
+"""Answers in a row that say that a task failed, and do not name it, until they are believed."""
+_ASK = f"ask again, it is believed when it is told {BELIEVED} times in a row"
 DEPTH = 20
 """How deep in an answer the id that was asked for is looked for."""
 
@@ -40,7 +41,8 @@ class Namesakes:
 
     That another id is named says nothing by itself: some gateways have an id of another form in their answers, or that
     of the request, and some take a caller's own name for a task (toapis, docs). But no two tasks of ours are the same,
-    and a failure, which may have another video paid for, has to be told in several answers in a row.
+    and a failure, which may have another video paid for, has to be told in several answers in a row if they do not name
+    the task: without any id, what failed may be the look.
 
     Args:
         holds: Whether a task is one of ours that runs.
@@ -48,22 +50,30 @@ class Namesakes:
 
     def __init__(self, holds: Callable[[str], bool]) -> None:
         self._holds = holds
+        self.kept: Callable[[str], Awaitable[bool]] | None = None
+        """Whether a task is one of those that the journal has, also of earlier runs and other clients."""
         self._named: Bounded[str, None] = Bounded(REMEMBERED)  # ids that the answers about them named
         self._doubted: Bounded[str, int] = Bounded(REMEMBERED)
 
-    def is_other(self, task_id: str, task: VideoTask, document: Any) -> bool:
-        """Whether what a query for `task_id` was answered with tells of another task, or may do so."""
+    def doubt(self, task_id: str, task: VideoTask, document: Any) -> str | None:
+        """Why what a query for `task_id` was answered with may not be about that task; None if it is."""
         if task.task_id == task_id:
             self._named[task_id] = None
         failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
         if not failed:
             self.runs(task_id)
-        consistent = not task.task_id or _is_in(document, task_id)
-        if consistent or not self._known(task_id):
-            return False
+        if not self._known(task_id) or _is_in(document, task_id):
+            return None
         if self._known(task.task_id):
-            return True
-        return failed and self._doubts(task_id) < BELIEVED
+            return mixed_up(task.task_id)
+        if failed and self._doubts(task_id) < BELIEVED:
+            told = f"task {task.task_id} failed" if task.task_id else "something failed"
+            return f"the answer says that {told}, and does not name this task: {_ASK}"
+        return None
+
+    def names_another(self, task_id: str, task: VideoTask, document: Any) -> bool:
+        """Whether an answer about a task of ours names another id in place of its own."""
+        return bool(task.task_id) and self._known(task_id) and not _is_in(document, task_id)
 
     def _doubts(self, task_id: str) -> int:
         """How often in a row it was said to have failed."""
@@ -77,6 +87,11 @@ class Namesakes:
         """A look says that the task has not failed: what was told before was not so."""
         if self._doubted:
             self._doubted.pop(task_id, None)
+
+
+def mixed_up(named: str) -> str:
+    """What is said of an answer about another task."""
+    return f"the answer is about task {named}: it may have been mixed up, ask again"
 
 
 def _is_in(document: Any, task_id: str) -> bool:

@@ -160,7 +160,7 @@ def is_public(address: str | IPv4Address | IPv6Address, *, dialled: bool = False
     Teredo and the local-use NAT64 block (RFC 8215) are not public: what they lead to depends on the network.
 
     Args:
-        address: The address; what is none is not public.
+        address: The address; what is not an address is not public.
         dialled: A name led to it. Then 198.18.0.0/15 will do: proxy tools answer every name with one of those.
     """
     found = _address(address) if isinstance(address, str) else address

@@ -28,7 +28,7 @@ def check_callbacks(*, on_event: Any, on_finished: Any) -> None:
     """
     given = {"on_event": on_event, "on_finished": on_finished}
     faults = [
-        Fault(name, f"is not a function, but of type {type(value).__name__}")
+        Fault(name, f"must be a function, not {type(value).__name__}")
         for name, value in given.items()
         if value is not None and not callable(value)
     ]

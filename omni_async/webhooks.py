@@ -133,7 +133,7 @@ class SeenEvents:
 
 
 def _keys(secrets: str | Iterable[str]) -> tuple[bytes, ...]:
-    """Each secret's bytes; nothing if one of them is none."""
+    """Each secret's bytes; nothing if one of them is not a secret."""
     given = (secrets,) if isinstance(secrets, str) else tuple(secrets or ())
     good = all(isinstance(secret, str) and secret.strip() for secret in given)
     return tuple(secret.encode("utf-8", "surrogatepass") for secret in given) if good else ()

@@ -256,14 +256,33 @@ async def test_a_failure_by_another_name_is_believed_when_it_is_told_again(word)
 
 @pytest.mark.parametrize(
     "answer",
-    [_failed("req-1", id="a"), _failed("req-1", order={"ids": ["x", "a"]}), _failed("", progress=5)],
-    ids=["beside it", "deep in it", "no name"],
+    [_failed("req-1", id="a"), _failed("req-1", order={"ids": ["x", "a"]})],
+    ids=["beside it", "deep in it"],
 )
 async def test_an_answer_that_has_the_id_somewhere_is_about_it(answer):
-    """Or that names no task at all: nothing says that it is another's."""
+    """A failure is believed at once."""
     async with Setting(answer) as here:
         await _accepted(here, "a")
         assert await _looks(here, "a", 1) == ["failed"]
+
+
+async def test_a_failure_without_any_id_is_believed_when_it_is_told_again():
+    """What failed can be the look: a status and a time are in both. A success has its video to show."""
+    nameless = _failed("", created_at=1_767_000_000)
+    async with Setting(nameless, running(""), nameless, nameless, nameless, finished("")) as here:
+        await _accepted(here, "a", "b")
+        assert await _looks(here, "a", 5) == ["unread", "running", "unread", "unread", "failed"]
+        assert await _looks(here, "b", 1) == ["succeeded"]
+
+
+@pytest.mark.parametrize(("named", "what"), [("upstream", "task upstream"), ("", "something")])
+async def test_a_failure_in_doubt_says_what_was_told_and_that_asking_again_settles_it(named, what):
+    """A person who asks once is told so."""
+    async with Setting(_failed(named, progress=5)) as here:
+        await _accepted(here, "a")
+        with pytest.raises(DecodeError, match=f"says that {what} failed, .*: ask again, it is believed .* 3 times"):
+            await here.exchange.query("a")
+        here.limiter.finished("a")
 
 
 async def test_a_task_may_be_asked_for_by_another_name():

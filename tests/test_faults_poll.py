@@ -24,6 +24,7 @@ from omni_async import (
     PollPolicy,
     RejectedError,
     Retried,
+    TaskFailedError,
     TaskStatus,
     Throttled,
     VideoRequest,
@@ -149,6 +150,18 @@ async def test_row_39_a_look_that_failed_in_the_words_of_a_task_fails_no_task():
         task = await here.client.wait(await here.submit())
         assert task.status is TaskStatus.SUCCEEDED
         assert len(here.told(Finished)) == 1
+
+
+async def test_row_39_a_failure_that_names_no_task_fails_none_until_it_is_told_three_times():
+    """Row 39: beside a time, as answers of any kind have one; then it is the task's, whose gateway names none."""
+    nameless = http(body={"status": "error", "created_at": 1_767_000_000})
+    async with scene(polls=[nameless, nameless, running("task-0000001")]) as here:
+        assert (await here.client.wait(await here.submit())).status is TaskStatus.SUCCEEDED
+    async with scene() as here:
+        here.server.always["GET"] = nameless
+        with pytest.raises(TaskFailedError):
+            await here.client.wait(await here.submit())
+        assert len(here.server.gets) == 3
 
 
 @pytest.mark.parametrize("words", ["系统繁忙，请稍后重试", "Too many requests, slow down"])

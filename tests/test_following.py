@@ -110,6 +110,24 @@ async def test_without_on_finished_it_is_followed_all_the_same(tmp_path):
         assert len(here.server.gets) == gets
 
 
+async def test_an_answer_about_a_task_of_an_earlier_run_is_not_this_ones_end(tmp_path):
+    """A mix-up: the journal knows the other task, though this client has never seen it, and its video is not stored."""
+    async with booked(tmp_path) as here:
+        earlier = await here.client.wait(await here.submit(custom_id="earlier"))
+        here.server.script["GET"].extend([finished(earlier.task_id), failed(earlier.task_id)] * 3)
+        async with client_of(tmp_path, here.server) as client:
+            task = await client.submit("a dog", custom_id="later")
+            assert (await client.wait(task)).raw["data"]["task_id"] == task.task_id
+    assert states(tmp_path) == {"earlier": "SUCCEEDED", "later": "SUCCEEDED"}
+
+
+async def test_an_answer_that_names_nobodys_task_asks_the_journal_and_is_believed(tmp_path):
+    """Gateways that give tasks ids of another form: nothing is held up."""
+    async with booked(tmp_path, polls=[finished("upstream-17")]) as here:
+        assert (await here.client.wait(await here.submit())).video_url
+        assert len(here.server.gets) == 1
+
+
 async def test_a_failed_task_is_told_too(tmp_path):
     """It is over; what failed it is in the task."""
     told = Told()

@@ -459,6 +459,34 @@ class Rows:
         return "bad" if self.asked == 2 else "good"
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["source", "async source", "submit", "download"])
+def test_a_program_that_goes_on_after_an_interrupt_does_not_wait_for_ever(where, end):
+    """asyncio raises it out of the loop; whoever catches it there and goes on gets what was submitted, and an error."""
+    works, seen = Works(), []
+
+    async def step(*given):
+        if given[-1].prompt == "bad":
+            raise end
+        return await getattr(works, where)(*given)
+
+    async def run():
+        steps = works.steps(download=True)
+        if "source" not in where:
+            steps = attrs.evolve(steps, **{where: step})
+        source = Rows(end() if "source" in where else None)
+        rows = Many(asynchronous(source) if where == "async source" else source, steps, outstanding=1, timeout=None)
+        with pytest.raises(OmniError, match="interrupted; the rest was not submitted"):
+            await asyncio.wait_for(collect(rows, seen), 1000)
+
+    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+        running = runner.get_loop().create_task(run())
+        with pytest.raises(end):
+            runner.get_loop().run_until_complete(running)
+        runner.get_loop().run_until_complete(running)
+    assert [one.request.prompt for one in seen] == ["good"]
+
+
 @pytest.mark.parametrize("fatal", FATAL.values(), ids=FATAL)
 @pytest.mark.parametrize("where", ["source", "async source", "submit", "download"])
 async def test_what_is_no_exception_comes_last_as_well(where, fatal):

@@ -357,6 +357,25 @@ def on_s3(bucket, scratch, *, server=None, prefix="videos/é", **options):
     return storage
 
 
+async def test_a_storage_that_never_answers_is_given_up_in_time(tmp_path, monkeypatch):
+    """After four times the 30 seconds that each request is given, and in words that say so."""
+    pytest.importorskip("s3fs", reason="object storage needs the extra [s3]")
+    monkeypatch.setattr(objectstore, "_S3_CONFIG", {**objectstore._S3_CONFIG, "read_timeout": 0.1})
+    asked = []
+
+    async def silent(reader, writer):
+        asked.append(await reader.readuntil(b"\r\n"))
+        with contextlib.closing(writer):
+            await reader.read()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        options = {"endpoint_url": url, "key": KEY, "secret": SECRET, "client_kwargs": {"region_name": "us-east-1"}}
+        with pytest.raises(DownloadError, match="does not answer in time"):
+            await storage_of("s3://bucket/videos", scratch=tmp_path, options=options).size("a.mp4")
+    assert len(asked) == 4
+
+
 UNKNOWN = (
     b"HTTP/1.1 501 X\r\nContent-Type: application/xml\r\nContent-Length: 50\r\nConnection: close\r\n\r\n"
     b"<Error><Code>NotImplemented</Code></Error>        "

@@ -68,7 +68,7 @@ async def run_batch(
         What it came to; `results.jsonl` and `results.csv` in the folder have the rows, `report.html` shows them.
 
     Raises:
-        InvalidRequestError: Faults of the sheet, each with its line, or a bound that is none; nothing was sent.
+        InvalidRequestError: Faults of the sheet, each with its line, or a bound that is not one; nothing was sent.
         JournalError: Another process has the batch, or the journal cannot be used.
         OmniError: Anything that kept it from beginning.
     """

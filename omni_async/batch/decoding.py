@@ -43,7 +43,7 @@ def codec_name(encoding: str) -> str:
     """An encoding as Python knows it.
 
     Raises:
-        InvalidRequestError: It is none that text can have.
+        InvalidRequestError: It is not one that text can have.
     """
     try:
         name = codecs.lookup(encoding).name

@@ -48,7 +48,7 @@ def check_dsn(dsn: str) -> None:
     """Refuse what is not an address of a database: a server that is away is waited for, and a slip would be for ever.
 
     Raises:
-        JournalError: It is none.
+        JournalError: It is not one.
     """
     needs_pg()
     from ..journal.session import address
@@ -57,12 +57,12 @@ def check_dsn(dsn: str) -> None:
 
 
 def own_folder(dsn: str) -> Path:
-    """Where a worker's journal is unless told: one for each database, whose fleets know nothing of each other."""
+    """Where a worker's journal is unless told: one for each database and schema, as fleets know nothing of others."""
     from ..journal.pgstore import file_of
     from ..journal.session import address
 
     told = address(dsn)
-    place = {name: told[name] for name in ("host", "port", "dbname", "service") if told.get(name)}
+    place = {name: told[name] for name in ("host", "port", "dbname", "service", "options") if told.get(name)}
     return state_folder() / f"fleet-{file_of(f'postgresql://?{urlencode(place)}')}"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..disk import make_private
 from ..policies import PollPolicy
 from .connect import Target
 from .exits import DONE, UsageError
@@ -72,7 +73,7 @@ def worker(
 
     place = state or own_folder(dsn)
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(place)
     except OSError as error:
         raise UsageError(f"--state {place}: the folder cannot be made ({error.strerror})") from None
     storage = storage_of(out, scratch=place / "scratch")

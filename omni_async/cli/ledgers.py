@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..batch.sheet import ENDINGS
 from ..client import OmniClient
-from ..disk import state_folder
+from ..disk import make_private, state_folder
 from ..errors import JournalError, OmniError
 from ..journal import Ledger, SqliteJournal, State, open_journal
 from ..journal.schema import JOURNAL_FILE, journal_error
@@ -17,7 +17,6 @@ from .connect import Target
 from .exits import UsageError
 from .screen import Screen
 
-PRIVATE = 0o700
 OUTPUT, BASE = "output", "base_url"
 """Keys in a request's metadata: where its video was to go and where it was asked for, for a command that goes on."""
 
@@ -40,7 +39,7 @@ async def own_journal(screen: Screen, target: Target, *, make: bool = True) -> S
         return None
     journal = SqliteJournal(path, gateway=target.gateway, follow_others=False)
     try:
-        path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        make_private(path.parent)
         await journal.open()
     except (OSError, JournalError) as error:
         await journal.aclose()

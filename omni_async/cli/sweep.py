@@ -247,7 +247,7 @@ def _show(found: Sweep, plan: Plan, show: Show) -> None:
 
 
 def _write(found: Sweep, output: str | None, *, overwrite: bool, show: Show, told: bool) -> None:
-    """Write the rows; the same rows again are not overwriting.
+    """Write the rows; to write the same ones again does not count as overwriting.
 
     Args:
         output: The file, or `-`.

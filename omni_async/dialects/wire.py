@@ -323,7 +323,7 @@ CONVERTER = make_converter()
 
 
 def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
-    """`value` as a plain type or an attrs class of the wire, strictly: null is not text, 0.9 no whole number.
+    """`value` as a plain type or an attrs class of the wire, strictly: null is not text, and 0.9 is not a whole number.
 
     Args:
         value: Decoded JSON; keys that the class does not have are passed over.

@@ -45,7 +45,7 @@ class Sample:
 
 
 def load(folder: Path) -> list[Sample]:
-    """The samples of a folder that `OmniClient(record=…)` wrote, in order; ValueError names a file that is none."""
+    """The samples of a folder that `OmniClient(record=…)` wrote, in order; ValueError names what is no sample."""
     found = []
     for file in sorted(folder.glob("*/*.json"), key=lambda file: file.name):
         try:

@@ -203,7 +203,7 @@ class FleetLedger(PostgresLedger):
 
     def of_task(self, task_id: str) -> Entry | None:
         """The row of a task."""
-        return self._by_task(self.gateway, task_id)
+        return self.by_task(self.gateway, task_id)
 
     def taken_over(self, key: str) -> Entry:
         """A create whose sender has gone: nobody knows what came of it."""

@@ -171,7 +171,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
 
 
 def state_named(word: str, key: str = "") -> State:
-    """A row's state; JournalError for a word that is none."""
+    """A row's state; JournalError for a word that is not one."""
     try:
         return State(word)
     except ValueError:

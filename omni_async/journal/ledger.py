@@ -190,7 +190,7 @@ class Ledger(Rows):
 
     def finished(self, gateway: str, task: VideoTask, *, notify: bool = False) -> Entry | None:
         """Record a task's end; the first one that is seen stands. Gives its row, or None if it has none."""
-        entry = self._by_task(gateway, task.task_id)
+        entry = self.by_task(gateway, task.task_id)
         if entry is None or entry.state is not State.SUBMITTED:
             return entry
         self.connection.execute(

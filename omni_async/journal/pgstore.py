@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from ..disk import state_folder
+from ..disk import make_private, state_folder
 from ..errors import JournalError
 from . import fallback
 from .entries import Entry
@@ -37,7 +38,7 @@ class ServerJournal(LedgerJournal[P]):
     def open_ledger(self) -> tuple[P, Owner]:
         """See `LedgerJournal.open_ledger`."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path.parent)
         except OSError:  # what cannot be written then goes to the folder of temporary files, and is found there
             self.path = Path(tempfile.gettempdir()) / self.path.name
         session = Session(self._dsn)
@@ -85,8 +86,11 @@ class PostgresJournal(ServerJournal[PostgresLedger]):
         return open_postgres(session)
 
 
+_SCHEMAS = re.compile(r"search[_-]path\s*=\s*((?:\\.|\S)+)")
+
+
 def file_of(dsn: str) -> str:
-    """A name for the file beside the journal: by where the database is, whoever asks and with whatever password."""
+    """A name for the file beside the journal: by where its database and schema are, whoever asks, whatever password."""
     try:
         parts = urlsplit(dsn)
         told = {name: words[-1] for name, words in parse_qs(parts.query).items()}
@@ -98,4 +102,6 @@ def file_of(dsn: str) -> str:
         parts.path.strip("/") or told.get("dbname") or os.environ.get("PGDATABASE"),
         told.get("service") or os.environ.get("PGSERVICE"),
     ]
+    schemas = _SCHEMAS.findall(told.get("options") or os.environ.get("PGOPTIONS", ""))
+    place += schemas[-1:]  # the last one holds; one that the role or the database sets is not seen here
     return f"postgres-{hashlib.sha256(repr(place).encode()).hexdigest()[:16]}"

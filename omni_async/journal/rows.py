@@ -58,7 +58,8 @@ class Rows:
         rows = self.connection.execute(f"{query} ORDER BY rowid LIMIT ?", (run, after, count))
         return [(row[0], entry_of(row[1:])) for row in rows]
 
-    def _by_task(self, gateway: str, task_id: str) -> Entry | None:
+    def by_task(self, gateway: str, task_id: str) -> Entry | None:
+        """A task's row, if it has one."""
         row = self.connection.execute(f"{_SELECT} WHERE gateway = ? AND task_id = ?", (gateway, task_id)).fetchone()
         return None if row is None else entry_of(row)
 

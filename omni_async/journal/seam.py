@@ -123,7 +123,7 @@ def write_metadata(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _refuse(value: Any) -> NoReturn:
-    raise TypeError(f"{type(value).__name__} is none")
+    raise TypeError(f"{type(value).__name__} is not plain data")
 
 
 def _check_keys(data: Any) -> None:

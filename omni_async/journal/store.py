@@ -287,6 +287,10 @@ class LedgerJournal(Generic[L]):
         """Whether a row is of this gateway's clients: others' may stand beside it."""
         return entry.gateway == self.gateway
 
+    async def has_task(self, task_id: str) -> bool:
+        """Whether a task of this gateway has a row, ended or not."""
+        return await self.run(lambda ledger: ledger.by_task(self.gateway, task_id)) is not None
+
     async def recall(self) -> str | None:
         """What was learned of the gateway, as the last client that learned wrote it; None if nothing can be read."""
         try:

@@ -7,7 +7,7 @@ stand behind thousands of ids that are followed.
 
 import math
 import random
-from collections import deque
+from collections import OrderedDict
 
 from ..policies import Limits
 from ..retry import backoff
@@ -48,8 +48,9 @@ class Admission:
         self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
-        self.polls, self.queries = deque[Ticket](), deque[Ticket]()
-        self.creates, self.transfers = deque[Ticket](), deque[Ticket]()
+        # Ordered dicts: any ticket is taken out of the midst as fast as the first one.
+        self.polls, self.queries = OrderedDict[Ticket, None](), OrderedDict[Ticket, None]()
+        self.creates, self.transfers = OrderedDict[Ticket, None](), OrderedDict[Ticket, None]()
         self.queues = {POLL: self.polls, QUERY: self.queries, CREATE: self.creates, TRANSFER: self.transfers}
         self._query_went = False
         self.pause_until = -math.inf
@@ -112,14 +113,14 @@ class Admission:
             return self._let_go(self._poll_or_query(), now)
         if creates:
             self._turn = 0
-            return self._let_go(self.creates.popleft(), now)
+            return self._let_go(_first(self.creates), now)
         if self.transfers and self._transfers < self._most_transfers:
-            return self._let_go(self.transfers.popleft(), now)
+            return self._let_go(_first(self.transfers), now)
         return None
 
     def _poll_or_query(self) -> Ticket:
         self._query_went = bool(self.queries) and not (self._query_went and self.polls)
-        return (self.queries if self._query_went else self.polls).popleft()
+        return _first(self.queries if self._query_went else self.polls)
 
     def _may_go(self, kind: Kind, now: float) -> bool:
         if kind is TRANSFER:
@@ -368,3 +369,8 @@ class Admission:
     def finished(self, task_id: str, now: float, *, seen: bool = True) -> bool:
         """A task was seen finished (or, with `seen=False`, is not known to the gateway): True if that frees a slot."""
         return self.trials.finished(task_id, now, seen=seen)
+
+
+def _first(queue: OrderedDict[Ticket, None]) -> Ticket:
+    """Taken off a queue."""
+    return queue.popitem(last=False)[0]

@@ -4,7 +4,6 @@ Several clients may share one limiter, given that they run on one event loop.
 """
 
 import asyncio
-import contextlib
 import math
 import random
 import weakref
@@ -101,7 +100,7 @@ class Limiter:
         if ticket is not None:
             return ticket
         ticket = Ticket(kind)
-        self._state.queues[kind].append(ticket)
+        self._state.queues[kind][ticket] = None
         self._pump()
         if ticket.granted:
             return ticket
@@ -140,12 +139,7 @@ class Limiter:
         if ticket.granted:
             self.unused(ticket)
             return
-        queue = self._state.queues[ticket.kind]
-        if queue and queue[-1] is ticket:  # many given up newest first: no search for each
-            queue.pop()
-        else:
-            with contextlib.suppress(ValueError):  # of a loop that is gone
-                queue.remove(ticket)
+        self._state.queues[ticket.kind].pop(ticket, None)  # of a loop that is gone it is not there
         self._starving = self._state.starving()
 
     def _too_long(self, kind: Kind) -> RateLimitError:

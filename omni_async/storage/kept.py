@@ -81,7 +81,7 @@ def kept_name(name: str) -> str:
     """The name itself, in Unicode's composed form.
 
     Raises:
-        InvalidRequestError: It is none that a batch plans: every file system takes those, and none leads elsewhere.
+        InvalidRequestError: It is not one that a batch plans: every file system takes those, and none leads elsewhere.
     """
     target = target_of(name)
     if isinstance(target, Fault):

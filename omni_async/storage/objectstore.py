@@ -29,7 +29,8 @@ HASH = "sha256"
 """Under which name an object's metadata holds its SHA-256, in hex."""
 
 _S3 = frozenset({"s3", "s3a"})
-# s3fs itself tries five times more.
+_S3_TRIES = 2
+"""Of s3fs, each with botocore's two: with its own five, storage that never answers would be waited for 300 s."""
 _S3_CONFIG = {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "total_max_attempts": 2}}
 _CODE = re.compile(r"[A-Za-z0-9._]{1,60}", re.ASCII)
 _WORDS = {
@@ -79,7 +80,8 @@ def file_system(url: str, options: Mapping[str, Any]) -> tuple[FileSystem, str] 
     shown = without_query(url)
     if problem := _problem(url):
         return Fault("out", f"{shown!r} {problem}")
-    defaults = {"config_kwargs": _S3_CONFIG} if urlsplit(url).scheme in _S3 else {}
+    is_s3 = urlsplit(url).scheme in _S3
+    defaults = {"config_kwargs": _S3_CONFIG} if is_s3 else {}
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped] # it has none
 
@@ -88,6 +90,8 @@ def file_system(url: str, options: Mapping[str, Any]) -> tuple[FileSystem, str] 
         return Fault("out", f"{shown!r} needs fsspec and a package for its scheme: pip install 'omni-async[s3]'")
     except Exception as error:  # its own class for each file system; its words can quote the options
         return Fault("out", f"{shown!r} cannot be used ({type(error).__name__})")
+    if is_s3:
+        opened.retries = _S3_TRIES
     return opened, str(place).rstrip("/")
 
 

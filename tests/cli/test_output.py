@@ -69,13 +69,23 @@ FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 
 
+def nobody():
+    """A pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
 @needs_full
-def test_notes_that_find_no_room_do_not_end_the_work(gateway):
-    """A full disk under stderr: the video is paid, followed and stored all the same."""
+@pytest.mark.parametrize("progress", ["plain", "live"])
+@pytest.mark.parametrize("full", [True, False], ids=["full", "reader gone"])
+def test_notes_that_find_no_room_do_not_end_the_work(gateway, full, progress):
+    """A full disk under stderr, or nobody at its end: the video is paid, followed and stored all the same."""
     ours = gateway()
-    with FULL.open("w") as full:
+    with FULL.open("w") if full else nobody() as stderr:
         words = command("generate", "a cat", "-o", "cat.mp4", "--base-url", ours.url, "--poll", "0.05")
-        ran = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, env=environment(), timeout=PATIENCE)
+        words += ["--progress", progress]
+        ran = subprocess.run(words, stdout=subprocess.PIPE, stderr=stderr, env=environment(), timeout=PATIENCE)
     assert (ran.returncode, ran.stdout) == (0, b"cat.mp4\n")
     assert Path("cat.mp4").stat().st_size > 0
 

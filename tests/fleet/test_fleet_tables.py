@@ -67,10 +67,13 @@ async def test_hosts_that_set_up_the_same_fleet_at_the_same_time_all_succeed(pos
     assert {limits.running for limits in allowed} == {5}
 
 
-def test_each_database_has_a_folder_of_its_own_for_a_machines_journal_whoever_asks(monkeypatch):
+def test_each_schema_has_a_folder_of_its_own_for_a_machines_journal_whoever_asks(monkeypatch):
     """Rows of two fleets would stand under the same ids there; a new password changes nothing."""
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     one = own_folder("postgresql://omni:secret@db:5432/one")
     assert one == own_folder("host=db port=5432 dbname=one user=other password=rotated")
     assert one != own_folder("postgresql://omni:secret@db:5432/two")
+    schemas = [f"postgresql://db:5432/one?options=-c%20search_path%3D{schema}" for schema in ("shop", "lab")]
+    assert len({one, *map(own_folder, schemas)}) == 3
+    assert own_folder("host=db port=5432 dbname=one options='-c search_path=shop'") == own_folder(schemas[0])
     assert "secret" not in str(one)

@@ -64,14 +64,17 @@ def cut_all(dsn):
 # --- where what cannot be written is noted -----------------------------------------------------------------------
 
 
-def test_a_file_of_its_own_for_each_database():
+def test_a_file_of_its_own_for_each_database_and_schema(monkeypatch):
     """Whoever asks, with whatever password: a changed one does not lose what was noted."""
     here = file_of("postgresql://me:first@db.example:5432/videos")
     for same in ("postgresql://me:second@db.example:5432/videos", "postgres://db.example:5432/videos?sslmode=require"):
         assert file_of(same) == here
     others = ["postgresql://db.example:5433/videos", "postgresql://db.example:5432/else", "postgresql:///videos"]
     others += ["postgresql:///?host=/run&dbname=videos", "postgresql:///?service=shop", "postgresql://[half"]
-    assert len({here, *map(file_of, others)}) == 7
+    others += [f"postgresql://db.example:5432/videos?options=-csearch_path%3D{schema}" for schema in ("one", "two")]
+    assert len({here, *map(file_of, others)}) == 9
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=5 -c search_path=one")
+    assert file_of("postgresql://db.example:5432/videos") == file_of(others[-2])
 
 
 def test_nothing_is_made_or_reached_before_it_is_opened(monkeypatch, tmp_path):

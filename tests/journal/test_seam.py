@@ -136,9 +136,9 @@ RING["me"] = RING
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        ({"at": datetime(2026, 1, 2, tzinfo=UTC)}, "datetime is none"),
-        ({"chat": {"who": object()}}, "object is none"),
-        ({"some": {1}}, "set is none"),
+        ({"at": datetime(2026, 1, 2, tzinfo=UTC)}, "datetime is not plain data"),
+        ({"chat": {"who": object()}}, "object is not plain data"),
+        ({"some": {1}}, "set is not plain data"),
         ({1: 2}, "a key is not text"),
         ({"users": [{"a": ({7: "x"},)}]}, "a key is not text"),
         ({"pair": {(1, 2): 3}}, "keys must be"),

@@ -25,7 +25,7 @@ def admission(**limits):
 def ask(state, kind, count=1):
     """So many of a kind wait."""
     tickets = [Ticket(kind) for _ in range(count)]
-    state.queues[kind].extend(tickets)
+    state.queues[kind].update(dict.fromkeys(tickets))
     return tickets
 
 

@@ -13,7 +13,7 @@ import pytest
 from omni_async import InvalidRequestError, Limiter, Limits, OmniClient, OmniError, RateLimitError
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import InjectedFault
-from omni_async.limiter import Kind
+from omni_async.limiter import Kind, Ticket
 from omni_async.limiter.limiter import GRAIN
 from omni_async.limiter.pace import SLACK
 from tests.warp import WarpLoop, run
@@ -505,3 +505,26 @@ async def test_whoever_gives_up_leaves_the_queue_in_whatever_order(order):
         await asyncio.gather(waiting[which], return_exceptions=True)
         assert limiter.load().waiting_creates == left
     assert not limiter.starving
+
+
+async def test_whoever_gives_up_in_the_midst_of_a_long_queue_is_not_searched_for():
+    """Of a thousand who wait any goes as fast as the last; the others keep their turn."""
+    limiter = Limiter(Limits(max_connections=1))
+    held = await limiter.acquire(Kind.QUERY)
+    waiting = [asyncio.ensure_future(limiter.acquire(Kind.QUERY)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    compared = []
+    for gone in waiting[1::2]:
+        gone.cancel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ticket, "__eq__", lambda one, other: compared.append(1) or one is other)
+        patch.setattr(Ticket, "__hash__", object.__hash__)
+        await asyncio.wait(waiting[1::2])
+    assert len(compared) < 1000
+    for first in waiting[:20:2]:
+        limiter.unused(held)
+        held = await first
+    for rest in waiting:
+        rest.cancel()
+    await asyncio.wait(waiting)
+    limiter.unused(held)
