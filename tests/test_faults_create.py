@@ -681,6 +681,27 @@ async def test_row_1_a_look_that_tells_of_a_state_does_not_prove_that_there_is_n
         assert len(here.server.posts) == 1
 
 
+@pytest.mark.parametrize("look", [envelope("20001", "bad key", status=401), http(403, HTML)], ids=["key", "firewall"])
+async def test_row_1_a_look_that_is_refused_for_the_key_does_not_prove_that_there_is_no_such_task(look):
+    """The key was good for the create, which may be paid: it is not sent again."""
+    async with scene(NAMING["minus one"], running=None) as here:
+        here.server.always["GET"] = look
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
+async def test_row_14_a_refused_key_made_no_task_that_its_refusal_names():
+    """Looks are refused like the create: nothing was charged."""
+    said = {"code": "20001", "msg": "bad key", "data": {"id": "t-7"}}
+    async with scene(http(401, said)) as here:
+        here.server.always["GET"] = envelope("20001", "bad key", status=401)
+        with pytest.raises(AuthenticationError) as caught:
+            await here.submit()
+        assert not caught.value.may_have_charged
+        assert here.journal.states == ["SUBMITTING", "REJECTED"]
+
+
 async def test_row_1_a_refusal_that_names_a_task_which_cannot_be_looked_up_is_uncertain():
     """With the id as evidence: it is not sent again before somebody knows."""
     async with scene(NAMING["minus one"], running=None) as here:

@@ -75,7 +75,7 @@ async def recover(
     return found
 
 
-async def is_unknown(exchange: Exchange, candidate: str) -> bool:
+async def is_unknown(exchange: Exchange, candidate: str, *, key_refused: bool) -> bool:
     """Whether the gateway says for a minute that there is no such task; a refused key made none either.
 
     False also where it cannot be told, and where somebody cancels every task that he finds.
@@ -83,19 +83,20 @@ async def is_unknown(exchange: Exchange, candidate: str) -> bool:
     Args:
         exchange: What look-ups go through.
         candidate: An id that a refused create's answer names.
+        key_refused: Whether the create was refused for its key: else that a look is proves nothing.
     """
     if is_cancelled():
         return False
     with contextlib.suppress(asyncio.CancelledError), anyio.move_on_after(NAMED_TIME):
         for delay in NAMED_TRIES:
             await anyio.sleep(delay)
-            if not await _is_denied(exchange, candidate):
+            if not await _is_denied(exchange, candidate, key_refused=key_refused):
                 return False
         return True
     return False
 
 
-async def _is_denied(exchange: Exchange, candidate: str) -> bool:
+async def _is_denied(exchange: Exchange, candidate: str, *, key_refused: bool) -> bool:
     """Whether a look says that there is no such task: by status or code, as words alone can be anybody's.
 
     That an id is none of the gateway's proves nothing: its task can have another.
@@ -106,7 +107,7 @@ async def _is_denied(exchange: Exchange, candidate: str) -> bool:
         told = error.status_code == 404 or error.code is not None
         return told and not re.search(BAD_ID_WORDS, error.message[:WORDS_READ])
     except AuthenticationError:
-        return True
+        return key_refused
     return False
 
 

@@ -16,6 +16,7 @@ from ..dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, 
 from ..dialects.ids import candidate_id
 from ..errors import (
     AnswerLostError,
+    AuthenticationError,
     DecodeError,
     GatewayError,
     JournalError,
@@ -245,7 +246,8 @@ class Submitter:
         if self._journal.keeps:  # before the look-ups take their time
             answer = answer_of(create, reply, doubtful, None)
             await self._journal.answered(create.intent, attrs.evolve(answer, state="SUBMITTING"))
-        unknown = await is_unknown(self._exchange, verdict.candidate)
+        key_refused = isinstance(refused.error, AuthenticationError)
+        unknown = await is_unknown(self._exchange, verdict.candidate, key_refused=key_refused)
         return (verdict, refused) if unknown else (doubtful, None)
 
     def _judged(self, reply: Reply) -> Verdict:
