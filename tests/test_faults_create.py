@@ -518,6 +518,15 @@ async def test_row_7_a_broken_framing_in_a_later_segment_is_the_end_of_the_answe
     assert error.evidence["body"].startswith(b"{  \r\n")
 
 
+async def test_row_7_without_an_id_in_sight_nothing_is_looked_up(caplog):
+    """Row 7: there is nothing to ask about where the gateway takes no key either."""
+    async with scene(DROP, running=1) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert not here.server.gets
+    assert "looked up" not in caplog.text
+
+
 async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
     """Row 7: what the gateway does not know is evidence, not a task."""
     error = await uncertain(_cut_after_the_id(task_id=b"task-of-nobody"), charges=1)
