@@ -1108,6 +1108,8 @@ async def test_row_26_two_items_with_one_id_are_noticed(gateway):
         assert caught.value.task_id == "same"
         assert here.journal.states == ["SUBMITTED", "UNCERTAIN"]
         assert len(here.server.posts) == 2
+        assert [(event.custom_id, event.candidate) for event in here.told(Uncertain)] == [("mine", "same")]
+        assert here.client.stats().uncertain == 1
 
 
 async def test_row_26_ids_of_long_ago_are_forgotten(monkeypatch):

@@ -8,6 +8,7 @@ import math
 import warnings
 
 import anyio
+import attrs
 import pytest
 
 from omni_async import (
@@ -42,11 +43,15 @@ def test_errors_say_what_is_known():
     assert isinstance(error, TaskFailedError)
     assert "content policy" in str(error)
     assert (error.moderated, error.retryable, error.task, error.custom_id) == (True, False, FAILED, "row-1")
+    own = failure_of(attrs.evolve(FAILED, metadata={"order": 7}), moderated=Jimmy().moderated)
+    assert (own.metadata, error.metadata) == ({"order": 7}, None)
     late = timed_out("task_1", None, 3.0)
     assert isinstance(late, TimeoutError)
     assert "not seen for 3 s" in str(late)
     assert "wait('task_1')" in str(late)
-    assert "last seen failed" in str(timed_out("task_1", FAILED, 3.0))
+    seen = timed_out("task_1", FAILED, 3.0)
+    assert "last seen failed" in str(seen)
+    assert (seen.gateway, seen.custom_id, late.gateway) == ("jimmy", "row-1", None)
 
 
 # --- wait --------------------------------------------------------------------------------------------------------
