@@ -52,6 +52,7 @@ def test_errors_say_what_is_known():
     seen = timed_out("task_1", FAILED, 3.0)
     assert "last seen failed" in str(seen)
     assert (seen.gateway, seen.custom_id, late.gateway) == ("jimmy", "row-1", None)
+    assert timed_out("task_1", None, 3.0, gateway="jimmy").gateway == "jimmy"
 
 
 # --- wait --------------------------------------------------------------------------------------------------------
