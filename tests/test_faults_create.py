@@ -518,6 +518,16 @@ async def test_row_7_a_broken_framing_in_a_later_segment_is_the_end_of_the_answe
     assert error.evidence["body"].startswith(b"{  \r\n")
 
 
+async def test_row_7_without_an_id_in_sight_nothing_is_looked_up(caplog):
+    """Row 7: there is nothing to ask about where the gateway takes no key either."""
+    caplog.set_level(logging.INFO, "omni_async")
+    async with scene(DROP, running=1) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert not here.server.gets
+    assert "look up" not in caplog.text
+
+
 async def test_row_7_an_id_that_no_query_knows_stays_a_candidate():
     """Row 7: what the gateway does not know is evidence, not a task."""
     error = await uncertain(_cut_after_the_id(task_id=b"task-of-nobody"), charges=1)
@@ -679,6 +689,27 @@ async def test_row_1_a_look_that_tells_of_a_state_does_not_prove_that_there_is_n
         with pytest.raises(SubmissionUncertainError):
             await here.submit()
         assert len(here.server.posts) == 1
+
+
+@pytest.mark.parametrize("look", [envelope("20001", "bad key", status=401), http(403, HTML)], ids=["key", "firewall"])
+async def test_row_1_a_look_that_is_refused_for_the_key_does_not_prove_that_there_is_no_such_task(look):
+    """The key was good for the create, which may be paid: it is not sent again."""
+    async with scene(NAMING["minus one"], running=None) as here:
+        here.server.always["GET"] = look
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        assert len(here.server.posts) == 1
+
+
+async def test_row_14_a_refused_key_made_no_task_that_its_refusal_names():
+    """Looks are refused like the create: nothing was charged."""
+    said = {"code": "20001", "msg": "bad key", "data": {"id": "t-7"}}
+    async with scene(http(401, said)) as here:
+        here.server.always["GET"] = envelope("20001", "bad key", status=401)
+        with pytest.raises(AuthenticationError) as caught:
+            await here.submit()
+        assert not caught.value.may_have_charged
+        assert here.journal.states == ["SUBMITTING", "REJECTED"]
 
 
 async def test_row_1_a_refusal_that_names_a_task_which_cannot_be_looked_up_is_uncertain():
@@ -1077,6 +1108,8 @@ async def test_row_26_two_items_with_one_id_are_noticed(gateway):
         assert caught.value.task_id == "same"
         assert here.journal.states == ["SUBMITTED", "UNCERTAIN"]
         assert len(here.server.posts) == 2
+        assert [(event.custom_id, event.candidate) for event in here.told(Uncertain)] == [("mine", "same")]
+        assert here.client.stats().uncertain == 1
 
 
 async def test_row_26_ids_of_long_ago_are_forgotten(monkeypatch):

@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,20 @@ def test_written_and_published(part: PartFile, tmp_path: Path) -> None:
     assert left(tmp_path) == {"v.mp4"}
     part.close()
     assert repr(part).endswith("closed>")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_and_came_up_meanwhile_is_not_replaced(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """Not even where a file may be; the video stays beside it, whole."""
+    part = PartFile(tmp_path / "v.mp4", overwrite=True)
+    part.open()
+    part.write(BODY)
+    make(part.target)
+    with pytest.raises(TargetExistsError):
+        part.publish()
+    part.close()
+    assert not part.target.is_file()
+    assert part.path.read_bytes() == BODY
 
 
 def test_closed_and_opened_again(part: PartFile, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_what_is_obeyed(value, seconds):
         "1,5",
         "9" * 400,
         "Mon, 99 Foo 2026 99:99:99 GMT",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
     ],
 )
 def test_what_is_nonsense(value):

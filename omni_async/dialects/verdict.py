@@ -251,7 +251,7 @@ def unreadable(reply: Reply, said: Said | None = None, *, private: tuple[str, ..
     what = _redirect(reply) if 300 <= reply.status < 400 else f"{len(reply.body)} bytes of {_kind(reply)}"
     head = f"HTTP {reply.status}, " + (f"code {code}" if code else what)
     advice = ADVICE[RefusalKind.TRANSIENT] if code and reply.status >= 500 else ""
-    kind = ApiError if code and 200 <= reply.status < 300 else GatewayError
+    kind = ApiError if code and reply.status < 300 else GatewayError
     return kind(
         _sentence(f"no usable answer ({head})", told, advice),
         status_code=reply.status,

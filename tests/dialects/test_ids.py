@@ -40,6 +40,8 @@ from .answers import ALL, FLAT, GUIDE, JIMMY, meaning, named, reply
         (b'{"data":"t1 is made"}', None),
         (b'{"result":1400193}', "1400193"),
         (b'{"result":true}', None),
+        (b'{"result":0}', None),
+        (b'{"result":1' + b"0" * 20 + b"}", None),
         (b'Warning: x\n{"data":{"task_id":"t1"}}', "t1"),
         (b'callback({"data":{"task_id":"t1"}})', "t1"),
         (b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk"}', None),
@@ -72,7 +74,8 @@ def test_a_task_that_a_refusal_names_is_a_candidate(body, named):
     for dialect, candidate in named.items():
         for status in (200, 502, 500) if dialect is JIMMY else (500,):
             verdict = judge_create(dialect, reply(status, body=body))
-            assert (verdict.refusal.kind, verdict.candidate) == (RefusalKind.TRANSIENT, candidate)
+            assert (verdict.meaning, verdict.candidate) == (Meaning.REFUSED, candidate)
+            assert verdict.refusal.kind is RefusalKind.TRANSIENT
 
 
 @pytest.mark.parametrize("dialect", ALL, ids=named)

@@ -3,7 +3,7 @@
 import pytest
 
 from omni_async.dialects import Meaning, RefusalKind, judge_create
-from omni_async.dialects.words import says_taken
+from omni_async.dialects.words import plain_words, says_taken
 
 from .answers import FLAT, JIMMY, meaning, reply
 
@@ -101,3 +101,10 @@ def test_a_429_for_want_of_money_is_no_rate():
         assert meaning(FLAT, 429, {"error": {"code": "1102", "message": words}}) is RefusalKind.QUOTA
     over = {"error": {"code": "1302", "message": "quota exceeded for requests per minute"}}
     assert meaning(FLAT, 429, over) is RefusalKind.RATE
+
+
+def test_only_an_object_with_a_4xx_or_5xx_is_read_as_a_refusal_in_other_words():
+    """What else comes may be anything, such as a page or an order's own description."""
+    assert plain_words(reply(400, {"message": "no"})) == plain_words(reply(502, {"errors": [{"msg": "no"}]})) == "no"
+    assert [plain_words(reply(status, {"message": "no"})) for status in (200, 302, 399)] == ["", "", ""]
+    assert [plain_words(reply(502, document)) for document in (["no"], "no", 7)] == ["", "", ""]

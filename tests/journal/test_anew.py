@@ -5,7 +5,7 @@ import pytest
 from omni_async.journal import Answer, NotNow, SheetLedger, State, open_journal
 from omni_async.journal.anew import REDO, RETRY, Wish
 from omni_async.journal.entries import SENT_AGAIN
-from tests.journal.books import Book, accepted, lost, refused, task
+from tests.journal.books import Book, accepted, intent, lost, refused, task, writing
 
 DOG = '{"prompt": "a dog"}'
 
@@ -76,6 +76,29 @@ def test_it_goes_into_its_new_round_with_its_intent(book):
     assert book.note("before k") is None
 
 
+@pytest.mark.parametrize("more", [{}, {"round": 1, "room": 0}], ids=["old round", "no room"])
+def test_put_off_it_is_what_it_was(book, more):
+    """Other rows are written in the same transaction, which goes on: one that may not be sent yet changes nothing."""
+    before, room = book.entry("k"), more.pop("room", None)
+    with writing(book.ledger), pytest.raises(NotNow):
+        book.ledger.intend(intent("k", fingerprint="dog", inputs=DOG, **more), owner="me", room=room)
+    assert book.entry("k") == before
+    assert book.put_off() == {REDO: 1}
+
+
+def test_to_be_sent_are_those_behind_a_place(book):
+    """In pieces, each from the place of the last one before it."""
+    for key in ("l", "m"):
+        book.submitted(key)
+        book.wish(Wish(key=key, wish=RETRY))
+    with writing(book.ledger):
+        book.ledger.connection.execute("UPDATE item SET run = 1")
+    ((first, entry),) = book.planned(1, -1, 1)
+    rest = book.planned(1, first, 9)
+    assert [entry.key, *(entry.key for _, entry in rest)] == ["k", "l", "m"]
+    assert book.planned(1, rest[-1][0], 9) == []
+
+
 @pytest.mark.parametrize("answer", [Answer(state="PLANNED", status=429), refused(again=SENT_AGAIN)])
 def test_refused_for_now_it_is_what_it_was(book, answer):
     """Nothing was paid: the next run without the option has nothing to send. This one may try again."""
@@ -98,6 +121,15 @@ def test_never_sent_it_is_what_it_was(book):
     book.again()
     book.settle("k", State.PLANNED, "not sent")
     assert book.entry("k") == before
+
+
+@pytest.mark.parametrize(("state", "task_id"), [(State.UNCERTAIN, None), (State.SUBMITTED, "task-2")])
+def test_what_may_have_been_paid_is_not_put_back(book, state, task_id):
+    """It is settled by what is known of its new create, which stands in the place of the old one."""
+    book.again()
+    book.settle("k", state, "found out", task_id)
+    assert (book.entry("k").state, book.entry("k").task_id, book.entry("k").round) == (state, task_id, 1)
+    assert book.records("k")[-1].what == "settled"
 
 
 def test_refused_for_what_it_asks_it_is_rejected(book):

@@ -121,6 +121,16 @@ async def test_what_is_no_failure_is_passed_on_as_it_is(caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("charged", [True, False])
+async def test_what_a_conflict_tells_of_money_is_passed_on(charged):
+    """The id is known with other inputs: what was paid for it is its row's affair, though nothing was sent now."""
+    journal = RecordingJournal()
+    journal.fail["intend"] = JournalError("known with other inputs", kind="conflict", may_have_charged=charged)
+    with pytest.raises(JournalError) as caught:
+        await GuardedJournal(journal).intend(intent())
+    assert caught.value.may_have_charged is charged
+
+
 async def test_nothing_is_kept_by_no_journal():
     """Every call is answered."""
     book = GuardedJournal(NoJournal())

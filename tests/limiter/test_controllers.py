@@ -247,7 +247,7 @@ def test_window_grows_only_while_half_used():
 
 
 def test_window_after_a_refusal():
-    """One fewer, for a while; then one more at a time, faster while that gets through."""
+    """One fewer, for a while; then one more at a time, faster while that gets through; and so again after the next."""
     window = Window(64)
     window.refused(10, 0.0)
     assert window.size == 9
@@ -258,6 +258,9 @@ def test_window_after_a_refusal():
         passed(window, window.size, REST + STEP * tick)
         sizes.append(window.size)
     assert sizes == [10, 12, 16, 24]
+    window.refused(24, 100.0)
+    passed(window, 23, 100.0 + REST)
+    assert window.size == 24
 
 
 def test_a_window_tries_the_more_rarely_the_dearer_a_refusal_is():
@@ -369,6 +372,50 @@ def test_a_probe_that_told_nothing_is_soon_followed_by_another():
     assert not slots.admitted("create-9", at)
     assert slots.cap == 5
     assert at < slots.ready_at(at) <= at + 0.1 * slots.run_time
+
+
+def test_a_number_below_the_callers_own_is_probed():
+    """What he says is a bound: fewer that were found out are tried beyond as ever."""
+    slots = filled(3, ceiling=10)
+    slots.refused(10.0)
+    assert slots.ready_at(11.0) == 10.0 + PROBE * slots.run_time
+
+
+def test_a_try_that_may_cost_a_long_pause_comes_when_the_slots_were_just_filled():
+    """Tasks of equal length end together: a pause then leaves the fewest slots empty. Unfilled, it comes later."""
+    slots = filled(3)
+    slots.refused(10.0, pause=5.0)
+    due = 10.0 + PROBE * slots.run_time
+    assert slots.ready_at(11.0) == due + slots.run_time
+    slots.free("task_0", due + 1.0)
+    slots.hold("create-8", due + 2.0)
+    soon = slots.ready_at(due + 2.0)
+    assert due + 2.0 < soon < due + 0.1 * slots.run_time
+    slots.hold("create-9", soon)
+    assert slots.ready_at(soon) == soon + (PROBE + 1.0) * slots.run_time
+
+
+def test_what_a_task_takes_is_learnt_from_the_last_ones():
+    """The newest counts for a part: one that took long says little of the others."""
+    slots = filled(3)
+    assert slots.run_time == 60.0  # a guess
+    slots.free("task_0", 30.0, finished=True)
+    slots.free("task_1", 80.0, finished=True)
+    assert slots.run_time == pytest.approx(40.0)
+    slots.free("task_2", 90.0)
+    assert slots.run_time == pytest.approx(40.0)
+
+
+def test_what_got_through_beyond_a_large_number_is_taken_back_by_some_more():
+    """It was luck: a finish not yet seen. Refused at the number itself, that number stands."""
+    slots = filled(100)
+    for now in (0.0, 5.0):
+        slots.refused(now)
+        assert slots.cap == 100
+    slots.hold("create-lucky", 100.0)
+    slots.admitted("create-lucky", 100.0)
+    slots.refused(101.0)
+    assert slots.cap == 99
 
 
 @pytest.mark.parametrize("left", [10, 30, 39])

@@ -178,3 +178,24 @@ def test_what_was_in_flight_in_a_loop_that_is_gone_is_no_longer_in_line():
     assert len(state.trials.line) == 0
     state.trials.line.answered(flight[0], 200.0)
     assert not state.trials.line.full(200.0)
+
+
+def test_after_one_that_was_late_more_go_step_by_step():
+    """Quick answers before and after it do not tell that the gateway will not be slow again."""
+    state, now = account(), 0.0
+    for _ in range(40):
+        ask(state, 8)
+        accept(state, let_go(state, now, 0.5), now + 0.5)
+        now += 0.5
+    state.creates.clear()
+    ask(state, 1)
+    accept(state, let_go(state, now, 0.5), now + 70.0)
+    now, went = now + 70.0, []
+    for _ in range(4):
+        ask(state, 64)
+        flight = let_go(state, now, 0.5)
+        now += 0.5
+        accept(state, flight, now)
+        went.append(len(flight))
+    assert went[0] <= 3
+    assert went[1] <= 2 * went[0] <= went[3]

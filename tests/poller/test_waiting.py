@@ -8,6 +8,7 @@ import math
 import warnings
 
 import anyio
+import attrs
 import pytest
 
 from omni_async import (
@@ -22,6 +23,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator.scenario import InjectedFault
+from omni_async.poller import iterators
 from omni_async.poller.waiting import failure_of, timed_out
 from tests.pairs import collect, pair
 from tests.warp import WarpLoop, run
@@ -41,11 +43,16 @@ def test_errors_say_what_is_known():
     assert isinstance(error, TaskFailedError)
     assert "content policy" in str(error)
     assert (error.moderated, error.retryable, error.task, error.custom_id) == (True, False, FAILED, "row-1")
+    own = failure_of(attrs.evolve(FAILED, metadata={"order": 7}), moderated=Jimmy().moderated)
+    assert (own.metadata, error.metadata) == ({"order": 7}, None)
     late = timed_out("task_1", None, 3.0)
     assert isinstance(late, TimeoutError)
     assert "not seen for 3 s" in str(late)
     assert "wait('task_1')" in str(late)
-    assert "last seen failed" in str(timed_out("task_1", FAILED, 3.0))
+    seen = timed_out("task_1", FAILED, 3.0)
+    assert "last seen failed" in str(seen)
+    assert (seen.gateway, seen.custom_id, late.gateway) == ("jimmy", "row-1", None)
+    assert timed_out("task_1", None, 3.0, gateway="jimmy").gateway == "jimmy"
 
 
 # --- wait --------------------------------------------------------------------------------------------------------
@@ -474,9 +481,10 @@ async def test_several_consumers_share_what_comes(make):
         iterator, alone = make(client, tasks), []
         reference = asyncio.ensure_future(collect(make(client, tasks), alone))
         seen = [[], [], []]
-        await asyncio.gather(*(collect(iterator, part) for part in seen))
-        began = anyio.current_time()
+        sharing = [asyncio.ensure_future(collect(iterator, part)) for part in seen]
         await reference
+        began = anyio.current_time()
+        await asyncio.gather(*sharing)
         assert anyio.current_time() - began < 1
         shared = sorted((one.task_id, one.status, one.progress or 0) for part in seen for one in part)
         assert shared == sorted((one.task_id, one.status, one.progress or 0) for one in alone)
@@ -491,6 +499,20 @@ async def test_of_several_consumers_one_is_told_of_the_deadline(make):
         ends = await asyncio.gather(*(collect(iterator, []) for _ in range(3)), return_exceptions=True)
         assert anyio.current_time() - began == pytest.approx(60, abs=0.1)
         assert sorted(type(end).__name__ for end in ends) == ["NoneType", "NoneType", "WaitTimeoutError"]
+
+
+async def test_closed_while_it_begins_it_follows_no_more(monkeypatch):
+    """A hundred thousand ids are not followed in one turn, and by then nobody may want them."""
+    monkeypatch.setattr(iterators, "AT_ONCE", 1)
+    async with pair() as (_, client):
+        iterator, seen = client.as_completed(["task_1", "task_2", "task_3"]), []
+        consumer = asyncio.ensure_future(collect(iterator, seen))
+        await asyncio.sleep(0)
+        assert client.stats().following == 1
+        await iterator.aclose()
+        await consumer
+        assert seen == []
+        assert client.stats().following == 0
 
 
 async def test_aclose_twice_is_once():

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from omni_async import OmniError, VideoRequest, VideoTask
+from omni_async import OmniError, Outcome, VideoRequest, VideoTask
+from omni_async.journal import NotNow
 from omni_async.submit.creates import Attempt
 from omni_async.submit.posts import Posts
 
@@ -130,4 +131,30 @@ async def test_a_post_that_is_itself_given_up_cancels_its_caller():
     post.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
+    assert not posts.unclaimed
+
+
+def test_of_what_nobody_was_given_only_what_may_cost_money_is_kept(caplog):
+    """Rows that were refused, or never sent, are gone with whoever waited for them: nothing is told of them."""
+    posts = Posts()
+    refused = Outcome(request=REQUEST, error=OmniError("refused", may_have_charged=False))
+    posts.left([])
+    posts.left([refused])
+    assert not posts.unclaimed
+    assert not caplog.records
+    paid = Outcome(request=REQUEST, task=PAID.task)
+    lost = Outcome(request=REQUEST, error=OmniError("lost", may_have_charged=True))
+    posts.left([refused, paid, lost])
+    assert list(posts.unclaimed) == [paid, lost]
+    assert "2 paid videos has gone: t-1;" in caplog.text
+
+
+async def test_a_create_that_was_only_put_off_is_not_unclaimed():
+    """Nothing was sent, and its row stands as it stood."""
+    posts, gate = Posts(), asyncio.Event()
+    caller = await begun(posts, gate, Attempt(hold=NotNow("somebody sends it", 1.0)))
+    caller.cancel()
+    gate.set()
+    await posts.drain()
+    await asyncio.sleep(0)
     assert not posts.unclaimed

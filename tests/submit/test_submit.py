@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from omni_async import (
     Limits,
+    NotSentError,
     OmniError,
     RejectedError,
     Retried,
@@ -23,9 +24,11 @@ from omni_async import (
     Timeouts,
     VideoRequest,
 )
+from omni_async.breaker import Breaker
 from omni_async.dialects import Jimmy, ToApis
 from omni_async.identity import fingerprint, idempotency_key_of
 from omni_async.lifetime import to_the_end
+from omni_async.limiter.admission import OUTAGE
 from omni_async.submit.posts import _as_omni
 from tests.fault_server import ACCEPT, CREATED, DROP, HANG, Act, FaultServer, cut, envelope, finished, http, scene
 from tests.warp import WarpLoop, run
@@ -137,6 +140,34 @@ async def test_repeats_end_with_the_budget():
         with pytest.raises(OmniError):
             await here.submit()
         assert len(here.server.posts) == 1
+
+
+class Appointing(Breaker):
+    """That of a run that says which row tries again while nothing can be sent."""
+
+    appoints = True
+
+
+async def test_in_an_outage_a_row_that_the_gateway_itself_failed_goes_on_trying():
+    """It may be this row's own trouble; one that could not be sent leaves that to the row which its run names."""
+    request, retry = VideoRequest(prompt="a cat"), RetryPolicy(attempts=9)
+    async with scene(*[envelope("-1")] * 8, retry=retry, running=1) as here:
+        assert (await here.client.studio.submit(request, breaker=Appointing())).task_id
+    async with scene(retry=retry, base_url="http://127.0.0.1:1") as here:
+        with pytest.raises(NotSentError):
+            await here.client.studio.submit(request, breaker=Appointing())
+        assert len(here.told(Retried)) == OUTAGE - 1
+
+
+async def test_what_was_still_being_made_ready_when_the_client_closed_is_not_sent():
+    """Such as a create whose files were being uploaded: no intent, no POST, and its leave is given back."""
+    async with scene() as here:
+        await here.client.studio.submitter.drain()
+        with pytest.raises(OmniError, match="closed: nothing was sent") as caught:
+            await here.submit()
+        assert not caught.value.may_have_charged
+        assert not here.server.posts
+        assert not here.journal.calls
 
 
 async def test_a_refused_create_leaves_the_slot_to_the_next():
