@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TextIO, cast
 
 import attrs
 from rich.console import Console
@@ -16,7 +16,7 @@ from ..events import Event, Submitted
 from .board import Board
 from .exits import lines_of
 from .live import LiveView, picture
-from .output import out
+from .output import out, until_left
 from .plain import PlainView, SilentView
 
 LIBRARY_LOG = logging.getLogger("omni_async")
@@ -192,9 +192,23 @@ def kind_of(show: Show) -> str:
     return show.progress
 
 
+class _Stderr:
+    """Stderr, for rich: of a full disk or a reader who has gone it would make an end of the command."""
+
+    def write(self, text: str) -> None:
+        with until_left(sys.stderr):
+            sys.stderr.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def flush(self) -> None:
+        """It is flushed already."""
+
+
 def terminal() -> Console:
     """Stderr's console, to draw on."""
-    return Console(stderr=True, force_terminal=True, highlight=False)
+    return Console(file=cast("TextIO", _Stderr()), stderr=True, force_terminal=True, highlight=False)
 
 
 def _view(show: Show, board: Board, title: str) -> View:
