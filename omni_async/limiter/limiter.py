@@ -199,8 +199,10 @@ class Limiter:
         busy: bool = False,
         wait: float | None = None,
     ) -> None:
-        """No usable answer came. A create that was `sent` may run: it keeps its slot for the usual run time. A look that
-        was not says nothing of the gateway but that it cannot be reached.
+        """No usable answer came.
+
+        A create that was `sent` may run: it keeps its slot for the usual run time. A look that was not says nothing of
+        the gateway but that it cannot be reached.
 
         With `busy` the gateway said that it is too busy, and asked to wait for so many seconds, if it did.
         """

@@ -383,7 +383,7 @@ def test_looks_beyond_what_got_through_that_fail_cut_the_window():
 
 
 def test_looks_that_were_never_sent_say_nothing_of_a_busy_gateway():
-    """No route, no connection: however many are in flight, that cuts neither window nor pace, and tells of an outage."""
+    """No route, no connection: however many are in flight, it cuts neither window nor pace, and tells of an outage."""
     state = admission()
     state.pace.cut(0.0, 0.0)  # a limit was met before
     for _ in range(9):
