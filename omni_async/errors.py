@@ -166,6 +166,11 @@ class NotSentError(TransportError):
         super().__init__(message, **about)
         self.configuration = configuration
 
+    def _step(self) -> "Both":
+        from .explanations import UNSET
+
+        return UNSET if self.configuration else super()._step()
+
 
 class AnswerLostError(TransportError):
     """It was sent, and the outcome is unknown; `timed_out` if for want of an answer in time."""

@@ -249,7 +249,8 @@ class Exchange:
         try:
             return await self.transport.send(call, data=data, resend=self.budget.spend)
         except TransportError as error:
-            self.limiter.failed(ticket, timeout=isinstance(error, AnswerLostError) and error.timed_out)
+            late = isinstance(error, AnswerLostError) and error.timed_out
+            self.limiter.failed(ticket, timeout=late, sent=not isinstance(error, NotSentError))
             failure = error.about(gateway=self.dialect.name)
         except BaseException:
             self.limiter.unused(ticket)

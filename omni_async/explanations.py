@@ -156,6 +156,11 @@ UNSEEN = Both(
     "一直未能查到任务状态，不知道是否仍在进行；请先解决原始信息中的问题，再继续等待：任务没有丢失",
 )
 
+UNSET = Both(
+    "it was never sent, and sending it again cannot help: mend what the message names first",
+    "请求没有发出，重发也没有用：请先解决原始信息中的问题",
+)
+
 STEPS: dict[str, Both] = {
     # What to do about an error, by its class; what is not here does as its parent. The English of refusals is the
     # seed's error table and FAQ, said to the person who meets them.

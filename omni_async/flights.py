@@ -5,7 +5,9 @@ so does a timer of its own for each (`benchmarks/polling.py`).
 """
 
 import asyncio
+import contextlib
 import math
+import socket
 import time
 import weakref
 from collections.abc import Callable, Coroutine
@@ -23,6 +25,12 @@ UNASKED = 8
 """Connections given up for one call because their server has spoken unasked."""
 NAP = 5.0
 """Seconds of sleep that a kept connection outlives; servers keep one for some more."""
+FRESH = 1.0
+"""Seconds for which a connection may have been idle that carries a create. Some servers close theirs after two, as
+gunicorn does, and the word of that is half a round trip behind; a handshake costs less than to settle a create."""
+SILENT = 30
+"""Seconds of silence, as of a create that is being worked on, after which the system asks whether the other end is
+there: some NATs forget a connection after a minute."""
 
 
 class Flight:
@@ -130,17 +138,46 @@ class Flights:
         return f"<Flights {len(self._flights)} in flight>"
 
 
+def _kept_alive(address: Any) -> socket.socket:
+    """A socket for an address that is dialled, with TCP keep-alive (RFC 9293 §3.8.4) as far as the system has it."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    idle = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))  # the second is macOS's name
+    with contextlib.suppress(OSError):  # it is an aid only
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if idle is not None:
+            made.setsockopt(socket.IPPROTO_TCP, idle, SILENT)
+    return made
+
+
+class _Kept:
+    """What is known of a connection.
+
+    Args:
+        slept: Seconds that the machine had slept when it was first given away.
+    """
+
+    __slots__ = ("idle_since", "slept")
+
+    def __init__(self, slept: float) -> None:
+        self.slept, self.idle_since = slept, math.inf
+
+    def released(self) -> None:
+        """The call that it was given to is over."""
+        self.idle_since = asyncio.get_running_loop().time()
+
+
 class WaryConnector(aiohttp.TCPConnector):
     """Gives away no kept connection on which the server has spoken unasked, or that the machine has slept with.
 
     Its words would be taken for the answer of the next call, that answer for the one after it, and so on. And of a
     connection that was closed meanwhile, unheard, aiohttp knows nothing: the clock by which it would be too old stood
-    still. A create on it would be lost.
+    still. A create on it would be lost. A name is asked for anew after a connection that was not to be had.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._made: weakref.WeakKeyDictionary[aiohttp.client_proto.ResponseHandler, float] = weakref.WeakKeyDictionary()
+        self._kept: weakref.WeakKeyDictionary[aiohttp.client_proto.ResponseHandler, _Kept] = weakref.WeakKeyDictionary()
 
     async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
         """As aiohttp's own.
@@ -150,7 +187,11 @@ class WaryConnector(aiohttp.TCPConnector):
         """
         unasked = 0
         while unasked < UNASKED:
-            connection = await super().connect(*arguments, **options)
+            try:
+                connection = await super().connect(*arguments, **options)
+            except BaseException:  # whatever it is: a timeout comes as a cancellation
+                self.clear_dns_cache()
+                raise
             spoken = _has_spoken(connection)
             if not (self._slept_with(connection) or spoken):
                 return connection
@@ -163,10 +204,16 @@ class WaryConnector(aiohttp.TCPConnector):
         now, protocol = asleep(), connection.protocol
         if protocol is None:
             return False
-        before = self._made.get(protocol)
-        if before is None:
-            self._made[protocol] = before = now
-        return abs(now - before) > NAP
+        kept = self._kept.get(protocol)
+        if kept is None:
+            self._kept[protocol] = kept = _Kept(now)
+        connection.add_callback(kept.released)
+        return abs(now - kept.slept) > NAP
+
+    def _idle_for(self, connection: aiohttp.connector.Connection) -> float:
+        """Seconds between its last call and the one that it is given to; negative if it is a new one."""
+        kept = self._kept.get(connection.protocol) if connection.protocol is not None else None
+        return -math.inf if kept is None else asyncio.get_running_loop().time() - kept.idle_since
 
 
 def asleep() -> float:
@@ -179,7 +226,9 @@ def _has_spoken(connection: aiohttp.connector.Connection) -> bool:
 
 
 class Connector(WaryConnector):
-    """Tells a paid flight that it has a connection: through a proxy, after its CONNECT.
+    """Gives a paid flight a connection that is new, or was idle for a moment only, and tells it so.
+
+    Through a proxy it does after its CONNECT.
 
     Args:
         flights: Where the flights are found.
@@ -187,7 +236,7 @@ class Connector(WaryConnector):
     """
 
     def __init__(self, flights: Flights, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(socket_factory=_kept_alive, **options)
         self._flights = flights
 
     def connect(self, *arguments: Any, **options: Any) -> Coroutine[Any, Any, aiohttp.connector.Connection]:
@@ -199,13 +248,15 @@ class Connector(WaryConnector):
         flight = self._flights.of(asyncio.current_task())
         if flight is not None and not flight.may_connect():
             raise aiohttp.ServerDisconnectedError
-        connecting = super().connect(*arguments, **options)
-        return self._told(flight, connecting) if flight is not None and flight.paid else connecting
+        if flight is not None and flight.paid:
+            return self._told(flight, *arguments, **options)
+        return super().connect(*arguments, **options)
 
-    async def _told(
-        self, flight: Flight, connecting: Coroutine[Any, Any, aiohttp.connector.Connection]
-    ) -> aiohttp.connector.Connection:
-        connection = await connecting
+    async def _told(self, flight: Flight, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*arguments, **options)
+        while self._idle_for(connection) > FRESH:  # those that were idle for longest come first
+            connection.close()
+            connection = await super().connect(*arguments, **options)
         flight.connected = True
         return connection
 

@@ -29,8 +29,8 @@ MEMBERS = 100
 NEVER = 7 * 86400.0
 """Seconds that no call takes."""
 KEEPALIVE = 4.0
-"""Seconds an idle connection is kept: less than servers do (many keep one for 5), so that hardly a create meets one
-just closed. Looks further apart than that pay with a new connection."""
+"""Seconds an idle connection is kept: less than servers do (many keep one for 5). Looks further apart than that pay
+with a new connection; for creates see `flights.FRESH`."""
 
 
 class _Bounds(NamedTuple):
@@ -224,7 +224,8 @@ class Transport:
         host = urlsplit(self.base_url).hostname
         for kinds, words, configuration in _NEVER_SENT:
             if isinstance(error, kinds):
-                return NotSentError(f"never sent to {host}: {words}", configuration=configuration)
+                told = f"never sent to {host}: {words}{_of_certificate(error)}"
+                return NotSentError(told, configuration=configuration)
         traced = self._borrowed is None
         if not flight.begun or (traced and not flight.connected):
             configuration = not isinstance(error, _BY_THE_NETWORK)
@@ -258,10 +259,11 @@ class _ClosedError(Exception):
 
 _NEVER_SENT: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     (
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
-        "its certificate or TLS set-up was not accepted; check the base URL, the clock and the CA certificates",
+        (aiohttp.ClientConnectorCertificateError,),
+        "its certificate was not accepted; check the base URL, the clock and the CA certificates",
         True,
     ),
+    ((aiohttp.ClientConnectorSSLError,), "the TLS handshake broke off; if it goes on, check the base URL", False),
     ((_ClosedError,), "the client, or the session it was to use, is closed", True),
     ((aiohttp.InvalidURL,), "the URL is malformed", True),
     ((aiohttp.ClientConnectorDNSError,), "its name could not be resolved", False),
@@ -269,6 +271,12 @@ _NEVER_SENT: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     ((aiohttp.ClientConnectorError,), "the connection was refused or there is no route", False),
     ((aiohttp.ConnectionTimeoutError,), "no connection in time", False),
 )
+
+
+def _of_certificate(error: BaseException) -> str:
+    """What is wrong with a certificate, in OpenSSL's words: its age, its name or who signed it."""
+    said = getattr(getattr(error, "certificate_error", None), "verify_message", "")
+    return f" ({said})" if said else ""
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, flight: Flight) -> tuple[bytes, bool]:

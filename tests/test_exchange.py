@@ -167,6 +167,18 @@ async def test_what_was_not_sent_is_repeated_unless_it_is_a_matter_of_configurat
         assert len(here.events) == 2
 
 
+async def test_looks_that_were_never_sent_are_no_sign_of_a_busy_gateway():
+    """A link that is down for a moment: as many as before may be in flight when it is back."""
+    async with Setting(url="http://127.0.0.1:1") as here:
+        here.limiter._state.pace.cut(0.0, 0.0)  # a limit was met before
+        tickets = [await here.limiter.acquire(Kind.POLL) for _ in range(4)]
+        window = here.limiter.load().window
+        for ticket in tickets[::-1]:
+            with pytest.raises(NotSentError):
+                await here.exchange.look(ticket, f"task_{ticket.in_flight}")
+        assert here.limiter.load().window == window
+
+
 async def test_a_dialect_that_trips_over_a_good_answer_is_a_decode_error():
     """Its exception's name alone is told, and the leave comes back."""
     async with Setting(dialect=Tripping()) as here:

@@ -27,8 +27,8 @@ DOUBT = 10.0
 """Seconds in which cuts of the pace that were no help are taken back if it turns out to be the window."""
 POLLS_PER_CREATE = 4
 STUCK = 5.0
-"""Seconds in which nothing ends, with all places taken, until a create goes beyond them: looks that hang do not keep
-it."""
+"""Seconds in which nothing ends, with all places taken, until one goes beyond them: looks that hang keep no create, and
+creates that hang no look."""
 START = 40.0
 """Untested requests per second: accounts allow few, and each in flight beyond that is a refusal."""
 
@@ -127,7 +127,7 @@ class Admission:
             return self._transfers < self._most_transfers
         return self._create_may_go(now) if kind is CREATE else self._poll_may_go(now)
 
-    def _poll_may_go(self, now: float) -> bool:
+    def _has_place(self, now: float) -> bool:
         return (
             self.in_flight < self.window.size
             and now >= self.pace.next_at
@@ -135,13 +135,23 @@ class Admission:
             and (not self._one_at_a_time or now >= self._stragglers.room_at(self.pause_until, self.in_flight))
         )
 
+    def _poll_may_go(self, now: float) -> bool:
+        return self._has_place(now) or (now >= self._stuck_at() and self._creates_hang)
+
+    @property
+    def _creates_hang(self) -> bool:
+        """Whether creates hold most places: one that hangs does so for minutes, and looks only for seconds."""
+        return 2 * len(self.trials.line) > self.in_flight
+
     def _stuck_at(self) -> float:
         """When one more may go than there are places, as nothing has come or gone for so long."""
-        one_more = self.in_flight == self.window.size < self.window.ceiling and not self._one_at_a_time
-        return max(self._ended_at, self.pace.next_at, self.pause_until) + STUCK if one_more else math.inf
+        if not self.in_flight == self.window.size < self.window.ceiling:
+            return math.inf
+        room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else -math.inf
+        return max(self._ended_at, self.pace.next_at, self.pause_until, room_at) + STUCK
 
     def _create_may_go(self, now: float) -> bool:
-        if not self._poll_may_go(now) and now < self._stuck_at():
+        if not self._has_place(now) and now < self._stuck_at():
             return False
         return not self.trials.held_up(now) and self.ready_at(CREATE, now) <= now
 
@@ -170,7 +180,9 @@ class Admission:
     def next_time(self, now: float) -> float | None:
         """When `admit` is worth asking again; None if only an ending can change anything."""
         if self.in_flight >= self.window.size:
-            stuck_at = max(self._stuck_at(), self.ready_at(CREATE, now)) if self.creates else math.inf
+            look = bool(self.polls or self.queries) and self._creates_hang
+            most = self.ready_at(CREATE, now) if self.creates else math.inf
+            stuck_at = max(self._stuck_at(), -math.inf if look else most)
             return stuck_at if now < stuck_at < math.inf else None
         room_at = self._stragglers.room_at(self.pause_until, self.in_flight) if self._one_at_a_time else now
         polls = self.ready_at(POLL, now) if self.polls or self.queries else math.inf
@@ -313,12 +325,19 @@ class Admission:
             self._stragglers.paused(now, self.in_flight)
 
     def failed(
-        self, ticket: Ticket, now: float, *, timeout: bool = False, busy: bool = False, wait: float | None = None
+        self,
+        ticket: Ticket,
+        now: float,
+        *,
+        timeout: bool = False,
+        sent: bool = True,
+        busy: bool = False,
+        wait: float | None = None,
     ) -> None:
         """No usable answer came; many of these in a row pause everything, and one request at a time tries again.
 
         With `busy` the gateway said that it has too much to do, and asked to `wait` so many seconds, if it did. A look
-        with more in flight than lately got through may say the same by failing.
+        with more in flight than lately got through may say the same by failing, given that it was `sent`.
         """
         if timeout and ticket.kind is CREATE:
             self.trials.line.answered(ticket, now)
@@ -330,7 +349,7 @@ class Admission:
         create = ticket.kind is CREATE
         pace = self.trials.pace if create else self.pace
         # Some enforce a number at once by closing connections; one of the usual number that fails tells nothing of it.
-        busy = busy or not (create or timeout or ticket.in_flight <= self.window.safe)
+        busy = busy or (sent and not (create or timeout or ticket.in_flight <= self.window.safe))
         if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage

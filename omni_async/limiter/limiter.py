@@ -193,7 +193,10 @@ class Limiter:
         busy: bool = False,
         wait: float | None = None,
     ) -> None:
-        """No usable answer came. A create that was `sent` may run: it keeps its slot for the usual run time.
+        """No usable answer came.
+
+        A create that was `sent` may run: it keeps its slot for the usual run time. A look that was not says nothing of
+        the gateway but that it cannot be reached.
 
         With `busy` the gateway said that it is too busy, and asked to wait for so many seconds, if it did.
         """
@@ -204,7 +207,7 @@ class Limiter:
             self._state.slots.shorten(ticket.key, now)
         else:
             self._state.slots.free(ticket.key, now)
-        self._state.failed(ticket, now, timeout=timeout, busy=busy, wait=wait)
+        self._state.failed(ticket, now, timeout=timeout, sent=sent, busy=busy, wait=wait)
         self._pump()
 
     def adopt(self, ticket: Ticket, task_id: str) -> None:

@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
         self.open += granted
         going = [ticket.kind for ticket in granted if ticket.kind is not Kind.TRANSFER]
         if going:
-            beyond = going == [Kind.CREATE]  # nothing came or went for long
+            beyond = len(going) == 1  # nothing came or went for long
             assert self.state.in_flight <= min(self.state.window.size + beyond, self.state.window.ceiling)
 
     @precondition(lambda self: self.open)
@@ -246,6 +246,46 @@ def test_looks_that_hang_do_not_keep_a_create():
     assert state.admit(state.next_time(then + 0.1)) == [other]
 
 
+def hanging(state, places=9):
+    """So many creates hang, and there are no more places; when the last of them went."""
+    quick(state)
+    state.window._resize(places)
+    now = 10.0
+    for _ in range(places):
+        _, now = send(state, Kind.CREATE, now)
+    assert state.in_flight == state.window.size == places
+    return now
+
+
+@pytest.mark.parametrize("kind", [Kind.POLL, Kind.QUERY])
+def test_creates_that_hang_do_not_keep_a_look(kind):
+    """A link that came back with another address: their answers never come, and until they are given up looks go on."""
+    state = admission(requests_per_second=100)
+    now = hanging(state)
+    look, other = ask(state, kind, 2)
+    assert not state.admit(now)
+    assert state.try_take(kind, now) is None
+    then = state.next_time(now)
+    assert then == pytest.approx(state.pace.next_at + STUCK)
+    assert state.admit(then) == [look]
+    assert state.next_time(then) is None
+    state.passed(look, then + 0.1)
+    assert state.admit(then + 0.1 + STUCK) == [other]
+
+
+def test_creates_that_hang_do_not_keep_a_look_after_an_outage():
+    """What goes beyond them and is not sent tells of an outage: after it one look goes beyond them again."""
+    state = admission(requests_per_second=100)
+    now = hanging(state)
+    while not state.out:
+        look, now = send(state, Kind.POLL, now)
+        state.failed(look, now, sent=False)
+    began = now
+    look, now = send(state, Kind.POLL, now)
+    assert now - began <= STUCK + STRAGGLING + 3.0
+    assert state.next_time(now) is None
+
+
 def test_what_is_told_is_not_exceeded_by_a_create_that_waits():
     """No more in flight than `max_connections`, however long nothing ends."""
     state = admission(max_connections=4, requests_per_second=100)
@@ -340,6 +380,25 @@ def test_looks_beyond_what_got_through_that_fail_cut_the_window():
         ticket, now = send(state, Kind.POLL, float(at))
         state.failed(ticket, now)
     assert changed(state, lone) == set()
+
+
+def test_looks_that_were_never_sent_say_nothing_of_a_busy_gateway():
+    """No route, no connection: however many are in flight, it cuts neither window nor pace, and tells of an outage."""
+    state = admission()
+    state.pace.cut(0.0, 0.0)  # a limit was met before
+    for _ in range(9):
+        _create, now = send(state, Kind.POLL, 1.0)
+    before = picture(state)
+    for failures in range(OUTAGE):
+        assert not state.out, failures
+        ticket, now = send(state, Kind.POLL, now)
+        assert ticket.in_flight > state.window.safe
+        state.failed(ticket, now, sent=False)
+        if not state.out:
+            assert changed(state, before) == set()
+    assert state.out
+    assert state.pause_until > now
+    assert Controller.WINDOW not in changed(state, before)
 
 
 def test_refusals_of_one_flight_are_one_event():
