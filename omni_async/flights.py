@@ -26,8 +26,9 @@ UNASKED = 8
 NAP = 5.0
 """Seconds of sleep that a kept connection outlives; servers keep one for some more."""
 FRESH = 1.0
-"""Seconds for which a connection may have been idle that carries a create. Some servers close theirs after two, as
-gunicorn does, and the word of that is half a round trip behind; a handshake costs less than to settle a create."""
+"""Seconds for which a connection may have been idle that carries a create, the time of a look counted in. Some servers
+close theirs after two, as gunicorn does, and the word of that is half a round trip behind; a handshake costs less than
+to settle a create."""
 SILENT = 30
 """Seconds of silence, as of a create that is being worked on, after which the system asks whether the other end is
 there: some NATs forget a connection after a minute."""
@@ -157,14 +158,22 @@ class _Kept:
         slept: Seconds that the machine had slept when it was first given away.
     """
 
-    __slots__ = ("idle_since", "slept")
+    __slots__ = ("idle", "slept", "used")
 
     def __init__(self, slept: float) -> None:
-        self.slept, self.idle_since = slept, math.inf
+        self.slept = slept
+        self.idle = -math.inf
+        """Seconds since it was given away before, or since the create that it was given to was over."""
+        self.used = math.inf
+
+    def given(self) -> None:
+        """It is given to a call."""
+        now = asyncio.get_running_loop().time()
+        self.idle, self.used = now - self.used, now
 
     def released(self) -> None:
         """The call that it was given to is over."""
-        self.idle_since = asyncio.get_running_loop().time()
+        self.used = asyncio.get_running_loop().time()
 
 
 class WaryConnector(aiohttp.TCPConnector):
@@ -207,13 +216,15 @@ class WaryConnector(aiohttp.TCPConnector):
         kept = self._kept.get(protocol)
         if kept is None:
             self._kept[protocol] = kept = _Kept(now)
-        connection.add_callback(kept.released)
+        kept.given()
         return abs(now - kept.slept) > NAP
 
-    def _idle_for(self, connection: aiohttp.connector.Connection) -> float:
-        """Seconds between its last call and the one that it is given to; negative if it is a new one."""
+    def _fresh(self, connection: aiohttp.connector.Connection) -> bool:
+        """Whether it was idle for a moment only before it was given to a create; when that is over is noted."""
         kept = self._kept.get(connection.protocol) if connection.protocol is not None else None
-        return -math.inf if kept is None else asyncio.get_running_loop().time() - kept.idle_since
+        if kept is not None and kept.idle <= FRESH:
+            connection.add_callback(kept.released)  # of each look it would cost 4 % of all its instructions
+        return kept is None or kept.idle <= FRESH
 
 
 def asleep() -> float:
@@ -254,7 +265,7 @@ class Connector(WaryConnector):
 
     async def _told(self, flight: Flight, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*arguments, **options)
-        while self._idle_for(connection) > FRESH:  # those that were idle for longest come first
+        while not self._fresh(connection):  # those that were idle for longest come first
             connection.close()
             connection = await super().connect(*arguments, **options)
         flight.connected = True
