@@ -216,7 +216,7 @@ class Downloader:
             if not setback.again or job.hopeless(setback.error, self._retry.attempts, pause):
                 raise setback.error
             job.waited += pause
-            await (job.patience.rest or self._sleep)(pause)
+            await (self._sleep if job.patience.rest is None else job.patience.rest)(pause)
 
     async def _attempt(self, job: _Job) -> Setback | None:
         """One try. None if the file is whole, else what stood in the way; only disk errors are raised."""
