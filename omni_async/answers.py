@@ -115,10 +115,12 @@ def _refusal(status: int, headers: Mapping[str, str], *, max_wait: float) -> Set
     """A status that brings no video."""
     if status in _EXPIRED:
         return Setback(ResultExpiredError(f"the video's URL no longer works (HTTP {status})"), again=False)
-    again = status >= 500 or status in _TRANSIENT or 200 <= status < 300
+    temporary = status >= 500 or status in _TRANSIENT
+    again = temporary or 200 <= status < 300
     pause = retry_after(headers, now=datetime.now(UTC), max_wait=max_wait)
     hint = "download again later" if again else "download again with a fresh URL"
-    return Setback(DownloadError(f"the video's server answered HTTP {status}: {hint}"), again=again, pause=pause)
+    words = f"the video's server answered HTTP {status}: {hint}"
+    return Setback(DownloadError(words, temporary=temporary, retry_after=pause), again=again, pause=pause)
 
 
 def _length(headers: Mapping[str, str]) -> int | None:
@@ -164,5 +166,7 @@ def broken(error: Exception, *, begun: bool) -> Setback:
         if isinstance(error, kind):
             if begun and kind is not TimeoutError:
                 return Setback(IntegrityError(f"{words} before the video was whole: download again to go on"))
-            return Setback(DownloadError(f"{words}: download again later"), again=again)
+            answered = isinstance(error, aiohttp.ClientResponseError) and error.status < 500
+            failure = DownloadError(f"{words}: download again later", temporary=again and not answered)
+            return Setback(failure, again=again)
     return Setback(DownloadError(f"the download failed unexpectedly ({type(error).__name__})"), again=False)

@@ -42,7 +42,7 @@ class _Dial:
         if self.refused and not self.passed:
             return Setback(UnsafeURLError(f"{shown!r} leads to an address that is not public"), again=False)
         words = f"{shown!r} could not be reached at its public addresses: download again later"
-        return Setback(DownloadError(words)) if self.refused else None
+        return Setback(DownloadError(words, temporary=True)) if self.refused else None
 
 
 _dial: contextvars.ContextVar[_Dial] = contextvars.ContextVar("omni_async_dial")

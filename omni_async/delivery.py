@@ -17,7 +17,7 @@ from .disk import in_thread, reason
 from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError, invalid_argument
 from .events import Downloaded, Event
 from .fields import shown
-from .files import Downloader, OnWhole
+from .files import Downloader, OnWhole, Patience
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
 from .uploads import OnProgress
@@ -96,6 +96,7 @@ class Delivery:
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> Path:
         """Store a task's video.
 
@@ -106,6 +107,7 @@ class Delivery:
             overwrite: Replace what is there.
             on_progress: Called with the bytes stored and the length of the whole, or None where that is not known.
             on_whole: Awaited with the whole video's path before it gets its name.
+            patience: How long a server that cannot be reached, or fails, is tried.
 
         Returns:
             The file.
@@ -118,7 +120,7 @@ class Delivery:
             DownloadError: The task is still running, or any other reason; see `files.Downloader.fetch`.
         """
         task = _task_of(task_or_url)
-        wanted = _Download(overwrite, on_progress, on_whole, url="" if task else str(task_or_url))
+        wanted = _Download(overwrite, on_progress, on_whole, patience, url="" if task else str(task_or_url))
         del task_or_url  # a traceback shown with locals must not show a signature
         known = self.whose(task)
         started = self._clock()
@@ -179,6 +181,7 @@ class Delivery:
             overwrite=wanted.overwrite,
             on_progress=wanted.on_progress,
             on_whole=wanted.on_whole,
+            patience=wanted.patience,
         )
 
     async def _look(self, task: VideoTask) -> VideoTask:
@@ -208,6 +211,7 @@ class _Download:
     overwrite: bool
     on_progress: OnProgress | None
     on_whole: OnWhole | None
+    patience: Patience
     url: str = attrs.field(repr=False)
     target: Path = Path()
 

@@ -324,7 +324,18 @@ class WaitTimeoutError(OmniError, TimeoutError):
 
 
 class DownloadError(OmniError):
-    """The video is paid for and was not stored; downloading again costs nothing."""
+    """The video is paid for and was not stored; downloading again costs nothing.
+
+    `temporary` is True where the video's server could not be reached, or failed: later it may serve. `retry_after` is
+    in seconds, if it told that.
+    """
+
+    def __init__(
+        self, message: str, *, temporary: bool = False, retry_after: float | None = None, **about: Any
+    ) -> None:
+        super().__init__(message, **about)
+        self.temporary = temporary
+        self.retry_after = retry_after
 
 
 class UnsafeURLError(DownloadError):

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -49,6 +49,51 @@ SPAN = datetime.fromtimestamp(1e9, UTC)
 """Fewer seconds since 1970 than this (in 2001) are not a point in time, but seconds from now."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
+
+
+@attrs.define
+class Place:
+    """One of the places for files up or down.
+
+    Args:
+        limiter: Has them.
+        waits: End with the client.
+    """
+
+    limiter: Limiter
+    waits: Waits
+    _ticket: Ticket | None = None
+
+    async def take(self) -> None:
+        """Wait for it.
+
+        Raises:
+            OmniError: The client was closed first.
+        """
+        self._ticket = await self._until(self.limiter.acquire, Kind.TRANSFER)
+
+    def give_back(self) -> None:
+        """Let another have it, if it is taken."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self.limiter.unused(ticket)
+
+    async def rest(self, seconds: float) -> None:
+        """Let others have it for some seconds at least.
+
+        Raises:
+            OmniError: The client was closed first.
+        """
+        self.give_back()
+        await self._until(anyio.sleep, seconds)
+        await self.take()
+
+    async def _until(self, wait: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        try:
+            return await self.waits.until(wait, *arguments)
+        except OmniError as error:
+            error.may_have_charged = True  # what the file is of may be paid
+            raise
 
 
 @attrs.frozen(kw_only=True)
@@ -172,21 +217,18 @@ class Exchange:
         raise failure
 
     @contextlib.asynccontextmanager
-    async def transfer(self) -> AsyncIterator[None]:
+    async def transfer(self) -> AsyncIterator["Place"]:
         """One of the places for files up or down.
 
         Raises:
             OmniError: The client was closed first.
         """
+        place = Place(self.limiter, self.waits)
         try:
-            place = await self.waits.until(self.limiter.acquire, Kind.TRANSFER)
-        except OmniError as error:
-            error.may_have_charged = True  # what the file is of may be paid
-            raise
-        try:
-            yield
+            await place.take()
+            yield place
         finally:
-            self.limiter.unused(place)
+            place.give_back()
 
     async def ask(
         self,

@@ -18,7 +18,7 @@ from yarl import URL
 from .answers import Setback, broken, opening, validator
 from .connections import Connections, VideoResponse
 from .disk import in_thread, on_disk
-from .errors import DownloadError, IntegrityError, UnsafeURLError
+from .errors import DownloadError, IntegrityError, OmniError, UnsafeURLError
 from .models import without_query
 from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
@@ -27,6 +27,7 @@ from .safety import Origin, check_url, judge_url
 from .uploads import OnProgress, heard
 
 OnWhole = Callable[[Path], Awaitable[None]]
+Rest = Callable[[float], Awaitable[None]]
 
 CHUNK = 128 * 1024
 """Bytes kept in memory of each download: what a crash loses, and a server sends twice."""
@@ -34,6 +35,8 @@ MAX_BYTES = 4 * 1024**3
 MIN_RATE = 1024.0
 WATCH_SECONDS = 60.0
 MAX_REDIRECTS = 5
+PATIENCE = 300.0
+"""Seconds without progress for which a caller's download is tried while the server cannot be reached, or fails."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -54,17 +57,58 @@ class _Watch:
         return slow
 
 
+@attrs.frozen
+class Patience:
+    """How long a server that cannot be reached, or fails, is tried.
+
+    Args:
+        seconds: Without progress, at least; never less often than `RetryPolicy.attempts`.
+        rest: Waits between two attempts, if the downloader's own `sleep` is not to.
+    """
+
+    seconds: float = 0.0
+    rest: Rest | None = None
+
+
 @attrs.define
 class _Job:
-    """One `fetch`: where from, where to, and how it stands."""
+    """One `fetch`: where from, where to, and how it stands since the last progress."""
 
     url: str = attrs.field(repr=False)
     part: PartFile
     tell: OnProgress
+    patience: Patience
     on_whole: OnWhole | None = None
     afresh: bool = False
     best: int = 0
-    failures: int = 0
+    outages: int = 0
+    faults: int = 0
+    waited: float = 0.0
+
+    @property
+    def tries(self) -> int:
+        """Attempts that failed."""
+        return self.outages + self.faults
+
+    def failed(self, error: OmniError, *, seconds: float, min_rate: float) -> None:
+        """Count an attempt that took so many seconds; progress starts the count anew."""
+        grown = self.part.size - self.best
+        if grown > 0 and grown >= min_rate * seconds:  # a drip is no progress: it would never end
+            self.outages, self.faults, self.waited = 0, 0, 0.0
+        else:
+            self.waited += seconds
+        self.best = max(self.best, self.part.size)
+        if is_temporary(error):
+            self.outages += 1
+        else:
+            self.faults += 1
+
+    def hopeless(self, error: OmniError, attempts: int, pause: float) -> bool:
+        """Whether the last attempt was made: one that may wait `pause` seconds for the next."""
+        if not is_temporary(error):
+            return self.faults >= attempts
+        impatient = attempts == 1 or self.waited + pause > self.patience.seconds
+        return impatient and self.tries >= attempts
 
 
 class Downloader:
@@ -74,7 +118,8 @@ class Downloader:
         allowed: Origins that are asked whatever their address: the gateway's own and the caller's exceptions.
         proxy: `"env"`, None, or a proxy's URL; see `safety.proxy_for`.
         timeouts: `connect` and `read` hold here.
-        retry: `attempts` without progress end a download; `max_wait` bounds a server's Retry-After.
+        retry: `attempts` without progress end a download, unless it is the server that fails and a `Patience` says
+            otherwise; `max_wait` bounds a server's Retry-After.
         max_bytes: Longer than this is not a video.
         min_rate: Slower than this, in bytes per second over a minute, is given up and tried again.
         sleep: Waits; given by tests.
@@ -92,7 +137,7 @@ class Downloader:
         retry: RetryPolicy | None = None,
         max_bytes: int = MAX_BYTES,
         min_rate: float = MIN_RATE,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Rest = asyncio.sleep,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
         resolver: AbstractResolver | None = None,
@@ -123,6 +168,7 @@ class Downloader:
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
+        patience: Patience = Patience(),
     ) -> Path:
         """Store what is at `url` as `target`, going on from an earlier `.part` if it is the same video.
 
@@ -132,6 +178,7 @@ class Downloader:
             overwrite: Replace what is there.
             on_progress: Called with the bytes stored and the length of the whole, or None where that is not known.
             on_whole: Awaited with the `.part` when it is whole, before it gets its name.
+            patience: How long a server that cannot be reached, or fails, is tried.
 
         Raises:
             TargetExistsError: Checked before anything is asked for.
@@ -141,7 +188,7 @@ class Downloader:
             DownloadError: Anything else; `__cause__` is the disk's OSError if it was the disk.
         """
         part = PartFile(target, overwrite=overwrite)
-        job = _Job(url, part, heard(on_progress, "download"), on_whole)
+        job = _Job(url, part, heard(on_progress, "download"), patience, on_whole)
         del url  # a traceback shown with locals must not show a signature
         try:
             await self.refuse_existing(target, overwrite=overwrite)
@@ -164,14 +211,12 @@ class Downloader:
             if setback.discard:
                 await on_disk(job.part.target, job.part.restart, Tag())
             job.afresh = setback.afresh
-            # A drip is no progress: it would never end.
-            grown = job.part.size - job.best
-            job.failures = 1 if grown > 0 and grown >= self._min_rate * (self._clock() - started) else job.failures + 1
-            job.best = max(job.best, job.part.size)
-            if not setback.again or job.failures >= self._retry.attempts:
+            job.failed(setback.error, seconds=self._clock() - started, min_rate=self._min_rate)
+            pause = backoff(job.tries - 1, self._rng) if setback.pause is None else setback.pause
+            if not setback.again or job.hopeless(setback.error, self._retry.attempts, pause):
                 raise setback.error
-            pause = backoff(job.failures - 1, self._rng) if setback.pause is None else setback.pause
-            await self._sleep(pause)
+            job.waited += pause
+            await (self._sleep if job.patience.rest is None else job.patience.rest)(pause)
 
     async def _attempt(self, job: _Job) -> Setback | None:
         """One try. None if the file is whole, else what stood in the way; only disk errors are raised."""
@@ -288,6 +333,11 @@ class Downloader:
         if not framed and not await on_disk(part.target, part.is_whole):
             return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
         return None
+
+
+def is_temporary(error: OmniError) -> bool:
+    """Whether a video's server could not be reached, or failed."""
+    return isinstance(error, DownloadError) and error.temporary
 
 
 def _no_video() -> Setback:

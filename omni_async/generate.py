@@ -29,7 +29,7 @@ from .errors import (
 )
 from .exchange import Exchange
 from .filed import Names, Rows
-from .files import Downloader, OnWhole
+from .files import PATIENCE, Downloader, OnWhole, Patience
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .lifetime import Lifetime, loop_time
@@ -332,12 +332,18 @@ class Studio:
         overwrite: bool,
         on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
+        patience: float = PATIENCE,
     ) -> Path:
-        """Store a video, with one of the places for transfers."""
+        """Store a video, with one of the places for transfers; `patience` is that of `files.Patience`, in seconds."""
         try:
-            async with self.exchange.transfer():
+            async with self.exchange.transfer() as place:
                 return await self.delivery.download(
-                    task_or_url, path, overwrite=overwrite, on_progress=on_progress, on_whole=on_whole
+                    task_or_url,
+                    path,
+                    overwrite=overwrite,
+                    on_progress=on_progress,
+                    on_whole=on_whole,
+                    patience=Patience(patience, place.rest),
                 )
         except OmniError as error:
             raise error.about(**self.delivery.whose(task_or_url))  # noqa: B904 - the same one

@@ -111,6 +111,9 @@ def test_refusals(status: int, kind: type[OmniError], again: bool) -> None:
     refused = read(status, {"retry-after": "9"})
     assert type(refused.error) is kind
     assert refused.again is again
+    assert isinstance(refused.error, DownloadError)
+    assert refused.error.temporary is again
+    assert refused.error.retry_after == (None if kind is ResultExpiredError else 9.0)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,14 @@ class Fetches:
         refuse_existing(target, overwrite=overwrite)
 
     async def fetch(
-        self, url: str, target: Path, *, overwrite: bool = False, on_progress: Any = None, on_whole: Any = None
+        self,
+        url: str,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        on_progress: Any = None,
+        on_whole: Any = None,
+        patience: Any = None,
     ) -> Path:
         """Store the URL itself as the video."""
         self.urls.append(url)

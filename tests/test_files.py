@@ -31,7 +31,7 @@ from omni_async.errors import (
     TargetExistsError,
     UnsafeURLError,
 )
-from omni_async.files import Downloader
+from omni_async.files import Downloader, Patience
 from omni_async.partfile import PartFile
 from omni_async.policies import RetryPolicy, Timeouts
 from omni_async.safety import origins
@@ -970,6 +970,80 @@ async def test_statuses_without_a_video(tmp_path: Path, status: int, tries: int)
     assert len(server.requests) == tries
 
 
+PATIENT = Patience(seconds=300.0)
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_a_server_that_fails_is_tried_as_long_as_the_callers_patience_lasts(tmp_path: Path, status: int) -> None:
+    """Minutes, with growing pauses; then the error says that later may help."""
+    sleeps = Sleeps()
+    async with Server(reply(status)) as server, downloader(server, sleep=sleeps) as d:
+        with pytest.raises(DownloadError, match=str(status)) as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
+    assert caught.value.temporary
+    assert 250 < sum(sleeps) <= 300
+    assert sleeps[4] > sleeps[3] > sleeps[2] > sleeps[1] > sleeps[0] >= 1
+    assert max(sleeps) <= 37.5
+
+
+async def test_a_server_that_comes_back_is_noticed(tmp_path: Path) -> None:
+    """What was stored before the outage is gone on from, and each piece of progress begins a new one."""
+    bad = [reply(503)] * 7
+    script = (*bad, video(stop=100_000), *bad, video(stop=100_000), *bad, video())
+    sleeps = Sleeps()
+    async with Server(*script) as server, downloader(server, sleep=sleeps) as d:
+        path = await d.fetch(server.url, tmp_path / "v.mp4", patience=Patience(160.0))
+    assert path.read_bytes() == BODY
+    assert sum(sleeps) > 160
+    assert len(server.requests) == len(script)
+
+
+async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    """Refused connections and names that cannot be resolved are tried as long; pauses may be another's to make."""
+    rests = Sleeps()
+    async with Server(video()) as server:
+        gone = server.url
+    async with downloader(allowed=origins(gone)) as d:
+        with pytest.raises(DownloadError, match="could not be reached") as caught:
+            await d.fetch(gone, tmp_path / "v.mp4", patience=Patience(300.0, rests))
+        assert 250 < sum(rests) <= 300
+    assert caught.value.temporary
+    assert_clean(caught.value)
+
+    class Nameless(Names):
+        async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+            raise OSError(socket.EAI_NONAME, "Name or service not known")
+
+    sleeps = Sleeps()
+    async with downloader(resolver=Nameless(), sleep=sleeps) as d:
+        with pytest.raises(DownloadError, match="name could not be resolved"):
+            await d.fetch("https://cdn.example/v.mp4", tmp_path / "v.mp4", patience=PATIENT)
+    assert 250 < sum(sleeps) <= 300
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries"),
+    [(reply(404), 1), (reply(403), 1), (reply(418), 1), (reply(204), 3), (reply(200, b"<html></html>" * 9), 3)],
+    ids=["404", "403", "418", "204", "page"],
+)
+async def test_patience_is_for_servers_that_fail(tmp_path: Path, answer: Handler, tries: int) -> None:
+    """An answer that is no outage ends the download as soon as ever."""
+    async with Server(answer) as server, downloader(server) as d:
+        with pytest.raises(DownloadError) as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
+    assert len(server.requests) == tries
+    assert not caught.value.temporary
+
+
+async def test_one_attempt_is_one_attempt(tmp_path: Path) -> None:
+    """Who wants no repeats gets none; who wants many gets them all."""
+    for attempts in (1, 30):
+        async with Server(reply(503)) as server, downloader(server, retry=RetryPolicy(attempts=attempts)) as d:
+            with pytest.raises(DownloadError):
+                await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
+        assert len(server.requests) == attempts
+
+
 async def test_garbage_is_an_ordinary_failure(tmp_path: Path) -> None:
     """An answer that is not HTTP ends as ours, without aiohttp's in its chain."""
 
@@ -1008,13 +1082,14 @@ async def test_proxy_is_asked_for_the_whole_url(tmp_path: Path) -> None:
 
 
 async def test_proxy_that_refuses(tmp_path: Path) -> None:
-    """A proxy that refuses the tunnel is an ordinary failure, its password in no message."""
+    """A proxy that refuses the tunnel is an ordinary failure and no outage, its password in no message."""
     async with Server(reply(407)) as proxy:
         with_password = proxy.base.replace("http://", "http://me:CANARY@")
         d = Downloader(proxy=with_password, sleep=Sleeps())
         with pytest.raises(DownloadError, match="proxy refused") as caught:
-            await d.fetch("https://cdn.example/v.mp4?sig=CANARY", tmp_path / "v.mp4")
+            await d.fetch("https://cdn.example/v.mp4?sig=CANARY", tmp_path / "v.mp4", patience=PATIENT)
         await d.aclose()
+    assert not caught.value.temporary
     assert "CANARY" not in str(caught.value)
     assert {request.method for request in proxy.requests} == {"CONNECT"}
 

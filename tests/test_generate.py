@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import anyio
+import attrs
 import pytest
 
 from omni_async import (
@@ -183,6 +184,52 @@ async def test_a_caller_who_leaves_while_he_waits_or_downloads_leaves_the_id(aft
         (left,) = client.unclaimed()
         assert (left.request.custom_id, left.task.task_id) == ("order-7", charge.task_id)
         assert f"whoever waited for a paid video has gone: {charge.task_id}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["drop", "html_502", "hang"])
+async def test_a_video_server_that_is_down_for_two_minutes(kind, tmp_path):
+    """The video is stored all the same, and the pauses keep nobody from the one place for transfers."""
+    down = InjectedFault(kind, on="file", prompt="dog", seconds=60 if kind == "hang" else None)
+    async with pair(faults=(down,), options={"limits": Limits(max_connections=4)}) as (emulator, client):
+        late = asyncio.ensure_future(client.generate("a dog", output=tmp_path / "dog.mp4"))
+        await anyio.sleep(100)
+        began = anyio.current_time()
+        await client.generate("a cat", output=tmp_path / "cat.mp4")
+        assert anyio.current_time() - began < 80
+        assert not late.done()
+        emulator.scenario = attrs.evolve(emulator.scenario, faults=())
+        await late
+        assert (tmp_path / "dog.mp4").stat().st_size == (tmp_path / "cat.mp4").stat().st_size
+
+
+async def test_a_video_server_that_stays_down_ends_the_download(tmp_path):
+    """After some minutes; downloading again costs nothing."""
+    async with pair(faults=(InjectedFault("drop", on="file"),)) as (emulator, client):
+        task = await client.wait(await client.submit("a cat"))
+        began = anyio.current_time()
+        with pytest.raises(DownloadError) as caught:
+            await client.download(task, tmp_path / "cat.mp4")
+        assert 240 < anyio.current_time() - began < 310
+        assert caught.value.temporary
+        emulator.scenario = attrs.evolve(emulator.scenario, faults=())
+        await client.download(task, tmp_path / "cat.mp4")
+        assert len(emulator.ledger.charges) == 1
+
+
+async def test_a_callers_own_timeout_ends_a_download_that_rests(tmp_path):
+    """And so does the client's end: neither waits for the next attempt."""
+    async with pair(faults=(InjectedFault("drop", on="file"),)) as (_, client):
+        task = await client.wait(await client.submit("a cat"))
+        began = anyio.current_time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(50):
+                await client.download(task, tmp_path / "cat.mp4")
+        late = asyncio.ensure_future(client.download(task, tmp_path / "cat.mp4"))
+        await anyio.sleep(50)
+        await client.aclose()
+        with pytest.raises(OmniError, match="the client was closed"):
+            await late
+        assert anyio.current_time() - began < 101
 
 
 async def test_leaving_many_leaves_their_ids(caplog):

@@ -7,9 +7,21 @@
 
 from .api import run_batch
 from .entering import SheetOptions
+from .fetching import Outage
 from .plan import Plan, Prices
 from .planning import dry_plan
 from .sending import Bounds
 from .session import Batch, Progress, Summary
 
-__all__ = ["Batch", "Bounds", "Plan", "Prices", "Progress", "SheetOptions", "Summary", "dry_plan", "run_batch"]
+__all__ = [
+    "Batch",
+    "Bounds",
+    "Outage",
+    "Plan",
+    "Prices",
+    "Progress",
+    "SheetOptions",
+    "Summary",
+    "dry_plan",
+    "run_batch",
+]

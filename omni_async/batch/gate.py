@@ -123,8 +123,8 @@ class Backlog:
         self._took: deque[float] = deque(maxlen=LATELY)
 
     def begins(self, key: str) -> None:
-        """A video is being fetched."""
-        self._begun[key] = anyio.current_time()
+        """A video is being fetched, for the first time or once more."""
+        self._begun.setdefault(key, anyio.current_time())
 
     def ends(self, key: str) -> None:
         """It is on disk, or given up."""

@@ -26,6 +26,7 @@ from ..models import Balance
 from ..policies import Limits
 from ..settings import dialect_of
 from .entering import Entered, Entering, SheetOptions, Source
+from .fetching import Outage
 from .folder import folder_of
 from .plan import Plan, Prices
 from .planning import ForeignError, Once, no_progress, opened, planned
@@ -131,6 +132,7 @@ class Progress:
         reasons: Why no create is sent, if none is.
         closed: Whether none will be sent any more in this run.
         breaker_open: Whether too many creates in a row ended uncertain.
+        outage: Videos that cannot be fetched for now, if there are any.
     """
 
     states: Mapping[State, int]
@@ -138,6 +140,7 @@ class Progress:
     reasons: tuple[str, ...]
     closed: bool
     breaker_open: bool
+    outage: Outage | None = None
 
 
 class Batch:
@@ -321,6 +324,7 @@ class Batch:
             reasons=self._run.reasons,
             closed=self._run.closed,
             breaker_open=self._run.sender.breaker.open,
+            outage=self._run.fetcher.outage,
         )
 
     async def _rewrite(self, states: Iterable[State] = STATUS) -> None:

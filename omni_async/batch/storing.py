@@ -9,7 +9,17 @@ from pathlib import Path
 import attrs
 
 from ..disk import NO_SPACE, on_disk
-from ..errors import DownloadError, JournalError, OmniError, ResultExpiredError, TargetExistsError
+from ..errors import (
+    DownloadError,
+    GatewayError,
+    JournalError,
+    OmniError,
+    RateLimitError,
+    ResultExpiredError,
+    TargetExistsError,
+    TransportError,
+)
+from ..files import is_temporary
 from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry, file_of
@@ -96,6 +106,13 @@ class Store:
             return entry.expires_at
         return _ended(entry) + self.studio.exchange.dialect.abilities.url_lifetime
 
+    def left(self, entry: Entry) -> float:
+        """Seconds until a video's URL dies, if the gateway tells that: no more than its documents do, else 0."""
+        if entry.expires_at is None or entry.expires_at <= _begun(entry):
+            return 0.0
+        longest = self.studio.exchange.dialect.abilities.url_lifetime
+        return min(max(entry.expires_at - self.wall(), 0.0), longest)
+
     async def _fetch(self, entry: Entry, target: Path) -> None:
         task = entry.video_task
         if task is None:
@@ -109,7 +126,7 @@ class Store:
 
         if (entry.expires_at or 0.0) <= _begun(entry):  # no time for which the URL would be left untried
             task = attrs.evolve(task, expires_at=None)
-        await self.studio.download(task, target, overwrite=False, on_whole=whole)
+        await self.studio.download(task, target, overwrite=False, on_whole=whole, patience=0.0)  # others wait
 
     async def _done(self, entry: Entry, target: Path) -> Entry:
         size = await on_disk(target, lambda: target.stat().st_size)
@@ -147,6 +164,11 @@ def full(error: OmniError) -> bool:
 def lasting(error: OmniError) -> bool:
     """Whether trying again in this run cannot help."""
     return isinstance(error, TargetExistsError | GoneError)
+
+
+def passing(error: OmniError) -> bool:
+    """Whether it is the network, or a server that fails: trying again later can help."""
+    return is_temporary(error) or isinstance(error, TransportError | GatewayError | RateLimitError)
 
 
 def video_path(folder: Folder, key: str, target: str | None) -> Path:

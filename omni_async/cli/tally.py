@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import attrs
 
-from ..batch import Progress
+from ..batch import Outage, Progress
 from ..breaker import LIMIT, PAUSE
 from ..events import Downloaded, Event, Retried, Submitted, Throttled
 from ..journal import State
 from ..models import Stats
+from ..wording import counted
 from .board import pause_text
 from .exits import in_options
 
@@ -72,7 +73,7 @@ class Look:
         rate: Videos finished a minute; None before anything can be said.
         left: Seconds until all is done, at the speed of the last minutes; None where nobody can tell.
         speed: Bytes stored a second; None if nothing was.
-        causes: Why less is sent than could be: by a name that stays the same while the words change.
+        causes: Why less is sent or fetched than could be: by a name that stays the same while the words change.
         account: What is known of the account's limits, a few words each.
         elapsed: Seconds since the run began.
     """
@@ -213,10 +214,18 @@ class Tally:
             yield re.sub(r"[\d.,]+", "#", reason), f"{head}: {in_options(reason)}"
         if progress.breaker_open:
             yield "breaker", BREAKER
+        if progress.outage is not None:
+            yield "outage", _outage_text(progress.outage)
         if now < self._pause_ends:
             yield self._pause
         if now < self._trouble_ends:
             yield self._trouble
+
+
+def _outage_text(outage: Outage) -> str:
+    """Videos that are paid for and cannot be fetched, and for how long that is tried."""
+    videos = counted(outage.videos, "video")
+    return f"{videos} cannot be fetched ({outage.reason}): tried again, for {span_text(outage.left)} at most"
 
 
 def _account(stats: Stats) -> Iterator[str]:

@@ -55,7 +55,7 @@ class FolderStorage:
             if on_whole is not None:
                 await on_whole(stored)
 
-        await client.studio.download(task, target, overwrite=False, on_whole=whole)
+        await client.studio.download(task, target, overwrite=False, on_whole=whole, patience=0.0)
         return stored or await measured(target, str(target))
 
     async def _same(self, client: OmniClient, task: VideoTask, target: Path, sha256: str | None) -> Stored:

@@ -105,7 +105,7 @@ async def fetched(client: OmniClient, task: VideoTask, part: Path) -> None:
         DownloadError: See `Delivery.download`.
     """
     if not await on_disk(part, is_file, part):
-        await client.studio.download(task, part, overwrite=False)
+        await client.studio.download(task, part, overwrite=False, patience=0.0)
 
 
 async def measured(path: Path, place: str) -> Stored:

@@ -12,12 +12,14 @@ import anyio
 import attrs
 import pytest
 
-from omni_async import Jimmy, JournalError, run_batch
+from omni_async import DownloadError, Jimmy, JournalError, run_batch
 from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
+from omni_async.batch.storing import Store
 from omni_async.breaker import FORBIDDEN
 from omni_async.emulator import InjectedFault
+from omni_async.events import Downloaded
 from omni_async.journal import State
 from omni_async.journal.entries import Entry
 from omni_async.journal.ledger import Ledger
@@ -460,6 +462,122 @@ async def test_a_backlog_of_downloads_holds_creates(tmp_path):
         held = [charges for charges, reasons in seen if any("wait to be fetched" in reason for reason in reasons)]
         assert 30 <= held[0] < 120
         assert here.charges == 120
+
+
+# --- a video server that cannot be reached -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["drop", "html_502", "hang"])
+async def test_a_video_server_that_is_down_for_two_minutes(tmp_path, kind):
+    """In the middle of a batch: creates go on, every video is stored once, and the view tells of it meanwhile."""
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        stored, seen = [], []
+        group.start_soon(later, 40, lambda: here.fault(InjectedFault(kind, on="file")))
+        group.start_soon(later, 160, lambda: here.fault())
+        keep = {"on_event": lambda event: stored.append(event.custom_id) if isinstance(event, Downloaded) else None}
+        async with here.batch(cats(16), bounds=sending.Bounds(concurrency=4), **keep) as batch:
+            loop = asyncio.get_running_loop()
+            loop.call_later(159, lambda: seen.append((here.charges, batch.progress().outage)))  # as the views look
+            await batch.plan()
+            summary = await batch.run()
+        assert summary.ok
+        assert sorted(stored) == sorted(f"r{number}" for number in range(16))
+        assert here.charges == 16
+        ((charges, outage),) = seen
+        assert charges > 8
+        assert 4 <= outage.videos <= charges
+        assert 700 < outage.left <= fetching.PATIENCE
+        assert batch.progress().outage is None
+        asked = here.asked("file")
+        assert (await here.run(cats(16))).ok
+        assert here.asked("file") == asked
+
+
+@pytest.mark.parametrize(
+    ("gateway", "reason"), [("jimmy", fetching.PATIENCE), ("gemini_omni", 3000.0)], ids=["unknown", "told"]
+)
+async def test_a_video_server_that_stays_down(tmp_path, gateway, reason):
+    """Until the URLs die, or for a quarter of an hour if nobody tells when; the next run fetches what was paid for."""
+    async with lab(tmp_path, gateway, url_seconds=3000) as here:
+        here.fault(InjectedFault("drop", on="file"), url_seconds=3000)
+        began = anyio.current_time()
+        summary = await here.run(cats(3))
+        assert reason - 2 * fetching.LONGEST_PAUSE < anyio.current_time() - began < reason + 60
+        assert (summary.not_stored, summary.failed, summary.under_way) == (3, 0, 0)
+        assert {line["id"] for line in here.lines} == {"r0", "r1", "r2"}
+        assert all("could not be" in line["error"] or "broke off" in line["error"] for line in here.lines)
+        here.fault()
+        assert (await here.run(cats(3))).ok
+        assert here.charges == 3
+
+
+async def test_videos_of_another_server_are_not_kept_waiting(tmp_path):
+    """However many cannot be fetched: those are asked for less and less often, and after the others."""
+    async with lab(tmp_path, task_seconds=5) as here:
+        here.fault(InjectedFault("html_502", on="file", prompt="dog"))
+        rows = [{"id": f"d{number}", "prompt": f"dog {number}"} for number in range(30)]
+        async with here.batch([*rows, *cats(30)], bounds=sending.Bounds(concurrency=10)) as batch:
+            await batch.plan()
+            with anyio.move_on_after(300):
+                await batch.run()
+            assert {f"{row['id']}.mp4" for row in cats(30)} <= set(here.videos)
+            outage = batch.progress().outage
+            assert outage.videos == 30
+            assert outage.reason == "the video's server answered HTTP 502"
+            assert here.asked("file") < 30 + 30 * 3 * 9
+
+
+async def test_what_is_known_not_to_come_ends_as_soon_as_ever(tmp_path):
+    """A refusal is no outage: a few tries, and the run is over."""
+    async with lab(tmp_path, renew_urls=False) as here:
+        await here.run(cats(1))
+        (here.out / "videos" / "r0.mp4").unlink()
+        here.emulator.skip(10 * 86_400)
+        began = anyio.current_time()
+        assert (await here.run(cats(1))).not_stored == 1
+        assert anyio.current_time() - began < 20
+
+
+async def test_a_pause_that_the_video_server_asks_for(tmp_path, monkeypatch):
+    """It is kept before the video is asked for again."""
+    at, fetch = [], Store._fetch
+
+    async def busy(store, entry, target):
+        at.append(anyio.current_time())
+        if len(at) == 1:
+            raise DownloadError("the video's server answered HTTP 429: later", temporary=True, retry_after=100.0)
+        await fetch(store, entry, target)
+
+    monkeypatch.setattr(Store, "_fetch", busy)
+    async with lab(tmp_path) as here:
+        assert (await here.run(cats(1))).ok
+    assert 100 <= at[1] - at[0] < 103
+
+
+async def test_many_videos_that_cannot_be_fetched_hold_creates(tmp_path):
+    """Nothing more is paid for while what was paid for might be lost."""
+    hasty = Jimmy()
+    hasty = attrs.evolve(hasty, abilities=attrs.evolve(hasty.abilities, url_lifetime=400.0))
+    async with lab(tmp_path, hasty, task_seconds=5) as here:
+        here.fault(InjectedFault("html_502", on="file"))
+        async with here.batch(cats(400), bounds=sending.Bounds(concurrency=5)) as batch:
+            await batch.plan()
+            with anyio.move_on_after(300):
+                await batch.run()
+            assert any("wait to be fetched" in reason for reason in batch.progress().reasons)
+        assert 10 < here.charges < 150
+
+
+async def test_ctrl_c_does_not_wait_for_a_video_server(tmp_path):
+    """What rests is left to the next run."""
+    async with lab(tmp_path) as here:
+        here.fault(InjectedFault("html_502", on="file"))
+        with anyio.move_on_after(100) as scope:
+            await here.run(cats(3))
+        assert scope.cancelled_caught
+        assert set(here.states.values()) == {State.SUCCEEDED}
+        here.fault()
+        assert (await here.run(cats(3))).ok
 
 
 async def test_videos_that_die_first_are_fetched_first(tmp_path):

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from omni_async import Downloaded, Retried, Submitted, Throttled
-from omni_async.batch import Progress
+from omni_async.batch import Outage, Progress
 from omni_async.cli.live import LiveView
 from omni_async.cli.plain import SilentView
 from omni_async.cli.screen import Show
@@ -37,7 +37,7 @@ class Book:
         self.clock = Clock()
         self.tally = Tally(self.clock)
         self.states = {State[name]: count for name, count in states.items()}
-        self.reasons, self.closed, self.breaker_open = (), False, False
+        self.reasons, self.closed, self.breaker_open, self.outage = (), False, False, None
         self.slots = self.pace = self.create_pace = None
         self.begin()
 
@@ -47,8 +47,9 @@ class Book:
 
     def progress(self):
         return Progress(
-            states=self.states, began=0, reasons=self.reasons, closed=self.closed, breaker_open=self.breaker_open
-        )
+            states=self.states, began=0, reasons=self.reasons, closed=self.closed, breaker_open=self.breaker_open,
+            outage=self.outage,
+        )  # fmt: skip
 
     def stats(self):
         return Stats(
@@ -176,6 +177,16 @@ class TestNumbers:
         assert not book.tally.look().causes
         assert retried("create", "NotSentError") == [unreachable]
         book.clock.now += 61
+        assert not book.tally.look().causes
+
+    def test_videos_that_cannot_be_fetched(self):
+        """They are paid for: how many, why, and for how long that is tried."""
+        book = Book(SUCCEEDED=2)
+        book.outage = Outage(2, "the server could not be reached", 840.0)
+        told = "2 videos cannot be fetched (the server could not be reached): tried again, for 14 min at most"
+        assert book.tally.look().causes == {"outage": told}
+        assert told in " ".join(book.drawn(200).split())
+        book.outage = None
         assert not book.tally.look().causes
 
     def test_the_accounts_limits_where_they_are_known(self):
