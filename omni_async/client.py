@@ -18,13 +18,14 @@ from .limiter import Limiter
 from .making import make
 from .many import Asked, Many, Requests
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
+from .orders import Orders
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
-from .poller import Completed, Resumed, Watch
+from .poller import Completed, Watch
 from .uploads import OnProgress
 from .webhooks import WebhookEvent
 
 
-class OmniClient:
+class OmniClient(Orders):
     """Client of one gateway account.
 
     Works as `async with`, or constructed anywhere, started by the first call and ended by `await aclose()`. It belongs
@@ -38,8 +39,8 @@ class OmniClient:
         session: A borrowed aiohttp session for API calls; it is left open.
         journal: File in which creates are written down, shared by a machine's processes, or an address of PostgreSQL
             (`postgresql://…`) that several machines share; each account takes its own. With None a crash can lose an
-            id. An object of your own may answer the calls of `journal.Journal`; `pending`, `resume`, `settle` and
-            `on_finished` need a file or PostgreSQL.
+            id. An object of your own may answer the calls of `journal.Journal`; `find`, `pending`, `resume`, `settle`
+            and `on_finished` need a file or PostgreSQL.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's, to share the account's limits. Beside it only `max_running_tasks` of `limits` counts.
         poll: When to look at running tasks.
@@ -308,53 +309,6 @@ class OmniClient:
         """
         return await self._begun().balance(scope)
 
-    def resume(self, *, timeout: float | None = None) -> Resumed:
-        """Go on with what an earlier run left unfinished; nothing is paid by it.
-
-        Args:
-            timeout: Seconds for the whole wait: the rest comes with a WaitTimeoutError each. None waits for ever.
-
-        Returns:
-            An async iterator over an `Outcome` per row of the journal: uncertain creates first, as errors, then tasks
-            in order of finishing. What was never sent is not among them: submitting it again sends it.
-
-        Raises:
-            JournalError: There is no journal file; from the iterator, it cannot be read.
-        """
-        return self._begun().followed().resumed(self.studio.finished, timeout)
-
-    async def pending(self) -> list[VideoTask]:
-        """Look up which tasks of the journal run; for instance to count them by `metadata`.
-
-        Returns:
-            Those that were submitted and not seen finished, of all processes that share it; no uncertain creates.
-
-        Raises:
-            JournalError: There is no journal file, or it cannot be read.
-        """
-        return await self._begun().followed().pending()
-
-    async def settle(
-        self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
-    ) -> VideoTask | None:
-        """Answer the one open question about an uncertain create, or a task that the gateway no longer shows.
-
-        Args:
-            custom_id: The row: its `custom_id`, or the `key` of the error's evidence. Exactly one answer is given:
-            task_id: It is this task, as found in the gateway's console or bill; it is followed from now on.
-            not_charged: It surely was not accepted: submitting it again sends it.
-            pay_again: Nobody can tell: submitting it again sends it, and may pay a second time.
-
-        Returns:
-            The task, if one was named.
-
-        Raises:
-            JournalError: No such row, or nothing to settle. A task id named before may be changed until it was seen.
-            InvalidRequestError: Not exactly one answer.
-        """
-        follower = self._begun().followed()
-        return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
-
     def notify(self, event: WebhookEvent | TaskOrId) -> None:
         """Have a task looked at at once, as when a webhook says that it has ended; returns without waiting.
 
@@ -392,7 +346,6 @@ class OmniClient:
         await self.aclose()
 
     def _begun(self) -> Studio:
-        """What does the work; the first call starts it."""
         self.studio.life.enter()
         return self.studio
 

@@ -39,7 +39,7 @@ from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
 from .poller.waiting import deadline_after, failure_of, wait_for
 from .references import References, check_request, local_references
-from .refusing import changed, nothing_sent
+from .refusing import changed, nothing_sent, recognized
 from .safety import file_name
 from .submit import Create, Submitter, intent_of
 from .uploads import OnProgress, content_hash
@@ -280,7 +280,8 @@ class Studio:
         origin = own(task, self.exchange.dialect.name)
         whose: dict[str, Any] = {} if origin is None else {"custom_id": origin.custom_id, "metadata": origin.metadata}
         try:
-            return self.poller.queried(attrs.evolve(await self.exchange.query(id_of(task)), **whose))
+            async with recognized(task, self.journal):
+                return self.poller.queried(attrs.evolve(await self.exchange.query(id_of(task)), **whose))
         except OmniError as error:
             raise error.about(**whose)  # noqa: B904 - the same one
 
@@ -304,7 +305,8 @@ class Studio:
         origin = own(task, self.exchange.dialect.name)
         if origin is not None and origin.status.finished:
             return self.finished(origin)
-        seen = await wait_for(self.poller, task, timeout)
+        async with recognized(task, self.journal):
+            seen = await wait_for(self.poller, task, timeout)
         if self.journal is not None:
             try:  # also of another process's row: the first who sees the end writes it
                 await self.journal.finished(seen)

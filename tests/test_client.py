@@ -407,7 +407,7 @@ async def test_limits_are_kept(options):
         assert emulator.ledger.peak_in_flight <= (1 if options else 64)
 
 
-CALLS = [name for name, call in vars(OmniClient).items() if inspect.isfunction(call) and not name.startswith("_")]
+CALLS = [name for name, _ in inspect.getmembers(OmniClient, inspect.isfunction) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -40,7 +40,8 @@ TABLE = {
     "sweep": Place(7),
     "fleet": Place(7, ["batch", "storage"]),
     "storage": Place(7),
-    "client": Place(6),
+    "client": Place(6, ["orders"]),
+    "orders": Place(6),
     "making": Place(5, ["delivery", "following", "generate", "learned", "poller"]),
     "generate": Place(
         5, ["delivery", "filed", "following", "many", "poller", "poller.iterators", "poller.waiting", "refusing"]

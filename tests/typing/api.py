@@ -270,6 +270,7 @@ def looking_in(client: OmniClient) -> None:
 async def what_runs(client: OmniClient) -> None:
     """Tasks of the journal."""
     assert_type(await client.pending(), list[VideoTask])
+    assert_type(await client.find("order-1"), VideoTask | None)
 
 
 async def webhooks(client: OmniClient, request: web.Request, seen: SeenEvents) -> str | None:
