@@ -280,7 +280,7 @@ class Follower:
         pause = min(LATER * 2.0 ** (failures - 1), MUCH_LATER)
         logger.warning("task %s cannot be followed (%s); the next look is in %.0f s", task_id, error, pause)
         known = VideoTask(
-            task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata or {}
+            task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata
         )
         # No task: a loop that ends without `aclose` would find it after it has cancelled all there were.
         self._resting[task_id] = asyncio.get_running_loop().call_later(pause, self._rested, known)

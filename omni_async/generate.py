@@ -146,7 +146,7 @@ class Studio:
                 dict.fromkeys(faults),
                 gateway=dialect.name,
                 custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
-                metadata=asked.metadata or None,
+                metadata=asked.metadata,
             )
         for warning in checked.warnings:
             logger.warning("gateway %s: %s", dialect.name, warning)

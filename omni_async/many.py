@@ -294,7 +294,7 @@ def _ends_worker(error: BaseException) -> bool:
 def _of(request: VideoRequest, refusal: OmniError) -> OmniError:
     """Another row's refusal as that of a row that was not sent."""
     error = copy.copy(refusal)
-    error.custom_id, error.metadata = request.custom_id, request.metadata or None
+    error.custom_id, error.metadata = request.custom_id, request.metadata
     return error
 
 

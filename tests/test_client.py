@@ -153,7 +153,7 @@ async def test_a_query_that_fails_carries_what_is_the_callers_own(emulator):
     """As the tasks of those that succeed do; of a bare id nothing is known."""
     async with client_of(emulator) as client:
         order = VideoTask(task_id="task_nope", custom_id="row-1", metadata={"scene": 3})
-        for task, carried in ((order, ("row-1", {"scene": 3})), ("task_nope", (None, None))):
+        for task, carried in ((order, ("row-1", {"scene": 3})), ("task_nope", (None, {}))):
             with pytest.raises(NotFoundError) as caught:
                 await client.query(task)
             assert (caught.value.custom_id, caught.value.metadata) == carried

@@ -410,6 +410,17 @@ def test_an_outcome_is_ok_only_with_a_video():
     assert not Outcome(request=None).ok
 
 
+def test_an_outcomes_result_is_its_task_or_raises():
+    """As a Future's: also for a file that could not be stored, and never None."""
+    done, full = VideoTask(task_id="t", status=TaskStatus.SUCCEEDED), OmniError("disk")
+    assert Outcome(request=None, task=done).result() is done
+    with pytest.raises(OmniError) as caught:
+        Outcome(request=None, task=done, error=full).result()
+    assert caught.value is full
+    with pytest.raises(OmniError, match="nothing is known"):
+        Outcome(request=None).result()
+
+
 @pytest.mark.parametrize("kind", [VideoRequest, VideoTask, Balance, Outcome, Stats], ids=lambda kind: kind.__name__)
 def test_each_field_is_explained(kind):
     """What a user is handed says of each of its fields what it is."""

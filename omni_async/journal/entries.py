@@ -286,5 +286,5 @@ def uncertain_error(entry: Entry) -> SubmissionUncertainError:
         gateway=entry.gateway,
         custom_id=entry.custom_id,
         task_id=entry.candidate,
-        metadata=entry.data or None,
+        metadata=entry.data,
     )

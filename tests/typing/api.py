@@ -236,6 +236,7 @@ async def making(client: OmniClient, request: VideoRequest) -> None:
         assert_type(outcome.error, OmniError | None)
         assert_type(outcome.path, Path | None)
         assert_type(outcome.ok, bool)
+        assert_type(outcome.result().task_id, str)
     many = client.generate_many(["a cat", request])
     await many.aclose()
     for fault in client.check(request).warnings:
@@ -451,6 +452,7 @@ async def ends(job: Awaitable[VideoTask]) -> str | None:
     except OmniError as error:
         assert_type(error.may_have_charged, bool)
         assert_type(error.custom_id, str | None)
+        assert_type(error.metadata, Mapping[str, Any])
     return None
 
 
