@@ -278,21 +278,25 @@ class OmniClient(Orders):
         studio, task_or_url = self._begun(), Link.of(task_or_url)
         return await studio.download(task_or_url, path_of("path", path), overwrite=overwrite, on_progress=on_progress)
 
-    async def upload(self, path: FilePath, *, on_progress: OnProgress | None = None) -> str:
+    async def upload(
+        self, path: FilePath | bytes, *, name: str | None = None, on_progress: OnProgress | None = None
+    ) -> str:
         """Upload a reference image or video; this costs nothing.
 
         Args:
-            path: The local file.
+            path: The local file, or the bytes of one that is in memory.
+            name: What bytes are called, such as `photo.png`: its ending tells what they are, as a file's does.
             on_progress: Called with bytes so far and bytes in all.
 
         Returns:
             Its public URL, for `image_urls` or `video_urls`.
 
         Raises:
-            InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
+            InvalidRequestError: Not there, too large, of a kind the gateway does not take, or bytes without a name.
             OmniError: No usable answer.
         """
-        return await self._begun().references.upload(Path(path_of("path", path)), on_progress=on_progress)
+        file = path if isinstance(path, bytes) else Path(path_of("path", path))
+        return await self._begun().references.upload(file, name=name, on_progress=on_progress)
 
     async def balance(self, *, scope: Literal["account", "key"] = "account") -> Balance:
         """Ask what the account or the key has left.

@@ -109,7 +109,9 @@ def shown(value: Any) -> str:
 def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
     for place, link in enumerate(links):
         if not isinstance(link, str):
-            yield Fault(f"{name}[{place}]", f"{shown(link)} is not a URL or path; what is in memory goes into a file")
+            yield Fault(
+                f"{name}[{place}]", f"{shown(link)} is not a URL or path; client.upload(bytes, name=…) gives one"
+            )
         elif not link.strip():
             yield Fault(f"{name}[{place}]", "is blank; give a URL or path")
         elif not encodable(link):

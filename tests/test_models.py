@@ -182,7 +182,7 @@ def test_plain_data_is_refused_with_every_fault_at_once():
         "prompt: required text",
         "resolution: 720 is not text",
         "duration: '6' is not a whole number of seconds",
-        "video_urls[1]: None is not a URL or path; what is in memory goes into a file",
+        "video_urls[1]: None is not a URL or path; client.upload(bytes, name=…) gives one",
         "extra.mode: is a field of its own; set it there",
         "metadata: is not a mapping",
     ]

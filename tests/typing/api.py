@@ -250,6 +250,7 @@ def progress(done: int, size: int | None) -> None:
 async def files(client: OmniClient, task: VideoTask) -> None:
     """Up, down, and what is left."""
     assert_type(await client.upload(Path("cat.png"), on_progress=progress), str)
+    assert_type(await client.upload(b"cat", name="cat.png"), str)
     assert_type(await client.download(task, Path("cat.mp4"), overwrite=True, on_progress=progress), Path)
     assert_type(await client.download("https://cdn.example/v.mp4", "v.mp4"), Path)
     balance = await client.balance(scope="key")
