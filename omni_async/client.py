@@ -103,6 +103,8 @@ class OmniClient(Orders):
         Args:
             request: A `VideoRequest`, or a text with the request's fields as keywords.
             max_wait: Seconds to wait at most for a free slot or the end of a pause; None for as long as it takes.
+            fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)` for each.
 
         Returns:
             The task, as the gateway accepted it; with a journal that knows its `custom_id` the task it had, unpaid.
@@ -122,7 +124,9 @@ class OmniClient(Orders):
         """Check a request against the gateway's rules and the disk; sends nothing.
 
         Args:
-            request: As in `submit`, its fields as keywords too.
+            request: As in `submit`.
+            fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)` for each.
 
         Returns:
             What is doubtful but not refused.
@@ -217,6 +221,8 @@ class OmniClient(Orders):
             output: File to write, or a folder as in `download`; checked before anything is paid.
             overwrite: Whether an existing file is replaced.
             max_wait: As in `submit`.
+            fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)` for each.
 
         Returns:
             The finished task. Its video is the file `output`, or in that folder `<custom_id or task id>.mp4`, of which

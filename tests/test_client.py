@@ -24,6 +24,7 @@ from omni_async import (
     OmniClient,
     OmniError,
     PollPolicy,
+    RequestFields,
     Stats,
     TaskStatus,
     VideoTask,
@@ -102,7 +103,7 @@ async def test_what_is_no_path_is_told_before_anything_is_sent(emulator, path):
             lambda: client.generate("a cat", output=path),
             lambda: client.generate_many(["a cat"], output=path),
             lambda: client.download("task_1", path),
-            lambda: client.upload(path),
+            lambda: client.upload([path]),  # bytes alone lack a name; see `test_references.py`
         )
         for call, name in zip(calls, ("output", "output", "path", "path"), strict=True):
             with pytest.raises(InvalidRequestError, match=f"{name}: .* is not a path"):
@@ -417,6 +418,14 @@ def test_each_argument_of_a_call_is_explained(name):
     _, _, told = inspect.getdoc(call).partition("Args:\n")
     named = set(re.findall(r"^    (\w+): \S", told, re.MULTILINE))
     assert set(inspect.signature(call).parameters) - {"self", "fields"} <= named
+
+
+@pytest.mark.parametrize("name", ["submit", "check", "generate"])
+def test_the_fields_that_a_call_takes_are_named(name):
+    """All of them, where `help` shows them, and where each is explained."""
+    told = inspect.getdoc(getattr(OmniClient, name))
+    assert set(re.findall(r"`(\w+)`", told)) >= set(RequestFields.__annotations__)
+    assert "help(VideoRequest)" in told
 
 
 async def test_a_misspelt_keyword_of_the_call_itself_is_named_too():
