@@ -104,7 +104,7 @@ class OmniClient(Orders):
             request: A `VideoRequest`, or a text with the request's fields as keywords.
             max_wait: Seconds to wait at most for a free slot or the end of a pause; None for as long as it takes.
             fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
-                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)` for each.
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)`.
 
         Returns:
             The task, as the gateway accepted it; with a journal that knows its `custom_id` the task it had, unpaid.
@@ -126,7 +126,7 @@ class OmniClient(Orders):
         Args:
             request: As in `submit`.
             fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
-                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)` for each.
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)`.
 
         Returns:
             What is doubtful but not refused.
@@ -222,7 +222,7 @@ class OmniClient(Orders):
             overwrite: Whether an existing file is replaced.
             max_wait: As in `submit`.
             fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
-                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)` for each.
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)`.
 
         Returns:
             The finished task. Its video is the file `output`, or in that folder `<custom_id or task id>.mp4`, of which

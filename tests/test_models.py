@@ -95,6 +95,42 @@ def test_unknown_and_doubled_fields_are_all_named_at_once():
     assert caught.value.may_have_charged is False
 
 
+MEANT = {
+    "aspect_ratio": "size ratio",
+    "duration": "seconds length durationSeconds durations",
+    "image_urls": "image image_url promptImage prompt_image input_reference first_frame reference-images",
+    "video_urls": "video video_url",
+    "custom_id": "id idempotency_key",
+    "prompt": "text promptText prompts",
+    "client.watch": "on_queue_update on_progress onChange",
+    "PollPolicy": "poll_interval pollInterval",
+    "extra={'callback_url': …}": "webhook_url webhook callback callback_url",
+    "generate(output=…)": "output_path filename",
+    "no gateway takes a last frame": "end_image_url last_frame end_frame endImage",
+    "generate_many": "n number_of_videos",
+    "put what only a newer gateway knows into extra": "generate_audio negative_prompt seed 首帧",
+}
+
+
+@pytest.mark.parametrize(("name", "told"), [(name, told) for told, names in MEANT.items() for name in names.split()])
+def test_other_sdks_words_are_known(name, told):
+    """What is meant is named, or what serves instead; never a field of another meaning. In Chinese as well."""
+    with pytest.raises(InvalidRequestError) as caught:
+        VideoRequest.of("cat", {name: 1})
+    (fault,) = caught.value.faults
+    assert told in fault.problem
+    meant = re.findall(r"did you mean '(\w+)'", fault.problem)
+    assert meant in ([], [told])
+    assert "没有这个字段；" in caught.value.explain("zh")
+    assert "no such" not in caught.value.explain("zh")
+
+
+def test_the_one_image_that_is_the_first_frame_is_told():
+    """Wherever it is called by that."""
+    with pytest.raises(InvalidRequestError, match=r"'image_urls'\? With generation_type='frame' the one image is"):
+        VideoRequest.of("cat", {"first_frame": "a.png"})
+
+
 def test_a_request_without_prompt_can_be_built_and_is_refused_by_the_check():
     """A mapping without prompt becomes a request whose prompt is None: the dialect reports it with all else."""
     assert VideoRequest.of({"duration": 6}, {}).prompt is None
