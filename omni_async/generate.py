@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,11 +96,9 @@ class Studio:
             JournalError: There is no journal file.
         """
         if self.follower is None:
-            raise JournalError(
-                "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too; a journal of "
-                "your own is asked and told by submit alone",
-                may_have_charged=False,
-            )
+            what = "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too"
+            told = f"{what}; a journal of your own is asked and told by submit alone"
+            raise JournalError(told, may_have_charged=False)
         return self.follower
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
@@ -165,6 +163,7 @@ class Studio:
         patience: float = 0.0,
         breaker: Breaker | None = None,
         planned: str | None = None,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> VideoTask:
         """Upload what is local, then pay; a custom id that the journal knows gives its task instead.
 
@@ -174,6 +173,7 @@ class Studio:
             patience: See `Submitter.submit`.
             breaker: See `Submitter.submit`.
             planned: The fingerprint of a row that is in the journal already, to be sent.
+            on_leave: Called when it may be sent, or its files are uploaded: at least once, unless nothing is sent.
         """
         ends, local = deadline_after(max_wait), any(local_references(asked))
         async with self.nothing_sent(asked):
@@ -187,10 +187,13 @@ class Studio:
                 if look and (known := await self._known(asked, create.intent.fingerprint, sent=held)) is not None:
                     return known
                 if local:
+                    on_leave()
                     create = await self._published(create)
                     await self._refuse_changed(asked, planned)
                 left = None if max_wait is None else max(ends - loop_time(), 0.0)
-                return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
+                return await self.submitter.submit(
+                    create, max_wait=left, patience=patience, breaker=breaker, on_leave=on_leave
+                )
             except NotNow as hold:
                 await self._sent_elsewhere(asked, hold, ends)
                 look = held = True
