@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -140,11 +141,9 @@ class Studio:
         dialect = self.exchange.dialect
         checked = check_request(asked, dialect, strict=self.strict)
         if faults := (*checked.faults, *check_seconds(least=0, **seconds)):
+            custom_id = asked.custom_id if isinstance(asked.custom_id, str) else None
             raise invalid_request(
-                dict.fromkeys(faults),
-                gateway=dialect.name,
-                custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
-                metadata=asked.metadata,
+                dict.fromkeys(faults), gateway=dialect.name, custom_id=custom_id, metadata=asked.metadata
             )
         for warning in checked.warnings:
             logger.warning("gateway %s: %s", dialect.name, warning)
@@ -292,7 +291,8 @@ class Studio:
         """An iterator over a task's changes."""
         refuse_waiting(check_seconds(min_interval=min_interval, timeout=timeout))
         own(task, self.exchange.dialect.name)
-        return Watch(self.poller, task, min_interval=min_interval, timeout=timeout)
+        told = partial(recognized, task, self.journal)
+        return Watch(self.poller, task, min_interval=min_interval, timeout=timeout, told=told)
 
     def as_completed(self, tasks: Iterable[TaskOrId], *, timeout: float | None) -> Completed:
         """An iterator over many tasks as they finish."""

@@ -113,14 +113,19 @@ async def test_what_is_no_id_is_refused_and_no_journal_is_told():
             assert caught.value.may_have_charged
 
 
-@pytest.mark.parametrize("call", ["query", "wait"])
+@pytest.mark.parametrize("call", ["query", "wait", "watch"])
 async def test_ones_own_id_in_place_of_a_task_id_is_recognized(tmp_path, call):
     """Whoever asks the gateway for it, several at once too, is told once what would find its task."""
     async with booked(tmp_path) as here:
         await here.submit()
         await asyncio.sleep(100)
         here.server.always["GET"] = UNKNOWN
-        asking = [asyncio.ensure_future(getattr(here.client, call)(word)) for word in ("mine", "mine", "nobody")]
+
+        async def ask(word):
+            asked = getattr(here.client, call)(word)
+            await (anext(asked) if call == "watch" else asked)
+
+        asking = [asyncio.ensure_future(ask(word)) for word in ("mine", "mine", "nobody")]
         ended = [str(error) for error in await asyncio.gather(*asking, return_exceptions=True)]
         assert [told.count("this id is a custom_id of the journal: `client.find` gives") for told in ended] == [1, 1, 0]
         with pytest.raises(NotFoundError):
