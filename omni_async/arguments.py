@@ -7,6 +7,7 @@ from typing import Any
 
 from .dialects.wire import ident
 from .errors import Fault, invalid_argument
+from .fields import encodable
 from .models import VideoTask
 
 TaskOrId = VideoTask | str
@@ -27,6 +28,16 @@ def id_of(task: TaskOrId) -> str:
     if not ident(task_id):
         raise invalid_argument(Fault("task_id", "neither a VideoTask nor a task id"), may_have_charged=True)
     return task_id
+
+
+def check_custom_id(value: object) -> None:
+    """Refuse what no row of a journal can go by; the one that was meant may have been paid.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    if not (isinstance(value, str) and value and encodable(value)):
+        raise invalid_argument(Fault("custom_id", "is not the text of an id"), may_have_charged=True)
 
 
 def is_foreign(task: VideoTask, gateway: str) -> bool:

@@ -18,13 +18,14 @@ from .limiter import Limiter
 from .making import make
 from .many import Asked, Many, Requests
 from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
+from .orders import Orders
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
-from .poller import Completed, Resumed, Watch
+from .poller import Completed, Watch
 from .uploads import OnProgress
 from .webhooks import WebhookEvent
 
 
-class OmniClient:
+class OmniClient(Orders):
     """Client of one gateway account.
 
     Works as `async with`, or constructed anywhere, started by the first call and ended by `await aclose()`. It belongs
@@ -32,13 +33,14 @@ class OmniClient:
 
     Args:
         gateway: `jimmy`, `gemini_omni`, `toapis`, or a `Dialect` of your own.
-        api_key: The key, or a plain or async function that gives it (again once after a 401); None: the environment's.
+        api_key: The key, or a plain or async function that gives it (asked again once after a 401); None reads the
+            gateway's environment variable.
         base_url: Where the gateway is; None reads its environment variable, else takes its own address.
         session: A borrowed aiohttp session for API calls; it is left open.
         journal: File in which creates are written down, shared by an app's processes on one machine, or an address of
             PostgreSQL (`postgresql://…`) for several; each account and each app takes its own. With None a crash can
-            lose an id. An object of your own may answer the calls of `journal.Journal`; `pending`, `resume`, `settle`
-            and `on_finished` need a file or PostgreSQL.
+            lose an id. An object of your own may answer the calls of `journal.Journal`; `find`, `pending`, `resume`,
+            `settle` and `on_finished` need a file or PostgreSQL.
         limits: What is known of the account's limits; the rest is found out.
         limiter: Another client's, to share the account's limits. Beside it only `max_running_tasks` of `limits` counts.
         poll: When to look at running tasks.
@@ -102,6 +104,8 @@ class OmniClient:
         Args:
             request: A `VideoRequest`, or a text with the request's fields as keywords.
             max_wait: Seconds to wait at most for a free slot or the end of a pause; None for as long as it takes.
+            fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)`.
 
         Returns:
             The task, as the gateway accepted it; with a journal that knows its `custom_id` the task it had, unpaid.
@@ -121,7 +125,9 @@ class OmniClient:
         """Check a request against the gateway's rules and the disk; sends nothing.
 
         Args:
-            request: As in `submit`, its fields as keywords too.
+            request: As in `submit`.
+            fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)`.
 
         Returns:
             What is doubtful but not refused.
@@ -216,6 +222,8 @@ class OmniClient:
             output: File to write, or a folder as in `download`; checked before anything is paid.
             overwrite: Whether an existing file is replaced.
             max_wait: As in `submit`.
+            fields: `model`, `duration`, `resolution`, `aspect_ratio`, `orientation`, `image_urls`, `images`,
+                `video_urls`, `generation_type`, `mode`, `extra`, `custom_id`, `metadata`; see `help(VideoRequest)`.
 
         Returns:
             The finished task. Its video is the file `output`, or in that folder `<custom_id or task id>.mp4`, of which
@@ -277,21 +285,25 @@ class OmniClient:
         studio, task_or_url = self._begun(), Link.of(task_or_url)
         return await studio.download(task_or_url, path_of("path", path), overwrite=overwrite, on_progress=on_progress)
 
-    async def upload(self, path: FilePath, *, on_progress: OnProgress | None = None) -> str:
+    async def upload(
+        self, path: FilePath | bytes, *, name: str | None = None, on_progress: OnProgress | None = None
+    ) -> str:
         """Upload a reference image or video; this costs nothing.
 
         Args:
-            path: The local file.
+            path: The local file, or the bytes of one that is in memory.
+            name: What bytes are called, such as `photo.png`: its ending tells what they are, as a file's does.
             on_progress: Called with bytes so far and bytes in all.
 
         Returns:
             Its public URL, for `image_urls` or `video_urls`.
 
         Raises:
-            InvalidRequestError: Not there, too large, or of a kind the gateway does not take.
+            InvalidRequestError: Not there, too large, of a kind the gateway does not take, or bytes without a name.
             OmniError: No usable answer.
         """
-        return await self._begun().references.upload(Path(path_of("path", path)), on_progress=on_progress)
+        file = path if isinstance(path, bytes) else Path(path_of("path", path))
+        return await self._begun().references.upload(file, name=name, on_progress=on_progress)
 
     async def balance(self, *, scope: Literal["account", "key"] = "account") -> Balance:
         """Ask what the account or the key has left.
@@ -307,53 +319,6 @@ class OmniClient:
             OmniError: No usable answer.
         """
         return await self._begun().balance(scope)
-
-    def resume(self, *, timeout: float | None = None) -> Resumed:
-        """Go on with what an earlier run left unfinished; nothing is paid by it.
-
-        Args:
-            timeout: Seconds for the whole wait: the rest comes with a WaitTimeoutError each. None waits for ever.
-
-        Returns:
-            An async iterator over an `Outcome` per row of the journal: uncertain creates first, as errors, then tasks
-            in order of finishing. What was never sent is not among them: submitting it again sends it.
-
-        Raises:
-            JournalError: There is no journal file; from the iterator, it cannot be read.
-        """
-        return self._begun().followed().resumed(self.studio.finished, timeout)
-
-    async def pending(self) -> list[VideoTask]:
-        """Look up which tasks of the journal run; for instance to count them by `metadata`.
-
-        Returns:
-            Those that were submitted and not seen finished, of all processes that share it; no uncertain creates.
-
-        Raises:
-            JournalError: There is no journal file, or it cannot be read.
-        """
-        return await self._begun().followed().pending()
-
-    async def settle(
-        self, custom_id: str, *, task_id: str | None = None, not_charged: bool = False, pay_again: bool = False
-    ) -> VideoTask | None:
-        """Answer the one open question about an uncertain create, or a task that the gateway no longer shows.
-
-        Args:
-            custom_id: The row: its `custom_id`, or the `key` of the error's evidence. Exactly one answer is given:
-            task_id: It is this task, as found in the gateway's console or bill; it is followed from now on.
-            not_charged: It surely was not accepted: submitting it again sends it.
-            pay_again: Nobody can tell: submitting it again sends it, and may pay a second time.
-
-        Returns:
-            The task, if one was named.
-
-        Raises:
-            JournalError: No such row, or nothing to settle. A task id named before may be changed until it was seen.
-            InvalidRequestError: Not exactly one answer.
-        """
-        follower = self._begun().followed()
-        return await follower.settle(custom_id, task_id=task_id, not_charged=not_charged, pay_again=pay_again)
 
     def notify(self, event: WebhookEvent | TaskOrId) -> None:
         """Have a task looked at at once, as when a webhook says that it has ended; returns without waiting.
@@ -392,7 +357,6 @@ class OmniClient:
         await self.aclose()
 
     def _begun(self) -> Studio:
-        """What does the work; the first call starts it."""
         self.studio.life.enter()
         return self.studio
 

@@ -38,7 +38,7 @@ class OmniError(Exception):
         task_id: The gateway's id of the task concerned.
         request_id: The gateway's id of the HTTP request, to quote to its support.
         may_have_charged: False only if it is proved that nothing was accepted; None takes the class's word.
-        metadata: The caller's own data, carried back.
+        metadata: The caller's own data, carried back; empty if there is none.
     """
 
     may_have_charged: bool = True
@@ -59,19 +59,19 @@ class OmniError(Exception):
         self.custom_id = custom_id
         self.task_id = task_id
         self.request_id = request_id
-        self.metadata = metadata
+        self.metadata: Mapping[str, Any] = metadata or {}
         if may_have_charged is not None:
             self.may_have_charged = may_have_charged
 
     def about(self, **known: Any) -> Self:
-        """Fill in attributes that are still None, and give the same error back.
+        """Fill in attributes that are still empty, and give the same error back.
 
         Args:
             known: Attribute names (`gateway`, `custom_id`, `task_id`, `request_id`, `metadata`) and values; an empty
                 one tells nothing.
         """
         for name, value in known.items():
-            if value and getattr(self, name) is None:
+            if value and not getattr(self, name):
                 setattr(self, name, value)
         return self
 

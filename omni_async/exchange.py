@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ from .events import Retried, Throttled
 from .lifetime import Waits
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
+from .place import Place
 from .policies import RetryPolicy
 from .remembered import Namesakes, Prompts, mixed_up
 from .reporter import Reporter
@@ -49,51 +50,6 @@ SPAN = datetime.fromtimestamp(1e9, UTC)
 """Fewer seconds since 1970 than this (in 2001) are not a point in time, but seconds from now."""
 T = TypeVar("T")
 logger = logging.getLogger("omni_async")
-
-
-@attrs.define
-class Place:
-    """One of the places for files up or down.
-
-    Args:
-        limiter: Has them.
-        waits: End with the client.
-    """
-
-    limiter: Limiter
-    waits: Waits
-    _ticket: Ticket | None = None
-
-    async def take(self) -> None:
-        """Wait for it.
-
-        Raises:
-            OmniError: The client was closed first.
-        """
-        self._ticket = await self._until(self.limiter.acquire, Kind.TRANSFER)
-
-    def give_back(self) -> None:
-        """Let another have it, if it is taken."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            self.limiter.unused(ticket)
-
-    async def rest(self, seconds: float) -> None:
-        """Let others have it for some seconds at least.
-
-        Raises:
-            OmniError: The client was closed first.
-        """
-        self.give_back()
-        await self._until(anyio.sleep, seconds)
-        await self.take()
-
-    async def _until(self, wait: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        try:
-            return await self.waits.until(wait, *arguments)
-        except OmniError as error:
-            error.may_have_charged = True  # what the file is of may be paid
-            raise
 
 
 @attrs.frozen(kw_only=True)
@@ -217,7 +173,7 @@ class Exchange:
         raise failure
 
     @contextlib.asynccontextmanager
-    async def transfer(self) -> AsyncIterator["Place"]:
+    async def transfer(self) -> AsyncIterator[Place]:
         """One of the places for files up or down.
 
         Raises:

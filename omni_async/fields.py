@@ -13,8 +13,31 @@ Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
 """References as they are given: URLs or local paths, or one alone."""
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
-_OTHER_WORDS = {"id": "custom_id", "seconds": "duration", "text": "prompt"}
-"""What others call a field, where the letters are too different to tell."""
+_FRAME = "did you mean 'image_urls'? With generation_type='frame' the one image is the first frame"
+_WATCH = "client.watch(task) gives each change of status and progress"
+_CALLBACK = "extra={'callback_url': …}, where the gateway calls back (toapis)"
+_OUTPUT = "generate(output=…) stores the video, and so does client.download"
+_LAST = "not offered: no gateway takes a last frame"
+_ONE = "one request makes one video; generate_many makes many"
+_OTHER_WORDS = {
+    **dict.fromkeys(("id", "idempotencykey"), "did you mean 'custom_id'?"),
+    **dict.fromkeys(("text", "prompttext"), "did you mean 'prompt'?"),
+    **dict.fromkeys(("seconds", "length", "durationseconds"), "did you mean 'duration'?"),
+    **dict.fromkeys(("size", "ratio"), "did you mean 'aspect_ratio'?"),
+    **dict.fromkeys(("image", "promptimage", "inputreference", "firstframe", "startimage", "startimageurl"), _FRAME),
+    **dict.fromkeys(("referenceimages", "referenceimageurls"), "did you mean 'image_urls'?"),
+    "video": "did you mean 'video_urls'?",
+    **dict.fromkeys(("endframe", "lastframe", "endimage", "lastimage", "endimageurl", "lastimageurl"), _LAST),
+    **dict.fromkeys(("onqueueupdate", "onprogress", "onchange"), _WATCH),
+    "pollinterval": "OmniClient(poll=PollPolicy(…)) says when to look",
+    **dict.fromkeys(("webhook", "webhookurl", "callback", "callbackurl"), _CALLBACK),
+    **dict.fromkeys(("outputpath", "filename"), _OUTPUT),
+    **dict.fromkeys(("n", "numberofvideos"), _ONE),
+}
+"""What other SDKs call a field, or what serves instead of one; by its letters alone, in whatever case it is written."""
+_NEAR = 0.8
+"""How alike a misspelt word is to the field that it means: `ratio` is 0.77 of `duration`, `end_image_url` 0.78 of
+`image_urls`."""
 
 
 class RequestFields(TypedDict, total=False):
@@ -45,12 +68,14 @@ def encodable(value: str) -> bool:
 
 
 def unknown(name: object, fields: Collection[str]) -> Fault:
-    """The fault of a name that is none of the fields, with the nearest that is."""
+    """The fault of a name that is none of the fields, with the one that is meant or what serves instead."""
     import difflib  # rarely needed, and not cheap to load
 
     word = str(name)[:80]
-    near = [_OTHER_WORDS[word]] if word in _OTHER_WORDS else difflib.get_close_matches(word, fields, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
+    hint = _OTHER_WORDS.get("".join(filter(str.isalpha, word)).lower())
+    if hint is None:
+        near = difflib.get_close_matches(word, fields, n=1, cutoff=_NEAR)
+        hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
     return Fault(word, f"no such field; {hint}")
 
 
@@ -109,7 +134,9 @@ def shown(value: Any) -> str:
 def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
     for place, link in enumerate(links):
         if not isinstance(link, str):
-            yield Fault(f"{name}[{place}]", f"{shown(link)} is not a URL or path; what is in memory goes into a file")
+            yield Fault(
+                f"{name}[{place}]", f"{shown(link)} is not a URL or path; client.upload(bytes, name=…) gives one"
+            )
         elif not link.strip():
             yield Fault(f"{name}[{place}]", "is blank; give a URL or path")
         elif not encodable(link):

@@ -1,5 +1,6 @@
 """The rows of `generate_many`: each checked, with a file of its own, paid, and stored."""
 
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,8 @@ class Rows:
         self.studio.life.enter()
         return VideoRequest.of(item, {})
 
-    async def submit(self, asked: VideoRequest) -> VideoTask:
-        """Pay for a row, unless its file cannot be made or is another row's."""
+    async def submit(self, asked: VideoRequest, on_leave: Callable[[], None]) -> VideoTask:
+        """Pay for a row, unless its file cannot be made or is another row's; see `Studio.submit`."""
         await self.studio.refuse(asked)
         if self.folder is not None:
             target = self.folder / file_name(asked.custom_id or token_hex(8))
@@ -88,7 +89,7 @@ class Rows:
             async with self.studio.nothing_sent(asked):
                 self.names.take(asked.custom_id)
         try:
-            return await self.studio.submit(asked, patience=PATIENCE, breaker=self.breaker)
+            return await self.studio.submit(asked, patience=PATIENCE, breaker=self.breaker, on_leave=on_leave)
         except OmniError as error:
             if not error.may_have_charged:
                 self.names.give_back(asked.custom_id)

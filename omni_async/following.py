@@ -280,7 +280,7 @@ class Follower:
             self.lost(task_id, error)
             return
         known = VideoTask(
-            task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata or {}
+            task_id=task_id, gateway=self._poller.gateway, custom_id=error.custom_id, metadata=error.metadata
         )
         if is_unauthorized(error):
             self._lockout.refused(known)

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,9 @@ from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
 from .poller.waiting import deadline_after, failure_of, wait_for
 from .references import References, check_request, local_references
-from .refusing import changed, nothing_sent
+from .refusing import changed, nothing_sent, recognized
 from .safety import file_name
+from .snapshot import snapshot
 from .submit import Create, Submitter, intent_of
 from .uploads import OnProgress, content_hash
 
@@ -96,11 +97,9 @@ class Studio:
             JournalError: There is no journal file.
         """
         if self.follower is None:
-            raise JournalError(
-                "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too; a journal of "
-                "your own is asked and told by submit alone",
-                may_have_charged=False,
-            )
+            what = "this client keeps no journal file: OmniClient(journal=PATH) does, in PostgreSQL too"
+            told = f"{what}; a journal of your own is asked and told by submit alone"
+            raise JournalError(told, may_have_charged=False)
         return self.follower
 
     def accepted(self, task: VideoTask, request: VideoRequest) -> None:
@@ -142,11 +141,9 @@ class Studio:
         dialect = self.exchange.dialect
         checked = check_request(asked, dialect, strict=self.strict)
         if faults := (*checked.faults, *check_seconds(least=0, **seconds)):
+            custom_id = asked.custom_id if isinstance(asked.custom_id, str) else None
             raise invalid_request(
-                dict.fromkeys(faults),
-                gateway=dialect.name,
-                custom_id=asked.custom_id if isinstance(asked.custom_id, str) else None,
-                metadata=asked.metadata or None,
+                dict.fromkeys(faults), gateway=dialect.name, custom_id=custom_id, metadata=asked.metadata
             )
         for warning in checked.warnings:
             logger.warning("gateway %s: %s", dialect.name, warning)
@@ -165,6 +162,7 @@ class Studio:
         patience: float = 0.0,
         breaker: Breaker | None = None,
         planned: str | None = None,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> VideoTask:
         """Upload what is local, then pay; a custom id that the journal knows gives its task instead.
 
@@ -174,6 +172,7 @@ class Studio:
             patience: See `Submitter.submit`.
             breaker: See `Submitter.submit`.
             planned: The fingerprint of a row that is in the journal already, to be sent.
+            on_leave: Called when it may be sent, or its files are uploaded: at least once, unless nothing is sent.
         """
         ends, local = deadline_after(max_wait), any(local_references(asked))
         async with self.nothing_sent(asked):
@@ -187,10 +186,13 @@ class Studio:
                 if look and (known := await self._known(asked, create.intent.fingerprint, sent=held)) is not None:
                     return known
                 if local:
+                    on_leave()
                     create = await self._published(create)
                     await self._refuse_changed(asked, planned)
                 left = None if max_wait is None else max(ends - loop_time(), 0.0)
-                return await self.submitter.submit(create, max_wait=left, patience=patience, breaker=breaker)
+                return await self.submitter.submit(
+                    create, max_wait=left, patience=patience, breaker=breaker, on_leave=on_leave
+                )
             except NotNow as hold:
                 await self._sent_elsewhere(asked, hold, ends)
                 look = held = True
@@ -248,21 +250,7 @@ class Studio:
 
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
-        load = self.exchange.limiter.load()
-        return Stats(
-            gateway=self.exchange.dialect.name,
-            in_flight=load.in_flight,
-            window=load.window,
-            running=load.running,
-            slots=load.slots,
-            pace=load.pace,
-            create_pace=load.create_pace,
-            paused_until=datetime.now(UTC) + timedelta(seconds=load.paused_for) if load.paused_for else None,
-            following=self.poller.following,
-            waiting_creates=load.waiting_creates,
-            uncertain=self.submitter.uncertain,
-            unclaimed=len(self.submitter.posts.unclaimed),
-        )
+        return snapshot(self.exchange, self.poller, self.submitter)
 
     async def balance(self, scope: str) -> Balance:
         """What the account or the key has left."""
@@ -280,7 +268,8 @@ class Studio:
         origin = own(task, self.exchange.dialect.name)
         whose: dict[str, Any] = {} if origin is None else {"custom_id": origin.custom_id, "metadata": origin.metadata}
         try:
-            return self.poller.queried(attrs.evolve(await self.exchange.query(id_of(task)), **whose))
+            async with recognized(task, self.journal):
+                return self.poller.queried(attrs.evolve(await self.exchange.query(id_of(task)), **whose))
         except OmniError as error:
             raise error.about(**whose)  # noqa: B904 - the same one
 
@@ -288,7 +277,8 @@ class Studio:
         """An iterator over a task's changes."""
         refuse_waiting(check_seconds(min_interval=min_interval, timeout=timeout))
         own(task, self.exchange.dialect.name)
-        return Watch(self.poller, task, min_interval=min_interval, timeout=timeout)
+        told = partial(recognized, task, self.journal)
+        return Watch(self.poller, task, min_interval=min_interval, timeout=timeout, told=told)
 
     def as_completed(self, tasks: Iterable[TaskOrId], *, timeout: float | None) -> Completed:
         """An iterator over many tasks as they finish."""
@@ -304,7 +294,8 @@ class Studio:
         origin = own(task, self.exchange.dialect.name)
         if origin is not None and origin.status.finished:
             return self.finished(origin)
-        seen = await wait_for(self.poller, task, timeout)
+        async with recognized(task, self.journal):
+            seen = await wait_for(self.poller, task, timeout)
         if self.journal is not None:
             try:  # also of another process's row: the first who sees the end writes it
                 await self.journal.finished(seen)

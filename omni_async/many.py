@@ -24,6 +24,9 @@ from .poller.waiting import timed_out
 OUTSTANDING = 10_000
 """Tasks submitted and not yet at their end for the caller, at most, where he sets no lower number."""
 SUBMITTERS = 32
+"""Creates on their way at most, and rows whose files are uploaded."""
+AHEAD = 4
+"""Rows at most that were pulled and wait for leave, beside those refused since: another run can have the rest."""
 DOWNLOADERS = 8
 
 ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
@@ -44,7 +47,7 @@ class Callbacks:
 
     Args:
         request: Makes a request of an item.
-        submit: Submits one.
+        submit: Submits one, and calls what it is given when it has leave to.
         follow: Registers a waiter for a task; gives what is kept of it.
         let_go: Withdraws it.
         missed: Why the last look at a task told nothing, if so.
@@ -55,7 +58,7 @@ class Callbacks:
     """
 
     request: Callable[[Any], VideoRequest]
-    submit: Callable[[VideoRequest], Awaitable[VideoTask]]
+    submit: Callable[[VideoRequest, Callable[[], None]], Awaitable[VideoTask]]
     follow: Callable[[VideoTask, Any], VideoTask]
     let_go: Callable[[str, Any], VideoTask | None]
     missed: Callable[[str], OmniError | None]
@@ -63,6 +66,20 @@ class Callbacks:
     waits: Waits
     left: Callable[[Iterable[Outcome]], None]
     download: Download | None = None
+
+
+class _Turn:
+    """The place of a row among the few that wait for leave; called, it is another's, once."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def __call__(self) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
 
 
 class _Row:
@@ -103,7 +120,7 @@ class _Run:
             aiter(source) if isinstance(source, AsyncIterable) else iter(source)
         )
         self._pulling = asyncio.Lock()
-        self._room = asyncio.Semaphore(outstanding)
+        self._room, self._ahead = asyncio.Semaphore(outstanding), asyncio.Semaphore(AHEAD)
         self._exhausted = False
         self._active = 0
         self.stopped = False
@@ -136,14 +153,18 @@ class _Run:
         """Pull and submit, one after the other."""
         while True:
             await self._room.acquire()
+            await self._ahead.acquire()
+            turn = _Turn(self._ahead)
             async with self._pulling:
                 found, item = await self._pull()
                 self._active += found
             if not found:
                 self._room.release()
+                turn()
                 self.arrived.set()
                 return
-            await self._through(self._run(item))
+            await self._through(self._run(item, turn))
+            turn()
 
     async def _through(self, work: Coroutine[Any, Any, None]) -> None:
         """One row's work. What should not happen breaks the run: no more is pulled, and it is raised at the end."""
@@ -178,14 +199,14 @@ class _Run:
             self._fail(OmniError("the client was closed; the rest was not submitted", may_have_charged=False))
         return False, None
 
-    async def _run(self, item: Any) -> None:
+    async def _run(self, item: Any, turn: _Turn) -> None:
         request: VideoRequest | None = None
         try:
             request = self.callbacks.request(item)
             if self._refusal is not None:
                 self._fail(self._refusal)
                 raise _of(request, self._refusal)
-            task = await self.callbacks.submit(request)
+            task = await self.callbacks.submit(request, turn)
         except OmniError as error:
             if self._shutout.is_for_all(error):
                 self._refusal = error
@@ -309,7 +330,7 @@ def _ends_worker(error: BaseException) -> bool:
 def _of(request: VideoRequest, refusal: OmniError) -> OmniError:
     """Another row's refusal as that of a row that was not sent."""
     error = copy.copy(refusal)
-    error.custom_id, error.metadata = request.custom_id, request.metadata or None
+    error.custom_id, error.metadata = request.custom_id, request.metadata
     return error
 
 

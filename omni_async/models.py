@@ -359,6 +359,12 @@ class Outcome:
         """Whether there is a video, stored if that was asked for."""
         return self.error is None and self.task is not None and self.task.status is TaskStatus.SUCCEEDED
 
+    def result(self) -> VideoTask:
+        """The task, with a video if it is `ok`; raises the error if there is one, as a Future's `result` does."""
+        if self.error is not None or self.task is None:
+            raise self.error or OmniError("nothing is known of what came of it")
+        return self.task
+
 
 @attrs.frozen(kw_only=True)
 class Stats:

@@ -14,7 +14,7 @@ from .exchange import Exchange
 from .fields import LINKS
 from .lifetime import background, is_cancelled
 from .models import VideoRequest, relinked
-from .uploads import OnProgress, check_upload, content_hash, is_local, upload_form
+from .uploads import OnProgress, check_upload, content_hash, is_local, named, upload_form
 
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
@@ -96,15 +96,18 @@ class References:
         for digest in [one for one, (since, upload) in self._known.items() if now - since > FRESH and upload.done()]:
             del self._known[digest]
 
-    async def upload(self, path: Path, *, on_progress: OnProgress | None = None) -> str:
-        """Upload one file and give its public URL.
+    async def upload(
+        self, file: Path | bytes, *, name: str | None = None, on_progress: OnProgress | None = None
+    ) -> str:
+        """Upload one file, or bytes by the name that is given, and give its public URL.
 
         Raises:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take; nothing was sent.
             OmniError: The upload failed.
         """
-        exchange = self._exchange
-        fault = check_upload(path, exchange.dialect.uploads, field="path")
+        exchange, (path, content) = self._exchange, named(file, name)
+        field = "path" if content is None else "name"
+        fault = check_upload(path, exchange.dialect.uploads, field=field, content=content)
         if fault is not None:
             raise invalid_argument(fault, gateway=exchange.dialect.name)
         call = exchange.dialect.upload()
@@ -113,7 +116,9 @@ class References:
                 return await exchange.ask(
                     call,
                     exchange.dialect.read_upload,
-                    data=lambda moved: upload_form(path, call.part or "file", on_progress=on_progress, moved=moved),
+                    data=lambda moved: upload_form(
+                        path, call.part or "file", content=content, on_progress=on_progress, moved=moved
+                    ),
                 )
         except OmniError as error:
             error.may_have_charged = False  # uploads are free, and nothing is paid before they are done

@@ -1,10 +1,11 @@
-"""Refused before anything is sent: what such an error says of money."""
+"""What errors say by what the journal knows: of money where nothing was sent, and of an id that is none of a task."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import Fault, InvalidRequestError, JournalError, OmniError
+from .arguments import TaskOrId
+from .errors import Fault, InvalidRequestError, JournalError, NotFoundError, OmniError
 from .fields import encodable
 from .journal.states import UNPAID
 from .models import VideoRequest
@@ -12,6 +13,8 @@ from .references import local_references
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .journal import LedgerJournal
+
+HINT = "this id is a custom_id of the journal: `client.find` gives its task"
 
 
 @contextlib.asynccontextmanager
@@ -31,6 +34,25 @@ async def nothing_sent(asked: VideoRequest, gateway: str, journal: "LedgerJourna
         error.may_have_charged = False
         if journal is not None and custom_id and encodable(custom_id):
             await _recall(error, custom_id, journal)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def recognized(asked: TaskOrId, journal: "LedgerJournal[Any] | None") -> AsyncIterator[None]:
+    """What the gateway does not know in here may be an id of the journal: the error says so.
+
+    Args:
+        asked: What it was asked for.
+        journal: Of the client, if there is one.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        if journal is not None and isinstance(asked, str):
+            with contextlib.suppress(JournalError):
+                known = await journal.run(lambda ledger: ledger.entry(asked))
+                if known is not None and HINT not in error.args[0]:  # several may wait, and share the error
+                    error.args = (f"{error.args[0]}; {HINT}",)
         raise
 
 

@@ -1,7 +1,8 @@
-"""Streams up: a local file as one part of a form, read while it is sent."""
+"""Streams up: a local file as one part of a form, read while it is sent; or what is in memory under a file's name."""
 
 import asyncio
 import hashlib
+import io
 import logging
 import re
 import stat
@@ -70,19 +71,49 @@ def is_local(reference: str) -> bool:
     return bool(reference) and not long and not _SCHEME.match(reference)
 
 
-def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") -> Fault | None:
+def named(file: Path | bytes, name: str | None) -> tuple[Path, bytes | None]:
+    """The path of a file, or the name and the content of what is in memory.
+
+    Raises:
+        InvalidRequestError: Bytes without a name, or a file with another.
+    """
+    if isinstance(file, Path) and name is not None:
+        raise invalid_argument(Fault("name", "is for bytes; a file goes by its own"))
+    if isinstance(file, Path):
+        return file, None
+    if not isinstance(name, str) or not name:
+        raise invalid_argument(Fault("name", "bytes need one, such as photo.png: its ending tells what they are"))
+    return Path(name), file
+
+
+def check_upload(
+    path: Path, rules: UploadRules | None, *, field: str = "file", content: bytes | None = None
+) -> Fault | None:
     """What keeps a file from being uploaded, found without sending anything; None if nothing does. Looks at the disk.
 
     Args:
         path: The file.
         rules: What the gateway takes; None if it takes nothing.
         field: The request's field that names the file.
+        content: What is in memory, of which the path is only the name.
     """
     if rules is None:
         return Fault(field, f"{path} is a local file, and this gateway takes no uploads: give a public URL")
     ending = _ending(path)
     if ending not in rules.endings:
         return Fault(field, f"{path} has an ending this gateway does not take", tuple(sorted(rules.endings)))
+    size = len(content) if content is not None else _size_of(path, field)
+    if isinstance(size, Fault):
+        return size
+    if size == 0:
+        return Fault(field, f"{path} is empty")
+    if size > rules.max_bytes:
+        return Fault(field, f"{path} has {size} bytes; at most {rules.max_bytes} are taken")
+    return None
+
+
+def _size_of(path: Path, field: str) -> int | Fault:
+    """How large a file is that can be read."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -90,11 +121,7 @@ def check_upload(path: Path, rules: UploadRules | None, *, field: str = "file") 
         path.open("rb").close()  # permission is not told by what it is
     except (OSError, ValueError) as error:
         return unreadable_file(path, error, field=field)
-    if found.st_size == 0:
-        return Fault(field, f"{path} is empty")
-    if found.st_size > rules.max_bytes:
-        return Fault(field, f"{path} has {found.st_size} bytes; at most {rules.max_bytes} are taken")
-    return None
+    return found.st_size
 
 
 def _ending(path: Path) -> str:
@@ -125,13 +152,19 @@ def unreadable_file(path: Path | str, error: OSError | ValueError, *, field: str
 
 
 def upload_form(
-    path: Path, part: str, *, on_progress: OnProgress | None = None, moved: Callable[[], None] | None = None
+    path: Path,
+    part: str,
+    *,
+    content: bytes | None = None,
+    on_progress: OnProgress | None = None,
+    moved: Callable[[], None] | None = None,
 ) -> aiohttp.MultipartWriter:
     """The body of an upload. Made anew for each attempt; the file is open only while it is sent.
 
     Args:
         path: The file.
         part: Name of the form's one part.
+        content: What is in memory, of which the path is only the name.
         on_progress: Called with the bytes sent and the file's size.
         moved: Called with each piece that was sent, at most `CHUNK` bytes.
 
@@ -139,11 +172,11 @@ def upload_form(
         InvalidRequestError: The file cannot be read.
     """
     try:
-        size = path.stat().st_size
+        size = path.stat().st_size if content is None else len(content)
     except (OSError, ValueError) as error:
         raise invalid_argument(unreadable_file(path, error)) from error
     form = aiohttp.MultipartWriter("form-data")
-    payload = _FilePayload(path, size, on_progress, moved)
+    payload = _FilePayload(path, content, size, on_progress, moved)
     payload.set_content_disposition("form-data", name=part, filename=_sent_name(path))
     form.append_payload(payload)
     return form
@@ -161,8 +194,16 @@ class _FilePayload(Payload):
 
     _autoclose = True  # holds nothing between two sends
 
-    def __init__(self, path: Path, size: int, on_progress: OnProgress | None, moved: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        content: bytes | None,
+        size: int,
+        on_progress: OnProgress | None,
+        moved: Callable[[], None] | None,
+    ) -> None:
         super().__init__(path, content_type=media_type(path))
+        self._content = content
         self._size: int = size
         self._tell, self._moved = heard(on_progress, "upload"), moved
 
@@ -172,7 +213,7 @@ class _FilePayload(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send just as many bytes as were announced."""
-        file = await in_thread(self._value.open, "rb")
+        file = await in_thread(self._value.open, "rb") if self._content is None else io.BytesIO(self._content)
         try:
             await self._send(file, writer)
         finally:

@@ -24,6 +24,7 @@ from omni_async import (
     OmniClient,
     OmniError,
     PollPolicy,
+    RequestFields,
     Stats,
     TaskStatus,
     VideoTask,
@@ -102,7 +103,7 @@ async def test_what_is_no_path_is_told_before_anything_is_sent(emulator, path):
             lambda: client.generate("a cat", output=path),
             lambda: client.generate_many(["a cat"], output=path),
             lambda: client.download("task_1", path),
-            lambda: client.upload(path),
+            lambda: client.upload([path]),  # bytes alone lack a name; see `test_references.py`
         )
         for call, name in zip(calls, ("output", "output", "path", "path"), strict=True):
             with pytest.raises(InvalidRequestError, match=f"{name}: .* is not a path"):
@@ -153,7 +154,7 @@ async def test_a_query_that_fails_carries_what_is_the_callers_own(emulator):
     """As the tasks of those that succeed do; of a bare id nothing is known."""
     async with client_of(emulator) as client:
         order = VideoTask(task_id="task_nope", custom_id="row-1", metadata={"scene": 3})
-        for task, carried in ((order, ("row-1", {"scene": 3})), ("task_nope", (None, None))):
+        for task, carried in ((order, ("row-1", {"scene": 3})), ("task_nope", (None, {}))):
             with pytest.raises(NotFoundError) as caught:
                 await client.query(task)
             assert (caught.value.custom_id, caught.value.metadata) == carried
@@ -407,7 +408,7 @@ async def test_limits_are_kept(options):
         assert emulator.ledger.peak_in_flight <= (1 if options else 64)
 
 
-CALLS = [name for name, call in vars(OmniClient).items() if inspect.isfunction(call) and not name.startswith("_")]
+CALLS = [name for name, _ in inspect.getmembers(OmniClient, inspect.isfunction) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -417,6 +418,14 @@ def test_each_argument_of_a_call_is_explained(name):
     _, _, told = inspect.getdoc(call).partition("Args:\n")
     named = set(re.findall(r"^    (\w+): \S", told, re.MULTILINE))
     assert set(inspect.signature(call).parameters) - {"self", "fields"} <= named
+
+
+@pytest.mark.parametrize("name", ["submit", "check", "generate"])
+def test_the_fields_that_a_call_takes_are_named(name):
+    """All of them, where `help` shows them, and where each is explained."""
+    told = inspect.getdoc(getattr(OmniClient, name))
+    assert set(re.findall(r"`(\w+)`", told)) >= set(RequestFields.__annotations__)
+    assert "help(VideoRequest)" in told
 
 
 async def test_a_misspelt_keyword_of_the_call_itself_is_named_too():

@@ -123,9 +123,10 @@ def test_only_what_is_proved_unsent_says_that_nothing_was_charged(kind):
 
 @pytest.mark.parametrize("kind", TREE, ids=name)
 def test_every_attribute_is_there_and_none_unless_given(kind):
-    """All errors have the ids and the metadata, None unless known; and the attributes given are kept."""
+    """All errors have the ids and the metadata, None or empty unless known; and the attributes given are kept."""
     bare = kind("m")
-    assert (bare.gateway, bare.custom_id, bare.task_id, bare.request_id, bare.metadata) == (None,) * 5
+    assert (bare.gateway, bare.custom_id, bare.task_id, bare.request_id) == (None,) * 4
+    assert bare.metadata == {}
     full = vars(example(kind))
     assert full.items() >= ABOUT.items()
     own = {**OWN.get(kind, {})}

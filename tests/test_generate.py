@@ -1,6 +1,7 @@
 """From a described video to a file, one or many; checked before anything is paid."""
 
 import asyncio
+import copy
 import itertools
 import logging
 import math
@@ -25,6 +26,7 @@ from omni_async import (
     WaitTimeoutError,
 )
 from omni_async.emulator.scenario import InjectedFault
+from omni_async.many import AHEAD
 from tests.fault_server import finished, scene
 from tests.pairs import collect, outcomes, pair
 from tests.warp import WarpLoop
@@ -341,6 +343,34 @@ async def test_an_endless_source_with_few_slots():
         assert max(running for _, running in emulator.ledger.running) == 3
         assert len(emulator.ledger.charges) <= 24
         assert next(pulled) <= 27
+
+
+@pytest.mark.parametrize("where", ["nowhere", "folder and journal"])
+async def test_few_are_pulled_beyond_those_that_an_account_runs(where, tmp_path):
+    """Also while nobody has told how many it runs: four that wait, and those that it has refused for now."""
+    pulled, kept = itertools.count(), {} if where == "nowhere" else {"output": tmp_path / "videos"}
+    options = {} if where == "nowhere" else {"journal": tmp_path / "j"}
+    async with pair(running_tasks=2, task_seconds=30, options=options) as (emulator, client):
+        items = ({"prompt": f"cat {n}", "custom_id": f"row-{n}"} for n in pulled)
+        many = client.generate_many(items, **kept)
+        for _ in range(10):
+            assert (await anext(many)).ok
+            assert next(copy.copy(pulled)) <= len(emulator.ledger.charges) + 3 * AHEAD
+        await many.aclose()
+
+
+async def test_local_files_are_uploaded_side_by_side(tmp_path):
+    """Whoever uploads does not wait for leave, and keeps none from being pulled."""
+    for n in range(10):
+        (tmp_path / f"{n}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"%d" % n)
+    rows = [{"prompt": "mist", "image_urls": [tmp_path / f"{n}.png"], "generation_type": "frame"} for n in range(10)]
+    async with pair(latency=5) as (emulator, client):
+        many = client.generate_many(rows)
+        first = asyncio.ensure_future(anext(many))
+        await anyio.sleep(4)
+        assert emulator.ledger.requests["upload"] == 10
+        assert (await first).ok
+        await many.aclose()
 
 
 async def test_an_async_source_may_be_slow():

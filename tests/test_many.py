@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import gc
 import itertools
 import math
@@ -27,7 +28,7 @@ from omni_async import (
 from omni_async import many as many_module
 from omni_async.breaker import FORBIDDEN
 from omni_async.lifetime import Waits
-from omni_async.many import DOWNLOADERS, SUBMITTERS, Callbacks, Many
+from omni_async.many import AHEAD, DOWNLOADERS, SUBMITTERS, Callbacks, Many
 from tests.pairs import collect, outcomes
 from tests.warp import WarpLoop
 
@@ -69,9 +70,10 @@ class Works:
         self.requested += 1
         return VideoRequest(prompt=str(item), custom_id=f"row-{self.requested}")
 
-    async def submit(self, request):
+    async def submit(self, request, on_leave):
         """Accept, or do as the prompt says."""
         self.submitted += 1
+        on_leave()
         number, item = self.submitted, request.prompt
         await anyio.sleep(self.submit_seconds)
         if item == "reject":
@@ -168,6 +170,52 @@ async def test_an_endless_source_is_pulled_only_as_fast_as_it_runs(asynchronousl
         await anext(iterator)
     assert works.submitted <= 152
     await iterator.aclose()
+
+
+@pytest.mark.parametrize("ended", ["let go", "refused", "known"])
+async def test_few_are_pulled_that_wait_for_leave(ended):
+    """The next is pulled when one of them may be sent, or needs none since it is refused or was paid before."""
+    works, pulled, gate = Works(), itertools.count(), asyncio.Semaphore(0)
+    submit = works.submit
+
+    async def waiting(request, on_leave):
+        await gate.acquire()
+        if ended == "refused":
+            raise RejectedError("no", may_have_charged=False)
+        return await submit(request, on_leave if ended == "let go" else lambda: None)
+
+    steps, take = attrs.evolve(works.steps(), submit=waiting), (f"cat {next(pulled)}" for _ in range(50))
+    iterator = Many(take, steps, outstanding=None, timeout=None)
+    first = asyncio.ensure_future(anext(iterator))
+    for going in range(5):
+        await anyio.sleep(3)
+        assert next(copy.copy(pulled)) == AHEAD + going
+        gate.release()
+    await first
+    for _ in range(50):
+        gate.release()
+    assert len(await outcomes(iterator)) == 49
+
+
+async def test_rows_of_two_runs_go_to_whoever_can_run_them():
+    """Of one iterator, each run has what it runs and few more: the fast one makes most."""
+    source = iter([f"cat {i}" for i in range(40)])
+    slow, fast = Works(), Works()
+
+    def steps(works, seconds):
+        submit, line = works.submit, asyncio.Lock()
+
+        async def one_by_one(request, on_leave):
+            async with line:
+                await anyio.sleep(seconds)
+            return await submit(request, on_leave)
+
+        return attrs.evolve(works.steps(), submit=one_by_one)
+
+    runs = [Many(source, steps(works, s), outstanding=None, timeout=None) for works, s in ((slow, 30), (fast, 10))]
+    made = await asyncio.gather(*(outcomes(run) for run in runs))
+    assert 8 <= len(made[0]) <= 14
+    assert len(made[0]) + len(made[1]) == 40
 
 
 async def test_it_says_where_it_stands():
@@ -466,7 +514,7 @@ def test_a_program_that_goes_on_after_an_interrupt_does_not_wait_for_ever(where,
     works, seen = Works(), []
 
     async def step(*given):
-        if given[-1].prompt == "bad":
+        if any(isinstance(one, VideoRequest) and one.prompt == "bad" for one in given):
             raise end
         return await getattr(works, where)(*given)
 
@@ -494,7 +542,7 @@ async def test_what_is_no_exception_comes_last_as_well(where, fatal):
     works, seen, error = Works(), [], fatal("mine")
 
     async def step(*given):
-        if given[-1].prompt == "bad":
+        if any(isinstance(one, VideoRequest) and one.prompt == "bad" for one in given):
             raise error
         return await getattr(works, where)(*given)
 

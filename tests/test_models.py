@@ -95,6 +95,42 @@ def test_unknown_and_doubled_fields_are_all_named_at_once():
     assert caught.value.may_have_charged is False
 
 
+MEANT = {
+    "aspect_ratio": "size ratio",
+    "duration": "seconds length durationSeconds durations",
+    "image_urls": "image image_url promptImage prompt_image input_reference first_frame reference-images",
+    "video_urls": "video video_url",
+    "custom_id": "id idempotency_key",
+    "prompt": "text promptText prompts",
+    "client.watch": "on_queue_update on_progress onChange",
+    "PollPolicy": "poll_interval pollInterval",
+    "extra={'callback_url': …}": "webhook_url webhook callback callback_url",
+    "generate(output=…)": "output_path filename",
+    "no gateway takes a last frame": "end_image_url last_frame end_frame endImage",
+    "generate_many": "n number_of_videos",
+    "put what only a newer gateway knows into extra": "generate_audio negative_prompt seed 首帧",
+}
+
+
+@pytest.mark.parametrize(("name", "told"), [(name, told) for told, names in MEANT.items() for name in names.split()])
+def test_other_sdks_words_are_known(name, told):
+    """What is meant is named, or what serves instead; never a field of another meaning. In Chinese as well."""
+    with pytest.raises(InvalidRequestError) as caught:
+        VideoRequest.of("cat", {name: 1})
+    (fault,) = caught.value.faults
+    assert told in fault.problem
+    meant = re.findall(r"did you mean '(\w+)'", fault.problem)
+    assert meant in ([], [told])
+    assert "没有这个字段；" in caught.value.explain("zh")
+    assert "no such" not in caught.value.explain("zh")
+
+
+def test_the_one_image_that_is_the_first_frame_is_told():
+    """Wherever it is called by that."""
+    with pytest.raises(InvalidRequestError, match=r"'image_urls'\? With generation_type='frame' the one image is"):
+        VideoRequest.of("cat", {"first_frame": "a.png"})
+
+
 def test_a_request_without_prompt_can_be_built_and_is_refused_by_the_check():
     """A mapping without prompt becomes a request whose prompt is None: the dialect reports it with all else."""
     assert VideoRequest.of({"duration": 6}, {}).prompt is None
@@ -182,7 +218,7 @@ def test_plain_data_is_refused_with_every_fault_at_once():
         "prompt: required text",
         "resolution: 720 is not text",
         "duration: '6' is not a whole number of seconds",
-        "video_urls[1]: None is not a URL or path; what is in memory goes into a file",
+        "video_urls[1]: None is not a URL or path; client.upload(bytes, name=…) gives one",
         "extra.mode: is a field of its own; set it there",
         "metadata: is not a mapping",
     ]
@@ -408,6 +444,17 @@ def test_an_outcome_is_ok_only_with_a_video():
     assert not Outcome(request=None, task=attrs.evolve(done, status=TaskStatus.FAILED)).ok
     assert not Outcome(request=None, task=done, error=OmniError("disk")).ok
     assert not Outcome(request=None).ok
+
+
+def test_an_outcomes_result_is_its_task_or_raises():
+    """As a Future's: also for a file that could not be stored, and never None."""
+    done, full = VideoTask(task_id="t", status=TaskStatus.SUCCEEDED), OmniError("disk")
+    assert Outcome(request=None, task=done).result() is done
+    with pytest.raises(OmniError) as caught:
+        Outcome(request=None, task=done, error=full).result()
+    assert caught.value is full
+    with pytest.raises(OmniError, match="nothing is known"):
+        Outcome(request=None).result()
 
 
 @pytest.mark.parametrize("kind", [VideoRequest, VideoTask, Balance, Outcome, Stats], ids=lambda kind: kind.__name__)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 
 import anyio
 import pytest
@@ -185,3 +186,38 @@ async def test_a_bad_upload_sends_nothing(tmp_path):
             await client.upload(tmp_path / "gone.png")
         assert emulator.ledger.requests.total() == 0
         assert client.limiter._state._transfers == 0
+
+
+@pytest.mark.parametrize("gateway", ["jimmy", "toapis"])
+async def test_what_is_in_memory_is_uploaded_by_the_name_it_is_given(gateway, picture, tmp_path, monkeypatch):
+    """As a file of that name is, also where it has to be sent twice; nothing is written to any disk for it."""
+    told, content = [], picture.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    async with pair(gateway, faults=(InjectedFault("html_502", on="upload", first=1),)) as (emulator, client):
+        url = await client.upload(content, name="Foto.PNG", on_progress=lambda *at: told.append(at))
+        assert (await client.generate("mist", image_urls=[url], generation_type="frame")).video_url
+        assert emulator.ledger.requests["upload"] == 2
+    assert told[-1] == (len(content), len(content))
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+REFUSED = {
+    "name: bytes need one, such as photo.png": (b"x", {}),
+    "name: bytes need one": (b"x", {"name": ""}),
+    "name: photo has an ending this gateway does not take; allowed: ": (b"x", {"name": "photo"}),
+    "name: photo.exe has an ending this gateway does not take": (b"x", {"name": "photo.exe"}),
+    "name: photo.png is empty": (b"", {"name": "photo.png"}),
+    r"name: photo.png has \d+ bytes; at most \d+ are taken": (bytes(10_485_761), {"name": "photo.png"}),
+    "name: is for bytes; a file goes by its own": ("photo.png", {"name": "photo.jpg"}),
+    "path: a BytesIO is not a path": (io.BytesIO(b"x"), {"name": "photo.png"}),
+}
+
+
+@pytest.mark.parametrize(("told", "given", "named"), [(told, *given) for told, given in REFUSED.items()], ids=REFUSED)
+async def test_what_is_in_memory_is_checked_as_a_file_is(told, given, named):
+    """Before anything is sent; without a name nobody knows what it is."""
+    async with pair("toapis") as (emulator, client):
+        with pytest.raises(InvalidRequestError, match=told) as caught:
+            await client.upload(given, **named)
+        assert not caught.value.may_have_charged
+        assert emulator.ledger.requests.total() == 0

@@ -103,11 +103,12 @@ def parameters_untold(function):
 def test_the_client_and_the_dialect_say_what_they_take_and_give():
     """Each call of `OmniClient`, and each method a dialect of one's own may have; a docstring of a line says it all."""
     from omni_async import Dialect, OmniClient
+    from omni_async.orders import Orders
 
-    for owner in (OmniClient, Dialect):
+    for owner in (OmniClient, Orders, Dialect):
         for name, method in public(owner):
             assert not parameters_untold(method), (name, parameters_untold(method))
-    for name, call in public(OmniClient):
+    for name, call in (*public(OmniClient), *public(Orders)):
         told = inspect.getdoc(call)
         if "\n" in told and inspect.get_annotations(call)["return"] is not None:
             assert "\nReturns:" in told, name

@@ -165,6 +165,17 @@ async def test_upload_form_without_progress_or_known_ending(tmp_path: Path) -> N
         assert (seen["type"], seen["body"]) == ("application/octet-stream", b"abc")
 
 
+async def test_upload_form_of_what_is_in_memory() -> None:
+    """It is sent as a file of its name would be, as often as need be, and no disk is asked for it."""
+    content = bytes(range(256)) * 4000
+    progress: list[tuple[int, int | None]] = []
+    form = upload_form(Path("none/猫.webp"), "file", content=content, on_progress=lambda *at: progress.append(at))
+    for _ in range(2):
+        seen = await received(form)
+        assert (seen["name"], seen["filename"], seen["type"]) == ("file", "file.webp", "image/webp")
+        assert (seen["body"], progress[-1]) == (content, (1_024_000, 1_024_000))
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError])
 async def test_progress_that_raises(
     kind: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -199,8 +199,10 @@ def sent_again(entry: Entry) -> bool:
     return entry.state is State.REJECTED and entry.again == SENT_AGAIN
 
 
-def known_task(entry: Entry, fingerprint: str) -> VideoTask | None:
+def known_task(entry: Entry, fingerprint: str | None) -> VideoTask | None:
     """What is known of an id that is to be sent: its task, or None if it was not paid and may be.
+
+    Without a fingerprint whatever its inputs were.
 
     Raises:
         NotNow: It is being sent.
@@ -209,7 +211,7 @@ def known_task(entry: Entry, fingerprint: str) -> VideoTask | None:
     """
     if entry.state in UNPAID:
         return None
-    if entry.fingerprint != fingerprint:
+    if fingerprint is not None and entry.fingerprint != fingerprint:
         raise JournalError(
             f"the journal knows {entry.key!r} with other inputs: give the changed request an id of its own",
             kind="conflict",
@@ -284,5 +286,5 @@ def uncertain_error(entry: Entry) -> SubmissionUncertainError:
         gateway=entry.gateway,
         custom_id=entry.custom_id,
         task_id=entry.candidate,
-        metadata=entry.data or None,
+        metadata=entry.data,
     )

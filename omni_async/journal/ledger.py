@@ -117,8 +117,8 @@ class Ledger(Rows):
              write_metadata(intent.metadata), intent.key),
         )  # fmt: skip
 
-    def known(self, key: str, fingerprint: str) -> VideoTask | None:
-        """The task of an id, without sending anything; None if it may be sent.
+    def known(self, key: str, fingerprint: str | None) -> VideoTask | None:
+        """The task of an id, without sending anything; None if it may be sent. No fingerprint: whatever was asked.
 
         Raises:
             NotNow: It is being sent.

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from ..dialects.wire import ident
-from ..errors import Fault, JournalError, invalid_argument
+from ..errors import Fault, JournalError, OmniError, RateLimitError, invalid_argument
 from ..lifetime import background, is_cancelled, outlasted
 from ..models import VideoTask
 from . import fallback
@@ -24,7 +24,7 @@ from .ledger import Ledger
 from .owners import Ownership
 from .rows import ReadCreate
 from .schema import journal_error, open_journal, presence
-from .seam import UNWRITTEN, Answer, Intent
+from .seam import UNWRITTEN, Answer, Intent, NotNow
 from .states import FINAL, UNPAID, State
 from .writer import L, Writer
 
@@ -245,7 +245,7 @@ class LedgerJournal(Generic[L]):
         """Enter what could not be written before, as part of a transaction."""
         fallback.merge(self.path, ledger)
 
-    async def known(self, key: str, fingerprint: str, *, sent: bool = True) -> VideoTask | None:
+    async def known(self, key: str, fingerprint: str | None, *, sent: bool = True) -> VideoTask | None:
         """See `Ledger.known`; `sent` is whether somebody may have sent it, whatever the journal can tell."""
         try:
             return await self.run(lambda ledger: self._recalled(ledger, key, ledger.known(key, fingerprint)))
@@ -253,6 +253,17 @@ class LedgerJournal(Generic[L]):
             if error.kind in UNWRITTEN:
                 error.may_have_charged = sent
             raise
+
+    async def find(self, key: str) -> VideoTask | None:
+        """As `known`, for whoever asks without sending: whatever its inputs were, and of any trouble it may be paid."""
+        try:
+            return await self.known(key, None)
+        except NotNow as hold:
+            failure: OmniError = RateLimitError(f"{hold.why}: ask again", retry_after=hold.seconds)
+        except OmniError as error:
+            failure = error
+        failure.may_have_charged = True
+        raise failure.about(gateway=self.gateway, custom_id=key)
 
     async def finished(self, task: VideoTask) -> Entry | None:
         """Record a task's end; gives its row, or None if it has none here."""

@@ -4,9 +4,11 @@ No scope spans a yield: they are objects with `__anext__` and `aclose()`.
 """
 
 import asyncio
+import contextlib
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
 import anyio
@@ -152,10 +154,22 @@ def _let_go(poller: Poller, inbox: Inbox, ids: Iterable[str]) -> None:
 
 
 class Watch(Following):
-    """Async iterator over the changes of one task; a finished task, also a failed one, is its last item."""
+    """Async iterator over the changes of one task; a finished task, also a failed one, is its last item.
 
-    def __init__(self, poller: Poller, task: TaskOrId, *, min_interval: float, timeout: float | None) -> None:
+    What it raises, it raises in `told`, which may add to it.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        task: TaskOrId,
+        *,
+        min_interval: float,
+        timeout: float | None,
+        told: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         super().__init__(poller)
+        self._told = told
         self._task_id, self._origin = id_of(task), task if isinstance(task, VideoTask) else None
         self._min_interval = min_interval
         self._timeout = timeout
@@ -190,7 +204,8 @@ class Watch(Following):
             return item
         error = self._timed_out(self._task_id, self._last) if item is None else item[1]
         self._let_go()
-        raise error
+        async with self._told():
+            raise error
 
     def _begin(self) -> Inbox:
         self._began = anyio.current_time()

@@ -44,7 +44,7 @@ def timed_out(
         task_id=task_id,
         gateway=gateway or (task.gateway if task else None),
         custom_id=task.custom_id if task else None,
-        metadata=(task.metadata or None) if task else None,
+        metadata=task.metadata if task else None,
     )
     error.__cause__ = missed
     return error
@@ -85,7 +85,7 @@ def failure_of(task: VideoTask, *, moderated: Moderated, private: tuple[str, ...
         task_id=task.task_id,
         custom_id=task.custom_id,
         request_id=task.request_id,
-        metadata=task.metadata or None,
+        metadata=task.metadata,
     )
 
 

@@ -71,6 +71,7 @@ class Submitter:
         max_wait: float | None = None,
         patience: float = 0.0,
         breaker: Breaker | None = None,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> VideoTask:
         """Send one create, at most once.
 
@@ -79,6 +80,7 @@ class Submitter:
             max_wait: Seconds to wait at most for leave to send; None for as long as it takes.
             patience: Seconds to go on trying although the account seems to allow nothing at all.
             breaker: Of the run this is a row of.
+            on_leave: Called whenever there is leave to send it.
 
         Raises:
             NotNow: Somebody else is sending it: what came of that is soon in the journal.
@@ -86,7 +88,7 @@ class Submitter:
         """
         create = keyed(self._exchange.dialect, create)
         try:
-            return await self._until_settled(create, max_wait, patience, breaker)
+            return await self._until_settled(create, max_wait, patience, breaker, on_leave)
         except OmniError as error:
             failure = error.about(**create.whose)
         raise failure
@@ -110,14 +112,21 @@ class Submitter:
             limiter.unused(ticket)
 
     async def _until_settled(
-        self, create: Create, max_wait: float | None, patience: float, breaker: Breaker | None
+        self,
+        create: Create,
+        max_wait: float | None,
+        patience: float,
+        breaker: Breaker | None,
+        on_leave: Callable[[], None],
     ) -> VideoTask:
         exchange, began, failures, renewed = self._exchange, loop_time(), 0, False
         refused: RateLimitError | None = None
         exchange.budget.first()
         while True:
             left = None if max_wait is None else max(began + max_wait - loop_time(), 0.0)
-            attempt = await self._owned(await self._leave(left, breaker, refused), create)
+            ticket = await self._leave(left, breaker, refused)
+            on_leave()
+            attempt = await self._owned(ticket, create)
             if attempt.hold is not None:
                 create = await self._held(attempt.hold, create, left)
                 continue

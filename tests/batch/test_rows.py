@@ -140,7 +140,7 @@ def test_a_bad_cell_is_a_fault(cells, fault):
         ({"file": 1}, "file: is not text"),
         ({"Prompt": "dog"}, "prompt: given twice"),
         ({"image_urls": {"a": 1}}, "image_urls: is not a list"),
-        ({"image_urls": [1]}, "image_urls[0]: 1 is not a URL or path; what is in memory"),
+        ({"image_urls": [1]}, "image_urls[0]: 1 is not a URL or path; client.upload"),
         ({"metadata": "x"}, "metadata: is not a JSON object"),
         ({"metadata": {"a": "\ud800"}}, "metadata: holds half"),
         ({"scene": "\ud800"}, "scene: holds half"),

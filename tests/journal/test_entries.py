@@ -187,7 +187,7 @@ def test_the_error_of_an_uncertain_row():
     assert (error.gateway, error.custom_id, error.task_id, error.metadata) == ("jimmy", "mine", "t-9", {"order": 7})
     bare = uncertain_error(entry(state="UNCERTAIN"))
     assert "charged: no answer is known. Look" in str(bare)
-    assert bare.metadata is None
+    assert bare.metadata == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from children import child, kill
 from omni_async import JournalError, OmniClient, PollPolicy, SubmissionUncertainError, TaskStatus, following
 from omni_async.journal import Answer, NotNow, PostgresJournal, fallback, session, store
 from omni_async.journal.pgstore import file_of
-from tests.fault_server import ACCEPT, HANG, KEY, FaultServer, running
+from tests.fault_server import ACCEPT, DROP, HANG, KEY, FaultServer, running
 from tests.postgres import ask
 from tests.warp import WarpLoop
 
@@ -292,6 +292,20 @@ async def test_row_38_an_order_is_paid_once_whichever_host_it_reaches(dsn):
         tasks = await asyncio.gather(*(client.submit("a cat", **order) for client in (one, other) * 5))
         assert {task.task_id for task in tasks} == set(server.charges)
         assert len(server.posts) == 1
+
+
+async def test_an_order_is_found_on_whichever_host(dsn):
+    """By its own id, while it runs, and with its reason if nobody knows what came of it."""
+    async with FaultServer([ACCEPT, DROP]) as server, client_of(dsn, server) as one, client_of(dsn, server) as other:
+        task = await one.submit("a cat", custom_id="order-1", metadata={"user": 5})
+        found = await other.find("order-1")
+        assert (found.task_id, found.metadata) == (task.task_id, {"user": 5})
+        with pytest.raises(SubmissionUncertainError):
+            await one.submit("a dog", custom_id="order-2")
+        with pytest.raises(SubmissionUncertainError, match="was sent before"):
+            await other.find("order-2")
+        assert await other.find("order-3") is None
+        assert len(server.posts) == 2
 
 
 async def test_after_a_break_a_client_goes_on_as_if_nothing_was(dsn):

@@ -238,6 +238,7 @@ async def making(client: OmniClient, request: VideoRequest) -> None:
         assert_type(outcome.error, OmniError | None)
         assert_type(outcome.path, Path | None)
         assert_type(outcome.ok, bool)
+        assert_type(outcome.result().task_id, str)
     many = client.generate_many(["a cat", request])
     await many.aclose()
     for fault in client.check(request).warnings:
@@ -251,6 +252,7 @@ def progress(done: int, size: int | None) -> None:
 async def files(client: OmniClient, task: VideoTask) -> None:
     """Up, down, and what is left."""
     assert_type(await client.upload(Path("cat.png"), on_progress=progress), str)
+    assert_type(await client.upload(b"cat", name="cat.png"), str)
     assert_type(await client.download(task, Path("cat.mp4"), overwrite=True, on_progress=progress), Path)
     assert_type(await client.download("https://cdn.example/v.mp4", "v.mp4"), Path)
     balance = await client.balance(scope="key")
@@ -272,6 +274,7 @@ def looking_in(client: OmniClient) -> None:
 async def what_runs(client: OmniClient) -> None:
     """Tasks of the journal."""
     assert_type(await client.pending(), list[VideoTask])
+    assert_type(await client.find("order-1"), VideoTask | None)
 
 
 async def webhooks(client: OmniClient, request: web.Request, seen: SeenEvents) -> str | None:
@@ -452,6 +455,7 @@ async def ends(job: Awaitable[VideoTask]) -> str | None:
     except OmniError as error:
         assert_type(error.may_have_charged, bool)
         assert_type(error.custom_id, str | None)
+        assert_type(error.metadata, Mapping[str, Any])
     return None
 
 

@@ -1,0 +1,58 @@
+"""A place for a file up or down: others have it while a server that fails is left alone."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import anyio
+import attrs
+
+from .errors import OmniError
+from .lifetime import Waits
+from .limiter import Kind, Limiter, Ticket
+
+T = TypeVar("T")
+
+
+@attrs.define
+class Place:
+    """One of the places for files up or down.
+
+    Args:
+        limiter: Has them.
+        waits: End with the client.
+    """
+
+    limiter: Limiter
+    waits: Waits
+    _ticket: Ticket | None = None
+
+    async def take(self) -> None:
+        """Wait for it.
+
+        Raises:
+            OmniError: The client was closed first.
+        """
+        self._ticket = await self._until(self.limiter.acquire, Kind.TRANSFER)
+
+    def give_back(self) -> None:
+        """Let another have it, if it is taken."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self.limiter.unused(ticket)
+
+    async def rest(self, seconds: float) -> None:
+        """Let others have it for some seconds at least.
+
+        Raises:
+            OmniError: The client was closed first.
+        """
+        self.give_back()
+        await self._until(anyio.sleep, seconds)
+        await self.take()
+
+    async def _until(self, wait: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        try:
+            return await self.waits.until(wait, *arguments)
+        except OmniError as error:
+            error.may_have_charged = True  # what the file is of may be paid
+            raise
