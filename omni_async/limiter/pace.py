@@ -8,7 +8,7 @@ is far above. An account that counts by the minute is told apart (`minutes.py`).
 import math
 from collections import deque
 
-from .bracket import Observation
+from .bracket import DOUBLES, Observation
 from .estimate import Estimate
 from .minutes import MINUTE, Minutes
 
@@ -29,8 +29,9 @@ CATCHING_UP, GROWN = 2, 1.6
 which it is not known any more that it refuses them."""
 PER_DELAY = 5.0
 """Refusals that come late have missed what else was sent too fast by then: a pace holds so many times as long."""
-PER_PAUSE = 60.0
-"""A pause costs throughput: a pace holds at least so many times as long as the last one."""
+PER_PAUSE = 28.0
+"""A pause costs throughput: a pace holds at least so many times as long as the last one. With the climb and the pause
+itself there is one in 30 times its length: no window gives back what it lets in then."""
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 DEAR = 0.5
@@ -183,8 +184,11 @@ class Pace:
         if self._level is None:
             return self.rate * math.pow(2.0, min(elapsed / DOUBLING, MOST_DOUBLED))
         # A young estimate is no good one; and where few requests go, a second tells little.
-        haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
-        climbed = max(self._used - self._hold, 0.0) * min(self._slower, self._level) / haste
+        few = min(max(FEW / self._level, 1.0), 3.0)
+        climbed = max(self._used - self._hold, 0.0) / few
+        if self._pause >= self._dear and self._level >= SECONDS_TELL and not self._minutes.drought:
+            return self._level * math.pow(2.0, min(climbed / DOUBLES, MOST_DOUBLED))
+        climbed *= min(self._slower, self._level) / min(max(self._hold / HOLD, 0.3), 1.0)
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
         linear = max(self._level, min(FEW, MOST_EQUAL * self._level))
         grown = self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * linear * climbed
