@@ -31,12 +31,12 @@ REFUSED_LOW = 0.8
 DOUBLES = 6.0
 """Seconds in which a climb doubles. How far it goes costs nothing: the refusal costs the same pause."""
 STEEP, ONE_MORE = 1.1, 1.3
-"""A climb that two seconds before its refusal was below so many times its level and so many requests a second more has
-found the same window again."""
-SAME, DOUBLED, USUAL = 1.1, 2.0, 1.25
-"""A bucket refuses a climb late, at so many times its level, the same each time: what it has saved up tells how many. A
-climb that goes further by more than this factor has found a greater limit. Before any was seen: what a greater one is
-taken from, and how many times the limit it goes."""
+"""A climb whose last second went at less than so many times its level, and so many requests a second more, has found
+the same window again."""
+SAME, FARTHEST, USUAL = 1.1, 1.6, 1.25
+"""A bucket refuses a climb late, always at as many times its rate: what it has saved up tells how many. A climb that
+goes further by more than this factor has found a greater rate. While that is not known: how far the first may go,
+unless the bucket is so great that pauses cost nothing; and how far one goes, to tell a greater rate by."""
 COARSE = 1.12
 """Once a greater window is found, low and high may differ by this factor until the next climb: tests more would cost as
 much as they give."""
@@ -95,11 +95,11 @@ class Bracket:
         "_held",
         "_just",
         "_late",
+        "_peak",
         "_proved",
         "_quick",
         "_slow",
         "_stride",
-        "_usual",
         "high",
         "low",
         "testing",
@@ -113,7 +113,7 @@ class Bracket:
         self._stride, self._slow = 0.0, 0  # tests in a row that were refused later than by most windows
         self._enough = 0.0  # part by which low and high may differ, since a pause is long
         self._coarse = 1.0  # factor by which they may differ, since a greater limit was just found
-        self._usual = 0.0  # how many times its level a climb's pace was when the bucket refused it; 0 while unknown
+        self._peak = 0.0  # the pace at which the bucket refused the last climb
         self._held = 0.0  # seconds for which low went unrefused
         self._quick = math.inf  # the lowest pace that was refused as only windows do
         self._late, self._bucket = 0, False  # late refusals in a row
@@ -123,7 +123,7 @@ class Bracket:
         """Refusals cost nothing any more: the level is found without tests."""
         self.testing, self._bucket = False, False
         self._late = self._slow = self._just = 0
-        self._held, self._quick = 0.0, math.inf
+        self._held, self._quick, self._peak = 0.0, math.inf, 0.0
 
     def refused(self, seen: Observation) -> float:
         """The level after a refusal that costs a pause."""
@@ -165,7 +165,7 @@ class Bracket:
         if self._bucket:
             return self._bucket_climbed(seen, level)
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
-        if seen.passed > STEEP * level + ONE_MORE:
+        if seen.mean > STEEP * level + ONE_MORE:
             return self._open(passed, seen.pace, FIRST * seen.mean, coarse=COARSE)
         self.high, self._held = seen.pace, seen.used
         found, self._coarse = FIRST * seen.mean if self._coarse > 1.0 else 0.0, 1.0
@@ -173,12 +173,12 @@ class Bracket:
 
     def _bucket_climbed(self, seen: Observation, level: float) -> float:
         """Back to the level, or if the climb went further than usual, to where one usually begins that ends so high."""
-        times, self.high = seen.pace / level, seen.pace
-        if times <= (SAME * self._usual or DOUBLED):
-            self._usual, self._held = times, seen.used
+        usual, self._peak, self.high = self._peak / level, seen.pace, seen.pace
+        if seen.pace <= level * (SAME * usual or FARTHEST):
+            self._held = seen.used
             return level
         self._held, self._quick = 0.0, math.inf
-        self.low = WHOLE * seen.pace / (self._usual or USUAL)
+        self.low = WHOLE * seen.pace / (usual or USUAL)
         return self.low
 
     def _refused_soon(self, seen: Observation, level: float) -> float:
@@ -188,7 +188,7 @@ class Bracket:
 
     def _refused_late(self, seen: Observation) -> float:
         """A level that had passed is refused: by a window for some milliseconds, or by a bucket that is empty now."""
-        self.high, self._usual = seen.pace, 0.0
+        self.high = seen.pace
         if self._quick <= NO_BUCKET * seen.pace:
             self.low = JITTER * seen.pace
             return self.low
