@@ -30,8 +30,9 @@ which it is not known any more that it refuses them."""
 PER_DELAY = 5.0
 """Refusals that come late have missed what else was sent too fast by then: a pace holds so many times as long."""
 PER_PAUSE, SOON = 60.0, 28.0
-"""A pause costs throughput: a pace holds at least so many times as long as the last one; or so many times if it is worth
-a pause to learn soon that more is allowed. With the climb and the pause there is one in 30 times its length then."""
+"""A pause costs throughput: a pace holds at least so many times as long as the last one; or so many times where it is
+worth a pause to learn soon that more is allowed. With the climb and the pause there is one in 30 times its length then.
+"""
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 DEAR = 0.5
@@ -297,9 +298,8 @@ class Pace:
         """How many seconds a level is used before more is tried."""
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
-        return min(
-            max(HOLD, min(RARE / level, MOST_RARE), (SOON if self._soon else PER_PAUSE) * self._pause), LONGEST_HOLD
-        )
+        rest = (SOON if self._soon else PER_PAUSE) * self._pause
+        return min(max(HOLD, min(RARE / level, MOST_RARE), rest), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
