@@ -28,9 +28,18 @@ SMALL = 0.33
 """So much more than a whole number a fixed window refuses in every third second only."""
 REFUSED_LOW = 0.8
 """Part of a refused pace to go on with, if what was thought to pass was refused; the least where a bucket is empty."""
-STEEP, STEEP_BUCKET, ONE_MORE = 1.1, 1.25, 1.3
-"""A climb refused within this factor of its level, or so many requests a second more, has found the same limit again. A
-bucket refuses a climb late."""
+DOUBLES = 6.0
+"""Seconds in which a climb doubles. How far it goes costs nothing: the refusal costs the same pause."""
+STEEP, ONE_MORE = 1.1, 1.3
+"""A climb whose last second went at less than so many times its level, and so many requests a second more, has found
+the same window again."""
+SAME, FARTHEST, USUAL = 1.1, 1.6, 1.25
+"""A bucket refuses a climb late, always at as many times its rate: what it has saved up tells how many. A climb that
+goes further by more than this factor has found a greater rate. While that is not known: how far the first may go,
+unless the bucket is so great that pauses cost nothing; and how far one goes, to tell a greater rate by."""
+COARSE = 1.12
+"""Once a greater window is found, low and high may differ by this factor until the next climb: tests more would cost as
+much as they give."""
 QUICK, NO_BUCKET = 1.5, 1.06
 """A refusal in the first so many seconds of a pace that is at most this factor too high: no bucket is so small."""
 SLOW, SLOW_TESTS = 2.0, 2
@@ -81,10 +90,12 @@ class Bracket:
 
     __slots__ = (
         "_bucket",
+        "_coarse",
         "_enough",
         "_held",
         "_just",
         "_late",
+        "_peak",
         "_proved",
         "_quick",
         "_slow",
@@ -101,6 +112,8 @@ class Bracket:
         self._proved = False  # whether low ever passed
         self._stride, self._slow = 0.0, 0  # tests in a row that were refused later than by most windows
         self._enough = 0.0  # part by which low and high may differ, since a pause is long
+        self._coarse = 1.0  # factor by which they may differ, since a greater limit was just found
+        self._peak = 0.0  # the pace at which the bucket refused the last climb
         self._held = 0.0  # seconds for which low went unrefused
         self._quick = math.inf  # the lowest pace that was refused as only windows do
         self._late, self._bucket = 0, False  # late refusals in a row
@@ -110,7 +123,7 @@ class Bracket:
         """Refusals cost nothing any more: the level is found without tests."""
         self.testing, self._bucket = False, False
         self._late = self._slow = self._just = 0
-        self._held, self._quick = 0.0, math.inf
+        self._held, self._quick, self._peak = 0.0, math.inf, 0.0
 
     def refused(self, seen: Observation) -> float:
         """The level after a refusal that costs a pause."""
@@ -128,8 +141,9 @@ class Bracket:
             return self._climb_ended(seen, seen.level)
         return self._refused_late(seen) if seen.held >= JUST else self._refused_soon(seen, seen.level)
 
-    def _open(self, low: float, high: float, level: float) -> float:
+    def _open(self, low: float, high: float, level: float, *, coarse: float = 1.0) -> float:
         self.forget()
+        self._coarse = coarse
         self.low, self.high = low, high
         self.testing, self._proved, self._stride = True, False, STRIDE
         return level
@@ -148,11 +162,24 @@ class Bracket:
 
     def _climb_ended(self, seen: Observation, level: float) -> float:
         self._late = 0
+        if self._bucket:
+            return self._bucket_climbed(seen, level)
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
-        if seen.pace > level * ((STEEP_BUCKET if self._bucket else STEEP) + ONE_MORE / level):
-            return self._open(level, seen.pace, passed)
+        if seen.mean > STEEP * level + ONE_MORE:
+            return self._open(passed, seen.pace, FIRST * seen.mean, coarse=COARSE)
         self.high, self._held = seen.pace, seen.used
-        return level if self._bucket else max(WHOLE * math.floor(passed), level)
+        found, self._coarse = FIRST * seen.mean if self._coarse > 1.0 else 0.0, 1.0
+        return max(WHOLE * math.floor(passed), level, found)
+
+    def _bucket_climbed(self, seen: Observation, level: float) -> float:
+        """Back to the level, or if the climb went further than usual, to where one usually begins that ends so high."""
+        usual, self._peak, self.high = self._peak / level, seen.pace, seen.pace
+        if seen.pace <= level * (SAME * usual or FARTHEST):
+            self._held = seen.used
+            return level
+        self._held, self._quick = 0.0, math.inf
+        self.low = WHOLE * seen.pace / (usual or USUAL)
+        return self.low
 
     def _refused_soon(self, seen: Observation, level: float) -> float:
         """A request that was on its way; if it happens again, much less is allowed than was thought."""
@@ -183,7 +210,7 @@ class Bracket:
 
     def _next(self) -> float | None:
         low, high = self.low, self.high
-        if high <= low * (1.0 + self._enough) and self._proved:
+        if high <= low * max(1.0 + self._enough, self._coarse) and self._proved:
             return None
         middle = math.sqrt(low * high)
         if self._stride:

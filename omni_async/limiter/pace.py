@@ -8,7 +8,7 @@ is far above. An account that counts by the minute is told apart (`minutes.py`).
 import math
 from collections import deque
 
-from .bracket import Observation
+from .bracket import DOUBLES, Observation
 from .estimate import Estimate
 from .minutes import MINUTE, Minutes
 
@@ -29,8 +29,10 @@ CATCHING_UP, GROWN = 2, 1.6
 which it is not known any more that it refuses them."""
 PER_DELAY = 5.0
 """Refusals that come late have missed what else was sent too fast by then: a pace holds so many times as long."""
-PER_PAUSE = 60.0
-"""A pause costs throughput: a pace holds at least so many times as long as the last one."""
+PER_PAUSE, SOON = 60.0, 28.0
+"""A pause costs throughput: a pace holds at least so many times as long as the last one; or so many times where it is
+worth a pause to learn soon that more is allowed. With the climb and the pause there is one in 30 times its length then.
+"""
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
 DEAR = 0.5
@@ -61,7 +63,8 @@ class Pace:
         ceiling: Requests per second never to be exceeded; None if not known.
         start: The untested pace.
         dear: Seconds of pause from which a refusal is dear, and the limit is shut in by tests.
-        doubts: Whether it is worth refusals to learn that an account does not count by the minute after all.
+        doubts: Whether it is worth refusals to learn that an account does not count by the minute after all, or soon
+            that it allows more.
     """
 
     __slots__ = (
@@ -69,6 +72,7 @@ class Pace:
         "_bare",
         "_before",
         "_dear",
+        "_doubts",
         "_estimate",
         "_gap",
         "_hold",
@@ -96,7 +100,7 @@ class Pace:
     def __init__(
         self, ceiling: float | None = None, *, start: float = 20.0, dear: float = DEAR, doubts: bool = True
     ) -> None:
-        self.ceiling, self._dear = ceiling, dear
+        self.ceiling, self._dear, self._doubts = ceiling, dear, doubts
         self.next_at = -math.inf
         """When the next request may go."""
         self.got_through = 0
@@ -137,6 +141,11 @@ class Pace:
         if self._level is None or not BRISK <= self.rate < NEAR * self._level:
             return False
         return self._used > self._hold or self._hold >= HOLD
+
+    @property
+    def _soon(self) -> bool:
+        """Whether a refusal costs a pause, however far a climb went, and is worth it."""
+        return self._doubts and self._pause >= self._dear
 
     def set(self, rate: float) -> None:
         """Go at so many requests per second, at most the ceiling."""
@@ -183,8 +192,11 @@ class Pace:
         if self._level is None:
             return self.rate * math.pow(2.0, min(elapsed / DOUBLING, MOST_DOUBLED))
         # A young estimate is no good one; and where few requests go, a second tells little.
-        haste = min(max(self._hold / HOLD, 0.3), 1.0) * min(max(FEW / self._level, 1.0), 3.0)
-        climbed = max(self._used - self._hold, 0.0) * min(self._slower, self._level) / haste
+        few = min(max(FEW / self._level, 1.0), 3.0)
+        climbed = max(self._used - self._hold, 0.0) / few
+        if self._soon and self._level >= SECONDS_TELL and not self._minutes.drought:
+            return self._level * math.pow(2.0, min(climbed / DOUBLES, MOST_DOUBLED))
+        climbed *= min(self._slower, self._level) / min(max(self._hold / HOLD, 0.3), 1.0)
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
         linear = max(self._level, min(FEW, MOST_EQUAL * self._level))
         grown = self._level * (1.0 + (climbed / CLIMB) ** 4) + GENTLE * linear * climbed
@@ -286,7 +298,8 @@ class Pace:
         """How many seconds a level is used before more is tried."""
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
-        return min(max(HOLD, min(RARE / level, MOST_RARE), PER_PAUSE * self._pause), LONGEST_HOLD)
+        rest = (SOON if self._soon else PER_PAUSE) * self._pause
+        return min(max(HOLD, min(RARE / level, MOST_RARE), rest), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
