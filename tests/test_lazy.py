@@ -1,5 +1,6 @@
 """Names that are imported when they are first asked for."""
 
+import inspect
 import subprocess
 import sys
 import types
@@ -66,7 +67,8 @@ def kinds_in(hint):
 
 def test_what_calls_give_can_be_annotated():
     """Each class of ours that a call of the client, a batch or a sweep gives, or holds, has a public name."""
-    calls = [call for name, call in vars(omni_async.OmniClient).items() if callable(call) and not name.startswith("_")]
+    named = inspect.getmembers(omni_async.OmniClient, callable)
+    calls = [call for name, call in named if not name.startswith("_")]
     calls += [omni_async.run_batch, omni_async.sweep_requests]
     held = [hint for kind in (omni_async.Sweep, omni_async.Outcome) for hint in get_type_hints(kind).values()]
     given = {kind for hint in [*held, *(get_type_hints(call)["return"] for call in calls)] for kind in kinds_in(hint)}
