@@ -143,7 +143,7 @@ class Pace:
         return self._used > self._hold or self._hold >= HOLD
 
     def _soon(self, level: float) -> bool:
-        """Whether a refusal costs a pause, however far a climb went, and is worth it: more is tried soon and steeply."""
+        """Whether a refusal costs a pause, however far a climb went, and is worth it: more is tried soon."""
         dear = self._pause >= self._dear and level >= SECONDS_TELL
         return dear and self._doubts and not self._minutes.drought
 
