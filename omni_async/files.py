@@ -22,7 +22,7 @@ from .errors import DownloadError, IntegrityError, OmniError, UnsafeURLError
 from .models import without_query
 from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
-from .retry import backoff
+from .retry import backoff, pause_within
 from .safety import Origin, check_url, judge_url
 from .uploads import OnProgress, heard
 
@@ -103,12 +103,12 @@ class _Job:
         else:
             self.faults += 1
 
-    def hopeless(self, error: OmniError, attempts: int, pause: float) -> bool:
-        """Whether the last attempt was made: one that may wait `pause` seconds for the next."""
-        if not is_temporary(error):
-            return self.faults >= attempts
-        impatient = attempts == 1 or self.waited + pause > self.patience.seconds
-        return impatient and self.tries >= attempts
+    def next_in(self, setback: Setback, attempts: int, pause: float) -> float | None:
+        """Seconds until the next attempt, `pause` if the server asks for no more; None if the last was made."""
+        asked, patient = setback.pause or 0.0, is_temporary(setback.error) and attempts > 1
+        last = pause_within(self.patience.seconds - self.waited, pause, asked) if patient else None
+        made = self.tries if is_temporary(setback.error) else self.faults
+        return max(pause, asked) if last is None and made < attempts else last
 
 
 class Downloader:
@@ -212,11 +212,17 @@ class Downloader:
                 await on_disk(job.part.target, job.part.restart, Tag())
             job.afresh = setback.afresh
             job.failed(setback.error, seconds=self._clock() - started, min_rate=self._min_rate)
-            pause = backoff(job.tries - 1, self._rng) if setback.pause is None else setback.pause
-            if not setback.again or job.hopeless(setback.error, self._retry.attempts, pause):
+            pause = job.next_in(setback, self._retry.attempts, backoff(job.tries - 1, self._rng))
+            if not setback.again or pause is None:
                 raise setback.error
             job.waited += pause
-            await (self._sleep if job.patience.rest is None else job.patience.rest)(pause)
+            await self._rest(job, pause)
+
+    async def _rest(self, job: _Job, seconds: float) -> None:
+        """Wait without the file: of those that rest there may be more than a process can have open."""
+        await in_thread(job.part.rest)
+        await (self._sleep if job.patience.rest is None else job.patience.rest)(seconds)
+        await on_disk(job.part.target, job.part.open)
 
     async def _attempt(self, job: _Job) -> Setback | None:
         """One try. None if the file is whole, else what stood in the way; only disk errors are raised."""

@@ -1,7 +1,8 @@
 """A download on its way to disk: `.part` beside the target, and how it becomes the target. Synchronous, no network.
 
     open ──▶ write* ──▶ publish       the target appears whole, in one step, or not at all
-      │        │
+      │ ▲      │
+      │ └ rest ┤                      closed for a while; another process may go on meanwhile, this one may not
       └────────┴──▶ close             `.part` and `.part.tag` stay: another process goes on from there
                └──▶ discard           they hold nothing worth keeping
 
@@ -120,6 +121,7 @@ class PartFile:
             TargetExistsError: The target is there and may not be replaced.
             DownloadError: Somebody else is writing it, or something odd is in its place.
         """
+        self._doomed = False
         refuse_existing(self.target, overwrite=self.overwrite)
         if _busy.setdefault(self._key, self) is not self:
             raise self._taken()
@@ -226,14 +228,18 @@ class PartFile:
             with contextlib.suppress(OSError):
                 path.unlink()
 
-    def close(self) -> None:
-        """Let go. An empty `.part` is worth nothing and goes, too."""
-        worthless = self._doomed or (self._fd is not None and self.size == 0)
+    def rest(self) -> None:
+        """Close the file until the next `open`; an empty one goes. In this process nobody else writes it meanwhile."""
+        worthless = self._fd is not None and (self._doomed or self.size == 0)
         if worthless and sys.platform != "win32":  # under the lock: after it, the name can be another's
             self.discard()
         self._let_go()
         if worthless and sys.platform == "win32":  # an open file cannot be removed there
             self.discard()
+
+    def close(self) -> None:
+        """Let go. An empty `.part` is worth nothing and goes, too."""
+        self.rest()
         if _busy.get(self._key) is self:
             del _busy[self._key]
 

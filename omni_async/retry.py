@@ -14,6 +14,8 @@ from .wording import spelt
 
 RESERVE = 10.0
 REFILL = 0.1
+LAST = 1.0
+"""Seconds: with less than this left, the last try has been made."""
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _DEPTH = 5
 """How deep in a body a pause is looked for: Google's RetryInfo stands at `error.details[].retryDelay`."""
@@ -98,6 +100,19 @@ def _worded(value: Any) -> float | None:
 def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 30.0) -> float:
     """Seconds before try number `attempt` + 1: 1, 2, 4 … with up to a quarter of jitter on top (seed: 1/2/4 s)."""
     return min(first * math.pow(2.0, min(attempt, 30)), cap) * (1.0 + rng.random() / 4)
+
+
+def pause_within(left: float, pause: float, asked: float = 0.0) -> float | None:
+    """Seconds until the next try, the last one of all at the end of the time; None if there is none any more.
+
+    Args:
+        left: Seconds for which tries are made.
+        pause: What would be waited if there was no end.
+        asked: What the server asks to wait: nothing that it asks for makes tries more frequent, or is cut short.
+    """
+    if left < LAST or asked > left:
+        return None
+    return min(max(pause, asked), left)
 
 
 class RetryBudget:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import gc
 import gzip
 import os
@@ -981,9 +982,99 @@ async def test_a_server_that_fails_is_tried_as_long_as_the_callers_patience_last
         with pytest.raises(DownloadError, match=str(status)) as caught:
             await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
     assert caught.value.temporary
-    assert 250 < sum(sleeps) <= 300
+    assert sum(sleeps) == pytest.approx(300, abs=1)
     assert sleeps[4] > sleeps[3] > sleeps[2] > sleeps[1] > sleeps[0] >= 1
     assert max(sleeps) <= 37.5
+
+
+@pytest.mark.parametrize("told", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+async def test_a_pause_of_no_time_makes_nothing_more_frequent(tmp_path: Path, told: str) -> None:
+    """A server that asks for none is asked again after the usual ones."""
+    sleeps = Sleeps()
+    async with Server(reply(503, Retry_After=told)) as server, downloader(server, sleep=sleeps) as d:
+        with pytest.raises(DownloadError, match="503"):
+            await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
+    assert len(server.requests) < 20
+    assert sleeps[:3] == sorted(sleeps[:3])
+    assert sleeps[0] >= 1
+
+
+async def test_a_pause_that_does_not_fit_into_the_patience_ends_it(tmp_path: Path) -> None:
+    """What the server asks for is not cut short: two of 120 s fit into 300 s, and a third does not."""
+    sleeps = Sleeps()
+    async with Server(reply(503, Retry_After="120")) as server, downloader(server, sleep=sleeps) as d:
+        with pytest.raises(DownloadError, match="503") as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
+    assert sleeps == [120.0, 120.0]
+    assert caught.value.retry_after == 120.0
+
+
+async def test_a_download_that_rests_has_no_file_open(tmp_path: Path) -> None:
+    """Of those there may be more than files that a process may have open; meanwhile nobody else here writes it."""
+    seen: list[list[str]] = []
+    target = tmp_path / "v.mp4"
+
+    async def rest(seconds: float) -> None:
+        seen.append(open_files(tmp_path))
+        with pytest.raises(DownloadError, match="being downloaded already"):
+            await d.fetch(server.url, target)
+
+    script = (reply(503), video(stop=100_000), reply(503), video())
+    async with Server(*script) as server, downloader(server) as d:
+        await d.fetch(server.url, target, patience=Patience(300.0, rest))
+    assert seen == [[], [], []]
+    assert target.read_bytes() == BODY
+    assert server.requests[-1].start == 100_000
+    assert left(tmp_path) == {"v.mp4"}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_another_process_takes_over_while_a_download_rests(tmp_path: Path, ended: bool) -> None:
+    """It is told as to whoever comes second; what the other has written is left to it."""
+    target = tmp_path / "v.mp4"
+    other = contextlib.ExitStack()
+
+    async def rest(seconds: float) -> None:
+        if ended:
+            target.write_bytes(BODY)
+        else:
+            fcntl.flock(other.enter_context(part_of(target).open("wb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    error = TargetExistsError if ended else DownloadError
+    async with Server(reply(503)) as server, downloader(server) as d:
+        with other, pytest.raises(error, match="exists already" if ended else "being downloaded already"):
+            await d.fetch(server.url, target, patience=Patience(300.0, rest))
+    assert left(tmp_path) == {"v.mp4" if ended else "v.mp4.part"}
+    assert len(server.requests) == 1
+
+
+async def test_what_came_up_while_a_download_rested_is_gone_on_from(tmp_path: Path) -> None:
+    """Another process may have written on, and ended before the whole."""
+    target = tmp_path / "v.mp4"
+
+    async def rest(seconds: float) -> None:
+        part_of(target).write_bytes(BODY[:200_000])
+
+    async with Server(video(stop=100_000), reply(503), video()) as server, downloader(server) as d:
+        assert (await d.fetch(server.url, target, patience=Patience(300.0, rest))).read_bytes() == BODY
+    assert server.requests[-1].start == 200_000
+
+
+async def test_whoever_leaves_a_download_that_rests_takes_nothing_along(tmp_path: Path) -> None:
+    """Another process may have begun it meanwhile."""
+    target = tmp_path / "v.mp4"
+
+    async def rest(seconds: float) -> None:
+        part_of(target).write_bytes(BODY[:100])
+        await asyncio.sleep(1000)
+
+    async with Server(reply(503)) as server, downloader(server) as d:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await d.fetch(server.url, target, patience=Patience(300.0, rest))
+        assert left(tmp_path) == {"v.mp4.part"}
+        server.script[:] = [video()]
+        assert (await d.fetch(server.url, target)).read_bytes() == BODY
 
 
 async def test_a_server_that_comes_back_is_noticed(tmp_path: Path) -> None:
@@ -1006,7 +1097,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     async with downloader(allowed=origins(gone)) as d:
         with pytest.raises(DownloadError, match="could not be reached") as caught:
             await d.fetch(gone, tmp_path / "v.mp4", patience=Patience(300.0, rests))
-        assert 250 < sum(rests) <= 300
+        assert sum(rests) == pytest.approx(300, abs=1)
     assert caught.value.temporary
     assert_clean(caught.value)
 
@@ -1018,7 +1109,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     async with downloader(resolver=Nameless(), sleep=sleeps) as d:
         with pytest.raises(DownloadError, match="name could not be resolved"):
             await d.fetch("https://cdn.example/v.mp4", tmp_path / "v.mp4", patience=PATIENT)
-    assert 250 < sum(sleeps) <= 300
+    assert sum(sleeps) == pytest.approx(300, abs=1)
 
 
 @pytest.mark.parametrize(
