@@ -129,12 +129,12 @@ class Connections:
         except asyncio.CancelledError:
             if not self.closed or is_cancelled():
                 raise
-            return Setback(_closed(), again=False)  # aiohttp cancels a name look-up that outlives its connector
+            return Setback(cut_short(), again=False)  # aiohttp cancels a name look-up that outlives its connector
         except OmniError as error:
             return Setback(error.with_traceback(None), again=False)
         except Exception as error:
             if self.closed:
-                return Setback(_closed(), again=False)
+                return Setback(cut_short(), again=False)
             return dial.setback(url) or broken(error, begun=False)
         finally:
             _dial.reset(token)
@@ -154,7 +154,7 @@ class Connections:
 
     def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
         if self.closed:
-            raise _closed()
+            raise cut_short()
         if guarded not in self._sessions:
             factory = _checked_socket if guarded else None
             self._sessions[guarded] = aiohttp.ClientSession(
@@ -166,5 +166,6 @@ class Connections:
         return self._sessions[guarded]
 
 
-def _closed() -> DownloadError:
+def cut_short() -> DownloadError:
+    """The error for a download that the client's end cuts short."""
     return DownloadError("the client was closed: what is stored so far can be resumed by another")

@@ -173,13 +173,13 @@ class Exchange:
         raise failure
 
     @contextlib.asynccontextmanager
-    async def transfer(self) -> AsyncIterator[Place]:
-        """One of the places for files up or down.
+    async def transfer(self, *, closed: Callable[[], OmniError] | None = None) -> AsyncIterator[Place]:
+        """One of the places for files up or down; `closed` makes the error below, if that is not to be `Waits`' own.
 
         Raises:
             OmniError: The client was closed first.
         """
-        place = Place(self.limiter, self.waits)
+        place = Place(self.limiter, self.waits, closed)
         try:
             await place.take()
             yield place

@@ -14,6 +14,7 @@ import attrs
 
 from .arguments import MANY, TaskOrId, check_iterable, check_seconds, id_of, own, refuse_waiting
 from .breaker import Breaker
+from .connections import cut_short
 from .delivery import Delivery, file_in
 from .dialects import Checked
 from .disk import in_thread
@@ -327,7 +328,7 @@ class Studio:
     ) -> Path:
         """Store a video, with one of the places for transfers; `patience` is that of `files.Patience`, in seconds."""
         try:
-            async with self.exchange.transfer() as place:
+            async with self.exchange.transfer(closed=cut_short) as place:
                 return await self.delivery.download(
                     task_or_url,
                     path,

@@ -20,10 +20,12 @@ class Place:
     Args:
         limiter: Has them.
         waits: End with the client.
+        closed: Makes the error for whoever waits then, if that of `waits` does not say what is left to be done.
     """
 
     limiter: Limiter
     waits: Waits
+    closed: Callable[[], OmniError] | None = None
     _ticket: Ticket | None = None
 
     async def take(self) -> None:
@@ -53,6 +55,7 @@ class Place:
     async def _until(self, wait: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         try:
             return await self.waits.until(wait, *arguments)
-        except OmniError as error:
-            error.may_have_charged = True  # what the file is of may be paid
-            raise
+        except OmniError:
+            if self.closed is None or not self.waits.ended:
+                raise
+            raise self.closed() from None

@@ -510,7 +510,7 @@ async def test_a_download_that_waits_for_a_place_is_told_that_the_client_is_clos
             late = asyncio.ensure_future(here.client.download("t", tmp_path / "t.mp4"))
             await asyncio.sleep(1)
             await here.client.aclose()
-        with pytest.raises(OmniError, match="the client was closed") as caught:
+        with pytest.raises(DownloadError, match="closed: what is stored so far can be resumed") as caught:
             await late
         assert (caught.value.may_have_charged, caught.value.task_id) == (True, "t")
 
