@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from omni_async import (
+    DownloadError,
     Limiter,
     Limits,
     OmniClient,

@@ -1,8 +1,5 @@
 """Finished tasks into files: those first whose URLs die first, as long as the disk takes them."""
 
-import asyncio
-import heapq
-import itertools
 import math
 
 import anyio
@@ -12,6 +9,7 @@ from ..errors import JournalError, OmniError
 from ..journal.entries import Entry
 from ..journal.states import State
 from ..lifetime import loop_time
+from ..turns import Turn, Turns
 from .gate import Backlog
 from .probing import trouble
 from .results import NOT_STORED
@@ -22,15 +20,12 @@ STORERS = 8
 TRIES = 3
 """How often a download is tried in one run, each with the client's own tries, if it is not its server that fails."""
 PAUSE = 2.0
-LONGEST_PAUSE = 60.0
-"""Seconds between two tries of a video whose server fails, at most."""
 PATIENCE = 900.0
-"""Seconds for which it is tried, and after the last video that came, if its URL dies earlier or nobody tells when."""
+"""Seconds for which a video whose server fails is tried, and after the last one that came, if its URL dies earlier or
+nobody tells when."""
 DISK_PAUSE = 10.0
 """Seconds between two tries while the disk is full, or takes no videos for another reason."""
 DISK, SLOW = "disk", "backlog"
-_Turn = tuple[bool, float, int, Entry]
-"""A video that waits: whether its server failed (first come those whose servers may work), and when its URL dies."""
 
 
 @attrs.frozen
@@ -48,16 +43,6 @@ class Outage:
     left: float
 
 
-@attrs.define
-class _Late:
-    """A video whose server fails: since when, and until when its URL lives, by the loop's time and by wall time."""
-
-    expiry: float
-    since: float
-    dies: float
-    tries: int = 0
-
-
 class Fetcher:
     """Fetches the videos of one run.
 
@@ -70,15 +55,12 @@ class Fetcher:
         self._standing, self._store = standing, store
         self._gate = standing.gate
         self.backlog = Backlog(STORERS)
-        self._waiting: list[_Turn] = []
-        self._order = itertools.count()
+        self._turns: Turns[Entry] = Turns(self._until)
         self._taken: set[str] = set()
-        self._arrived = asyncio.Event()
         self._short: set[str] = set()
         self._given_up = False
-        self._late: dict[str, _Late] = {}
-        self._resting: list[tuple[float, _Turn]] = []
         self._reason, self._came = "", -math.inf
+        self._in_vain = math.inf  # since when every video that was new failed for its server
 
     @property
     def busy(self) -> bool:
@@ -88,20 +70,14 @@ class Fetcher:
     @property
     def outage(self) -> Outage | None:
         """Which videos cannot be fetched for now, if some cannot."""
-        if not self._late:
-            return None
-        left = max(map(self._until, self._late.values())) - loop_time()
-        return Outage(len(self._late), self._reason, max(left, 0.0))
+        late = self._turns.late
+        return Outage(len(late), self._reason, max(self._turns.ends - loop_time(), 0.0)) if late else None
 
     def enqueue(self, entry: Entry) -> None:
         """A task has a video: it is fetched when its turn comes."""
         if entry.key not in self._taken:
             self._taken.add(entry.key)
-            self._queue((False, self._store.expiry(entry), next(self._order), entry))
-
-    def _queue(self, turn: _Turn) -> None:
-        heapq.heappush(self._waiting, turn)
-        self._arrived.set()
+            self._turns.add(Turn(entry, self._store.expiry(entry)))
 
     async def one(self) -> None:
         """Fetch the next video, or wait for one.
@@ -109,66 +85,59 @@ class Fetcher:
         Raises:
             JournalError: It cannot be written down.
         """
-        while not self._waiting:
-            self._arrived.clear()
-            await self._arrived.wait()
-        _, expiry, _, entry = heapq.heappop(self._waiting)
-        self.backlog.begins(entry.key)
-        rests = False
+        turn = await self._turns.next()
+        key, rests = turn.of.key, False
+        if not turn.late:
+            self.backlog.begins(key)
         try:
-            pause = await self._bring(entry)
-            if rests := pause is not None:
-                turn = (True, expiry, next(self._order), entry)
-                heapq.heappush(self._resting, (loop_time() + pause, turn))
+            rests = await self._bring(turn)
         finally:
-            self._has_space(entry)
+            self._has_space(turn.of)
+            self.backlog.ends(key, counts=not turn.late)
             if not rests:
-                self._late.pop(entry.key, None)
-                self.backlog.ends(entry.key)
-                self._taken.discard(entry.key)
+                self._turns.over(turn)
+                self._taken.discard(key)
 
-    async def _bring(self, entry: Entry) -> float | None:
+    async def _bring(self, turn: Turn[Entry]) -> bool:
         """Store one video, in a few tries; while the disk takes none, for as long as anything else goes on.
 
-        Gives the seconds after which it is to be tried again, if its server fails.
+        Gives whether it is to be tried again, since its server fails.
         """
-        tries = 0
+        entry, tries = turn.of, 0
         while True:
             tries += 1
             try:
-                stored = await self._store.store(entry, again=tries > 1 or entry.key in self._late)
+                stored = await self._store.store(entry, again=tries > 1 or turn.late)
             except OmniError as error:
                 if isinstance(error, JournalError) and not full(error):
                     raise
                 if passing(error):
-                    return await self._put_off(entry, error)
+                    return await self._put_off(turn, error)
                 refused = await self._refused(entry, error)
                 if self._is_hopeless(entry, error, tries, refused):
                     await self._not_stored(entry, error, refused)
-                    return None
+                    return False
                 await anyio.sleep(PAUSE * 2.0**tries if refused is None else DISK_PAUSE)
             else:
-                self._came = loop_time()
+                self._came, self._in_vain = loop_time(), math.inf
                 self._standing.moved(stored, State.SUCCEEDED)
                 self._standing.settled(stored)
-                return None
+                return False
 
-    async def _put_off(self, entry: Entry, error: OmniError) -> float | None:
-        """Seconds after which a video whose server fails is tried again; None if that is too late."""
-        now = loop_time()
-        late = self._late.get(entry.key) or _Late(self._store.expiry(entry), now, now + self._store.left(entry))
-        self._late[entry.key], late.tries = late, late.tries + 1
+    async def _put_off(self, turn: Turn[Entry], error: OmniError) -> bool:
+        """Have a video whose server fails rest; False if it was tried long enough."""
+        if not turn.late:
+            self._in_vain = min(self._in_vain, loop_time())
+            turn.until = loop_time() + self._store.left(turn.of)
         self._reason = str(error.args[0]).rpartition(": ")[0] or str(error.args[0])
-        asked: float = getattr(error, "retry_after", None) or 0.0
-        pause = max(min(PAUSE * 2.0 ** min(late.tries, 30), LONGEST_PAUSE), asked)
-        if now + pause <= self._until(late):
-            return pause
-        await self._not_stored(entry, error, None)
-        return None
+        if self._turns.put_off(turn, error):
+            return True
+        await self._not_stored(turn.of, error, None)
+        return False
 
-    def _until(self, late: _Late) -> float:
+    def _until(self, turn: Turn[Entry]) -> float:
         """When a video whose server fails is given up."""
-        return max(late.dies, max(late.since, self._came) + PATIENCE)
+        return max(turn.until, max(turn.since, self._came) + PATIENCE)
 
     async def _refused(self, entry: Entry, error: OmniError) -> str | None:
         """Why the disk takes no videos at all; None if this one alone could not be stored."""
@@ -201,12 +170,25 @@ class Fetcher:
         self._standing.settled(left)
 
     def look(self) -> None:
-        """Have fetched what has rested, and hold creates while more waits here than can be fetched in time."""
-        while self._resting and self._resting[0][0] <= loop_time():
-            self._queue(heapq.heappop(self._resting)[1])
-        waiting = len(self._waiting) + len(self._resting)
-        deaths = (*(dies for _, dies, *_ in self._waiting[:1]), *(late.expiry for late in self._late.values()))
-        if waiting and self.backlog.too_long(waiting, min(deaths)):
-            self._gate.hold(SLOW, f"{waiting} videos wait to be fetched, and the first URL dies soon")
+        """Hold creates while more waits here than can be fetched in time, or all that they bring might be lost."""
+        if (why := self._too_many() or self._all_in_vain()) is not None:
+            self._gate.hold(SLOW, why)
         else:
             self._gate.release(SLOW)
+
+    def _too_many(self) -> str | None:
+        """Whether those whose servers may work take too long; whoever rests keeps nobody waiting."""
+        waiting = self._turns.waiting
+        if not self.backlog.too_long(waiting, self._turns.first):
+            return None
+        return f"{waiting} videos wait to be fetched, and the first URL dies soon"
+
+    def _all_in_vain(self) -> str | None:
+        """Whether no video came for so long that URLs die before one does, if that lasts as long again.
+
+        Those that failed before the last one came tell nothing: their server is another.
+        """
+        failing = [turn.rank for turn in self._turns.late if turn.since >= self._in_vain]
+        if not self.backlog.outlasts(loop_time() - self._in_vain, failing):
+            return None
+        return f"{len(failing)} videos wait to be fetched, none could be lately, and the first URL dies soon"

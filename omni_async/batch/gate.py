@@ -1,10 +1,11 @@
 """Whether a batch may send the next create: held for a while, or closed for the rest of the run."""
 
 import asyncio
+import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
 
@@ -126,13 +127,20 @@ class Backlog:
         """A video is being fetched, for the first time or once more."""
         self._begun.setdefault(key, anyio.current_time())
 
-    def ends(self, key: str) -> None:
-        """It is on disk, or given up."""
-        self._took.append(anyio.current_time() - self._begun.pop(key))
+    def ends(self, key: str, *, counts: bool = True) -> None:
+        """It is on disk, or given up; or it rests, and `counts` no more: that tells nothing of how long others take."""
+        begun = self._begun.pop(key, None)
+        if counts and begun is not None:
+            self._took.append(anyio.current_time() - begun)
 
     def too_long(self, waiting: int, soonest: float) -> bool:
         """Whether `waiting` videos would take more than half of what is left until the soonest expiry."""
         return bool(waiting) and waiting / self._at_once * self._typical() > SHARE * max(soonest - self._wall(), 0.0)
+
+    def outlasts(self, seconds: float, expiries: Iterable[float]) -> bool:
+        """Whether that is more than half of what is left until the soonest expiry that is still to come."""
+        now = self._wall()
+        return seconds > SHARE * (min((expiry for expiry in expiries if expiry > now), default=math.inf) - now)
 
     def _typical(self) -> float:
         """Seconds a video takes; one that is under way counts once it has taken longer than the others."""
