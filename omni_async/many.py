@@ -17,9 +17,11 @@ import attrs
 
 from .breaker import Shutout
 from .errors import OmniError
+from .files import PATIENCE, is_temporary
 from .lifetime import Waits, is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
+from .turns import Turn, Turns
 
 OUTSTANDING = 10_000
 """Tasks submitted and not yet at their end for the caller, at most, where he sets no lower number."""
@@ -54,7 +56,7 @@ class Callbacks:
         finished: Gives back a finished task with a video, or raises TaskFailedError.
         waits: Ended with the client.
         left: Told of outcomes that nobody will be given.
-        download: Stores a task's video; None if none is wanted.
+        download: Stores a task's video, in a few tries; None if none is wanted.
     """
 
     request: Callable[[Any], VideoRequest]
@@ -129,7 +131,7 @@ class _Run:
         self._shutout = Shutout()
         self._refusal: OmniError | None = None  # of the key or the account: the next would meet it, too
         self._unstored: dict[_Row, None] = {}  # finished, and not yet given out
-        self._files: asyncio.Queue[_Row] = asyncio.Queue()
+        self._files: Turns[_Row] = Turns(lambda turn: turn.since + PATIENCE)
         context = contextvars.copy_context()
         self.loop = loop = asyncio.get_running_loop()
         workers = [self._submit() for _ in range(min(SUBMITTERS, outstanding))]
@@ -237,7 +239,7 @@ class _Run:
             else:
                 self.open.pop(row, None)
                 self._unstored[row] = None
-                self._files.put_nowait(row)
+                self._files.add(Turn(row))
 
     def ended(self, row: _Row, error: OmniError | None) -> None:
         """A row is through."""
@@ -257,17 +259,25 @@ class _Run:
             self.ended(row, timed_out(row.last.task_id, row.last, now - row.since, missed=missed))
 
     async def _store(self) -> None:
-        """Download what has finished."""
+        """Download what has finished; once the client is closed, what rests is told so at once."""
         while self.callbacks.download is not None:
-            row = await self._files.get()
-            await self._through(self._deliver(self.callbacks.download, row))
+            try:
+                turn = await self.callbacks.waits.until(self._files.next)
+            except OmniError:
+                self._files.wake()
+                turn = await self._files.next()
+            await self._through(self._deliver(self.callbacks.download, turn))
 
-    async def _deliver(self, download: Download, row: _Row) -> None:
-        path, error = None, None
+    async def _deliver(self, download: Download, turn: Turn[_Row]) -> None:
+        """Download a row's video; a server that fails is left to itself for a while, and others are asked."""
+        row, path, error = turn.of, None, None
         try:
             path = await download(row.last, row.request)
         except OmniError as failure:
+            if is_temporary(failure) and self._files.put_off(turn, failure):
+                return
             error = failure
+        self._files.over(turn)
         del self._unstored[row]
         self._put(Outcome(request=row.request, task=row.last, error=error, path=path))
 

@@ -14,6 +14,7 @@ import pytest
 
 from omni_async import (
     AuthenticationError,
+    DownloadError,
     InvalidRequestError,
     OmniError,
     QuotaError,
@@ -47,6 +48,7 @@ class Works:
         self.most_storing = self.storing = 0
         self.waits = Waits()
         self.timers, self.missed = [], {}
+        self.asked, self.up, self.pause = [], math.inf, None
 
     def steps(self, *, download=False):
         """For `Many`."""
@@ -124,6 +126,11 @@ class Works:
         self.most_storing = max(self.most_storing, self.storing)
         await anyio.sleep(2)
         self.storing -= 1
+        if self.waits.ended:
+            raise DownloadError("the client was closed")
+        if request.prompt == "down" and anyio.current_time() < self.up:
+            self.asked.append(anyio.current_time())
+            raise DownloadError("the video's server is down", temporary=True, retry_after=self.pause)
         if request.prompt == "full":
             raise OmniError("the disk is full")
         if request.prompt == "break":
@@ -344,6 +351,60 @@ async def test_downloads():
     (full,) = (one for one in done if one.request.prompt == "full")
     assert "disk" in str(full.error)
     assert full.task.status is TaskStatus.SUCCEEDED
+
+
+async def test_videos_of_a_server_that_is_down_keep_no_others_waiting():
+    """However many: they rest apart, are tried less and less often behind the others, and end after five minutes."""
+    works = Works()
+    rows = many(works, [*["down"] * 80, *["cat"] * 40], download=True)
+    given = [(anyio.current_time() - 1000, one) async for one in rows]
+    healthy = [at for at, one in given if one.path]
+    assert len(healthy) == 40
+    assert max(healthy) < 60
+    lost = [(at, one.error) for at, one in given if one.error]
+    assert all(isinstance(error, DownloadError) and error.temporary for _, error in lost)
+    assert len(lost) == 80
+    assert min(at for at, _ in lost) > 310
+    assert max(at for at, _ in lost) < 380
+    assert len(works.asked) < 80 * 12
+    assert not works.left
+
+
+async def test_a_video_server_that_comes_back_gives_all_videos():
+    """Within the five minutes; a pause that it asked for is kept."""
+    works = Works()
+    works.up, works.pause = 1100.0, 45.0
+    done = await outcomes(many(works, ["down"] * 3, download=True))
+    assert all(one.path for one in done)
+    assert [round(at - works.asked[0]) for at in works.asked] == [0, 0, 0, 47, 47, 47]
+    assert anyio.current_time() < 1120
+
+
+async def test_what_rests_is_told_to_whoever_leaves():
+    """It is paid for, and was not stored."""
+    works = Works()
+    iterator = many(works, ["down", "down", "cat"], download=True)
+    assert (await anext(iterator)).path
+    await anyio.sleep(50)
+    asked = len(works.asked)
+    await iterator.aclose()
+    assert sorted(one.task.task_id for one in works.left) == ["task_1", "task_2"]
+    await anyio.sleep(500)
+    assert len(works.asked) == asked
+
+
+async def test_what_rests_ends_with_the_client():
+    """At once, with an outcome each, as what is being stored does."""
+    works, seen = Works(), []
+    rows = asyncio.ensure_future(collect(many(works, ["down"] * 20, download=True), seen))
+    await anyio.sleep(200)
+    works.waits.end()
+    began = anyio.current_time()
+    with contextlib.suppress(OmniError):
+        await rows
+    assert anyio.current_time() - began < 10
+    assert [str(one.error) for one in seen] == ["the client was closed"] * 20
+    assert all(one.task for one in seen)
 
 
 async def test_leaving_ends_the_work():
