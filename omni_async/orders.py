@@ -20,7 +20,8 @@ class Orders:
             if nothing was paid for it: there is no such row, it was not sent, or it was refused.
 
         Raises:
-            SubmissionUncertainError: It may have been paid, and no task of it is known; see `settle`.
+            SubmissionUncertainError: It may have been paid, and no task of it is known; see `settle`. Also where it was
+                settled with `pay_again` and no task came of it since: submitting it sends it.
             RateLimitError: Its create is being sent at this moment: ask again.
             JournalError: There is no journal file, or it cannot be read.
         """

@@ -2,17 +2,18 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .arguments import TaskOrId
 from .errors import Fault, InvalidRequestError, JournalError, NotFoundError, OmniError
 from .fields import encodable
-from .journal.states import UNPAID
 from .models import VideoRequest
 from .references import local_references
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
-    from .journal import LedgerJournal
+    from .journal import Ledger, LedgerJournal
+    from .journal.entries import Entry
 
 HINT = "this id is a custom_id of the journal: `client.find` gives its task"
 
@@ -68,10 +69,16 @@ def changed(asked: VideoRequest) -> InvalidRequestError:
 async def _recall(error: OmniError, key: str, journal: "LedgerJournal[Any]") -> None:
     """Say what the journal knows of an earlier create of this id; what it cannot tell is not proved."""
     try:
-        entry = await journal.run(lambda ledger: ledger.entry(key))
+        entry, paid = await journal.run(partial(_earlier, key=key))
     except JournalError:
         error.may_have_charged = True
         return
-    if entry is not None and entry.state not in UNPAID:
+    if entry is not None and paid:
         error.may_have_charged = True
         error.about(task_id=entry.task_id or entry.candidate)
+
+
+def _earlier(ledger: "Ledger", *, key: str) -> "tuple[Entry | None, bool]":
+    """The row of an id, and whether a create of it may have been charged."""
+    entry = ledger.entry(key)
+    return entry, entry is not None and ledger.paid_before(entry)

@@ -74,6 +74,29 @@ async def test_an_uncertain_order_is_told_as_submit_tells_it(tmp_path):
         assert here.server.gets == []
 
 
+async def test_an_order_that_is_to_be_paid_again_may_have_been_paid(tmp_path):
+    """Nobody knows whether its first create was charged, also if the second is refused; then it has a task."""
+    async with booked(tmp_path, DROP, http(400, "no"), ACCEPT) as here:
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        await here.client.settle("mine", pay_again=True)
+        for state in ("PLANNED", "REJECTED"):
+            assert states(tmp_path) == {"mine": state}
+            with pytest.raises(SubmissionUncertainError, match="settled as pay_again, and submitting") as caught:
+                await here.client.find("mine")
+            error = caught.value
+            assert (error.gateway, error.custom_id, error.metadata) == ("jimmy", "mine", {"order": 7})
+            assert error.may_have_charged
+            with pytest.raises(InvalidRequestError) as refused:
+                await here.client.submit("", custom_id="mine")
+            assert refused.value.may_have_charged
+            if state == "PLANNED":
+                with pytest.raises(RejectedError):
+                    await here.submit()
+        task = await here.submit()
+        assert (await here.client.find("mine")).task_id == task.task_id
+
+
 async def test_an_order_that_is_being_sent_is_to_be_asked_for_again(tmp_path):
     """At once, and it may be paid already."""
     async with booked(tmp_path, Act(raw=ACCEPT.raw, delay=30.0)) as here:

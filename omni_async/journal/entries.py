@@ -14,6 +14,7 @@ from .states import UNPAID, State
 
 T = TypeVar("T")
 
+PAY_AGAIN = "settled by a person: pay again"
 ADOPTED = "settled by a person: it is this task"
 SIGHTED = f"{ADOPTED}, and the gateway knows it"
 UNFOLLOWED = "cannot be followed: "
@@ -286,5 +287,17 @@ def uncertain_error(entry: Entry) -> SubmissionUncertainError:
         gateway=entry.gateway,
         custom_id=entry.custom_id,
         task_id=entry.candidate,
+        metadata=entry.data,
+    )
+
+
+def unanswered_error(entry: Entry) -> SubmissionUncertainError:
+    """The error for a row that may be sent, and of which an earlier create may have been charged all the same."""
+    return SubmissionUncertainError(
+        "an earlier create of this id may have been charged, which nobody could tell: it was settled as pay_again, and"
+        " submitting it sends it once more",
+        evidence={"reason": PAY_AGAIN, "sent_before": True},
+        gateway=entry.gateway,
+        custom_id=entry.custom_id,
         metadata=entry.data,
     )

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, write_task
+from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, unanswered_error, write_task
 from .rows import RECORD, Rows
 from .schema import journal_error
 from .seam import Answer, Intent, NotNow, write_metadata
@@ -117,8 +117,8 @@ class Ledger(Rows):
              write_metadata(intent.metadata), intent.key),
         )  # fmt: skip
 
-    def known(self, key: str, fingerprint: str | None) -> VideoTask | None:
-        """The task of an id, without sending anything; None if it may be sent. No fingerprint: whatever was asked.
+    def known(self, key: str, fingerprint: str) -> VideoTask | None:
+        """The task of an id, without sending anything; None if it may be sent.
 
         Raises:
             NotNow: It is being sent.
@@ -127,6 +127,14 @@ class Ledger(Rows):
         """
         entry = self.entry(key)
         return None if entry is None else known_task(entry, fingerprint)
+
+    def find(self, key: str) -> VideoTask | None:
+        """As `known`, for whoever does not send it, whatever its inputs were; None if nothing was paid for it."""
+        entry = self.entry(key)
+        task = None if entry is None else known_task(entry, None)
+        if task is None and entry is not None and self.paid_before(entry):
+            raise unanswered_error(entry)
+        return task
 
     def answered(self, key: str, answer: Answer) -> State:
         """See `Journal.answered`."""

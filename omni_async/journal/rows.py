@@ -9,8 +9,8 @@ import attrs
 from ..dialects import Reply
 from ..errors import JournalError
 from ..models import VideoTask
-from .entries import COLUMNS, Entry, Record, entry_of, state_named
-from .states import State
+from .entries import COLUMNS, PAY_AGAIN, Entry, Record, entry_of, state_named
+from .states import UNPAID, State
 
 RECORD = tuple(field.name for field in attrs.fields(Record))
 """The columns of a record, in the order of its fields."""
@@ -72,6 +72,13 @@ class Rows:
         """What happened to a row, the oldest first."""
         query = f"SELECT {', '.join(RECORD)} FROM record WHERE key = ? ORDER BY rowid"  # noqa: S608
         return [Record(**dict(zip(RECORD, row, strict=True))) for row in self.connection.execute(query, (key,))]
+
+    def paid_before(self, entry: Entry) -> bool:
+        """Whether it may have been paid: it was, or a person had it sent again since nobody could tell."""
+        if entry.state not in UNPAID or entry.sent_at is None:
+            return entry.state not in UNPAID
+        query = "SELECT 1 FROM record WHERE key = ? AND what = 'settled' AND detail = ?"
+        return self.connection.execute(query, (entry.key, PAY_AGAIN)).fetchone() is not None
 
     def recalled(self, key: str, task: VideoTask, read: ReadCreate) -> VideoTask:
         """A row's task, its gaps filled from the answer as it is kept; as it is if that is not kept or unreadable."""

@@ -19,7 +19,7 @@ from ..lifetime import background, is_cancelled, outlasted
 from ..models import VideoTask
 from . import fallback
 from .anew import SheetLedger
-from .entries import ADOPTED, Entry
+from .entries import ADOPTED, PAY_AGAIN, Entry
 from .ledger import Ledger
 from .owners import Ownership
 from .rows import ReadCreate
@@ -38,7 +38,6 @@ INSIST_EVERY = 0.5
 MENDABLE = frozenset({"full", "failed", "locked"})
 """Kinds of trouble that may be over soon."""
 NOT_CHARGED = "settled by a person: it was not charged"
-PAY_AGAIN = "settled by a person: pay again"
 
 
 class Owner(Protocol):
@@ -245,7 +244,7 @@ class LedgerJournal(Generic[L]):
         """Enter what could not be written before, as part of a transaction."""
         fallback.merge(self.path, ledger)
 
-    async def known(self, key: str, fingerprint: str | None, *, sent: bool = True) -> VideoTask | None:
+    async def known(self, key: str, fingerprint: str, *, sent: bool = True) -> VideoTask | None:
         """See `Ledger.known`; `sent` is whether somebody may have sent it, whatever the journal can tell."""
         try:
             return await self.run(lambda ledger: self._recalled(ledger, key, ledger.known(key, fingerprint)))
@@ -255,9 +254,9 @@ class LedgerJournal(Generic[L]):
             raise
 
     async def find(self, key: str) -> VideoTask | None:
-        """As `known`, for whoever asks without sending: whatever its inputs were, and of any trouble it may be paid."""
+        """See `Ledger.find`; of any trouble it may be paid."""
         try:
-            return await self.known(key, None)
+            return await self.run(lambda ledger: self._recalled(ledger, key, ledger.find(key)))
         except NotNow as hold:
             failure: OmniError = RateLimitError(f"{hold.why}: ask again", retry_after=hold.seconds)
         except OmniError as error:

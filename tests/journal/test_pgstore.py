@@ -10,7 +10,15 @@ import pytest
 from books import accepted, intent, lost, rows, states
 from children import child, kill
 
-from omni_async import JournalError, OmniClient, PollPolicy, SubmissionUncertainError, TaskStatus, following
+from omni_async import (
+    InvalidRequestError,
+    JournalError,
+    OmniClient,
+    PollPolicy,
+    SubmissionUncertainError,
+    TaskStatus,
+    following,
+)
 from omni_async.journal import Answer, NotNow, PostgresJournal, fallback, session, store
 from omni_async.journal.pgstore import file_of
 from tests.fault_server import ACCEPT, DROP, HANG, KEY, FaultServer, running
@@ -305,6 +313,12 @@ async def test_an_order_is_found_on_whichever_host(dsn):
         with pytest.raises(SubmissionUncertainError, match="was sent before"):
             await other.find("order-2")
         assert await other.find("order-3") is None
+        await other.settle("order-2", pay_again=True)
+        with pytest.raises(SubmissionUncertainError, match="settled as pay_again"):
+            await one.find("order-2")
+        with pytest.raises(InvalidRequestError) as refused:
+            await one.submit("", custom_id="order-2")
+        assert refused.value.may_have_charged
         assert len(server.posts) == 2
 
 
