@@ -235,6 +235,21 @@ async def test_a_callers_own_timeout_ends_a_download_that_rests(tmp_path):
         assert anyio.current_time() - began < 101
 
 
+async def test_videos_of_many_whose_server_is_down_come_when_it_is_up_again(tmp_path):
+    """The others are not kept waiting, and nothing is paid twice."""
+    async with pair(faults=(InjectedFault("drop", on="file", prompt="dog"),)) as (emulator, client):
+        came, began = {}, anyio.current_time()
+        rows = [VideoRequest(prompt=name, custom_id=f"{name}-{n}") for name in ("dog", "cat") for n in range(12)]
+        async for one in client.generate_many(rows, output=tmp_path):
+            assert one.path == tmp_path / f"{one.request.custom_id}.mp4"
+            came[one.request.custom_id] = anyio.current_time() - began
+            if len(came) == 12:
+                emulator.scenario = attrs.evolve(emulator.scenario, faults=())
+        assert all(name.startswith("cat") for name in list(came)[:12])
+        assert list(came.values())[11] < 120
+        assert len(emulator.ledger.charges) == 24
+
+
 async def test_leaving_many_leaves_their_ids(caplog):
     """Those that run and those that were not taken; of many the log names some, and `unclaimed()` has all."""
     async with pair() as (emulator, client):

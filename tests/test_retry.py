@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_async.retry import RESERVE, RetryBudget, backoff, pause_told, retry_after
+from omni_async.retry import RESERVE, RetryBudget, backoff, pause_told, pause_within, retry_after
 
 NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=30)
@@ -189,3 +189,20 @@ def test_the_budget_is_never_overdrawn(steps):
             repeats += budget.spend()
         assert 0 <= budget.tokens <= RESERVE
     assert repeats <= RESERVE + 0.1 * firsts + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("left", "pause", "asked", "seconds"),
+    [
+        (300.0, 4.0, 0.0, 4.0),
+        (300.0, 4.0, 60.0, 60.0),
+        (10.0, 30.0, 0.0, 10.0),  # the last one
+        (10.0, 30.0, 7.0, 10.0),
+        (10.0, 4.0, 11.0, None),  # never cut short
+        (0.5, 4.0, 0.0, None),
+        (-5.0, 4.0, 0.0, None),
+    ],
+)
+def test_the_last_try_falls_on_the_end(left, pause, asked, seconds):
+    """Unless the server asks for more than is left."""
+    assert pause_within(left, pause, asked) == seconds
