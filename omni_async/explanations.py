@@ -142,6 +142,7 @@ PROBLEMS: tuple[tuple[str, str], ...] = (
     (r"(.+) is not a URL or path; .*", r"\1 不是 URL 或文件路径：内存中的内容请先用 client.upload 取得 URL"),
     (r"(.+) is not a path", r"\1 不是路径"),
     (r"is blank; give a URL or path|is not a list of URLs or paths", "须为 URL 或文件路径"),
+    (r"is a local path; (from_dict.*), for data of your own", r"是本机路径：自己的数据请用 \1"),
     (r"is blank; .*", "为空：请去掉，或填写文本"),
     (r"is not a mapping", "须为键值对象"),
     (r"cannot be written as JSON", "无法写成 JSON"),

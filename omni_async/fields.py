@@ -1,8 +1,9 @@
 """What the fields of a request are called and may hold, whatever the gateway; asked by all that takes them."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, TypedDict
 
 from .errors import Fault
@@ -13,6 +14,8 @@ Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
 """References as they are given: URLs or local paths, or one alone."""
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
+_LONGEST_PATH = 4096
+_SCHEME = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FRAME = "did you mean 'image_urls'? With generation_type='frame' the one image is the first frame"
 _WATCH = "client.watch(task) gives each change of status and progress"
 _CALLBACK = "extra={'callback_url': …}, where the gateway calls back (toapis)"
@@ -77,6 +80,30 @@ def unknown(name: object, fields: Collection[str]) -> Fault:
         near = difflib.get_close_matches(word, fields, n=1, cutoff=_NEAR)
         hint = f"did you mean {near[0]!r}?" if near else "put what only a newer gateway knows into extra={…}"
     return Fault(word, f"no such field; {hint}")
+
+
+def as_texts(value: Links) -> tuple[str, ...]:
+    """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
+    if value is None or (type(value) is tuple and not value):
+        return ()
+    if isinstance(value, str | bytes | PathLike) or not isinstance(value, Iterable):
+        value = (value,)
+    return tuple(fspath(item) if isinstance(item, PathLike) else item for item in value)
+
+
+def is_local(reference: str) -> bool:
+    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
+    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
+    return bool(reference) and not long and not _SCHEME.match(reference)
+
+
+def local_references(request: Any) -> Iterator[tuple[str, str]]:
+    """The field and the path of every reference of a request that is not a URL."""
+    for field in LINKS:
+        links = getattr(request, field)
+        for place, link in enumerate(links) if links and isinstance(links, tuple) else ():
+            if isinstance(link, str) and link.strip() and is_local(link):
+                yield f"{field}[{place}]", link
 
 
 def no_list(name: str, value: Any) -> Fault | None:

@@ -28,6 +28,7 @@ from .errors import (
     invalid_request,
 )
 from .exchange import Exchange
+from .fields import local_references
 from .filed import Names, Rows
 from .files import PATIENCE, Downloader, OnWhole, Patience
 from .identity import by_content, fingerprint, fingerprint_of
@@ -38,7 +39,7 @@ from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
 from .poller.waiting import deadline_after, failure_of, wait_for
-from .references import References, check_request, local_references
+from .references import References, check_request
 from .refusing import changed, nothing_sent, recognized
 from .safety import file_name
 from .snapshot import snapshot

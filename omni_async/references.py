@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -11,22 +10,13 @@ from .dialects import Checked, Dialect
 from .dialects.rules import check_fields
 from .errors import Fault, OmniError, invalid_argument
 from .exchange import Exchange
-from .fields import LINKS
+from .fields import local_references
 from .lifetime import background, is_cancelled
 from .models import VideoRequest, relinked
-from .uploads import OnProgress, check_upload, content_hash, is_local, named, upload_form
+from .uploads import OnProgress, check_upload, content_hash, named, upload_form
 
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
-
-
-def local_references(request: VideoRequest) -> Iterator[tuple[str, str]]:
-    """The field and the path of every reference that is not a URL."""
-    for field in LINKS:
-        links = getattr(request, field)
-        for place, link in enumerate(links) if links and isinstance(links, tuple) else ():
-            if isinstance(link, str) and link.strip() and is_local(link):
-                yield f"{field}[{place}]", link
 
 
 def check_references(request: VideoRequest, dialect: Dialect) -> list[Fault]:
