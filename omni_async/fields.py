@@ -155,7 +155,10 @@ def _check_texts(request: Any) -> Iterator[Fault]:
 
 def shown(value: Any) -> str:
     """A value as a fault shows it: short, and of what is not a plain value its type only."""
-    return repr(value)[:40] if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)[:40]
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeioAEIO' else 'a'} {kind}"
 
 
 def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
