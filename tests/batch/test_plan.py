@@ -249,7 +249,7 @@ def test_a_price_that_cannot_be_read_is_shown(tmp_path, text, told):
         ("kind,price\n1080p,0.9\n*,0.5 ¤ für\n".encode("cp1252"), "line 3: "),
         ("kind,price\n動画,0.9\n".encode("shift-jis"), "line 2: "),
         ("kind,price\n*,1\n".encode("utf-16-le"), "line 1: it holds NUL bytes: UTF-16 without its mark?"),
-        ("kind,price,note\n*,1,联通\n".encode("gb18030"), "line 2: reads "),
+        ("kind,price,note\n*,1,图片\n".encode("gb18030"), "line 2: reads "),
     ],
 )
 def test_prices_in_an_encoding_that_cannot_be_told_are_to_be_saved_as_utf_8(tmp_path, raw, told):
