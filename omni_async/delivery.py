@@ -195,7 +195,8 @@ class Delivery:
         if task.status in (TaskStatus.FAILED, TaskStatus.CANCELED):
             raise self._failed(task)
         if task.video_url is None and not task.status.finished:
-            raise DownloadError(f"the task is still running ({task.status.value}): wait for it first")
+            told = f"the task is still running ({task.status.value}): wait for it first"
+            raise DownloadError(told, temporary=True, still="running")
         if task.video_url is None:
             raise DownloadError("the task is finished and the gateway tells no URL: query it again later")
         try:

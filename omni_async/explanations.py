@@ -167,6 +167,18 @@ UNSEEN = Both(
     "一直未能查到任务状态，不知道是否仍在进行；请先解决原始信息中的问题，再继续等待：任务没有丢失",
 )
 
+STILL: dict[str, Both] = {
+    # What a download has to wait for.
+    "running": Both(
+        "its task has not ended, so there is no video yet: wait for it, then download",
+        "任务尚未结束，还没有视频：请先等待，再下载",
+    ),
+    "storing": Both(
+        "another download is storing this file just now: wait for that one, or choose another name",
+        "该文件正由另一个下载写入：请等它完成，或换一个文件名",
+    ),
+}
+
 UNSET = Both(
     "it was never sent, and sending it again cannot help: mend what the message names first",
     "请求没有发出，重发也没有用：请先解决原始信息中的问题",

@@ -337,7 +337,7 @@ class Downloader:
 
 def is_temporary(error: OmniError) -> bool:
     """Whether a video's server could not be reached, or failed."""
-    return isinstance(error, DownloadError) and error.temporary
+    return isinstance(error, DownloadError) and error.temporary and error.still is None
 
 
 def _no_video() -> Setback:
