@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from typing import Any, TypedDict
@@ -14,6 +15,9 @@ Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
 """References as they are given: URLs or local paths, or one alone."""
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+_BLANKS = "\u2800\u3164"
+"""A sign and a letter that show nothing: braille without a dot, and Hangul's filler."""
 _LONGEST_PATH = 4096
 _SCHEME = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FRAME = "did you mean 'image_urls'? With generation_type='frame' the one image is the first frame"
@@ -134,10 +138,15 @@ def check_prompt(prompt: Any) -> Iterator[Fault]:
     """What every gateway would refuse a prompt for."""
     if prompt is not None and not isinstance(prompt, str):
         yield Fault("prompt", f"{shown(prompt)} is not text")
-    elif prompt is None or not prompt.strip():
-        yield Fault("prompt", "required text")
-    elif not encodable(prompt):
+    elif prompt is not None and not encodable(prompt):
         yield Fault("prompt", NOT_UNICODE)
+    elif prompt is None or is_blank(prompt):
+        yield Fault("prompt", "required text")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text is to be seen: spaces, controls and format marks, however many, are no prompt."""
+    return all(unicodedata.category(letter) in _UNSEEN or letter in _BLANKS for letter in text)
 
 
 def _check_texts(request: Any) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from omni_async.dialects.rules import check_fields
 from omni_async.errors import DecodeError, InvalidRequestError, OmniError
-from omni_async.fields import RequestFields
+from omni_async.fields import RequestFields, check_prompt
 from omni_async.models import (
     FIELDS,
     Balance,
@@ -244,6 +244,18 @@ def test_plain_data_must_be_a_mapping(fields):
     """Anything else is refused by its type; its content is not shown."""
     with pytest.raises(InvalidRequestError, match=f"request: a {type(fields).__name__} is not a mapping"):
         VideoRequest.from_dict(fields)
+
+
+BLANKS = "\u200b\ufeff\u200d\0\u2800\u3164\u00ad\u2028\u00a0\t "
+
+
+@pytest.mark.parametrize("prompt", ["", *BLANKS, BLANKS, " \u200b\n"], ids=ascii)
+def test_a_prompt_that_shows_nothing_is_none(prompt):
+    """Marks and spaces that nobody sees are paid for by nobody; between letters they are left alone."""
+    assert [str(fault) for fault in check_prompt(prompt)] == ["prompt: required text"]
+    with pytest.raises(InvalidRequestError, match="prompt: required text"):
+        VideoRequest.from_dict({"prompt": prompt})
+    assert list(check_prompt(f"{prompt}👩\u200d🚀{prompt}")) == []
 
 
 def test_what_is_set_as_plain_data():

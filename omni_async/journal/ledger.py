@@ -14,7 +14,7 @@ from ..errors import JournalError
 from ..models import VideoTask
 from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, write_task
 from .rows import RECORD, Rows
-from .schema import journal_error
+from .schema import journal_error, opened_file
 from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
@@ -68,7 +68,7 @@ class Ledger(Rows):
 
     def trouble(self, error: Exception) -> JournalError:
         """What the database says, in the user's words."""
-        return error if isinstance(error, JournalError) else journal_error(error)
+        return error if isinstance(error, JournalError) else journal_error(error, opened_file(self.connection))
 
     def rollback(self) -> None:
         """Undo what was not committed."""
