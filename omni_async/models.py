@@ -155,7 +155,8 @@ class VideoRequest:
     def to_dict(self) -> dict[str, Any]:
         """The fields that are set as plain data, references as lists: what `from_dict` and a batch's row take.
 
-        It can be written as JSON if `metadata` can: nothing else in a sound request keeps it from that.
+        It can be written as JSON if `metadata` can: nothing else in a sound request keeps it from that. Where there are
+        local paths in it, `from_dict` needs `local_files=True`.
         """
         found = {name: getattr(self, name) for name in FIELDS}
         return {
