@@ -474,7 +474,7 @@ async def test_row_5_a_create_that_takes_long_wears_out_no_connection():
 async def test_row_5_a_look_that_takes_long_wears_out_no_connection():
     """A create right after it goes on the same one."""
     slow = attrs.evolve(running("task-0000001"), delay=20.0)
-    async with scene(polls=[slow], running=3) as here:
+    async with scene(polls=[slow], running=2) as here:
         task = await here.submit(custom_id="first")
         await here.client.query(task)
         await here.submit(custom_id="second")
