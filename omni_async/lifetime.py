@@ -1,7 +1,6 @@
 """A client's life: started by its first call, bound to that loop and process, ended once, to the end."""
 
 import asyncio
-import contextlib
 import contextvars
 import os
 import warnings
@@ -187,8 +186,10 @@ class Lasting(asyncio.Future[T]):
 async def outlasted(future: Lasting[T]) -> T:
     """What a future gives, however often this is cancelled meanwhile; `is_cancelled` tells of that afterwards."""
     while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            continue
     return future.result()
 
 

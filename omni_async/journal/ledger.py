@@ -106,9 +106,10 @@ class Ledger(Rows):
         now, metadata = self._clock(), write_metadata(intent.metadata)
         inserted = self.connection.execute(
             "INSERT INTO item (key, gateway, fingerprint, state, custom_id, owner, notify, inputs, metadata,"
-            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, nullif(?, ''), ?, ?)"
+            " ON CONFLICT (key) DO NOTHING",
             (intent.key, intent.gateway, intent.fingerprint, intent.custom_id, owner, int(notify), intent.inputs,
-             metadata, now, now),
+             metadata or "", now, now),
         )  # fmt: skip
         return inserted.rowcount == 1
 
@@ -359,8 +360,8 @@ class Ledger(Rows):
         status, request_id = (answer.status, answer.request_id) if answer else (None, None)
         body = answer.body[:BODY] if answer and answer.body else None
         self.connection.execute(
-            f"INSERT INTO record (key, {', '.join(RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (key, self._clock(), what, str(state), detail or None, task_id, status, request_id, body),
+            f"INSERT INTO record (key, {', '.join(RECORD)}) VALUES (?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?)",  # noqa: S608
+            (key, self._clock(), what, str(state), detail, task_id, status, request_id, body),
         )
 
     def prune(self, before: float) -> int:
