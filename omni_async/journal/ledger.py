@@ -103,7 +103,7 @@ class Ledger(Rows):
 
     def _insert(self, intent: Intent, owner: str, *, notify: bool) -> bool:
         """Enter a row; False if there is one of this key."""
-        # Python's driver takes as long over a None, a bool or an enum's member as for a look-up: texts and ints instead.
+        # The driver takes as long over a None, a bool or an enum's member as over a look-up: texts and ints instead.
         now, metadata = self._clock(), write_metadata(intent.metadata)
         inserted = self.connection.execute(
             "INSERT INTO item (key, gateway, fingerprint, state, custom_id, owner, notify, inputs, metadata,"
