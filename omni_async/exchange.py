@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
+from . import events
 from .dialects import (
     Call,
     Cause,
@@ -33,7 +34,6 @@ from .errors import (
     RateLimitError,
     TransportError,
 )
-from .events import Retried, Throttled
 from .lifetime import Waits
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
@@ -219,7 +219,7 @@ class Exchange:
             if delay is None:
                 raise failure
             self.report(
-                Retried(
+                events.Retried(
                     gateway=self.dialect.name,
                     kind=call.kind,
                     reason=type(failure).__name__,
@@ -316,7 +316,7 @@ class Exchange:
         if self.report.wanted:
             load = self.limiter.load()
             self.report(
-                Throttled(
+                events.Throttled(
                     gateway=self.dialect.name,
                     kind=ticket.kind,
                     cause=decision.cause,

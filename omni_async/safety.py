@@ -235,6 +235,16 @@ def proxy_for(url: str | URL, proxy: str | None) -> str | None:
     return _checked_proxy(_system_proxy(target) if proxy == "env" else proxy)
 
 
+def check_proxy(proxy: str | None) -> None:
+    """Refuse a proxy that cannot be used, before anything is paid; what the environment says is read later.
+
+    Raises:
+        InvalidRequestError: It is not an http or https proxy.
+    """
+    if proxy != "env":
+        proxy_for("https://cdn.example", proxy)
+
+
 def _is_loopback(host: str) -> bool:
     address = _address(host)
     if isinstance(address, IPv6Address):

@@ -18,13 +18,13 @@ from .dialect import (
 from .outcome import FAILED, task_of
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
-    CONVERTER,
     QUERY,
     Call,
     CallKind,
     Glance,
     Reply,
     amount,
+    converter,
     dig,
     excerpt,
     flag,
@@ -151,7 +151,7 @@ class Jimmy(Dialect):
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
         """`POST …/gemini/omni/videos` (seed), without what the model ignores. There is no idempotency key."""
         spec = find_model(self.models, request.model)
-        body = CONVERTER.unstructure(
+        body = converter().unstructure(
             _Create(
                 model=spec.name if spec else request.model or self.models[0].name,
                 prompt=request.prompt,

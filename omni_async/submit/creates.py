@@ -169,7 +169,7 @@ def still_refused(refused: RateLimitError, over: RateLimitError) -> RateLimitErr
     )
 
 
-_SPELT_ALIKE = re.compile(r"[A-Za-z0-9 ]{4,}")
+_SPELT_ALIKE = r"[A-Za-z0-9 ]{4,}"
 """What every spelling of JSON leaves as it is."""
 
 
@@ -177,7 +177,7 @@ def _unquoted(body: bytes, prompt: str) -> bytes:
     """An answer without a prompt, however JSON spells it; one of three letters stands in any answer by chance."""
     if len(prompt) < SHORTEST:
         return body
-    plain_part = _SPELT_ALIKE.search(prompt)
+    plain_part = re.search(_SPELT_ALIKE, prompt)
     if plain_part is not None and plain_part[0].encode() not in body:  # spares spelling it in all ways for nothing
         return body
     plain, ascii_ = (json.dumps(prompt, ensure_ascii=only)[1:-1] for only in (False, True))

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import attrs
 
+from .. import events
 from ..breaker import Breaker
 from ..dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from ..dialects.ids import candidate_id
@@ -24,7 +25,6 @@ from ..errors import (
     OmniError,
     RateLimitError,
 )
-from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
 from ..journal import GuardedJournal, Journal, NotNow
 from ..lifetime import Waits, is_cancelled, loop_time
@@ -177,7 +177,7 @@ class Submitter:
     async def _back_off(self, error: OmniError, failures: int, create: Create, pause: float) -> None:
         delay = max(backoff(failures - 1, self._exchange.rng), pause)
         self._exchange.report(
-            Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
+            events.Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
         )
         await self.waits.until(anyio.sleep, delay)
 
@@ -330,7 +330,7 @@ class Submitter:
         if self._exchange.report.wanted:
             told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
             try:
-                create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
+                create.context.run(self._exchange.report, events.Submitted(**told, seconds=seconds))
             except BaseException:  # such as KeyboardInterrupt: it ends the program, and the id must not end with it
                 self.posts.keep(Attempt(task=task), create.request)
                 raise
@@ -376,4 +376,4 @@ class Submitter:
 
     def _tell_uncertain(self, create: Create, **told: Any) -> None:
         self.uncertain += 1
-        create.context.run(self._exchange.report, Uncertain(**create.whose, **told))
+        create.context.run(self._exchange.report, events.Uncertain(**create.whose, **told))
