@@ -52,7 +52,7 @@ T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Exchange:
     """What every call to one gateway goes through.
 

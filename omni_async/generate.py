@@ -26,7 +26,6 @@ from .errors import (
     invalid_request,
 )
 from .exchange import Exchange
-from .filed import Names, Rows
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
 from .lazy import Late
@@ -54,7 +53,7 @@ PATIENCE = 300.0
 """Seconds without progress for which a caller's download is tried while the server cannot be reached, or fails."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Studio:
     """The steps of making videos with one client.
 
@@ -365,6 +364,8 @@ class Studio:
         """
         if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(least=0, timeout=timeout)]:
             raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
+        from .filed import Names, Rows
+
         rows = Rows(studio=self, folder=folder, overwrite=overwrite, names=Names(journalled=self.journal is not None))
         callbacks = Callbacks(
             request=rows.request,

@@ -11,8 +11,8 @@ import unicodedata
 import urllib.request
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
 
-import attrs
 from yarl import URL
 
 from .errors import Fault, UnsafeURLError, invalid_argument
@@ -45,8 +45,7 @@ _MAPPED = (IPv6Network("::ffff:0:0/96"), IPv6Network("::/96"), IPv6Network("64:f
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
-@attrs.frozen
-class Origin:
+class Origin(NamedTuple):
     """Scheme, host in lower case and port: what must match exactly for an exception to hold."""
 
     scheme: str

@@ -84,7 +84,7 @@ UPLOADS = UploadRules(
 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class _Create:
     """The create body, field for field (seed). Absent is not the same as the default: only what was set is sent."""
 
@@ -100,7 +100,7 @@ class _Create:
     video_urls: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Created:
     """What must be in a create's `data`."""
 
@@ -108,7 +108,7 @@ class _Created:
     status: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Queried:
     """What must be in a query's `data`."""
 

@@ -18,10 +18,8 @@ import enum
 import re
 from collections.abc import Mapping
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-
-import attrs
 
 from ..errors import (
     ApiError,
@@ -59,8 +57,7 @@ class Meaning(enum.StrEnum):
     UNCERTAIN = "uncertain"
 
 
-@attrs.frozen(kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The meaning of a create's answer and what goes with it; an uncertain one can be refused in words, too."""
 
     meaning: Meaning

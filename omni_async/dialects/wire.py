@@ -355,7 +355,7 @@ def _misfit(error: Exception, path: str) -> tuple[str, str]:
     return type(error).__name__, path  # a hook met a shape nobody thought of: the answer is at fault, not the caller
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _Uploaded:
     url: str
 

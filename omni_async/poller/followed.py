@@ -35,7 +35,7 @@ class Waiter(Protocol):
         """The id cannot be followed."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Trouble:
     """Looks that gave no status, one after the other."""
 
@@ -70,7 +70,7 @@ def _definite(error: OmniError) -> bool:
     return refused or (isinstance(error, DecodeError) and error.terminal)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Followed:
     """One id: what is known of it, when it is due, and who waits.
 

@@ -232,7 +232,7 @@ def _between(distances: Distances | Sequence[float], age: float) -> float:
     return distances[BINS if age > 0.0 else 0]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Schedule:
     """The looks of one poller: bounds in seconds, and what was learned.
 

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -25,8 +25,7 @@ REMEMBERED = 100_000
 """Task ids remembered."""
 
 
-@attrs.define(kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold.
 
     `pause` is how many seconds the gateway asks to wait before that, where the limiter does not see to it.
@@ -42,14 +41,14 @@ class Attempt:
     hold: NotNow | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Create:
     """One create on its way, and the context of whoever asked for it: events about it are told in that."""
 
     request: VideoRequest
     intent: Intent
     call: Call
-    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, eq=False, repr=False)
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, repr=False)
 
     @property
     def whose(self) -> dict[str, Any]:

@@ -251,7 +251,7 @@ class Submitter:
         refused = self._give_back(ticket, create, reply, verdict)
         if refused is None or not verdict.candidate:
             return verdict, refused
-        doubtful = attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK)
+        doubtful = verdict._replace(meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK)
         if self._journal.keeps:  # before the look-ups take their time
             answer = answer_of(create, reply, doubtful, None)
             await self._journal.answered(create.intent, attrs.evolve(answer, state="SUBMITTING"))
@@ -269,7 +269,7 @@ class Submitter:
         failed = verdict.refusal is not None and verdict.refusal.kind is RefusalKind.TRANSIENT
         if failed and not self._exchange.retry.create_on_internal_error:
             reason = "the gateway says that it failed, and create_on_internal_error is off"
-            return attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=reason)
+            return verdict._replace(meaning=Meaning.UNCERTAIN, reason=reason)
         return verdict
 
     def _give_back(self, ticket: Ticket, create: Create, reply: Reply, verdict: Verdict) -> Attempt | None:
