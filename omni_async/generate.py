@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -342,8 +342,8 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         await self.refuse(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            name = file_name(asked.custom_id) if asked.custom_id else token_hex(8)  # a task id that nobody knows yet
-            target = await self.delivery().target(output, name)
+            unknown = os.urandom(8).hex()  # stands for a task id that nobody knows yet
+            target = await self.delivery().target(output, file_name(asked.custom_id or unknown))
             output = str(target) if asked.custom_id else output  # named as in `many`
             await self.refuse_existing(target, asked, overwrite=overwrite)
         task = await self.submit(asked, max_wait=max_wait)

@@ -88,7 +88,7 @@ def _videos(reply: Reply, body: Any) -> Iterator[str]:
 
 def _whole(values: Iterable[Any]) -> Iterator[str]:
     """Those that are URLs as they stand: no other text there is one."""
-    return _of_videos(value for value in values if isinstance(value, str) and WHOLE_LINK.fullmatch(value))
+    return _of_videos(value for value in values if isinstance(value, str) and re.fullmatch(WHOLE_LINK, value))
 
 
 def _of_videos(links: Iterable[str | None]) -> Iterator[str]:

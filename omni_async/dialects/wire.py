@@ -204,12 +204,12 @@ def segment(task_id: str) -> str:
     return quote(task_id, safe="")
 
 
-WHOLE_LINK = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*")
+WHOLE_LINK = r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*"
 
 
 def link(base: str, value: Any) -> str | None:
     """A URL as the gateway meant it, which can be relative to where it was asked (seen); a malformed one is none."""
-    if isinstance(value, str) and WHOLE_LINK.fullmatch(value):  # nearly all are: joining costs ten times as much
+    if isinstance(value, str) and re.fullmatch(WHOLE_LINK, value):  # nearly all are: joining costs ten times as much
         return value
     try:
         return urljoin(base, found) if (found := text(value)) else None

@@ -346,9 +346,9 @@ class Poller:
         self._tell_repeat(followed, trouble, error, delay)
 
     def _tell_repeat(self, followed: Followed, trouble: Trouble, error: OmniError, delay: float) -> None:
-        reason, attempt = type(error).__name__, trouble.failures
-        known: dict[str, Any] = {"gateway": self.gateway, "kind": POLL, "task_id": followed.task_id}
-        self._exchange.report(events.Retried(reason=reason, attempt=attempt, delay=delay, **known))
+        told: dict[str, Any] = {"task_id": followed.task_id, "attempt": trouble.failures, "delay": delay}
+        if self._exchange.report.wanted:
+            self._exchange.report(events.Retried(gateway=self.gateway, kind=POLL, reason=type(error).__name__, **told))
 
     def _later(self, followed: Followed, error: OmniError | None = None) -> None:
         trouble = followed.trouble = followed.trouble or Trouble()

@@ -3,8 +3,8 @@
 import contextvars
 import json
 import logging
+import os
 import re
-import secrets
 from typing import Any, NamedTuple
 
 import attrs
@@ -41,14 +41,14 @@ class Attempt(NamedTuple):
     hold: NotNow | None = None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Create:
     """One create on its way, and the context of whoever asked for it: events about it are told in that."""
 
     request: VideoRequest
     intent: Intent
     call: Call
-    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, repr=False)
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
 
     @property
     def whose(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Issued:
 
 def row_key(asked: VideoRequest) -> str:
     """What a create's row goes by: the caller's own id, or one made for it."""
-    return asked.custom_id or f"anonymous-{secrets.token_hex(16)}"
+    return asked.custom_id or f"anonymous-{os.urandom(16).hex()}"
 
 
 def intent_of(dialect: Dialect, asked: VideoRequest, fingerprint: str, *, keep: bool) -> Intent:

@@ -176,9 +176,9 @@ class Submitter:
 
     async def _back_off(self, error: OmniError, failures: int, create: Create, pause: float) -> None:
         delay = max(backoff(failures - 1, self._exchange.rng), pause)
-        self._exchange.report(
-            events.Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
-        )
+        if self._exchange.report.wanted:
+            told = {**create.whose, "reason": type(error).__name__, "attempt": failures, "delay": delay}
+            self._exchange.report(events.Retried(kind=Kind.CREATE, **told))
         await self.waits.until(anyio.sleep, delay)
 
     # --- the client-owned task -----------------------------------------------------------------------------
@@ -376,4 +376,5 @@ class Submitter:
 
     def _tell_uncertain(self, create: Create, **told: Any) -> None:
         self.uncertain += 1
-        create.context.run(self._exchange.report, events.Uncertain(**create.whose, **told))
+        if self._exchange.report.wanted:
+            create.context.run(self._exchange.report, events.Uncertain(**create.whose, **told))
