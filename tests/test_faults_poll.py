@@ -299,7 +299,7 @@ async def test_row_47_the_wall_clock_is_not_asked_for_waits(monkeypatch):
             return datetime.now(tz) + timedelta(days=cls.days * (-1) ** cls.days)
 
     monkeypatch.setattr("omni_async.exchange.datetime", Jumping)
-    monkeypatch.setattr("omni_async.generate.datetime", Jumping)
+    monkeypatch.setattr("omni_async.snapshot.datetime", Jumping)
     async with scene(polls=[running("task-0000001")] * 4) as here:
         began = now()
         assert (await here.client.wait(await here.submit(), timeout=200)).video_url

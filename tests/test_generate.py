@@ -1,7 +1,6 @@
 """From a described video to a file, one or many; checked before anything is paid."""
 
 import asyncio
-import copy
 import itertools
 import logging
 import math
@@ -348,14 +347,19 @@ async def test_an_endless_source_with_few_slots():
 @pytest.mark.parametrize("where", ["nowhere", "folder and journal"])
 async def test_few_are_pulled_beyond_those_that_an_account_runs(where, tmp_path):
     """Also while nobody has told how many it runs: four that wait, and those that it has refused for now."""
-    pulled, kept = itertools.count(), {} if where == "nowhere" else {"output": tmp_path / "videos"}
+    pulled, kept = [], {} if where == "nowhere" else {"output": tmp_path / "videos"}
     options = {} if where == "nowhere" else {"journal": tmp_path / "j"}
     async with pair(running_tasks=2, task_seconds=30, options=options) as (emulator, client):
-        items = ({"prompt": f"cat {n}", "custom_id": f"row-{n}"} for n in pulled)
-        many = client.generate_many(items, **kept)
+
+        def rows():
+            for number in itertools.count():
+                pulled.append(number)
+                yield {"prompt": f"cat {number}", "custom_id": f"row-{number}"}
+
+        many = client.generate_many(rows(), **kept)
         for _ in range(10):
             assert (await anext(many)).ok
-            assert next(copy.copy(pulled)) <= len(emulator.ledger.charges) + 3 * AHEAD
+            assert len(pulled) <= len(emulator.ledger.charges) + 3 * AHEAD
         await many.aclose()
 
 

@@ -47,8 +47,9 @@ class Shop:
     def __init__(self, video=VIDEO):
         self.video, self.fetched, self.studio = video, 0, self
 
-    async def download(self, task, path, *, overwrite, on_whole=None):
-        """As the real one: a part first, and never over what is there."""
+    async def download(self, task, path, *, overwrite, on_whole=None, patience):
+        """As the real one: a part first, and never over what is there. Whoever keeps many has others to go on with."""
+        assert patience == 0.0
         self.fetched += 1
         refuse_existing(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ class _WarpSelector(selectors.DefaultSelector):
         super().__init__()
         self.now = 1000.0
         self.loop = None
+        self.running = set()
 
     def select(self, timeout=None):
         events = super().select(0)
@@ -33,7 +34,9 @@ class _WarpSelector(selectors.DefaultSelector):
                 return []
 
     def _threads_work(self):
-        """Whether a thread is at something for this loop: one of anyio's, or the one that writes a journal."""
+        """Whether a thread is at something for this loop: its own, one of anyio's, or one that writes a journal."""
+        if self.running:
+            return True
         for thread in threading.enumerate():
             queue = getattr(thread, "queue", None)
             if type(thread).__name__ == "WorkerThread" and queue is not None and queue.unfinished_tasks:
@@ -49,6 +52,13 @@ class WarpLoop(asyncio.SelectorEventLoop):
         super().__init__(self._warp)
         self._warp.loop = self
         self._clock_resolution = 1e-9
+
+    def run_in_executor(self, executor, func, *args):
+        """Its threads work in their own time, as when a name is resolved."""
+        future = super().run_in_executor(executor, func, *args)
+        self._warp.running.add(future)
+        future.add_done_callback(self._warp.running.discard)
+        return future
 
     async def shutdown_default_executor(self, timeout=None):
         """Its threads end in their own time: no clock that jumps may hurry them (Python 3.12 and later set one)."""

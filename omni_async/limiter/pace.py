@@ -142,10 +142,10 @@ class Pace:
             return False
         return self._used > self._hold or self._hold >= HOLD
 
-    @property
-    def _soon(self) -> bool:
-        """Whether a refusal costs a pause, however far a climb went, and is worth it."""
-        return self._doubts and self._pause >= self._dear
+    def _soon(self, level: float) -> bool:
+        """Whether a refusal costs a pause, however far a climb went, and is worth it: more is tried soon."""
+        dear = self._pause >= self._dear and level >= SECONDS_TELL
+        return dear and self._doubts and not self._minutes.drought
 
     def set(self, rate: float) -> None:
         """Go at so many requests per second, at most the ceiling."""
@@ -194,7 +194,7 @@ class Pace:
         # A young estimate is no good one; and where few requests go, a second tells little.
         few = min(max(FEW / self._level, 1.0), 3.0)
         climbed = max(self._used - self._hold, 0.0) / few
-        if self._soon and self._level >= SECONDS_TELL and not self._minutes.drought:
+        if self._soon(self._level):
             return self._level * math.pow(2.0, min(climbed / DOUBLES, MOST_DOUBLED))
         climbed *= min(self._slower, self._level) / min(max(self._hold / HOLD, 0.3), 1.0)
         # At first as much for the slow as for the fast: so do several at one account come to equal parts.
@@ -298,7 +298,7 @@ class Pace:
         """How many seconds a level is used before more is tried."""
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
-        rest = (SOON if self._soon else PER_PAUSE) * self._pause
+        rest = (SOON if self._soon(level) else PER_PAUSE) * self._pause
         return min(max(HOLD, min(RARE / level, MOST_RARE), rest), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:

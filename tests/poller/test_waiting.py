@@ -44,7 +44,7 @@ def test_errors_say_what_is_known():
     assert "content policy" in str(error)
     assert (error.moderated, error.retryable, error.task, error.custom_id) == (True, False, FAILED, "row-1")
     own = failure_of(attrs.evolve(FAILED, metadata={"order": 7}), moderated=Jimmy().moderated)
-    assert (own.metadata, error.metadata) == ({"order": 7}, None)
+    assert (own.metadata, error.metadata) == ({"order": 7}, {})
     late = timed_out("task_1", None, 3.0)
     assert isinstance(late, TimeoutError)
     assert "not seen for 3 s" in str(late)
