@@ -1,6 +1,7 @@
 """What the fields of a request are called and may hold, whatever the gateway; asked by all that takes them."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, TypedDict
@@ -11,6 +12,8 @@ TEXTS = ("model", "resolution", "aspect_ratio", "orientation", "generation_type"
 LINKS = ("image_urls", "images", "video_urls")
 Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
 """References as they are given: URLs or local paths, or one alone."""
+_LONGEST_PATH = 4096
+_SCHEME = r"(?i)data:|[a-z][a-z0-9+.-]+://"
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
 _FRAME = "did you mean 'image_urls'? With generation_type='frame' the one image is the first frame"
@@ -160,3 +163,9 @@ def check_mapping(extra: Any, taken: Iterable[str], *, path: str = "extra") -> I
         json.dumps(dict(extra), allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
     except (TypeError, ValueError, RecursionError):
         yield Fault(path, "cannot be written as JSON")
+
+
+def is_local(reference: str) -> bool:
+    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
+    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
+    return bool(reference) and not long and not re.match(_SCHEME, reference)

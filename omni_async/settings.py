@@ -14,7 +14,7 @@ from .policies import Limits, PollPolicy
 from .schedule import PRICE, Schedule
 
 POSTGRES = ("postgresql://", "postgres://")
-KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
+KEYWORDS = r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*="
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
 CALLS = ("intend", "answered", "settle")
 """What a journal of the caller's own must answer."""
@@ -118,7 +118,7 @@ def journal_of(
         InvalidRequestError: `on_finished` without a journal file, an address that is none of PostgreSQL's, or an object
             that does not answer a journal's calls: a missing one would trip after a create was paid.
     """
-    if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
+    if isinstance(journal, str) and ("://" in journal or re.match(KEYWORDS, journal)):
         if not journal.startswith(POSTGRES):
             raise invalid_argument(Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES))
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)

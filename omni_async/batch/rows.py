@@ -19,13 +19,13 @@ from ..dialects import Dialect
 from ..dialects.rules import MODES, ModelSpec, mode_word, modes_of
 from ..dialects.wire import dig
 from ..errors import Fault, InvalidRequestError
-from ..fields import NOT_UNICODE, encodable
+from ..fields import NOT_UNICODE, encodable, is_local
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
 from ..references import check_request, local_references
 from ..safety import target_key
 from ..targets import default_target
-from ..uploads import file_hash, is_local, unreadable_file
+from ..uploads import file_hash, unreadable_file
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
