@@ -349,8 +349,9 @@ class Admission:
         create = ticket.kind is CREATE
         pace = self.trials.pace if create else self.pace
         # Some enforce a number at once by closing connections; one of the usual number that fails tells nothing of it.
-        busy = busy or (sent and not (create or timeout or ticket.in_flight <= self.window.safe))
-        if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
+        beyond = sent and not (create or timeout or ticket.in_flight <= self.window.safe)
+        told = wait is not None or (beyond and self.window.trying)
+        if (busy or beyond) and not self.out and (pace.strained() or told) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
             return

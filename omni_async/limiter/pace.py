@@ -287,9 +287,10 @@ class Pace:
     def _holding(self, level: float, now: float, sent: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
         lasting = self._lasting(level)
-        if self._minutes.drought:
-            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
+        if self._minutes.drought:
+            lasting = lasting if self._doubts else min(lasting, young)
+            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         if not self._estimate.bracket.testing:
             lasting = min(young, lasting)
         return max(lasting, min(PER_DELAY * (now - sent), LONGEST_HOLD))
@@ -299,7 +300,8 @@ class Pace:
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
         rest = (SOON if self._soon(level) else PER_PAUSE) * self._pause
-        return min(max(HOLD, min(RARE / level, MOST_RARE), rest), LONGEST_HOLD)
+        rare = min(RARE / level, MOST_RARE if self._doubts else LONGEST_HOLD)
+        return min(max(HOLD, rare, rest), LONGEST_HOLD)
 
     def _passed(self, now: float) -> float:
         """The pace two seconds ago, or as long as is remembered."""
