@@ -246,7 +246,8 @@ class Pace:
         if self.rare:
             return math.inf
         through = self.per_second(now)
-        return through if sent - self._resumed_at > ONE_SECOND else max(through, self.rate)
+        tells = sent - self._resumed_at > ONE_SECOND and self.rate >= SECONDS_TELL
+        return through if tells else max(through, self.rate)
 
     def strained(self) -> bool:
         """The gateway was too busy for one: whether that is so often that the pace is to blame."""
