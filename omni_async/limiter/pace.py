@@ -22,7 +22,8 @@ FEW, MOST_EQUAL = 5.0, 4.0
 """Requests per second below which all that takes longer in proportion; up to so many times their own pace do the slow
 climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
-"""A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
+"""A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb. No
+longer than so many seconds, unless it is not worth refusals to learn soon of more."""
 LONGEST_HOLD = 600.0
 CATCHING_UP, GROWN = 2, 1.6
 """Requests that go at once after a pause, to catch up with the pace; and how many times faster an account has become of
@@ -242,7 +243,7 @@ class Pace:
         return self._estimate.again > 0
 
     def going(self, now: float, sent: float) -> float:
-        """Requests per second before one that was sent then is refused now; infinite where a second tells nothing."""
+        """Requests per second before one that was sent then is refused now; infinite where no seconds tell that."""
         if self.rare:
             return math.inf
         through = self.per_second(now)

@@ -43,7 +43,7 @@ class Window:
 
     @property
     def trying(self) -> bool:
-        """Whether one more goes than lately got through, after a rest, and no such one got through yet."""
+        """Whether a try has just begun: after a rest one more may go, and not yet some more."""
         return self._step == 2
 
     def grow(self, now: float) -> None:
