@@ -45,6 +45,7 @@ class Admission:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
         self.chance, self._best = Chance(), Best()
+        self._creates_through = 0  # of those that the pace has counted
         self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
@@ -236,7 +237,9 @@ class Admission:
         self.slots.rename(ticket.key, task_id)
         trial = self.trials.of(ticket)
         self.trials.line.answered(ticket, now)
+        through = self.pace.got_through
         self.passed(ticket, now)
+        self._creates_through += self.pace.got_through - through
         self.trials.accepted(ticket, trial, now)
 
     def refused(
@@ -296,7 +299,8 @@ class Admission:
 
     def _by_chance(self, ticket: Ticket, now: float) -> bool:
         through = self.pace.got_through
-        few = self._best.few(now, through, self.pace.going(now, ticket.sent_at))
+        looks = through - self._creates_through  # where creates are counted apart, they tell nothing of looks
+        few = self._best.few(now, looks, self.pace.going(now, ticket.sent_at), pace=self.pace.rate)
         return self.chance.explains(now, through, few=few)
 
     def _passed_over(self, now: float, wait: float) -> Decision:

@@ -243,12 +243,11 @@ class Pace:
         return self._estimate.again > 0
 
     def going(self, now: float, sent: float) -> float:
-        """Requests per second before one that was sent then is refused now; infinite where no seconds tell that."""
+        """Requests per second before one that was sent then is refused now; infinite where a second tells nothing."""
         if self.rare:
             return math.inf
         through = self.per_second(now)
-        tells = sent - self._resumed_at > ONE_SECOND and self.rate >= SECONDS_TELL
-        return through if tells else max(through, self.rate)
+        return through if sent - self._resumed_at > ONE_SECOND else max(through, self.rate)
 
     def strained(self) -> bool:
         """The gateway was too busy for one: whether that is so often that the pace is to blame."""

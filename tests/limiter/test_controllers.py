@@ -501,18 +501,6 @@ def test_leases_end_where_nobody_asks():
     assert slots.running <= GIVE_UP + 1
 
 
-def test_where_few_requests_go_a_second_without_one_is_no_little_use():
-    """Between two requests that are seconds apart most seconds see none: the pace tells how many go."""
-    pace, now = Pace(start=0.5), 0.0
-    for _ in range(20):
-        now = max(now, pace.next_at)
-        pace.take(now)
-        pace.got_through += 1
-        pace.set(0.5)
-    assert pace.per_second(now + 1.9) < 0.5
-    assert pace.going(now + 1.9, now + 1.9) == pytest.approx(0.5)
-
-
 def test_seldom_refusals_in_little_use_do_not_starve_the_pace():
     """A request each ten minutes, of which one in ten is refused once: there is no limit to be seen in that."""
     pace = Pace(start=10.0)
