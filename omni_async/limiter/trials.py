@@ -69,15 +69,14 @@ class Trial:
         """Experiments in a row, this one included, with about as many running as at the one before."""
         return self.alike_before + 1 if abs(self.count - self.count_before) <= 1 else 0
 
-    def counts(self, *, known: bool, rare: bool, usual: bool) -> bool:
+    def counts(self, *, known: bool, rare: bool) -> bool:
         """Whether it is the number running that was refused, now that a finish has let a create in.
 
         Args:
             known: Whether a number was found before.
             rare: Whether the account counts creates by the minute.
-            usual: Whether a pace was found, and tasks finish so often that one had to meanwhile.
         """
-        enough = ALIKE if usual or (rare and self.count <= FEW_RUN) else 1
+        enough = ALIKE if rare and self.count <= FEW_RUN else 1
         return self.alike >= enough and (self.refusals > 1 or not known)
 
     def pause(
@@ -210,8 +209,7 @@ class Trials:
             pace.spaced(ticket.sent_at)
             return
         timed = not trial.finished or (trial.no_number and not known) or trial.refusals < too_many
-        usual = pace.known and (now - trial.began) * self.slots.running > self.slots.run_time
-        if not timed and (trial.counts(known=known, rare=pace.rare, usual=usual) or not pace.known):
+        if not timed and (trial.counts(known=known, rare=pace.rare) or not pace.known):
             self.slots.suspect(trial.count, now)
             if trial.refusals == 1 and 2 * (self.slots.running - 1) <= trial.count:
                 self._spread(trial, ticket.sent_at, now)

@@ -687,19 +687,11 @@ def test_creates_that_an_account_counts_by_the_minute_are_spread_over_it():
 def test_as_many_running_at_each_refusal_are_a_number_all_the_same():
     """Also where creates once seemed to be counted by the minute: few may be as many by chance, thrice they are not."""
     trial = Trial(count=5, began=0.0, count_before=5, alike_before=1, finished=1)
-    assert not trial.counts(known=False, rare=True, usual=False)
-    assert trial.counts(known=False, rare=False, usual=False)
-    assert attrs.evolve(trial, alike_before=2).counts(known=False, rare=True, usual=False)
-    assert attrs.evolve(trial, count=50, count_before=50).counts(known=False, rare=True, usual=False)
-    assert not attrs.evolve(trial, count_before=9).counts(known=False, rare=False, usual=False)
-
-
-def test_a_finish_that_had_to_come_meanwhile_tells_nothing_of_a_number():
-    """Where some tasks finish each second, one does in every pause: thrice as many running are a number, once not."""
-    trial = Trial(count=400, began=0.0, count_before=400, refusals=2, finished=1)
-    assert trial.counts(known=False, rare=False, usual=False)
-    assert not trial.counts(known=False, rare=False, usual=True)
-    assert attrs.evolve(trial, alike_before=2).counts(known=False, rare=False, usual=True)
+    assert not trial.counts(known=False, rare=True)
+    assert trial.counts(known=False, rare=False)
+    assert attrs.evolve(trial, alike_before=2).counts(known=False, rare=True)
+    assert attrs.evolve(trial, count=50, count_before=50).counts(known=False, rare=True)
+    assert not attrs.evolve(trial, count_before=9).counts(known=False, rare=False)
 
 
 def test_admitted_although_none_finished_was_pace():
