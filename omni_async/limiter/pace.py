@@ -22,7 +22,8 @@ FEW, MOST_EQUAL = 5.0, 4.0
 """Requests per second below which all that takes longer in proportion; up to so many times their own pace do the slow
 climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
-"""A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
+"""A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb. No
+longer than so many seconds, unless it is not worth refusals to learn soon of more."""
 LONGEST_HOLD = 600.0
 CATCHING_UP, GROWN = 2, 1.6
 """Requests that go at once after a pause, to catch up with the pace; and how many times faster an account has become of
@@ -297,9 +298,10 @@ class Pace:
     def _holding(self, level: float, now: float, sent: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
         lasting = self._lasting(level)
-        if self._minutes.drought:
-            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
+        if self._minutes.drought:
+            lasting = lasting if self._doubts else min(lasting, young)
+            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         if not self._estimate.bracket.testing:
             lasting = min(young, lasting)
         return max(lasting, min(PER_DELAY * (now - sent), LONGEST_HOLD))
@@ -309,7 +311,8 @@ class Pace:
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
         rest = (SOON if self._soon(level) else PER_PAUSE) * self._pause
-        return min(max(HOLD, min(RARE / level, MOST_RARE), rest), LONGEST_HOLD)
+        rare = min(RARE / level, MOST_RARE if self._doubts else LONGEST_HOLD)
+        return min(max(HOLD, rare, rest), LONGEST_HOLD)
 
     def _passed(self, sent: float) -> float:
         """The pace two seconds before what is refused was sent, or as long as is remembered."""
