@@ -243,7 +243,6 @@ STEPS: dict[str, Both] = {
     "WebhookError": Both("answer it with 400 and do nothing", "请以 400 回应，不做任何处理"),
 }
 
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _READ = 1000
 """Letters of a text that are looked at."""
 
@@ -264,13 +263,17 @@ def _phrases(said: str, language: str, foreign: bool) -> Iterator[str]:
         (match.start(), row, match, both)
         for row, (words, both) in enumerate(SAYINGS)
         for match in re.finditer(words, said, re.IGNORECASE)
-        if not foreign or _CHINESE.search(match[0])
+        if not foreign or _is_chinese(match[0])
     ]
     end = 0
     for start, _, match, both in sorted(found, key=lambda hit: hit[:2]):
         if start >= end:
             end = match.end()
             yield match.expand(both.told(language))
+
+
+def _is_chinese(text: str) -> bool:
+    return any("\u3400" <= letter <= "\u9fff" for letter in text)
 
 
 def problems(faults: Sequence[tuple[str, str, tuple[Any, ...]]], language: str) -> str:

@@ -13,13 +13,13 @@ TEXTS = ("model", "resolution", "aspect_ratio", "orientation", "generation_type"
 LINKS = ("image_urls", "images", "video_urls")
 Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
 """References as they are given: URLs or local paths, or one alone."""
+_LONGEST_PATH = 4096
+_SCHEME = r"(?i)data:|[a-z][a-z0-9+.-]+://"
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 _BLANKS = "\u2800\u3164"
 """A sign and a letter that show nothing: braille without a dot, and Hangul's filler."""
-_LONGEST_PATH = 4096
-_SCHEME = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FRAME = "did you mean 'image_urls'? With generation_type='frame' the one image is the first frame"
 _WATCH = "client.watch(task) gives each change of status and progress"
 _CALLBACK = "extra={'callback_url': …}, where the gateway calls back (toapis)"
@@ -93,12 +93,6 @@ def as_texts(value: Links) -> tuple[str, ...]:
     if isinstance(value, str | bytes | PathLike) or not isinstance(value, Iterable):
         value = (value,)
     return tuple(fspath(item) if isinstance(item, PathLike) else item for item in value)
-
-
-def is_local(reference: str) -> bool:
-    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
-    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
-    return bool(reference) and not long and not _SCHEME.match(reference)
 
 
 def local_references(request: Any) -> Iterator[tuple[str, str]]:
@@ -199,3 +193,9 @@ def check_mapping(extra: Any, taken: Iterable[str], *, path: str = "extra") -> I
         json.dumps(dict(extra), allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
     except (TypeError, ValueError, RecursionError):
         yield Fault(path, "cannot be written as JSON")
+
+
+def is_local(reference: str) -> bool:
+    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
+    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
+    return bool(reference) and not long and not re.match(_SCHEME, reference)

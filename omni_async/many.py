@@ -11,9 +11,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
-
-import attrs
+from typing import Any, NamedTuple, Self
 
 from .breaker import Shutout
 from .errors import OmniError
@@ -41,8 +39,7 @@ _working: set["asyncio.Task[None]"] = set()
 """Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
 
 
-@attrs.frozen(kw_only=True)
-class Callbacks:
+class Callbacks(NamedTuple):
     """What a run needs of the client.
 
     Args:

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
-import attrs
 
 from .errors import OmniError
 from .lifetime import Waits
@@ -13,7 +12,6 @@ from .limiter import Kind, Limiter, Ticket
 T = TypeVar("T")
 
 
-@attrs.define
 class Place:
     """One of the places for files up or down.
 
@@ -22,9 +20,11 @@ class Place:
         waits: End with the client.
     """
 
-    limiter: Limiter
-    waits: Waits
-    _ticket: Ticket | None = None
+    __slots__ = ("_limiter", "_ticket", "_waits")
+
+    def __init__(self, limiter: Limiter, waits: Waits) -> None:
+        self._limiter, self._waits = limiter, waits
+        self._ticket: Ticket | None = None
 
     async def take(self) -> None:
         """Wait for it.
@@ -32,13 +32,13 @@ class Place:
         Raises:
             OmniError: The client was closed first.
         """
-        self._ticket = await self._until(self.limiter.acquire, Kind.TRANSFER)
+        self._ticket = await self._until(self._limiter.acquire, Kind.TRANSFER)
 
     def give_back(self) -> None:
         """Let another have it, if it is taken."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            self.limiter.unused(ticket)
+            self._limiter.unused(ticket)
 
     async def rest(self, seconds: float) -> None:
         """Let others have it for some seconds at least.
@@ -52,7 +52,7 @@ class Place:
 
     async def _until(self, wait: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         try:
-            return await self.waits.until(wait, *arguments)
+            return await self._waits.until(wait, *arguments)
         except OmniError as error:
             error.may_have_charged = True  # what the file is of may be paid
             raise

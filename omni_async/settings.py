@@ -14,9 +14,9 @@ from .policies import Limits, PollPolicy
 from .schedule import PRICE, Schedule
 
 POSTGRES = ("postgresql://", "postgres://")
-KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
+KEYWORDS = r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*="
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
-NO_FILE = re.compile(r"\s*|(?:file:.*)?:memory:.*|file:.*mode=memory.*", re.IGNORECASE | re.DOTALL)
+NO_FILE = r"(?is)\s*|(?:file:.*)?:memory:.*|file:.*mode=memory.*"
 """What SQLite takes for a database in memory, and what names none: as files they would outlive the program, or fail."""
 CALLS = ("intend", "answered", "settle")
 """What a journal of the caller's own must answer."""
@@ -121,9 +121,9 @@ def journal_of(
             means no file, or an object that does not answer a journal's calls: a missing one would trip after a create
             was paid.
     """
-    if isinstance(journal, str | os.PathLike) and NO_FILE.fullmatch(os.fsdecode(journal)):
+    if isinstance(journal, str | os.PathLike) and re.fullmatch(NO_FILE, os.fsdecode(journal)):
         raise invalid_argument(Fault("journal", f"{os.fsdecode(journal)!r}: a journal is a file; None keeps none"))
-    if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
+    if isinstance(journal, str) and ("://" in journal or re.match(KEYWORDS, journal)):
         if not journal.startswith(POSTGRES):
             raise invalid_argument(Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES))
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)

@@ -14,12 +14,10 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from .arguments import OnProgress
 from .dialects import UploadRules
 from .disk import in_thread, reason
 from .errors import Fault, invalid_argument
-
-OnProgress = Callable[[int, int | None], None]
-"""Is called with the bytes so far and the bytes in all, or None where that is not known."""
 
 CHUNK = 256 * 1024
 
