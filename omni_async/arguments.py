@@ -127,6 +127,16 @@ def check_iterable(name: str, given: Any, *, kinds: Any = Iterable) -> Iterator[
     """A fault if it is one of what there should be many of: a text would be taken letter by letter, and each paid."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, kinds):
         yield Fault(name, f"a single {type(given).__name__}: put it into a list")
+    elif is_table(given):
+        yield Fault(name, AS_ROWS.format(shown(given)))
+
+
+AS_ROWS = '{} is not taken itself: give its rows, as df.to_dict("records") does'
+
+
+def is_table(given: Any) -> bool:
+    """Whether it is a table of pandas or its kin, which gives its columns' names as if they were rows."""
+    return hasattr(given, "to_dict") and hasattr(given, "columns")
 
 
 def check_kinds(**given: tuple[Any, type]) -> None:

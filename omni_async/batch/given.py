@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..arguments import AS_ROWS, is_table
 from ..errors import Fault, invalid_argument
 from ..fields import shown
 from ..models import VideoRequest
@@ -24,8 +25,8 @@ def check_source(source: Any) -> None:
         return
     if isinstance(source, Mapping | VideoRequest):
         problem = f"{shown(source)} is one row: give a list of rows"
-    elif hasattr(source, "to_dict") and hasattr(source, "columns"):  # of pandas and its kin
-        problem = f'{shown(source)} is not taken itself: give its rows, as df.to_dict("records") does'
+    elif is_table(source):
+        problem = AS_ROWS.format(shown(source))
     elif not isinstance(source, Iterable):
         problem = f"{shown(source)} is neither a file nor an iterable of requests or mappings"
     else:
