@@ -1,14 +1,21 @@
 """What the journal costs: durable submissions a second, and its share of a submit's CPU.
 
-    python benchmarks/journal.py [--seconds 3] [--commit 0.002] [--submits 3000] [--pairs 7]
-                                 [--postgres postgresql://… [--clients 4]] [--json FILE] [--plot FILE.png]
+    python benchmarks/journal.py [--seconds 3] [--commit 0.002] [--submits 3000] [--pairs 7] [--submitting 64]
+                                 [--instructions] [--postgres postgresql://… [--clients 4]] [--json FILE]
+                                 [--plot FILE.png]
 
 First table: an intent and an answer, each durable before the next step, by so many submits in flight, on a disk whose
 commit takes `--commit` seconds (the rest is slept after SQLite's own commit): this journal, beside what one would write
-without it, a commit for each write in a worker thread. Second table: the CPU of a whole submit against a loopback
-server, with the journal and without it, in processes of their own that take turns. `--postgres` adds what a journal in
-that database takes, whose commits are as slow as they are: for one client, and for `--clients` processes that have as
-many in flight together.
+without it, a commit for each write in a worker thread.
+
+Second table: the CPU of a whole submit against a loopback server, `--submitting` of them in flight, with the journal
+and without it, in processes of their own that take turns. Opening and closing the client counts, and so does that a
+journalled task is followed. `--instructions` counts those of the process instead, as `polling.py` does: a run of many
+submits minus one of few, so that opening cancels, without the kernel's share, and undisturbed by other programs, which
+move a share of CPU time by tens of percent.
+
+`--postgres` adds what a journal in that database takes, whose commits are as slow as they are: for one client, and for
+`--clients` processes that have as many in flight together.
 """
 
 import argparse
@@ -26,6 +33,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from polling import COUNTERS, Counter
 from tables import bars, parser_of, save
 
 from omni_async import Limits, OmniClient, PollPolicy
@@ -34,7 +42,8 @@ from omni_async.journal.owners import Ownership
 
 HERE = Path(__file__).resolve()
 IN_FLIGHT = (1, 16, 64, 256)
-SUBMITTING = 64
+FEW = 500
+"""Submits of the run that is subtracted when instructions are counted."""
 
 Submit = Callable[[int], Awaitable[None]]
 
@@ -137,14 +146,14 @@ async def plain(folder: Path, in_flight: int, seconds: float) -> float:
         connection.close()
 
 
-async def submits(port: int, count: int, journal: Path | None) -> None:
-    """So many whole submits, 64 in flight."""
+async def submits(port: int, count: int, journal: Path | None, in_flight: int) -> None:
+    """So many whole submits."""
     client = OmniClient(
         "jimmy",
         api_key="benchmark",
         base_url=f"http://127.0.0.1:{port}",
         journal=journal,
-        limits=Limits(max_connections=SUBMITTING, requests_per_second=1e6),
+        limits=Limits(max_connections=in_flight, requests_per_second=1e6),
         poll=PollPolicy(fixed=3600),
         proxy=None,
     )
@@ -155,30 +164,43 @@ async def submits(port: int, count: int, journal: Path | None) -> None:
             await client.submit(f"a paper boat, number {number}", duration=6, custom_id=f"boat-{number}")
 
     async with client:
-        await asyncio.gather(*(one() for _ in range(SUBMITTING)))
+        await asyncio.gather(*(one() for _ in range(in_flight)))
 
 
-def child(kind: str, port: int, count: int) -> None:
+def child(kind: str, port: int, count: int, in_flight: int) -> None:
     """Submit, and tell what it cost: microseconds of CPU a submit."""
     with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder) / "journal.sqlite3" if kind == "journal" else None
         before = resource.getrusage(resource.RUSAGE_SELF)
-        asyncio.run(submits(port, count, Path(folder) / "journal.sqlite3" if kind == "journal" else None))
+        asyncio.run(submits(port, count, journal, in_flight))
         after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps({"us": cpu / count * 1e6}))
 
 
-def measure(kind: str, count: int) -> float:
+def ran(kind: str, count: int, in_flight: int, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """One run in a process of its own, against a server of its own."""
     server = subprocess.Popen(
         [sys.executable, HERE.with_name("server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with server:
         port = server.stdout.readline().strip() if server.stdout else ""
-        command = [sys.executable, str(HERE), "--child", kind, port, "--submits", str(count)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        command = [*under, sys.executable, str(HERE), "--child", kind, port, "--submits", str(count)]
+        command += ["--submitting", str(in_flight)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True)
         server.communicate()
-    return float(json.loads(told)["us"])
+    return told
+
+
+def measure(kind: str, count: int, in_flight: int) -> float:
+    """Microseconds of CPU a submit."""
+    return float(json.loads(ran(kind, count, in_flight).stdout)["us"])
+
+
+def count_instructions(kind: str, count: int, in_flight: int, counter: Counter) -> float:
+    """Instructions a submit."""
+    few, many = (counter.told(ran(kind, some, in_flight, counter.command).stderr) for some in (FEW, FEW + count))
+    return (many - few) / count
 
 
 def throughput(seconds: float, dsn: str | None, clients: int) -> dict[str, dict[str, float]]:
@@ -201,16 +223,20 @@ def throughput(seconds: float, dsn: str | None, clients: int) -> dict[str, dict[
     return table
 
 
-def share(count: int, pairs: int) -> dict[str, list[float]]:
+def share(count: int, pairs: int, in_flight: int, counter: Counter | None) -> dict[str, list[float]]:
     """The second table."""
     runs: dict[str, list[float]] = {"none": [], "journal": []}
     for pair in range(pairs):
         for kind in ("none", "journal") if pair % 2 else ("journal", "none"):
-            runs[kind].append(measure(kind, count))
+            if counter is None:
+                runs[kind].append(measure(kind, count, in_flight))
+            else:
+                runs[kind].append(count_instructions(kind, count, in_flight, counter))
     shares = [1 - none / with_it for none, with_it in zip(runs["none"], runs["journal"], strict=True)]
-    print(f"\nCPU of a submit, {SUBMITTING} in flight, {count} submits, {pairs} alternating pairs, medians")
+    what, unit = ("CPU", "µs") if counter is None else ("Instructions", f"by {counter.command[0]}")
+    print(f"\n{what} of a submit, {in_flight} in flight, {count} submits, {pairs} alternating pairs, medians")
     for kind, words in (("none", "without a journal"), ("journal", "with the journal")):
-        print(f"{words:18}{statistics.median(runs[kind]):8.0f} µs")
+        print(f"{words:18}{statistics.median(runs[kind]):12,.0f} {unit}")
     print(f"journal's share: {statistics.median(shares):.0%} (from {min(shares):.0%} to {max(shares):.0%})")
     return runs
 
@@ -222,21 +248,27 @@ def main() -> None:
     parser.add_argument("--commit", type=float, default=0.002)
     parser.add_argument("--submits", type=int, default=3000)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--submitting", type=int, default=64, help="submits in flight in the second table")
+    parser.add_argument("--instructions", action="store_true", help="count instructions, by perf or valgrind")
     parser.add_argument("--postgres", metavar="DSN", help="a database to measure in; its rows stay there")
     parser.add_argument("--clients", type=int, default=4, help="processes that share that database")
     parser.add_argument("--writer", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        child(given.child[0], int(given.child[1]), given.submits)
+        child(given.child[0], int(given.child[1]), given.submits, given.submitting)
         return
     if given.writer:
         journal = PostgresJournal(given.postgres, gateway="jimmy")
         print(asyncio.run(kept(journal, given.writer, given.seconds)))
         return
+    counter = next((one for one in COUNTERS if one.works()), None) if given.instructions else None
+    if given.instructions and counter is None:
+        parser.exit(2, "--instructions needs perf or valgrind, and neither is there\n")
     SlowLedger.takes = given.commit
     rates = throughput(given.seconds, given.postgres, given.clients)
-    save(given.json, throughput=rates, cpu=share(given.submits, given.pairs))
+    runs = share(given.submits, given.pairs, given.submitting, counter)
+    save(given.json, throughput=rates, cpu=runs, counted_by=counter.command if counter else None)
     ways = [("ours", "ours", "this journal"), ("plain", "bare", "a commit each")]
     ways += [("postgres", "ours", "this journal in PostgreSQL")] if given.postgres else []
     rows = [

@@ -6,8 +6,7 @@ from typing import Literal, Self, Unpack
 
 import aiohttp
 
-from .arguments import TaskOrId, id_of
-from .delivery import FilePath, Link, path_of
+from .arguments import FilePath, Link, OnProgress, TaskOrId, id_of, path_of
 from .dialects import Checked, Dialect
 from .events import OnEvent, OnFinished
 from .fields import RequestFields
@@ -21,7 +20,6 @@ from .models import Balance, Outcome, Stats, VideoRequest, VideoTask
 from .orders import Orders
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Completed, Watch
-from .uploads import OnProgress
 from .webhooks import WebhookEvent
 
 

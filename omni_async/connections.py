@@ -15,10 +15,10 @@ from yarl import URL
 from .answers import Setback, broken
 from .errors import DownloadError, OmniError, UnsafeURLError
 from .flights import WaryConnector
-from .lifetime import is_cancelled
+from .lifetime import cut_short, is_cancelled
 from .models import without_query
 from .policies import Timeouts
-from .safety import Origin, is_public, origin_of, proxy_for
+from .safety import Origin, check_proxy, is_public, origin_of, proxy_for
 
 
 class _RefusedError(RuntimeError):
@@ -100,8 +100,7 @@ class Connections:
     def __init__(
         self, *, allowed: frozenset[Origin], proxy: str | None, timeouts: Timeouts, resolver: AbstractResolver | None
     ) -> None:
-        if proxy != "env":
-            proxy_for("https://cdn.example", proxy)  # a proxy that cannot be used is told now, not after paying
+        check_proxy(proxy)
         self._allowed, self._proxy, self._timeouts, self._resolver = allowed, proxy, timeouts, resolver
         self._head = timeouts.connect + timeouts.read  # a read timeout heeds any byte, of interim answers too
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -164,8 +163,3 @@ class Connections:
                 trust_env=False,
             )
         return self._sessions[guarded]
-
-
-def cut_short() -> DownloadError:
-    """The error for a download that the client's end cuts short."""
-    return DownloadError("the client was closed: what is stored so far can be resumed by another")

@@ -12,50 +12,13 @@ from urllib.parse import urljoin
 
 import attrs
 
-from .arguments import is_foreign, own
+from .arguments import OnProgress, is_foreign, own
 from .disk import in_thread, reason
-from .errors import DownloadError, Fault, NotFoundError, OmniError, ResultExpiredError, invalid_argument
+from .errors import DownloadError, NotFoundError, OmniError, ResultExpiredError
 from .events import Downloaded, Event
-from .fields import shown
-from .files import Downloader, OnWhole, Patience
+from .files import Downloader, OnWhole, Patience, Rest
 from .models import TaskStatus, VideoTask, without_query
 from .safety import file_name
-from .uploads import OnProgress
-
-FilePath = str | os.PathLike[str]
-
-
-class Link(str):
-    """A URL, or an id, whose repr shows no query: in a traceback with locals it must not show a signature."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(without_query(str(self)))
-
-    @classmethod
-    def of(cls, task_or_url: VideoTask | str) -> VideoTask | str:
-        """What to download, as frames may hold it.
-
-        Raises:
-            InvalidRequestError: Neither a task nor a text.
-        """
-        if not isinstance(task_or_url, VideoTask | str):
-            fault = Fault("task_or_url", f"{shown(task_or_url)} is neither a task nor a URL")
-            raise invalid_argument(fault, may_have_charged=True)
-        return cls(task_or_url) if isinstance(task_or_url, str) else task_or_url
-
-
-def path_of(name: str, value: object) -> str:
-    """A path as a text; `name` is what the caller knows it by.
-
-    Raises:
-        InvalidRequestError: It is not a path, and nothing was sent.
-    """
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str):
-        raise invalid_argument(Fault(name, f"{shown(value)} is not a path"))
-    return path
 
 
 class Delivery:
@@ -96,7 +59,8 @@ class Delivery:
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        patience: float = 0.0,
+        rest: Rest | None = None,
     ) -> Path:
         """Store a task's video.
 
@@ -107,7 +71,8 @@ class Delivery:
             overwrite: Replace what is there.
             on_progress: Called with the bytes stored and the length of the whole, or None where that is not known.
             on_whole: Awaited with the whole video's path before it gets its name.
-            patience: How long a server that cannot be reached, or fails, is tried.
+            patience: How long a server that cannot be reached, or fails, is tried; see `files.Patience`.
+            rest: What waits between two attempts; see there, too.
 
         Returns:
             The file.
@@ -120,7 +85,9 @@ class Delivery:
             DownloadError: The task is still running, or any other reason; see `files.Downloader.fetch`.
         """
         task = _task_of(task_or_url)
-        wanted = _Download(overwrite, on_progress, on_whole, patience, url="" if task else str(task_or_url))
+        wanted = _Download(
+            overwrite, on_progress, on_whole, Patience(patience, rest), url="" if task else str(task_or_url)
+        )
         del task_or_url  # a traceback shown with locals must not show a signature
         known = self.whose(task)
         started = self._clock()
@@ -137,6 +104,22 @@ class Delivery:
         if self._emit is not None:
             self._emit(_event(known, found, size, self._clock() - started))
         return found
+
+    async def target(self, path: str | os.PathLike[str], name: str) -> Path:
+        """The file meant by `path`; see `file_in`."""
+        return await in_thread(file_in, path, name)
+
+    async def refuse_existing(self, target: Path, *, overwrite: bool) -> None:
+        """Refuse a target that can be no new file.
+
+        Raises:
+            TargetExistsError: It is there, and may not be replaced.
+        """
+        await self._downloader.refuse_existing(target, overwrite=overwrite)
+
+    async def aclose(self) -> None:
+        """Close the connections; downloads under way end with an error and can be resumed."""
+        await self._downloader.aclose()
 
     def whose(self, task_or_url: VideoTask | str | None) -> dict[str, Any]:
         """Whose download it is, for errors and events."""
@@ -195,7 +178,8 @@ class Delivery:
         if task.status in (TaskStatus.FAILED, TaskStatus.CANCELED):
             raise self._failed(task)
         if task.video_url is None and not task.status.finished:
-            raise DownloadError(f"the task is still running ({task.status.value}): wait for it first")
+            told = f"the task is still running ({task.status.value}): wait for it first"
+            raise DownloadError(told, temporary=True, still="running")
         if task.video_url is None:
             raise DownloadError("the task is finished and the gateway tells no URL: query it again later")
         try:

@@ -326,16 +326,29 @@ class WaitTimeoutError(OmniError, TimeoutError):
 class DownloadError(OmniError):
     """The video is paid for and was not stored; downloading again costs nothing.
 
-    `temporary` is True where the video's server could not be reached, or failed: later it may serve. `retry_after` is
-    in seconds, if it told that.
+    `temporary` is True where later it can be had: the video's server could not be reached, or failed; or something is
+    `still` to end first, the task (`running`) or another download of the file (`storing`). `retry_after` is in seconds,
+    if the server told that.
     """
 
     def __init__(
-        self, message: str, *, temporary: bool = False, retry_after: float | None = None, **about: Any
+        self,
+        message: str,
+        *,
+        temporary: bool = False,
+        still: Literal["running", "storing"] | None = None,
+        retry_after: float | None = None,
+        **about: Any,
     ) -> None:
         super().__init__(message, **about)
         self.temporary = temporary
+        self.still = still
         self.retry_after = retry_after
+
+    def _step(self) -> "Both":
+        from .explanations import STILL
+
+        return super()._step() if self.still is None else STILL[self.still]
 
 
 class UnsafeURLError(DownloadError):

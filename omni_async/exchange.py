@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
+from . import events
 from .dialects import (
     Call,
     Cause,
@@ -33,7 +34,6 @@ from .errors import (
     RateLimitError,
     TransportError,
 )
-from .events import Retried, Throttled
 from .lifetime import Waits
 from .limiter import Controller, Decision, Kind, Limiter, Ticket
 from .models import VideoTask
@@ -52,7 +52,6 @@ T = TypeVar("T")
 logger = logging.getLogger("omni_async")
 
 
-@attrs.frozen(kw_only=True)
 class Exchange:
     """What every call to one gateway goes through.
 
@@ -61,42 +60,40 @@ class Exchange:
         transport: Sends.
         limiter: Gives leave, and learns.
         retry: How often what may be repeated is repeated.
+        report: Takes events.
         budget: Bounds repeats over all calls.
+        rng: Source of jitter.
+        wall: Wall time, for Retry-After dates.
+
+    Attributes:
         prompts: What no error about a task may quote.
         namesakes: Tells answers about other tasks.
         waits: Of free calls for leave; ended with the client.
-        report: Takes events.
-        rng: Source of jitter.
-        wall: Wall time, for Retry-After dates.
     """
 
-    dialect: Dialect
-    transport: Transport
-    limiter: Limiter
-    retry: RetryPolicy
-    report: Reporter
-    rng: random.Random = attrs.field(factory=random.Random)
-    budget: RetryBudget = attrs.field(factory=RetryBudget)
-    prompts: Prompts = attrs.field(factory=Prompts)
-    waits: Waits = attrs.field(init=False)
-    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
-    namesakes: Namesakes = attrs.field(init=False)
-    _glances: bool = attrs.field(init=False)
-
-    @waits.default
-    def _ended_with_the_client(self) -> Waits:
-        return Waits(self.dialect.name)
-
-    @namesakes.default
-    def _tells_apart(self) -> Namesakes:
-        return Namesakes(self.limiter.holds)
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        transport: Transport,
+        limiter: Limiter,
+        retry: RetryPolicy,
+        report: Reporter,
+        budget: RetryBudget | None = None,
+        rng: random.Random | None = None,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.dialect, self.transport, self.limiter = dialect, transport, limiter
+        self.retry, self.report, self.rng, self.wall = retry, report, rng or random.Random(), wall
+        self.budget, self.prompts = budget or RetryBudget(), Prompts()
+        self.waits, self.namesakes = Waits(dialect.name), Namesakes(limiter.holds)
+        self._glances = self._agrees()
 
     @property
     def place(self) -> tuple[str, str]:
         """Where its tasks run: another client of the same place can look at them."""
         return self.dialect.name, self.transport.base_url
 
-    @_glances.default
     def _agrees(self) -> bool:
         """Whether the dialect's glance knows its `read_query`: one that a subclass inherits does not know its own.
 
@@ -218,15 +215,9 @@ class Exchange:
             delay = self._again(failure, attempt)
             if delay is None:
                 raise failure
-            self.report(
-                Retried(
-                    gateway=self.dialect.name,
-                    kind=call.kind,
-                    reason=type(failure).__name__,
-                    attempt=attempt,
-                    delay=delay,
-                )
-            )
+            if self.report.wanted:
+                told: dict[str, Any] = {"reason": type(failure).__name__, "attempt": attempt, "delay": delay}
+                self.report(events.Retried(gateway=self.dialect.name, kind=call.kind, **told))
             await waits.until(anyio.sleep, delay)
 
     def _again(self, error: OmniError, attempt: int) -> float | None:
@@ -316,7 +307,7 @@ class Exchange:
         if self.report.wanted:
             load = self.limiter.load()
             self.report(
-                Throttled(
+                events.Throttled(
                     gateway=self.dialect.name,
                     kind=ticket.kind,
                     cause=decision.cause,

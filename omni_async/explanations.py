@@ -142,6 +142,7 @@ PROBLEMS: tuple[tuple[str, str], ...] = (
     (r"(.+) is not a URL or path; .*", r"\1 不是 URL 或文件路径：内存中的内容请先用 client.upload 取得 URL"),
     (r"(.+) is not a path", r"\1 不是路径"),
     (r"is blank; give a URL or path|is not a list of URLs or paths", "须为 URL 或文件路径"),
+    (r"is a local path; (from_dict.*), for data of your own", r"是本机路径：自己的数据请用 \1"),
     (r"is blank; .*", "为空：请去掉，或填写文本"),
     (r"is not a mapping", "须为键值对象"),
     (r"cannot be written as JSON", "无法写成 JSON"),
@@ -165,6 +166,18 @@ UNSEEN = Both(
     " it is not lost",
     "一直未能查到任务状态，不知道是否仍在进行；请先解决原始信息中的问题，再继续等待：任务没有丢失",
 )
+
+STILL: dict[str, Both] = {
+    # What a download has to wait for.
+    "running": Both(
+        "its task has not ended, so there is no video yet: wait for it, then download",
+        "任务尚未结束，还没有视频：请先等待，再下载",
+    ),
+    "storing": Both(
+        "another download is storing this file just now: wait for that one, or choose another name",
+        "该文件正由另一个下载写入：请等它完成，或换一个文件名",
+    ),
+}
 
 UNSET = Both(
     "it was never sent, and sending it again cannot help: mend what the message names first",
@@ -230,7 +243,6 @@ STEPS: dict[str, Both] = {
     "WebhookError": Both("answer it with 400 and do nothing", "请以 400 回应，不做任何处理"),
 }
 
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _READ = 1000
 """Letters of a text that are looked at."""
 
@@ -251,13 +263,17 @@ def _phrases(said: str, language: str, foreign: bool) -> Iterator[str]:
         (match.start(), row, match, both)
         for row, (words, both) in enumerate(SAYINGS)
         for match in re.finditer(words, said, re.IGNORECASE)
-        if not foreign or _CHINESE.search(match[0])
+        if not foreign or _is_chinese(match[0])
     ]
     end = 0
     for start, _, match, both in sorted(found, key=lambda hit: hit[:2]):
         if start >= end:
             end = match.end()
             yield match.expand(both.told(language))
+
+
+def _is_chinese(text: str) -> bool:
+    return any("\u3400" <= letter <= "\u9fff" for letter in text)
 
 
 def problems(faults: Sequence[tuple[str, str, tuple[Any, ...]]], language: str) -> str:

@@ -1,8 +1,10 @@
 """What the fields of a request are called and may hold, whatever the gateway; asked by all that takes them."""
 
 import json
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, TypedDict
 
 from .errors import Fault
@@ -11,8 +13,13 @@ TEXTS = ("model", "resolution", "aspect_ratio", "orientation", "generation_type"
 LINKS = ("image_urls", "images", "video_urls")
 Links = str | PathLike[str] | Iterable[str | PathLike[str]] | None
 """References as they are given: URLs or local paths, or one alone."""
+_LONGEST_PATH = 4096
+_SCHEME = r"(?i)data:|[a-z][a-z0-9+.-]+://"
 NOT_UNICODE = "holds half a surrogate pair, which has no UTF-8 form"
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+_BLANKS = "\u2800\u3164"
+"""A sign and a letter that show nothing: braille without a dot, and Hangul's filler."""
 _FRAME = "did you mean 'image_urls'? With generation_type='frame' the one image is the first frame"
 _WATCH = "client.watch(task) gives each change of status and progress"
 _CALLBACK = "extra={'callback_url': …}, where the gateway calls back (toapis)"
@@ -79,6 +86,24 @@ def unknown(name: object, fields: Collection[str]) -> Fault:
     return Fault(word, f"no such field; {hint}")
 
 
+def as_texts(value: Links) -> tuple[str, ...]:
+    """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
+    if value is None or (type(value) is tuple and not value):
+        return ()
+    if isinstance(value, str | bytes | PathLike) or not isinstance(value, Iterable):
+        value = (value,)
+    return tuple(fspath(item) if isinstance(item, PathLike) else item for item in value)
+
+
+def local_references(request: Any) -> Iterator[tuple[str, str]]:
+    """The field and the path of every reference of a request that is not a URL."""
+    for field in LINKS:
+        links = getattr(request, field)
+        for place, link in enumerate(links) if links and isinstance(links, tuple) else ():
+            if isinstance(link, str) and link.strip() and is_local(link):
+                yield f"{field}[{place}]", link
+
+
 def no_list(name: str, value: Any) -> Fault | None:
     """The fault of what should be one reference or a list of them, and is neither."""
     return None if isinstance(value, str | PathLike | list | tuple) else Fault(name, "is not a list of URLs or paths")
@@ -107,10 +132,15 @@ def check_prompt(prompt: Any) -> Iterator[Fault]:
     """What every gateway would refuse a prompt for."""
     if prompt is not None and not isinstance(prompt, str):
         yield Fault("prompt", f"{shown(prompt)} is not text")
-    elif prompt is None or not prompt.strip():
-        yield Fault("prompt", "required text")
-    elif not encodable(prompt):
+    elif prompt is not None and not encodable(prompt):
         yield Fault("prompt", NOT_UNICODE)
+    elif prompt is None or is_blank(prompt):
+        yield Fault("prompt", "required text")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text is to be seen: spaces, controls and format marks, however many, are no prompt."""
+    return all(unicodedata.category(letter) in _UNSEEN or letter in _BLANKS for letter in text)
 
 
 def _check_texts(request: Any) -> Iterator[Fault]:
@@ -128,7 +158,10 @@ def _check_texts(request: Any) -> Iterator[Fault]:
 
 def shown(value: Any) -> str:
     """A value as a fault shows it: short, and of what is not a plain value its type only."""
-    return repr(value)[:40] if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)[:40]
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeioAEIO' else 'a'} {kind}"
 
 
 def _check_links(name: str, links: Iterable[Any]) -> Iterator[Fault]:
@@ -160,3 +193,9 @@ def check_mapping(extra: Any, taken: Iterable[str], *, path: str = "extra") -> I
         json.dumps(dict(extra), allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
     except (TypeError, ValueError, RecursionError):
         yield Fault(path, "cannot be written as JSON")
+
+
+def is_local(reference: str) -> bool:
+    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
+    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
+    return bool(reference) and not long and not re.match(_SCHEME, reference)

@@ -16,15 +16,16 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from .answers import Setback, broken, opening, validator
+from .arguments import OnProgress
 from .connections import Connections, VideoResponse
 from .disk import in_thread, on_disk
 from .errors import DownloadError, IntegrityError, OmniError, UnsafeURLError
 from .models import without_query
 from .partfile import PartFile, Tag, refuse_existing, source_of
 from .policies import RetryPolicy, Timeouts
-from .retry import backoff, pause_within
+from .retry import backoff, is_temporary, pause_within
 from .safety import Origin, check_url, judge_url
-from .uploads import OnProgress, heard
+from .uploads import heard
 
 OnWhole = Callable[[Path], Awaitable[None]]
 Rest = Callable[[float], Awaitable[None]]
@@ -35,8 +36,6 @@ MAX_BYTES = 4 * 1024**3
 MIN_RATE = 1024.0
 WATCH_SECONDS = 60.0
 MAX_REDIRECTS = 5
-PATIENCE = 300.0
-"""Seconds without progress for which a caller's download is tried while the server cannot be reached, or fails."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -339,11 +338,6 @@ class Downloader:
         if not framed and not await on_disk(part.target, part.is_whole):
             return Setback(IntegrityError("the connection ended within the video: download again"), afresh=True)
         return None
-
-
-def is_temporary(error: OmniError) -> bool:
-    """Whether a video's server could not be reached, or failed."""
-    return isinstance(error, DownloadError) and error.temporary
 
 
 def _no_video() -> Setback:

@@ -26,12 +26,36 @@ UNASKED = 8
 NAP = 5.0
 """Seconds of sleep that a kept connection outlives; servers keep one for some more."""
 FRESH = 1.0
-"""Seconds for which a connection may have been idle that carries a create, the time of a look counted in. Some servers
-close theirs after two, as gunicorn does, and the word of that is half a round trip behind; a handshake costs less than
-to settle a create."""
+"""Seconds for which a connection may have been idle that carries a create. Some servers close theirs after two, as
+gunicorn does, and the word of that is half a round trip behind; a handshake costs less than to settle a create."""
 SILENT = 30
 """Seconds of silence, as of a create that is being worked on, after which the system asks whether the other end is
 there: some NATs forget a connection after a minute."""
+
+
+class Kept:
+    """What is known of a connection.
+
+    Args:
+        slept: Seconds that the machine had slept when it was first given away.
+    """
+
+    __slots__ = ("idle", "slept", "used")
+
+    def __init__(self, slept: float) -> None:
+        self.slept = slept
+        self.idle = -math.inf
+        """Seconds that it was idle before it was given away the last time; negative the first time."""
+        self.used = math.inf
+
+    def given(self) -> None:
+        """It is given to a call."""
+        now = asyncio.get_running_loop().time()
+        self.idle, self.used = now - self.used, now
+
+    def released(self) -> None:
+        """The call that it was given to is over."""
+        self.used = asyncio.get_running_loop().time()
 
 
 class Flight:
@@ -42,7 +66,7 @@ class Flight:
         resend: Asked when aiohttp repeats a free call by itself after a disconnect, which it does once.
     """
 
-    __slots__ = ("begun", "cancelling", "connected", "due", "late", "lines", "resend", "task")
+    __slots__ = ("begun", "cancelling", "connected", "due", "kept", "late", "lines", "resend", "task")
 
     def __init__(self, task: "asyncio.Task[Any]", resend: Callable[[], bool] | None) -> None:
         self.task, self.resend = task, resend
@@ -50,6 +74,8 @@ class Flight:
         self.cancelling = task.cancelling()
         self.begun = self.connected = self.late = False
         self.lines: Linewise | None = None
+        self.kept: Kept | None = None
+        """The connection that it was given, if it is the client's own session."""
 
     @property
     def paid(self) -> bool:
@@ -102,6 +128,8 @@ class Flights:
         self._flights.pop(flight.task, None)
         if flight.lines is not None:
             flight.lines.end()
+        if flight.kept is not None:
+            flight.kept.released()
         return flight.late and flight.task.uncancel() <= flight.cancelling
 
     def of(self, task: "asyncio.Task[Any] | None") -> Flight | None:
@@ -151,31 +179,6 @@ def _kept_alive(address: Any) -> socket.socket:
     return made
 
 
-class _Kept:
-    """What is known of a connection.
-
-    Args:
-        slept: Seconds that the machine had slept when it was first given away.
-    """
-
-    __slots__ = ("idle", "slept", "used")
-
-    def __init__(self, slept: float) -> None:
-        self.slept = slept
-        self.idle = -math.inf
-        """Seconds since it was given away before, or since the create that it was given to was over."""
-        self.used = math.inf
-
-    def given(self) -> None:
-        """It is given to a call."""
-        now = asyncio.get_running_loop().time()
-        self.idle, self.used = now - self.used, now
-
-    def released(self) -> None:
-        """The call that it was given to is over."""
-        self.used = asyncio.get_running_loop().time()
-
-
 class WaryConnector(aiohttp.TCPConnector):
     """Gives away no kept connection on which the server has spoken unasked, or that the machine has slept with.
 
@@ -186,7 +189,7 @@ class WaryConnector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._kept: weakref.WeakKeyDictionary[aiohttp.client_proto.ResponseHandler, _Kept] = weakref.WeakKeyDictionary()
+        self._kept: weakref.WeakKeyDictionary[aiohttp.client_proto.ResponseHandler, Kept] = weakref.WeakKeyDictionary()
 
     async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
         """As aiohttp's own.
@@ -215,16 +218,12 @@ class WaryConnector(aiohttp.TCPConnector):
             return False
         kept = self._kept.get(protocol)
         if kept is None:
-            self._kept[protocol] = kept = _Kept(now)
-        kept.given()
+            self._kept[protocol] = kept = Kept(now)
+        self._given(kept)
         return abs(now - kept.slept) > NAP
 
-    def _fresh(self, connection: aiohttp.connector.Connection) -> bool:
-        """Whether it was idle for a moment only before it was given to a create; when that is over is noted."""
-        kept = self._kept.get(connection.protocol) if connection.protocol is not None else None
-        if kept is not None and kept.idle <= FRESH:
-            connection.add_callback(kept.released)  # of each look it would cost 4 % of all its instructions
-        return kept is None or kept.idle <= FRESH
+    def _given(self, kept: Kept) -> None:
+        kept.given()
 
 
 def asleep() -> float:
@@ -263,9 +262,15 @@ class Connector(WaryConnector):
             return self._told(flight, *arguments, **options)
         return super().connect(*arguments, **options)
 
+    def _given(self, kept: Kept) -> None:
+        kept.given()
+        flight = self._flights.of(asyncio.current_task())
+        if flight is not None:
+            flight.kept = kept  # a callback of the connection would cost a look 4 % of all its instructions
+
     async def _told(self, flight: Flight, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*arguments, **options)
-        while not self._fresh(connection):  # those that were idle for longest come first
+        while flight.kept is not None and flight.kept.idle > FRESH:  # those that were idle for longest come first
             connection.close()
             connection = await super().connect(*arguments, **options)
         flight.connected = True

@@ -2,22 +2,19 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
 
-from .arguments import MANY, TaskOrId, check_iterable, check_seconds, id_of, own, refuse_waiting
+from .arguments import MANY, OnProgress, TaskOrId, check_iterable, check_seconds, id_of, own, refuse_waiting
 from .breaker import Breaker
-from .connections import cut_short
-from .delivery import Delivery, file_in
 from .dialects import Checked
-from .disk import in_thread
 from .errors import (
     Fault,
     JournalError,
@@ -29,31 +26,33 @@ from .errors import (
     invalid_request,
 )
 from .exchange import Exchange
-from .filed import Names, Rows
-from .files import PATIENCE, Downloader, OnWhole, Patience
+from .fields import local_references
 from .identity import by_content, fingerprint, fingerprint_of
 from .journal import NotNow
-from .lifetime import Lifetime, loop_time
+from .lazy import Late
+from .lifetime import Lifetime, cut_short, loop_time
 from .many import Callbacks, Many, Requests
 from .models import Balance, Outcome, Stats, TaskStatus, VideoRequest, VideoTask
 from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
 from .poller.waiting import deadline_after, failure_of, wait_for
-from .references import References, check_request, local_references
+from .references import References, check_request, contents
 from .refusing import changed, nothing_sent, recognized
 from .safety import file_name
 from .snapshot import snapshot
 from .submit import Create, Submitter, intent_of
-from .uploads import OnProgress, content_hash
+from .turns import PATIENCE
 
-if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
+if TYPE_CHECKING:  # loaded with the first video that is stored, and the first client that keeps a journal's file
+    from .delivery import Delivery
+    from .files import OnWhole
     from .following import Follower
     from .journal import Ledger, LedgerJournal
 
 logger = logging.getLogger("omni_async")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Studio:
     """The steps of making videos with one client.
 
@@ -62,7 +61,6 @@ class Studio:
         submitter: Pays.
         poller: Follows.
         references: Uploads.
-        downloader: Fetches URLs.
         delivery: Stores videos.
         follower: Of the journal file, if there is one.
         keep: Whether it keeps inputs.
@@ -75,8 +73,7 @@ class Studio:
     submitter: Submitter
     poller: Poller
     references: References
-    downloader: Downloader
-    delivery: Delivery
+    delivery: "Late[Delivery]"
     follower: "Follower | None"
     keep: bool
     strict: bool
@@ -177,7 +174,7 @@ class Studio:
         """
         ends, local = deadline_after(max_wait), any(local_references(asked))
         async with self.nothing_sent(asked):
-            hashes = await self._hashes(asked) if local and planned is None else {}
+            hashes = await contents(asked) if local and planned is None else {}
         create = self._unsent(asked, planned, hashes)
         # A create that goes at once asks the journal itself.
         own_id = self.journal is not None and asked.custom_id is not None and planned is None
@@ -244,10 +241,7 @@ class Studio:
         Raises:
             InvalidRequestError: One of them cannot be read.
         """
-        return fingerprint_of(self.exchange.dialect, asked, await self._hashes(asked))
-
-    async def _hashes(self, asked: VideoRequest) -> dict[str, str]:
-        return {path: await content_hash(Path(path)) for _, path in local_references(asked)}
+        return fingerprint_of(self.exchange.dialect, asked, await contents(asked))
 
     def stats(self) -> Stats:
         """A snapshot of where the client stands."""
@@ -323,22 +317,23 @@ class Studio:
         *,
         overwrite: bool,
         on_progress: OnProgress | None = None,
-        on_whole: OnWhole | None = None,
+        on_whole: "OnWhole | None" = None,
         patience: float = PATIENCE,
     ) -> Path:
         """Store a video, with one of the places for transfers; `patience` is that of `files.Patience`, in seconds."""
         try:
             async with self.exchange.transfer(closed=cut_short) as place:
-                return await self.delivery.download(
+                return await self.delivery().download(
                     task_or_url,
                     path,
                     overwrite=overwrite,
                     on_progress=on_progress,
                     on_whole=on_whole,
-                    patience=Patience(patience, place.rest),
+                    patience=patience,
+                    rest=place.rest,
                 )
         except OmniError as error:
-            raise error.about(**self.delivery.whose(task_or_url))  # noqa: B904 - the same one
+            raise error.about(**self.delivery().whose(task_or_url))  # noqa: B904 - the same one
 
     async def one(
         self, asked: VideoRequest, *, timeout: float | None, output: str | None, overwrite: bool, max_wait: float | None
@@ -346,8 +341,8 @@ class Studio:
         """Submit, wait and store one video; the target is checked before anything is paid."""
         await self.refuse(asked, timeout=timeout, max_wait=max_wait)
         if output is not None:
-            name = file_name(asked.custom_id) if asked.custom_id else token_hex(8)  # a task id that nobody knows yet
-            target = await in_thread(file_in, output, name)
+            unknown = os.urandom(8).hex()  # stands for a task id that nobody knows yet
+            target = await self.delivery().target(output, file_name(asked.custom_id or unknown))
             output = str(target) if asked.custom_id else output  # named as in `many`
             await self.refuse_existing(target, asked, overwrite=overwrite)
         task = await self.submit(asked, max_wait=max_wait)
@@ -368,6 +363,8 @@ class Studio:
         """
         if faults := [*check_iterable("requests", requests, kinds=MANY), *check_seconds(least=0, timeout=timeout)]:
             raise invalid_argument(*faults, gateway=self.exchange.dialect.name)
+        from .filed import Names, Rows
+
         rows = Rows(studio=self, folder=folder, overwrite=overwrite, names=Names(journalled=self.journal is not None))
         callbacks = Callbacks(
             request=rows.request,
@@ -389,4 +386,4 @@ class Studio:
     async def refuse_existing(self, target: Path, asked: VideoRequest, *, overwrite: bool) -> None:
         """Refuse a target that can be no new file, before anything is paid."""
         async with self.nothing_sent(asked):
-            await self.downloader.refuse_existing(target, overwrite=overwrite)
+            await self.delivery().refuse_existing(target, overwrite=overwrite)

@@ -16,7 +16,7 @@ USER_AGENT = f"omni-async/{__version__} Python/{_PYTHON} aiohttp/{aiohttp.__vers
 USUAL = {"user-agent": USER_AGENT, "accept": "application/json"}
 """What goes out with every call, unless the caller's own headers say otherwise."""
 JSON = {"content-type": "application/json"}
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _FRAMING = frozenset({"content-length", "content-type", "transfer-encoding", "expect"})
 
 
@@ -74,7 +74,7 @@ def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     """
     faults = []
     for name, value in (headers or {}).items():
-        if not isinstance(name, str) or not _HEADER.fullmatch(name) or name.lower() in _FRAMING:
+        if not isinstance(name, str) or not re.fullmatch(_HEADER, name) or name.lower() in _FRAMING:
             faults.append(Fault("headers", f"{name!r:.60} cannot be a header of your own"))
         elif not isinstance(value, str) or not value.isprintable():
             faults.append(Fault("headers", f"the value of {name} is not text on one line"))

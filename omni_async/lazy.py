@@ -1,9 +1,11 @@
-"""Names of a package that are imported when they are first asked for: who does not use them does not pay for them."""
+"""What is loaded or made when it is first asked for: who does not use it does not pay for it."""
 
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -35,3 +37,24 @@ def _module(package: str, name: str) -> Any:
         if error.name != f"{package}.{name}":
             raise
     raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+
+class Late(Generic[T]):
+    """What is made when it is first asked for, by calling this.
+
+    Args:
+        make: Makes it, and loads what that takes.
+    """
+
+    __slots__ = ("_make", "made")
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self.made: T | None = None
+        """It, if it was asked for."""
+
+    def __call__(self) -> T:
+        """It, always the same."""
+        if self.made is None:
+            self.made = self._make()
+        return self.made

@@ -1,7 +1,6 @@
 """A client's life: started by its first call, bound to that loop and process, ended once, to the end."""
 
 import asyncio
-import contextlib
 import contextvars
 import os
 import warnings
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from .errors import OmniError
+from .errors import DownloadError, OmniError
 
 T = TypeVar("T")
 
@@ -149,6 +148,11 @@ class Waits:
             scope.reschedule(0.0)
 
 
+def cut_short() -> DownloadError:
+    """The error for a download that the client's end cuts short."""
+    return DownloadError("the client was closed: what is stored so far can be resumed by another")
+
+
 def loop_time() -> float:
     """The running loop's time, in seconds; anyio would ask first which library runs."""
     return asyncio.get_running_loop().time()
@@ -173,11 +177,24 @@ def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
-async def outlasted(future: "asyncio.Future[T]") -> T:
+class Lasting(asyncio.Future[T]):
+    """A future that ends as it would, however often whoever waits for it is cancelled: he hears of that afterwards.
+
+    It spares what `asyncio.wait` or `asyncio.shield` make for each wait: a future more, its callbacks, their turns.
+    """
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Not cancelled; the task that waits is once this is done (`asyncio.Task.cancel` asks its future first)."""
+        return False
+
+
+async def outlasted(future: Lasting[T]) -> T:
     """What a future gives, however often this is cancelled meanwhile; `is_cancelled` tells of that afterwards."""
     while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait((future,))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            continue
     return future.result()
 
 

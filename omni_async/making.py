@@ -5,35 +5,33 @@ journal's file is loaded with the first client that has one.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import aiohttp
 
 from .arguments import check_kinds
-from .delivery import Delivery
 from .dialects import Dialect
-from .errors import OmniError
 from .events import OnEvent, OnFinished
 from .exchange import Exchange
-from .files import Downloader
 from .generate import Studio
 from .journal import Journal, NoJournal
 from .keys import Key, KeySource
+from .lazy import Late
 from .lifetime import Lifetime
 from .limiter import Limiter
-from .models import VideoTask
 from .policies import Limits, PollPolicy, Recording, RetryPolicy, Timeouts
 from .poller import Poller
 from .references import References
 from .reporter import Reporter
-from .safety import origins
+from .safety import check_proxy, origins
 from .schedule import Schedule
 from .settings import base_url_of, check_callbacks, dialect_of, journal_of, key_of, schedule_of, shared
 from .submit import Submitter
 from .transport import Transport
 
 if TYPE_CHECKING:
+    from .delivery import Delivery
     from .following import Follower
 
 
@@ -108,15 +106,14 @@ def make(gateway: str | Dialect, **given: Unpack[Settings]) -> Studio:
     room, tells = limits.max_running_tasks, on_finished is not None
     book = journal_of(given["journal"], gateway=dialect.name, on_finished=tells, room=room)
     follower = _follower(book, poller, exchange, schedule, on_finished)
-    allowed = origins(transport.base_url, given["allow_hosts"])
-    downloader = Downloader(allowed=allowed, proxy=proxy, timeouts=timeouts, retry=retry)
+    check_proxy(proxy)
+    ways = {"allowed": origins(transport.base_url, given["allow_hosts"]), "proxy": proxy, "timeouts": timeouts}
     studio = Studio(
         exchange=exchange,
         submitter=Submitter(exchange, book, lambda task, request: studio.accepted(task, request)),
         poller=poller,
         references=References(exchange),
-        downloader=downloader,
-        delivery=_delivery(exchange, downloader, report, lambda task: studio.failure(task)),
+        delivery=Late(lambda: _delivery(studio, retry=retry, **ways)),
         follower=follower,
         keep=given["keep_requests"],
         strict=given["strict"],
@@ -141,7 +138,8 @@ async def _end(studio: Studio) -> None:
         await studio.unfollow()
         await studio.poller.aclose()
     finally:  # also when the loop itself is ended by a second Ctrl-C
-        await studio.downloader.aclose()
+        if studio.delivery.made is not None:
+            await studio.delivery.made.aclose()
         await studio.exchange.transport.aclose()
         if studio.journal is not None:
             await studio.journal.aclose()
@@ -173,14 +171,17 @@ def _follower(
     return Follower(journal, poller, exchange, Memory(journal, schedule), on_finished)
 
 
-def _delivery(
-    exchange: Exchange, downloader: Downloader, report: Reporter, failed: Callable[[VideoTask], OmniError]
-) -> Delivery:
+def _delivery(studio: Studio, **ways: Any) -> "Delivery":
+    """What stores videos, by way of a `Downloader` with these settings: nothing of it is loaded before."""
+    from .delivery import Delivery
+    from .files import Downloader
+
+    exchange = studio.exchange
     return Delivery(
         query=exchange.query,
-        downloader=downloader,
+        downloader=Downloader(**ways),
         base_url=exchange.transport.base_url,
-        emit=report if report.wanted else None,
+        emit=exchange.report if exchange.report.wanted else None,
         gateway=exchange.dialect.name,
-        failed=failed,
+        failed=studio.failure,
     )

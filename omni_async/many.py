@@ -11,17 +11,15 @@ import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
-
-import attrs
+from typing import Any, NamedTuple, Self
 
 from .breaker import Shutout
 from .errors import OmniError
-from .files import PATIENCE, is_temporary
 from .lifetime import Waits, is_cancelled, loop_time, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
-from .turns import Turn, Turns
+from .retry import is_temporary
+from .turns import PATIENCE, Turn, Turns
 
 OUTSTANDING = 10_000
 """Tasks submitted and not yet at their end for the caller, at most, where he sets no lower number."""
@@ -43,8 +41,7 @@ _working: set["asyncio.Task[None]"] = set()
 """Workers under way: one that waits for its own run alone would be collected with an iterator dropped in a cycle."""
 
 
-@attrs.frozen(kw_only=True)
-class Callbacks:
+class Callbacks(NamedTuple):
     """What a run needs of the client.
 
     Args:

@@ -2,9 +2,8 @@
 
 import enum
 import json
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Mapping, Sized
 from datetime import datetime
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from .errors import DecodeError, Fault, InvalidRequestError, OmniError, invalid_request
-from .fields import LINKS, Links, check_values, no_list, unknown
+from .fields import LINKS, as_texts, check_values, local_references, no_list, unknown
 
 HANDLE_VERSION = 1
 
@@ -52,15 +51,6 @@ def without_query(url: str | None) -> str:
     return f"{shown}?…" if parts.query else shown
 
 
-def _texts(value: Links) -> tuple[str, ...]:
-    """A list of texts or paths as a tuple of texts; one alone becomes a tuple of one; None an empty one."""
-    if value is None or (type(value) is tuple and not value):
-        return ()
-    if isinstance(value, str | bytes | PathLike) or not isinstance(value, Iterable):
-        value = (value,)
-    return tuple(fspath(item) if isinstance(item, PathLike) else item for item in value)
-
-
 def _length(value: Any) -> str:
     """What a repr shows of something private: only how long it is."""
     return f"<{len(value)}>" if isinstance(value, Sized) else f"<{type(value).__name__}>"
@@ -71,6 +61,7 @@ def _given(value: Any) -> Any:
     return None if value == "" else value
 
 
+_OWN = "is a local path; from_dict(…, local_files=True) takes them, for data of your own"
 _hidden: Any = {"repr": _length}
 
 
@@ -102,9 +93,9 @@ class VideoRequest:
     resolution: str | None = None
     aspect_ratio: str | None = attrs.field(default=None, converter=_given)  # seed: orientation counts when it is empty
     orientation: str | None = None
-    image_urls: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
-    images: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
-    video_urls: tuple[str, ...] = attrs.field(default=(), converter=_texts, **_hidden)
+    image_urls: tuple[str, ...] = attrs.field(default=(), converter=as_texts, **_hidden)
+    images: tuple[str, ...] = attrs.field(default=(), converter=as_texts, **_hidden)
+    video_urls: tuple[str, ...] = attrs.field(default=(), converter=as_texts, **_hidden)
     generation_type: str | None = None
     mode: str | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, **_hidden)
@@ -135,17 +126,19 @@ class VideoRequest:
         return cls(**{"prompt": None, **given, **fields})
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+    def from_dict(cls, fields: Mapping[str, Any], *, local_files: bool = False) -> Self:
         """A request from plain data, such as decoded JSON of a web form or a file; a None counts as not given.
 
         Looks at names and types. Whether a gateway takes the values is checked on submit, as always.
 
         Args:
             fields: By name, as `VideoRequest` has them; of lists, a single reference may stand alone.
+            local_files: Whether a reference may be a local path, whose file is uploaded on submit: for data of one's
+                own. Who sends a form could have the server's files, so without it paths are refused unseen.
 
         Raises:
-            InvalidRequestError: With every fault: names that are not fields, each with the nearest that is one, and
-                values of a wrong type.
+            InvalidRequestError: With every fault: names that are not fields, each with the nearest that is one,
+                values of a wrong type, and local paths.
         """
         if not isinstance(fields, Mapping):
             raise invalid_request([Fault("request", f"a {type(fields).__name__} is not a mapping of fields to values")])
@@ -154,6 +147,7 @@ class VideoRequest:
         mixed = [found for name in LINKS if name in given and (found := no_list(name, given[name])) is not None]
         request = cls(**{"prompt": None, **given, **{fault.field: () for fault in mixed}})
         faults += [*mixed, *check_values(request, taken=FIELDS)]
+        faults += [Fault(field, _OWN) for field, _ in local_references(request) if not local_files]
         if faults:
             raise invalid_request(faults)
         return request
@@ -161,7 +155,8 @@ class VideoRequest:
     def to_dict(self) -> dict[str, Any]:
         """The fields that are set as plain data, references as lists: what `from_dict` and a batch's row take.
 
-        It can be written as JSON if `metadata` can: nothing else in a sound request keeps it from that.
+        It can be written as JSON if `metadata` can: nothing else in a sound request keeps it from that. Where there are
+        local paths in it, `from_dict` needs `local_files=True`.
         """
         found = {name: getattr(self, name) for name in FIELDS}
         return {

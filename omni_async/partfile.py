@@ -153,7 +153,8 @@ class PartFile:
         return False
 
     def _taken(self) -> DownloadError:
-        return DownloadError(f"{self.target} is being downloaded already: wait for that, or choose another name")
+        told = f"{self.target} is being downloaded already: wait for that, or choose another name"
+        return DownloadError(told, temporary=True, still="storing")
 
     def write(self, data: bytes | bytearray) -> None:
         """Append all of `data`."""

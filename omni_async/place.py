@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
-import attrs
 
 from .errors import OmniError
 from .lifetime import Waits
@@ -13,7 +12,6 @@ from .limiter import Kind, Limiter, Ticket
 T = TypeVar("T")
 
 
-@attrs.define
 class Place:
     """One of the places for files up or down.
 
@@ -23,10 +21,11 @@ class Place:
         closed: Makes the error for whoever waits then, if that of `waits` does not say what is left to be done.
     """
 
-    limiter: Limiter
-    waits: Waits
-    closed: Callable[[], OmniError] | None = None
-    _ticket: Ticket | None = None
+    __slots__ = ("_closed", "_limiter", "_ticket", "_waits")
+
+    def __init__(self, limiter: Limiter, waits: Waits, closed: Callable[[], OmniError] | None = None) -> None:
+        self._limiter, self._waits, self._closed = limiter, waits, closed
+        self._ticket: Ticket | None = None
 
     async def take(self) -> None:
         """Wait for it.
@@ -34,13 +33,13 @@ class Place:
         Raises:
             OmniError: The client was closed first.
         """
-        self._ticket = await self._until(self.limiter.acquire, Kind.TRANSFER)
+        self._ticket = await self._until(self._limiter.acquire, Kind.TRANSFER)
 
     def give_back(self) -> None:
         """Let another have it, if it is taken."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            self.limiter.unused(ticket)
+            self._limiter.unused(ticket)
 
     async def rest(self, seconds: float) -> None:
         """Let others have it for some seconds at least.
@@ -54,8 +53,8 @@ class Place:
 
     async def _until(self, wait: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         try:
-            return await self.waits.until(wait, *arguments)
+            return await self._waits.until(wait, *arguments)
         except OmniError:
-            if self.closed is None or not self.waits.ended:
+            if self._closed is None or not self._waits.ended:
                 raise
-            raise self.closed() from None
+            raise self._closed() from None

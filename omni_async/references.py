@@ -1,38 +1,50 @@
-"""Local files given as references: checked before anything is paid, uploaded first, once each."""
+"""Local files given as references: checked before anything is paid, uploaded first, once each.
+
+What reads and sends files is loaded with the first: most requests name none.
+"""
 
 import asyncio
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 
+from .arguments import OnProgress
 from .dialects import Checked, Dialect
 from .dialects.rules import check_fields
 from .errors import Fault, OmniError, invalid_argument
 from .exchange import Exchange
-from .fields import LINKS
+from .fields import local_references
 from .lifetime import background, is_cancelled
 from .models import VideoRequest, relinked
-from .uploads import OnProgress, check_upload, content_hash, is_local, named, upload_form
 
 FRESH = 3600.0
 """Seconds for which an uploaded file's URL is used again: nobody says how long a gateway keeps it."""
 
 
-def local_references(request: VideoRequest) -> Iterator[tuple[str, str]]:
-    """The field and the path of every reference that is not a URL."""
-    for field in LINKS:
-        links = getattr(request, field)
-        for place, link in enumerate(links) if links and isinstance(links, tuple) else ():
-            if isinstance(link, str) and link.strip() and is_local(link):
-                yield f"{field}[{place}]", link
-
-
 def check_references(request: VideoRequest, dialect: Dialect) -> list[Fault]:
     """Everything that keeps local references from being uploaded; looks at the files, sends nothing."""
-    found = (check_upload(Path(path), dialect.uploads, field=field) for field, path in local_references(request))
+    local = tuple(local_references(request))
+    if not local:
+        return []
+    from .uploads import check_upload
+
+    found = (check_upload(Path(path), dialect.uploads, field=field) for field, path in local)
     return [fault for fault in found if fault is not None]
+
+
+async def contents(request: VideoRequest) -> dict[str, str]:
+    """What each of its local files holds, as a hash.
+
+    Raises:
+        InvalidRequestError: One of them cannot be read.
+    """
+    local = tuple(local_references(request))
+    if not local:
+        return {}
+    from .uploads import content_hash
+
+    return {path: await content_hash(Path(path)) for _, path in local}
 
 
 def check_request(request: VideoRequest, dialect: Dialect, *, strict: bool) -> Checked:
@@ -75,6 +87,8 @@ class References:
 
     async def _once(self, path: Path) -> str:
         """The URL of a file's content; callers that want the same content share one upload."""
+        from .uploads import content_hash
+
         digest, now = await content_hash(path), anyio.current_time()
         since, upload = self._known.get(digest, (-FRESH, None))
         spoiled = upload is not None and upload.done() and (upload.cancelled() or upload.exception() is not None)
@@ -105,6 +119,8 @@ class References:
             InvalidRequestError: Not there, too large, or of a kind the gateway does not take; nothing was sent.
             OmniError: The upload failed.
         """
+        from .uploads import check_upload, named, upload_form
+
         exchange, (path, content) = self._exchange, named(file, name)
         field = "path" if content is None else "name"
         fault = check_upload(path, exchange.dialect.uploads, field=field, content=content)

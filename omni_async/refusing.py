@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import TaskOrId
 from .errors import Fault, InvalidRequestError, JournalError, NotFoundError, OmniError
-from .fields import encodable
+from .fields import encodable, local_references
 from .models import VideoRequest
-from .references import local_references
 
 if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
     from .journal import Ledger, LedgerJournal

@@ -20,6 +20,8 @@ class Reporter:
         self._on_event = on_event
         self._complained = False
         self.wanted = on_event is not None
+        if self.wanted:
+            from .events import kinds  # noqa: F401 - nothing is loaded while a paid create's answer is handled
 
     def __call__(self, event: Event) -> None:
         """Report one event."""

@@ -10,24 +10,24 @@ from itertools import islice
 from typing import Any
 
 from .dialects.wire import leaves
+from .errors import DownloadError, OmniError
 from .wording import spelt
 
 RESERVE = 10.0
 REFILL = 0.1
 LAST = 1.0
 """Seconds: with less than this left, the last try has been made."""
-_SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
+_SECONDS = r"[0-9]{1,18}(\.[0-9]{1,9})?"
 _DEPTH = 5
 """How deep in a body a pause is looked for: Google's RetryInfo stands at `error.details[].retryDelay`."""
 _LEAVES = 200
 _NAMES = {"retryafter": 1.0, "retryafterseconds": 1.0, "retrydelay": 1.0, "retryin": 1.0, "retryafterms": 1e-3}
 """Fields that name a pause, in lower case and without `_` and `-`, and what their unit is in seconds."""
-_VALUE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s)?", re.ASCII)
-_WORDS = re.compile(
-    r"\b(?:retry|try again) (?:in|after) ([0-9]{1,9}(?:\.[0-9]{1,12})?) ?"
+_VALUE = r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s)?"
+_WORDS = (
+    r"(?ai)\b(?:retry|try again) (?:in|after) ([0-9]{1,9}(?:\.[0-9]{1,12})?) ?"
     r"(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:ours?)?)(?![a-z])"
-    r"|([0-9]{1,9}) ?(秒|分|小)[钟时]?[之以]?后",
-    re.ASCII | re.IGNORECASE,
+    r"|([0-9]{1,9}) ?(秒|分|小)[钟时]?[之以]?后"
 )
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "秒": 1.0, "分": 60.0, "小": 3600.0}
 
@@ -41,7 +41,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime, max_wait: float) -
         max_wait: The longest wait that is obeyed, in seconds.
     """
     value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
+    if re.fullmatch(_SECONDS, value):
         return min(float(value), max_wait)
     when = _date(value)
     if when is None:
@@ -84,13 +84,13 @@ def _valued(name: str, value: Any) -> float | None:
         return None
     if isinstance(value, int | float):
         return min(value, 1e9) * unit if value >= 0 else None
-    said = _VALUE.fullmatch(value.strip()) if isinstance(value, str) else None
+    said = re.fullmatch(_VALUE, value.strip()) if isinstance(value, str) else None
     return float(said[1]) * _UNITS.get(said[2], unit) if said else None
 
 
 def _worded(value: Any) -> float | None:
     """The pause that a text names."""
-    said = _WORDS.search(value) if isinstance(value, str) else None
+    said = re.search(_WORDS, value) if isinstance(value, str) else None
     if said is None:
         return None
     unit = (said[2] or said[4]).lower()
@@ -113,6 +113,11 @@ def pause_within(left: float, pause: float, asked: float = 0.0) -> float | None:
     if left < LAST or asked > left:
         return None
     return min(max(pause, asked), left)
+
+
+def is_temporary(error: OmniError) -> bool:
+    """Whether a video's server could not be reached, or failed."""
+    return isinstance(error, DownloadError) and error.temporary and error.still is None
 
 
 class RetryBudget:

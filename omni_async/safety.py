@@ -10,9 +10,10 @@ import re
 import unicodedata
 import urllib.request
 from collections.abc import Iterable
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
 
-import attrs
 from yarl import URL
 
 from .errors import Fault, UnsafeURLError, invalid_argument
@@ -25,18 +26,14 @@ NAME_BYTES = 200
 """Length of a file name before its ending: with `.mp4.part.tag` it stays under the 255 of common file systems."""
 
 _PORTS = {"https": 443, "http": 80}
-_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\.?")
-_AS_SENT = re.compile(r"[!-~]+")
+_HOST = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\.?"
+_AS_SENT = r"[!-~]+"
 
 # IANA special-purpose address registries. Written out, because `ipaddress` judges several of them differently from
 # one Python to the next. 168.63.129.16 is Azure's platform address, which answers only from inside.
-_V4_REFUSED = tuple(
-    IPv4Network(net)
-    for net in (
-        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 "
-        "192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 "
-        "224.0.0.0/4 240.0.0.0/4"
-    ).split()
+_V4_REFUSED = (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 "
+    "192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4"
 )
 _V6_GLOBAL = IPv6Network("2000::/3")  # the only block IANA allocates for use on the Internet
 _V6_REFUSED = tuple(IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "3fff::/20"))  # 2001::/32 is Teredo
@@ -45,8 +42,7 @@ _MAPPED = (IPv6Network("::ffff:0:0/96"), IPv6Network("::/96"), IPv6Network("64:f
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
-@attrs.frozen
-class Origin:
+class Origin(NamedTuple):
     """Scheme, host in lower case and port: what must match exactly for an exception to hold."""
 
     scheme: str
@@ -96,7 +92,7 @@ def _parsed(text: object) -> URL | None:
         usable = url.scheme in _PORTS and bool(_host(url)) and bool(url.port)
     except (ValueError, UnicodeError):
         return None
-    named = usable and (":" in _host(url) or _HOST.fullmatch(_host(url)) is not None)
+    named = usable and (":" in _host(url) or re.fullmatch(_HOST, _host(url)) is not None)
     return url if named else None
 
 
@@ -143,7 +139,7 @@ def _problem(url: URL, allowed: frozenset[Origin]) -> str | None:
 
 def _as_given(text: str, parsed: URL) -> URL:
     """The parsed URL's origin with the path and query as they were spelled, where that can be sent."""
-    tail = URL(text, encoded=True).raw_path_qs if _AS_SENT.fullmatch(text) else parsed.raw_path_qs
+    tail = URL(text, encoded=True).raw_path_qs if re.fullmatch(_AS_SENT, text) else parsed.raw_path_qs
     return URL(f"{parsed.scheme}://{parsed.raw_authority}{tail}", encoded=True)
 
 
@@ -171,7 +167,12 @@ def is_public(address: str | IPv4Address | IPv6Address, *, dialled: bool = False
         found = inner
     if found is None:
         return False
-    return (dialled and found in _FAKE_IP) or not any(found in net for net in _V4_REFUSED)
+    return (dialled and found in _FAKE_IP) or not any(found in net for net in _refused_v4())
+
+
+@cache
+def _refused_v4() -> tuple[IPv4Network, ...]:
+    return tuple(map(IPv4Network, _V4_REFUSED.split()))
 
 
 def _unwrapped(address: IPv6Address) -> IPv4Address | None:
@@ -233,6 +234,16 @@ def proxy_for(url: str | URL, proxy: str | None) -> str | None:
     if proxy is None or target is None or _is_loopback(_host(target)):
         return None
     return _checked_proxy(_system_proxy(target) if proxy == "env" else proxy)
+
+
+def check_proxy(proxy: str | None) -> None:
+    """Refuse a proxy that cannot be used, before anything is paid; what the environment says is read later.
+
+    Raises:
+        InvalidRequestError: It is not an http or https proxy.
+    """
+    if proxy != "env":
+        proxy_for("https://cdn.example", proxy)
 
 
 def _is_loopback(host: str) -> bool:

@@ -14,8 +14,10 @@ from .policies import Limits, PollPolicy
 from .schedule import PRICE, Schedule
 
 POSTGRES = ("postgresql://", "postgres://")
-KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
+KEYWORDS = r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*="
 """An address in libpq's other form: as a file's name it would show its password, and no other host would share it."""
+NO_FILE = r"(?is)\s*|(?:file:.*)?:memory:.*|file:.*mode=memory.*"
+"""What SQLite takes for a database in memory, and what names none: as files they would outlive the program, or fail."""
 CALLS = ("intend", "answered", "settle")
 """What a journal of the caller's own must answer."""
 
@@ -115,10 +117,13 @@ def journal_of(
     """The caller's journal: a file, an object of his own, or none.
 
     Raises:
-        InvalidRequestError: `on_finished` without a journal file, an address that is none of PostgreSQL's, or an object
-            that does not answer a journal's calls: a missing one would trip after a create was paid.
+        InvalidRequestError: `on_finished` without a journal file, an address that is none of PostgreSQL's, a name that
+            means no file, or an object that does not answer a journal's calls: a missing one would trip after a create
+            was paid.
     """
-    if isinstance(journal, str) and ("://" in journal or KEYWORDS.match(journal)):
+    if isinstance(journal, str | os.PathLike) and re.fullmatch(NO_FILE, os.fsdecode(journal)):
+        raise invalid_argument(Fault("journal", f"{os.fsdecode(journal)!r}: a journal is a file; None keeps none"))
+    if isinstance(journal, str) and ("://" in journal or re.match(KEYWORDS, journal)):
         if not journal.startswith(POSTGRES):
             raise invalid_argument(Fault("journal", "a file's path, or an address of PostgreSQL", POSTGRES))
         return books.PostgresJournal(journal, gateway=gateway, room=room, notify=on_finished)

@@ -21,6 +21,8 @@ from .retry import pause_within
 
 T = TypeVar("T")
 
+PATIENCE = 300.0
+"""Seconds without progress for which a caller's download is tried while the server cannot be reached, or fails."""
 PAUSE = 2.0
 LONGEST_PAUSE = 60.0
 """Seconds between two tries of a video whose server fails, at most."""

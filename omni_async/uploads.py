@@ -14,16 +14,12 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from .arguments import OnProgress
 from .dialects import UploadRules
 from .disk import in_thread, reason
 from .errors import Fault, invalid_argument
 
-OnProgress = Callable[[int, int | None], None]
-"""Is called with the bytes so far and the bytes in all, or None where that is not known."""
-
 CHUNK = 256 * 1024
-_LONGEST_PATH = 4096
-_SCHEME = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 _log = logging.getLogger("omni_async")
 
@@ -63,12 +59,6 @@ def heard(on_progress: OnProgress | None, transfer: str) -> OnProgress:
 def media_type(path: Path | str) -> str:
     """What a file is, by its ending."""
     return _TYPES.get(_ending(Path(path)), "application/octet-stream")
-
-
-def is_local(reference: str) -> bool:
-    """Whether a reference means a file of this machine, not a URL of any scheme or `data:`."""
-    long = len(reference) > _LONGEST_PATH or "\n" in reference  # bare base64
-    return bool(reference) and not long and not _SCHEME.match(reference)
 
 
 def named(file: Path | bytes, name: str | None) -> tuple[Path, bytes | None]:

@@ -86,7 +86,8 @@ async def _given_up(client, server):
         task.cancel()
     await asyncio.sleep(0.1)
     await client.studio.exchange.transport.aclose()
-    await client.studio.downloader.aclose()
+    if client.studio.delivery.made is not None:
+        await client.studio.delivery.made.aclose()
     await server.stop()
 
 

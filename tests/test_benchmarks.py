@@ -100,9 +100,10 @@ def test_polling_asks_as_often_with_every_contender(run):
     assert "CPU per poll, omni_async / floor" in printed
 
 
-def test_counting_instructions_without_a_counter_says_so():
+@pytest.mark.parametrize("program", ["polling.py", "journal.py"])
+def test_counting_instructions_without_a_counter_says_so(program):
     """Where there is neither perf nor valgrind, one line says that one is needed."""
-    line = [sys.executable, str(BENCHMARKS / "polling.py"), "--instructions"]
+    line = [sys.executable, str(BENCHMARKS / program), "--instructions"]
     told = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PATH": ""}, check=False)
     assert told.returncode == 2
     assert told.stderr == "--instructions needs perf or valgrind, and neither is there\n"

@@ -185,11 +185,14 @@ async def test_row_57_existing_target_is_told_first(tmp_path: Path) -> None:
 
 
 async def test_unfinished_task(tmp_path: Path) -> None:
-    """A task that still runs is looked at once and then named as such."""
+    """A task that still runs is looked at once and then named as such: there is no video yet that could be stored."""
     running = with_url(None, status=TaskStatus.RUNNING)
     bench = Bench(running)
-    with pytest.raises(DownloadError, match="still running"):
+    with pytest.raises(DownloadError, match="still running") as caught:
         await bench.download(running, tmp_path / "v.mp4")
+    assert (caught.value.temporary, caught.value.still) == (True, "running")
+    assert caught.value.explain() == "its task has not ended, so there is no video yet: wait for it, then download"
+    assert caught.value.explain("zh") == "任务尚未结束，还没有视频：请先等待，再下载"
     assert bench.queried == ["task/1"]
     assert bench.fetches.urls == []
 

@@ -84,7 +84,7 @@ OWN = {
     GatewayError: API,
     RejectedError: {**API, "moderated": True},
     RateLimitError: {**API, "retry_after": 2.5},
-    DownloadError: {"temporary": True, "retry_after": 2.5},
+    DownloadError: {"temporary": True, "still": "storing", "retry_after": 2.5},
     DecodeError: {"path": "$.data.task_id", "excerpt": '{"data": "str"}', "terminal": True},
     TaskFailedError: {"task": TASK, "moderated": True, "retryable": False},
     WaitTimeoutError: {"task": TASK, "waited": 12.5},

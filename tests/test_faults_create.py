@@ -471,6 +471,16 @@ async def test_row_5_a_create_that_takes_long_wears_out_no_connection():
         assert here.server.connections == 1
 
 
+async def test_row_5_a_look_that_takes_long_wears_out_no_connection():
+    """A create right after it goes on the same one."""
+    slow = attrs.evolve(running("task-0000001"), delay=20.0)
+    async with scene(polls=[slow], running=2) as here:
+        task = await here.submit(custom_id="first")
+        await here.client.query(task)
+        await here.submit(custom_id="second")
+        assert here.server.connections == 1
+
+
 async def test_row_6_a_silent_connection_is_kept_known_on_the_way():
     """Row 6, made rare: some NATs forget what is silent for a minute; the system asks each half minute who is there."""
     async with scene(running=1) as here:

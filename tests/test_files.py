@@ -1226,8 +1226,11 @@ async def test_two_fetches_to_one_target(tmp_path: Path) -> None:
         first = asyncio.ensure_future(d.fetch(server.url, target))
         await started.wait()
         for one in (d, other):
-            with pytest.raises(DownloadError, match="being downloaded already"):
+            with pytest.raises(DownloadError, match="being downloaded already") as caught:
                 await one.fetch(server.url, tmp_path / "." / "v.mp4")
+            assert (caught.value.temporary, caught.value.still) == (True, "storing")
+            assert caught.value.explain().startswith("another download is storing this file just now: wait for that")
+            assert caught.value.explain("zh").startswith("该文件正由另一个下载写入")
         go.set()
         assert (await first).read_bytes() == BODY
     assert len(server.requests) == 1

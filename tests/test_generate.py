@@ -273,6 +273,23 @@ async def test_a_single_request_is_not_taken_for_many(single, tmp_path):
         assert emulator.ledger.requests.total() == 0
 
 
+class Frame(list):
+    """As pandas' own: to go through it gives the names of its columns."""
+
+    columns = ("id", "prompt")
+
+    def to_dict(self, orient):
+        """Its rows."""
+
+
+async def test_a_table_is_not_taken_for_its_columns():
+    """Each name would be paid as a prompt."""
+    async with pair() as (emulator, client):
+        with pytest.raises(InvalidRequestError, match="requests: a Frame is not taken itself: give its rows"):
+            client.generate_many(Frame(["id", "prompt"]))
+        assert not emulator.ledger.charges
+
+
 async def test_not_strict_warns_and_sends(caplog):
     """With strict=False what the documents refuse is told and sent; what no gateway could read is still refused."""
     async with pair(options={"strict": False}) as (emulator, client):

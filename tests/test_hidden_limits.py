@@ -111,7 +111,7 @@ def test_connections_that_are_closed_tell_how_many_requests_go_at_once():
     found = verdicts("requests at once, told by closing")
     assert statistics.median(one.share for one in found) >= 0.95
     assert min(one.share for one in found) >= 0.9
-    assert max(one.refused for one in found) <= 0.05
+    assert max(one.refused for one in found) <= 0.02
 
 
 @pytest.mark.parametrize("family", ["requests a minute", "requests a minute, Retry-After 5 s"])
@@ -129,6 +129,25 @@ def test_creates_allowed_by_the_minute_are_used(family):
     found = verdicts(family)
     assert statistics.median(one.share for one in found) >= 0.9
     assert min(one.share for one in found) >= 0.75
+
+
+@pytest.mark.parametrize("retry_after", [None, 5.0])
+def test_few_creates_a_minute_are_used_at_few_refusals(retry_after):
+    """Each costs one of them and a pause: more is tried the more rarely the fewer are allowed."""
+    scenario = Scenario(
+        name="8 creates a minute, none saved up",
+        creates=((0.0, 8 / 60),),
+        window=60.0,
+        burst=0.0,
+        retry_after=retry_after,
+        latency=(0.2, 0.2, 0.2),
+        tasks=(128, 80.0, 0.35),
+        until=900.0,
+        seed=1,
+    )
+    verdict = verdict_of(scenario)
+    assert verdict.share >= 0.92
+    assert verdict.refused <= 0.04
 
 
 @pytest.mark.parametrize("style", ["fixed", "sliding"])
@@ -216,11 +235,10 @@ def test_what_somebody_else_took_for_a_minute_is_used_again():
 
 
 def test_a_limit_of_looks_alone_is_not_taken_for_chance():
-    """However many creates get through beside them; but for some accounts of one look a second, for a minute or two."""
+    """However many creates get through beside them, and however few looks are allowed."""
     found = [verdict_of(scenario).refused for scenario in draw("looks/s alone", SEED, 12)]
-    assert statistics.median(found) <= 0.05
-    assert sum(refused > 0.1 for refused in found) <= 3
-    assert max(found) <= 0.45
+    assert statistics.median(found) <= 0.02
+    assert max(found) <= 0.05
 
 
 def test_a_storm_in_the_first_seconds_does_not_leave_an_account_unused():

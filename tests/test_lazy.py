@@ -9,7 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import omni_async
-from omni_async.lazy import lazily
+from omni_async.lazy import Late, lazily
 
 
 @pytest.fixture
@@ -96,4 +96,26 @@ def test_who_does_not_use_it_does_not_pay_for_it():
     assert not {name for name in late if name.startswith("omni_async")}  # a running loop is not held up by it
     unused = {"sqlite3", "omni_async.following", "omni_async.journal.store", "omni_async.batch"}
     assert client & (unused | {"omni_async.dialects.gemini_omni"}) == set()
+    assert client & {"cattrs", "omni_async.delivery", "omni_async.files", "omni_async.uploads"} == set()
+    assert client & {"omni_async.journal.entries", "omni_async.filed", "omni_async.events.kinds"} == set()
     assert "omni_async.journal.store" in loaded(FILE)
+
+
+def test_what_tells_of_a_paid_create_is_loaded_before_it_is_sent():
+    """With too many open files, or a package that is being replaced, nothing could be loaded any more."""
+    assert "omni_async.events.kinds" in loaded(
+        "from omni_async import OmniClient; OmniClient(api_key='x', on_event=print)"
+    )
+    sent = "from omni_async import Jimmy, VideoRequest; Jimmy().create(VideoRequest(prompt='x'))"
+    assert {"cattrs", "cattrs.v"} <= loaded(sent)
+    orjson = pytest.importorskip("orjson")
+    assert orjson.__name__ in loaded(CLIENT)
+
+
+def test_what_is_made_late_is_made_once():
+    """And nobody who only asks whether it was made makes it."""
+    made = []
+    late = Late(lambda: made.append("it") or made)
+    assert late.made is None
+    assert late() is late() is late.made
+    assert made == ["it"]

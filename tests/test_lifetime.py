@@ -8,7 +8,7 @@ import pytest
 
 from omni_async import OmniError
 from omni_async.journal import Answer, Intent, NoJournal
-from omni_async.lifetime import Lifetime, Waits, is_cancelled, outlasted, to_the_end
+from omni_async.lifetime import Lasting, Lifetime, Waits, is_cancelled, outlasted, to_the_end
 from tests.warp import WarpLoop, run
 
 LOOP = WarpLoop
@@ -181,7 +181,7 @@ async def test_without_a_journal_nothing_is_known():
 @pytest.mark.parametrize("failure", [None, OmniError("odd")])
 async def test_what_is_outlasted_is_had_however_often_one_is_cancelled(failure):
     """Its result or its error; the cancellation is told afterwards, and the future is not cancelled along."""
-    future, told = asyncio.get_running_loop().create_future(), []
+    future, told = Lasting(), []
 
     async def waiting():
         try:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
-import attrs
 import pytest
 
 from omni_async import (
@@ -195,7 +194,7 @@ async def test_few_are_pulled_that_wait_for_leave(ended):
             raise RejectedError("no", may_have_charged=False)
         return await submit(request, on_leave if ended == "let go" else lambda: None)
 
-    iterator = Many(rows(), attrs.evolve(works.steps(), submit=waiting), outstanding=None, timeout=None)
+    iterator = Many(rows(), works.steps()._replace(submit=waiting), outstanding=None, timeout=None)
     first = asyncio.ensure_future(anext(iterator))
     for going in range(5):
         await anyio.sleep(3)
@@ -220,7 +219,7 @@ async def test_rows_of_two_runs_go_to_whoever_can_run_them():
                 await anyio.sleep(seconds)
             return await submit(request, on_leave)
 
-        return attrs.evolve(works.steps(), submit=one_by_one)
+        return works.steps()._replace(submit=one_by_one)
 
     runs = [Many(source, steps(works, s), outstanding=None, timeout=None) for works, s in ((slow, 30), (fast, 10))]
     made = await asyncio.gather(*(outcomes(run) for run in runs))
@@ -585,7 +584,7 @@ def test_a_program_that_goes_on_after_an_interrupt_does_not_wait_for_ever(where,
     async def run():
         steps = works.steps(download=True)
         if "source" not in where:
-            steps = attrs.evolve(steps, **{where: step})
+            steps = steps._replace(**{where: step})
         source = Rows(end() if "source" in where else None)
         rows = Many(asynchronous(source) if where == "async source" else source, steps, outstanding=1, timeout=None)
         with pytest.raises(OmniError, match="interrupted; the rest was not submitted"):
@@ -612,7 +611,7 @@ async def test_what_is_no_exception_comes_last_as_well(where, fatal):
 
     steps = works.steps(download=True)
     if "source" not in where:
-        steps = attrs.evolve(steps, **{where: step})
+        steps = steps._replace(**{where: step})
     source = Rows(error if "source" in where else None)
     rows = Many(asynchronous(source) if where == "async source" else source, steps, outstanding=1, timeout=None)
     with pytest.raises(type(error), match="mine"):

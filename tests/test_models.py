@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from omni_async.dialects.rules import check_fields
 from omni_async.errors import DecodeError, InvalidRequestError, OmniError
-from omni_async.fields import RequestFields
+from omni_async.fields import RequestFields, check_prompt
 from omni_async.models import (
     FIELDS,
     Balance,
@@ -199,14 +199,28 @@ def test_a_request_is_frozen_and_hashable():
 def test_a_request_from_plain_data():
     """Decoded JSON becomes the request that its keywords make; null is not given, one reference may stand alone."""
     fields = {"prompt": "cat", "duration": 6, "model": None, "image_urls": "a.png", "video_urls": [], "extra": None}
-    assert VideoRequest.from_dict(fields) == VideoRequest(prompt="cat", duration=6, image_urls=["a.png"])
+    request = VideoRequest.from_dict(fields, local_files=True)
+    assert request == VideoRequest(prompt="cat", duration=6, image_urls=["a.png"])
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "nope.png", "../keys/id.png", "C:\\keys\\id.png", " https://a/b.png"])
+def test_plain_data_names_no_files_of_this_machine(path):
+    """Who fills in a form cannot have the server's files uploaded, nor learn from the refusal which exist."""
+    fields = {"prompt": "cat", "images": path, "video_urls": ["https://a/v.mp4", path]}
+    with pytest.raises(InvalidRequestError) as caught:
+        VideoRequest.from_dict(fields)
+    told = "is a local path; from_dict(…, local_files=True) takes them, for data of your own"
+    assert [str(fault) for fault in caught.value.faults] == [f"images[0]: {told}", f"video_urls[1]: {told}"]
+    assert "自己的数据请用 from_dict(…, local_files=True)" in caught.value.explain("zh")
+    own = VideoRequest.from_dict(fields, local_files=True)
+    assert (own.images, own.video_urls) == ((path,), ("https://a/v.mp4", path))
 
 
 def test_plain_data_is_refused_with_every_fault_at_once():
     """Misspelt names with what was meant, foreign ones with the place for them, and each value of a wrong type."""
     fields = {
         "promt": "cat", "id": "row-1", "seed": 7, "duration": "6", "resolution": 720, "image_urls": {"a": 1},
-        "video_urls": ["v.mp4", None], "extra": {"mode": "x"}, "metadata": [1],
+        "video_urls": ["https://a/v.mp4", None], "extra": {"mode": "x"}, "metadata": [1],
     }  # fmt: skip
     with pytest.raises(InvalidRequestError) as caught:
         VideoRequest.from_dict(fields)
@@ -232,12 +246,24 @@ def test_plain_data_must_be_a_mapping(fields):
         VideoRequest.from_dict(fields)
 
 
+BLANKS = "\u200b\ufeff\u200d\0\u2800\u3164\u00ad\u2028\u00a0\t "
+
+
+@pytest.mark.parametrize("prompt", ["", *BLANKS, BLANKS, " \u200b\n"], ids=ascii)
+def test_a_prompt_that_shows_nothing_is_none(prompt):
+    """Marks and spaces that nobody sees are paid for by nobody; between letters they are left alone."""
+    assert [str(fault) for fault in check_prompt(prompt)] == ["prompt: required text"]
+    with pytest.raises(InvalidRequestError, match="prompt: required text"):
+        VideoRequest.from_dict({"prompt": prompt})
+    assert list(check_prompt(f"{prompt}👩\u200d🚀{prompt}")) == []
+
+
 def test_what_is_set_as_plain_data():
     """Only what was given, references as lists."""
     request = VideoRequest(prompt="cat", image_urls=("a", "b"), metadata={"row": 1}, custom_id="r")
     told = {"prompt": "cat", "image_urls": ["a", "b"], "custom_id": "r", "metadata": {"row": 1}}
     assert request.to_dict() == told
-    assert VideoRequest.from_dict(json.loads(json.dumps(told))) == request
+    assert VideoRequest.from_dict(json.loads(json.dumps(told)), local_files=True) == request
 
 
 @settings(deadline=None)
@@ -245,8 +271,8 @@ def test_what_is_set_as_plain_data():
 def test_a_sound_request_comes_back_as_it_was(request_):
     """Out as plain data and in again, also through `attrs.asdict`: the same, and nothing sound is refused."""
     assume(not list(check_fields(request_, known=())))
-    assert VideoRequest.from_dict(request_.to_dict()) == request_
-    assert VideoRequest.from_dict(attrs.asdict(request_)) == request_
+    assert VideoRequest.from_dict(request_.to_dict(), local_files=True) == request_
+    assert VideoRequest.from_dict(attrs.asdict(request_), local_files=True) == request_
 
 
 @settings(deadline=None)
@@ -254,7 +280,7 @@ def test_a_sound_request_comes_back_as_it_was(request_):
 def test_plain_data_of_any_kind_is_a_sound_request_or_refused(fields):
     """Nothing gets through that a dialect would find of a wrong type, and nothing else is raised."""
     with contextlib.suppress(InvalidRequestError):
-        assert list(check_fields(VideoRequest.from_dict(fields), known=())) == []
+        assert list(check_fields(VideoRequest.from_dict(fields, local_files=True), known=())) == []
 
 
 # -- tasks

@@ -10,7 +10,8 @@ import pytest
 from omni_async import GatewayError, GeminiOmni, InvalidRequestError, Jimmy, OmniClient, OmniError, VideoRequest
 from omni_async.emulator import Emulator
 from omni_async.emulator.scenario import InjectedFault
-from omni_async.references import FRESH, check_references, local_references
+from omni_async.fields import local_references
+from omni_async.references import FRESH, check_references
 from tests.pairs import outcomes
 from tests.warp import WarpLoop
 

@@ -96,7 +96,7 @@ def facts(*rows, **more):
     """What a page is made of."""
     texts = [in_script(row) for row in rows]
     known = {"title": "t", "gateway": "jimmy", "written": NOW, "running": False, "total": len(rows)}
-    lists = {"rows": texts, "counts": {"failed": len(rows)}, "spans": [], "unknown": 0, "traffic": None}
+    lists = {"rows": texts, "counts": {"failed": len(rows)}, "paid": 0, "spans": [], "unknown": 0, "traffic": None}
     return Facts(**{**known, **lists, **more})
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -211,6 +212,17 @@ def test_malformed_base_urls(url):
     """Refused when the client is made."""
     with pytest.raises(InvalidRequestError, match="base_url"):
         OmniClient(api_key="key", base_url=url)
+
+
+@pytest.mark.parametrize(
+    "name", [":memory:", Path(":memory:"), "file::memory:", "file::memory:?cache=shared", "file:x?mode=memory", "", " "]
+)
+def test_a_journal_in_memory_is_refused(tmp_path, monkeypatch, name):
+    """As a file's name it would make a file that outlives the program, and a test's second run would pay nothing."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidRequestError, match="a journal is a file; None keeps none"):
+        OmniClient("jimmy", api_key="k", journal=name)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("address", ["host=db dbname=x password=hunter2", " dbname = x", "service=omni", "user=a"])

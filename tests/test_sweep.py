@@ -178,6 +178,6 @@ def test_a_batch_takes_every_row(dialect, axes):
     found = sweep_requests("a cat", gateway=dialect, custom_id="it/s", **axes)
     for request, row in zip(found.requests, found.rows(), strict=True):
         asked = {name: value for name, value in row.items() if name != "id" and not name.startswith("sweep_")}
-        assert VideoRequest.from_dict({**asked, "custom_id": row["id"]}) == request
+        assert VideoRequest.from_dict({**asked, "custom_id": row["id"]}, local_files=True) == request
     if found.requests:
         assert dry_plan(list(found.rows()), out="nowhere", gateway=dialect).to_pay == len(found.requests)

@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from omni_async.dialects import UploadRules
 from omni_async.errors import InvalidRequestError
-from omni_async.uploads import _sent_name, check_upload, content_hash, is_local, upload_form
+from omni_async.fields import is_local
+from omni_async.uploads import _sent_name, check_upload, content_hash, upload_form
 
 RULES = UploadRules(path="/upload", part="file", endings=frozenset({"jpg", "png"}), max_bytes=1_000_000)
 

@@ -32,6 +32,27 @@ MISSING += [] if MISSING or importlib.util.find_spec("fastapi.sse") else ["fasta
 needs_fastapi = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
+NO_ORDERS = (
+    b"",
+    b"order=1",
+    b"\xff\xfe\xfa",
+    b"[1]",
+    b"null",
+    b"{}",
+    *(
+        json.dumps({"order_id": "order-4", "prompt": "a boat"} | other).encode()
+        for other in (
+            {"order_id": None},
+            {"order_id": ""},
+            {"order_id": 4},
+            {"prompt": ""},
+            {"prompt": {"prompt": "a boat", "model": "dear", "image_urls": ["/etc/passwd"]}},
+        )
+    ),
+)
+"""Bodies that are no order."""
+
+
 class Site:
     """An app in a process of its own, and a browser.
 
@@ -104,6 +125,11 @@ class Site:
     def said(self):
         """Its output."""
         return self.log.read_text("utf-8")
+
+    async def post(self, body):
+        """Send anything in an order's place: the status."""
+        async with self.browser.post(f"{self.url}/videos", data=body) as answer:
+            return answer.status
 
     async def ask(self, order_id, prompt=None):
         """Order a video: status, headers, and the answer."""
@@ -327,6 +353,8 @@ async def test_the_short_one_on_aiohttp(tmp_path):
         await until(lambda: webhooks_taken(gateway, 2))
         assert [await site.webhook(ids[0], secret=secret) for secret in (SECRET, "forged")] == [204, 400]
         assert [(await site.ask(order, " "))[0] for order in ("order-3", "order-1")] == [422, 422]
+        assert {await site.post(body) for body in NO_ORDERS} == {422}
+        assert "Traceback" not in site.said()
         assert paid(gateway) == ["a boat for order-1", "a boat for order-2"]
 
 

@@ -60,7 +60,8 @@ async def run_batch(
         concurrency: Tasks running at the gateway at most.
         stop_after_failures: Rows that may fail before no more is sent.
         timeout: Seconds to wait for one task at most; the next run goes on with it.
-        confirm: Called with the plan before anything is paid, plain or async; False ends it there.
+        confirm: Called with the plan before anything is paid, plain or async: True pays, False ends it there, and
+            anything else is refused.
         limits: Of the account; `concurrency` wins over its `max_running_tasks`.
         options: Further keywords of `OmniClient`, such as `api_key` and `base_url`.
 
@@ -68,7 +69,8 @@ async def run_batch(
         What it came to; `results.jsonl` and `results.csv` in the folder have the rows, `report.html` shows them.
 
     Raises:
-        InvalidRequestError: Faults of the sheet, each with its line, or a bound that is not one; nothing was sent.
+        InvalidRequestError: Faults of the sheet, each with its line, a bound that is not one, or what is no rows;
+            nothing was sent.
         JournalError: Another process has the batch, or the journal cannot be used.
         OmniError: Anything that kept it from beginning.
     """
@@ -92,9 +94,17 @@ async def run_batch(
             logger.warning("the encoding of the sheet was guessed: look at its prompts (plan.guesses), or name it")
         if confirm is not None:
             agreed = confirm(plan)
-            if not (await agreed if inspect.isawaitable(agreed) else agreed):
+            if not _agreed(await agreed if inspect.isawaitable(agreed) else agreed):
                 return await batch.summary()
         return await batch.run()
+
+
+def _agreed(answer: object) -> bool:
+    """What `confirm` said. Only True pays: the "n" that somebody typed is a text, and as good as true."""
+    if not isinstance(answer, bool):
+        told = f"{shown(answer)} is neither True nor False; nothing was sent"
+        raise invalid_argument(Fault("confirm", told))
+    return answer
 
 
 def _prices(given: Prices | Mapping[str, float] | str | os.PathLike[str] | None) -> Prices | None:

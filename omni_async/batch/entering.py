@@ -21,6 +21,7 @@ from ..wording import brief
 from .cells import cell_text
 from .columns import at_line, field_of
 from .folder import Folder
+from .given import records_of
 from .record import BadRecord, SheetRecord
 from .rows import Checker, Row
 from .sheet import Sheet, open_sheet
@@ -88,7 +89,7 @@ class Entering:
             ledger,
             self.dialect.name,
             redo_edited=self.options.redo_edited,
-            occupied=self._occupied() if source else None,
+            occupied=self._occupied() if source is not None else None,
             moderated=partial(moderated, self.dialect),
         )
         with all_or_none(ledger.connection):
@@ -275,19 +276,7 @@ def _records(source: Source, encoding: str | None) -> Sheet:
     if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
         given: Any = Path(source) if isinstance(source, str | os.PathLike) else source
         return open_sheet(given, encoding=encoding)
-    return Sheet(_of_requests(source))
-
-
-def _of_requests(requests: Iterable[Any]) -> Iterator[SheetRecord | BadRecord]:
-    """Requests of a program as records; their place counts as the line."""
-    for line, asked in enumerate(requests, 1):
-        if isinstance(asked, VideoRequest):
-            yield SheetRecord(line, asked.to_dict())
-        elif isinstance(asked, Mapping):
-            yield SheetRecord(line, {str(name): value for name, value in asked.items()})
-        else:
-            what = f"{type(asked).__name__} is neither a VideoRequest nor a mapping"
-            yield BadRecord(line, (Fault("request", what),))
+    return Sheet(records_of(source))
 
 
 def _beside(source: Source) -> Path:

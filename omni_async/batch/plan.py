@@ -11,7 +11,7 @@ from ..journal.staging import FAILED, Changes
 from ..journal.states import FINAL, State
 from ..models import Balance
 from ..wording import counted
-from .pricelist import read_prices
+from .pricelist import read_prices, words_of
 
 UNDER_WAY = frozenset({State.SUBMITTED, State.SUBMITTING, State.SUCCEEDED})
 """Paid, and without a file or an end yet."""
@@ -60,12 +60,16 @@ class Prices:
         for kind, price in table.items():
             if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:
                 raise invalid_argument(Fault("prices", f"{path}: {price!r:.40} for {kind!r:.40} is not a price"))
+        known: dict[frozenset[str], str] = {}
+        for kind in table:
+            if (before := known.setdefault(words_of(str(kind)), kind)) != kind:
+                raise invalid_argument(Fault("prices", f"{path}: {before!r:.40} and {kind!r:.40} are one kind"))
         return cls(table, currency)
 
     def of(self, kind: str) -> float | None:
         """What one video of a kind costs; None if nothing fits."""
-        words = set(kind.lower().split())
-        fits = [key for key in self.table if key == "*" or set(key.lower().split()) <= words]
+        words = words_of(kind)
+        fits = [key for key in self.table if key == "*" or words_of(key) <= words]
         best = max(fits, key=lambda key: 0 if key == "*" else len(key.split()), default=None)
         return None if best is None else float(self.table[best])
 
@@ -78,7 +82,7 @@ class Prices:
     def misspelt(self, words: Iterable[str]) -> list[str]:
         """Keys with a word that no kind has, of all `words` that kinds are made of: they fit nothing."""
         known = {"*", *" ".join(words).lower().split()}
-        return [key for key in self.table if not set(key.lower().split()) <= known]
+        return [key for key in self.table if not words_of(key) <= known]
 
 
 @attrs.frozen(kw_only=True)

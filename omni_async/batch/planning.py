@@ -21,6 +21,7 @@ from ..models import Balance
 from ..settings import dialect_of
 from .entering import Entered, Entering, SheetOptions, Source
 from .folder import folder_of
+from .given import check_source
 from .plan import Plan, Prices
 from .rows import kind_words
 from .sending import Bounds
@@ -71,7 +72,12 @@ class Once:
 
 
 def opened(source: Source | None) -> Source | None:
-    """The source, with stdin in the place of `-`."""
+    """The source, with stdin in the place of `-`.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    check_source(source)
     if isinstance(source, str | os.PathLike) and os.fspath(source) == "-":
         return sys.stdin.buffer
     return source

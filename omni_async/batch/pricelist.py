@@ -16,6 +16,9 @@ from .sheet import told_delimiter
 
 _COMMA = re.compile(r"0,\d+|\d+,(\d\d?|\d{4,})")
 """Amounts whose comma can only be a decimal one: `1,000` is one or a thousand."""
+_NAMING = re.compile(r"([;?]) (?:name the encoding|Name it|say which it is): .*", re.DOTALL)
+"""How sheets are told to have their encoding named, which nobody can do for prices."""
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 
 
 def read_prices(path: Path) -> Any:
@@ -25,12 +28,15 @@ def read_prices(path: Path) -> Any:
         InvalidRequestError: It cannot be read; with the line and its value.
     """
     try:
+        if path.suffix.lower() in _WORKBOOKS:
+            raise ValueError("a workbook is not taken for prices; save it as CSV")
         text = "".join(line for _, line in _lines(path.read_bytes()))
-        return json.loads(text) if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "[") else _table(text)
+        is_json = path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "[")
+        return json.loads(text, object_pairs_hook=_once) if is_json else _table(text)
     except OSError as error:
         problem = reason(error)
     except InvalidRequestError as error:
-        problem = "; ".join(map(str, error.faults))
+        problem = _NAMING.sub(r"\1 save it as UTF-8", "; ".join(map(str, error.faults)))
     except json.JSONDecodeError as error:
         problem = f"line {error.lineno}: no JSON ({error.msg})"
     except (ValueError, RecursionError, csv.Error) as error:
@@ -40,6 +46,19 @@ def read_prices(path: Path) -> Any:
 
 def _lines(raw: bytes) -> Iterator[tuple[int, str]]:
     return lines_of(io.BytesIO(raw), raw[:4], None)
+
+
+def words_of(kind: str) -> frozenset[str]:
+    """What a kind is known by: neither case nor order makes it another."""
+    return frozenset(kind.lower().split())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r:.40} stands there twice")
+    return found
 
 
 def _table(text: str) -> dict[str, Any]:
@@ -52,12 +71,15 @@ def _table(text: str) -> dict[str, Any]:
     if not {"kind", "price"} <= {*names}:
         raise ValueError(f"a table needs the columns kind and price; found: {', '.join(filter(None, names)) or 'none'}")
     table: dict[str, Any] = {}
-    signs = set()
+    signs, lines_of_kinds = set(), dict[frozenset[str], int]()
     for row in rows:
         cells = {name: cell.strip() for name, cell in zip(names, row, strict=False)}
         kind, price = cells.get("kind", ""), cells.get("price", "")
         if kind or price:
             line = rows.line_num + (told is not None)
+            before = lines_of_kinds.setdefault(words_of(kind), line)
+            if before != line:
+                raise ValueError(f"lines {before} and {line} both have a price for {kind!r:.40}")
             table[kind], sign = _amount(price, f"line {line}: {price!r:.40} for {kind!r:.40} is not a price")
             signs.add(sign)
     if len(signs - {""}) > 1:

@@ -10,11 +10,9 @@ from typing import Any
 
 from ..disk import private, reason, replacing
 from ..errors import OmniError
-from ..journal.anew import WHY
 from ..journal.entries import SENT_AGAIN, Entry, sent_again
 from ..journal.fallback import waiting
 from ..journal.ledger import Ledger
-from ..journal.noted import HOW
 from ..journal.states import SETTLED, State
 from .folder import Folder
 
@@ -76,24 +74,6 @@ def uncertain_elsewhere(ledger: Ledger, journal: Path) -> tuple[str, ...]:
     query = "SELECT key FROM item WHERE state IN ('UNCERTAIN', 'SUBMITTING') AND run IS NOT ? ORDER BY position, rowid"
     rows = ledger.connection.execute(query, (ledger.last_run,))
     return tuple(key for (key,) in rows if key not in noted)
-
-
-def paid_kinds(ledger: Ledger, journal: Path) -> dict[str, int]:
-    """How many creates were surely accepted, in all runs and with rows that have left the sheet, by kind of video.
-
-    A redo may have changed the kind: the video before it is counted as the row's present one.
-    """
-    redone = (*WHY.values(), HOW)  # not what is sent anew because its emulator has ended
-    query = (
-        "SELECT kind FROM item WHERE task_id IS NOT NULL UNION ALL"  # noqa: S608
-        " SELECT kind FROM (SELECT DISTINCT item.key, kind, record.task_id FROM record JOIN item USING (key) WHERE"
-        f" what = 'anew' AND record.detail IN ({', '.join('?' * len(redone))}) AND record.task_id IS NOT NULL"
-        " AND record.task_id IS NOT item.task_id)"
-    )
-    told = ledger.connection.execute(f"SELECT coalesce(kind, ''), count(*) FROM ({query}) GROUP BY 1", redone)  # noqa: S608
-    paid = Counter(dict(told.fetchall()))
-    paid.update(entry.kind or "" for entry, state, _ in waiting(journal, ledger) if state is State.SUBMITTED)
-    return dict(paid)
 
 
 def count_not_stored(ledger: Ledger) -> int:

@@ -19,13 +19,13 @@ from ..dialects import Dialect
 from ..dialects.rules import MODES, ModelSpec, mode_word, modes_of
 from ..dialects.wire import dig
 from ..errors import Fault, InvalidRequestError
-from ..fields import NOT_UNICODE, encodable
+from ..fields import NOT_UNICODE, encodable, is_blank, is_local, local_references
 from ..identity import canonical, fingerprint, fingerprint_of
 from ..models import FIELDS, VideoRequest
-from ..references import check_request, local_references
+from ..references import check_request
 from ..safety import target_key
 from ..targets import default_target
-from ..uploads import file_hash, is_local, unreadable_file
+from ..uploads import file_hash, unreadable_file
 from .cells import cell_text, field_value
 from .columns import LISTS, field_of, meant, slip
 from .decoding import refused
@@ -217,7 +217,7 @@ class Checker:
         prompt = None if layout.prompt is None else values[layout.prompt]
         if cells:
             prompt = cell_text(prompt)
-        if type(prompt) is str and prompt and not prompt.isspace() and self._dialect.abilities.prompt_apart:
+        if type(prompt) is str and not is_blank(prompt) and self._dialect.abilities.prompt_apart:
             key = f"{cells}{layout.values(values)!r}"  # of JSON values, whose repr tells 1, 1.0, True and "1" apart
             shape = layout.shapes.get(key) or (
                 None if key in layout.shapes else self._shape(layout, values, cells, key)

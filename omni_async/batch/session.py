@@ -19,6 +19,7 @@ from ..errors import Fault, JournalError, OmniError, invalid_argument
 from ..journal import SqliteJournal
 from ..journal.anew import SheetLedger
 from ..journal.fallback import fallback_of
+from ..journal.shown import paid_kinds
 from ..journal.states import State
 from ..lifetime import to_the_end
 from ..making import BatchOptions
@@ -31,7 +32,7 @@ from .folder import folder_of
 from .plan import Plan, Prices
 from .planning import ForeignError, Once, no_progress, opened, planned
 from .reporting import Reporting
-from .results import STATUS, Results, count_not_stored, paid_kinds, stands, uncertain_elsewhere
+from .results import STATUS, Results, count_not_stored, stands, uncertain_elsewhere
 from .running import Run
 from .sending import Bounds
 from .storing import Store

@@ -19,13 +19,13 @@ from ..errors import (
     TargetExistsError,
     TransportError,
 )
-from ..files import is_temporary
 from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry, file_of
 from ..journal.ledger import Ledger
 from ..journal.states import State
 from ..partfile import PartFile
+from ..retry import is_temporary
 from ..uploads import file_hash
 from .folder import Folder
 

@@ -6,7 +6,7 @@ Each function puts what is wrong on the list of faults that it is given, and giv
 from typing import Any
 
 from ..errors import Fault
-from ..fields import NOT_UNICODE, encodable
+from ..fields import NOT_UNICODE, encodable, shown
 from ..targets import target_of
 from .cells import cell_text, field_value
 from .strictjson import to_text
@@ -48,10 +48,9 @@ def metadata_of(value: Any, cells: bool, faults: list[Fault]) -> str | None:
     """The metadata as JSON text."""
     found = field_value("metadata", value, cells=cells)
     if isinstance(found, dict):
-        text = to_text(found)
-        if encodable(text):
-            return text
-        found = Fault("metadata", NOT_UNICODE)
+        found = _as_json("metadata", found)
+        if isinstance(found, str):
+            return found
     if found is not None:
         faults.append(found if isinstance(found, Fault) else Fault("metadata", "is not a JSON object"))
     return None
@@ -63,8 +62,18 @@ def carried_of(names: tuple[str, ...], values: dict[str, Any], faults: list[Faul
     for name in names:
         value = values[name]
         if value is not None:
-            text = to_text(to_text(value) if isinstance(value, dict | list) else value)
-            parts.append(f"{to_text(name)}: {text}")
-            if not encodable(text):
-                faults.append(Fault(name, NOT_UNICODE))
+            text = _as_json(name, value)
+            if isinstance(text, Fault):
+                faults.append(text)
+            else:
+                parts.append(f"{to_text(name)}: {to_text(text) if isinstance(value, dict | list) else text}")
     return f"{{{', '.join(parts)}}}" if parts else None
+
+
+def _as_json(name: str, value: Any) -> "str | Fault":
+    """A value as JSON text, or why it has none."""
+    try:
+        text = to_text(value)
+    except (TypeError, ValueError, RecursionError):
+        return Fault(name[:80], f"{shown(value)} cannot be written as JSON; make a text of it")
+    return text if encodable(text) else Fault(name, NOT_UNICODE)

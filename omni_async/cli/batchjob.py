@@ -290,10 +290,8 @@ def _uncertain(summary: Summary, folder: str) -> list[str]:
     if not summary.uncertain:
         return []
     elsewhere = summary.uncertain_elsewhere
-    states = [state for state in (State.UNCERTAIN, State.SUBMITTING) if summary.count(state)]
-    found = ",".join(state.lower() for state in states or [State.UNCERTAIN])
     lines = [
-        f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state {found}; look in "
+        f"{doubtful(summary.uncertain)}: omni-async journal {folder} --state uncertain; look in "
         f"the gateway's console, then: omni-async settle {folder} ID --task-id T | --not-charged | --pay-again"
     ]
     if elsewhere:

@@ -10,10 +10,10 @@ import attrs
 
 from ..client import OmniClient
 from ..dialects import Call
+from ..fields import local_references
 from ..headers import USER_AGENT
 from ..identity import idempotency_key_of
 from ..models import VideoRequest, relinked
-from ..references import local_references
 from ..settings import base_url_of
 from ..submit import row_key
 from ..transport import checked_base_url

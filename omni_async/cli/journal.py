@@ -18,6 +18,7 @@ from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.owners import Ownership
 from ..journal.schema import journal_error
+from ..journal.shown import paid_kinds, shown_ledger
 from .exits import UsageError
 from .ledgers import found, reading
 from .options import Json, offering
@@ -87,7 +88,8 @@ def journal(
     if prune is not None:
         _prune(path, prune, json=json)
         return
-    with reading(path) as ledger:
+    with reading(path) as kept:
+        ledger = shown_ledger(kept, path)
         if key is not None:
             show_row(ledger, key, partial(settle_line, path), json=json)
         elif export is not None:
@@ -95,7 +97,7 @@ def journal(
         elif json:
             write_all(sys.stdout, as_list(ledger.entries(wanted)))
         else:
-            show_rows(ledger, wanted, settle_line(path))
+            show_rows(ledger, wanted, settle_line(path), paid=sum(paid_kinds(kept, path).values()))
 
 
 def states_of(given: list[str]) -> list[State] | None:
@@ -108,11 +110,12 @@ def states_of(given: list[str]) -> list[State] | None:
     return [State(word) for word in dict.fromkeys(words)] or None
 
 
-def show_rows(ledger: Ledger, wanted: list[State] | None, settles: str) -> None:
-    """A line a row; `settles` is the command that settles one."""
+def show_rows(ledger: Ledger, wanted: list[State] | None, settles: str, *, paid: int = 0) -> None:
+    """A line a row; `settles` is the command that settles one, `paid` how many creates were accepted, if known."""
     write_all(sys.stdout, table(ledger.entries(wanted)))
     counts = ledger.counts()
-    note(" · ".join(f"{counts[state]:,} {state.lower()}" for state in State if counts.get(state)) or "no rows yet")
+    parts = [f"{counts[state]:,} {state.lower()}" for state in State if counts.get(state)]
+    note(" · ".join([*parts, *([f"{paid:,} paid"] if paid else [])]) or "no rows yet")
     if counts.get(State.UNCERTAIN):
         note(f"uncertain rows may have been paid: look in the gateway's console, then {settles}")
 

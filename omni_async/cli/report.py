@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..journal.shown import paid_kinds, shown_ledger
 from ..report import NAME, write_report
 from .exits import UsageError
 from .ledgers import found, reading
@@ -44,9 +45,10 @@ def report(place: Place, output: Output = None, open_: Open = False, json: Json 
     page = write_report(path, _file(path, output))
     if json:
         with reading(path) as ledger:
-            counts = ledger.counts()
+            counts = shown_ledger(ledger, path).counts()
+            paid = sum(paid_kinds(ledger, path).values())
         states = {state.lower(): count for state, count in counts.items()}
-        out(as_json({"report": str(page), "rows": sum(counts.values()), "states": states}))
+        out(as_json({"report": str(page), "rows": sum(counts.values()), "states": states, "paid": paid}))
     else:
         out(str(page))
     if open_ and not webbrowser.open(page.resolve().as_uri()):

@@ -14,11 +14,11 @@ from ..batch import Bounds, Plan, Prices, dry_plan
 from ..batch.cells import field_value
 from ..disk import or_nothing
 from ..errors import Fault, InvalidRequestError, invalid_request
+from ..fields import is_local
 from ..models import VideoRequest
 from ..references import check_references
 from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
-from ..uploads import is_local
 from ..wording import counted
 from .batch import Concurrency, Limit, MaxCost, PriceFile, Yes, batch, made_in
 from .connect import Target

@@ -37,13 +37,13 @@ from .rules import (
 )
 from .verdict import scrubbed
 from .wire import (
-    CONVERTER,
     QUERY,
     Call,
     CallKind,
     Glance,
     Reply,
     amount,
+    converter,
     dig,
     excerpt,
     flag,
@@ -257,7 +257,7 @@ class GeminiOmni(_OmniDialect):
         """`POST /v1/videos/generations` with `model`, `mode` and `input` (seed; route from docs)."""
         spec = find_model(self.models, request.model)
         mode, extra = mode_word(request.mode) if request.mode else modes_of(request)[0], extra_of(request)
-        body = CONVERTER.unstructure(
+        body = converter().unstructure(
             _GuideCreate(
                 model=spec.name if spec else request.model or self.models[0].name,
                 mode=self.mode_words.get(str(mode), mode),
@@ -291,7 +291,7 @@ class ToApis(_OmniDialect):
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
         """`POST /v1/videos/generations`, everything at the top level (docs)."""
         spec, extra = find_model(self.models, request.model), extra_of(request)
-        body = CONVERTER.unstructure(
+        body = converter().unstructure(
             _FlatCreate(
                 model=spec.name if spec else request.model or self.models[0].name,
                 client_business_id=text(extra.get("client_business_id")) or idempotency_key,

@@ -17,9 +17,7 @@ from .words import STATUS_WORDS
 _EVIDENCE_BYTES = 64 * 1024
 _ANY = "-any-id-"
 _ID = r"[A-Za-z0-9._:~-]{1,200}"
-_NAMED_IDS = re.compile(
-    rf'\\?"([tT]ask_?[iI][dD]|id)\\?"\s*:\s*(?:\\?"({_ID})\\?"|([1-9][0-9]{{0,19}})(?=\s*[,}}\]]))'.encode()
-)
+_NAMED_IDS = rf'\\?"([tT]ask_?[iI][dD]|id)\\?"\s*:\s*(?:\\?"({_ID})\\?"|([1-9][0-9]{{0,19}})(?=\s*[,}}\]]))'.encode()
 """An id under its name, whole; a number too, and inside a text that is JSON itself."""
 _OBJECTS = (("data", "id"), ("task", "id"), ("error", "task", "id"))
 """Where an `id` is that of what was made, and not of the request or the answer."""
@@ -69,7 +67,7 @@ def named_task(reply: Reply) -> str | None:
 
 def _ids(reply: Reply) -> list[tuple[str, str]]:
     """Each id that stands whole in a body, with its name; a number is one under a task's name only."""
-    found = _NAMED_IDS.findall(reply.body[:_EVIDENCE_BYTES])
+    found = re.findall(_NAMED_IDS, reply.body[:_EVIDENCE_BYTES])
     told = [(name.decode(), (word or number).decode()) for name, word, number in found if word or name != b"id"]
     return [(name, task_id) for name, task_id in told if ident(task_id)]
 

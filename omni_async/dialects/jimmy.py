@@ -18,13 +18,13 @@ from .dialect import (
 from .outcome import FAILED, task_of
 from .rules import IMAGE, ModelSpec, check_fields, check_model, extra_of, find_model, mode_word, named
 from .wire import (
-    CONVERTER,
     QUERY,
     Call,
     CallKind,
     Glance,
     Reply,
     amount,
+    converter,
     dig,
     excerpt,
     flag,
@@ -84,7 +84,7 @@ UPLOADS = UploadRules(
 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class _Create:
     """The create body, field for field (seed). Absent is not the same as the default: only what was set is sent."""
 
@@ -100,7 +100,7 @@ class _Create:
     video_urls: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Created:
     """What must be in a create's `data`."""
 
@@ -108,7 +108,7 @@ class _Created:
     status: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Queried:
     """What must be in a query's `data`."""
 
@@ -151,7 +151,7 @@ class Jimmy(Dialect):
     def create(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Call:
         """`POST …/gemini/omni/videos` (seed), without what the model ignores. There is no idempotency key."""
         spec = find_model(self.models, request.model)
-        body = CONVERTER.unstructure(
+        body = converter().unstructure(
             _Create(
                 model=spec.name if spec else request.model or self.models[0].name,
                 prompt=request.prompt,

@@ -56,7 +56,7 @@ _LINKS = ("video_url", "video_urls", "url")
 `url`; seen: the rest). No other key is read: it can be that of a cover or of the last frame."""
 _BARE: tuple[tuple[str, ...], ...] = (("result",), ("output",))
 """What can be nothing but a URL (seen)."""
-_IMAGE = re.compile(r"(?i)[^?#]*\.(jpe?g|png|webp|gif|bmp|svg|avif|heic)([?#]|\Z)")
+_IMAGE = r"(?i)[^?#]*\.(jpe?g|png|webp|gif|bmp|svg|avif|heic)([?#]|\Z)"
 
 
 def _video_link(reply: Reply, body: Any, *, path: str) -> str:
@@ -88,11 +88,11 @@ def _videos(reply: Reply, body: Any) -> Iterator[str]:
 
 def _whole(values: Iterable[Any]) -> Iterator[str]:
     """Those that are URLs as they stand: no other text there is one."""
-    return _of_videos(value for value in values if isinstance(value, str) and WHOLE_LINK.fullmatch(value))
+    return _of_videos(value for value in values if isinstance(value, str) and re.fullmatch(WHOLE_LINK, value))
 
 
 def _of_videos(links: Iterable[str | None]) -> Iterator[str]:
-    return (url for url in links if url and not _IMAGE.match(url))
+    return (url for url in links if url and not re.match(_IMAGE, url))
 
 
 def _at(body: Any, place: tuple[str, ...]) -> list[Any]:

@@ -20,7 +20,7 @@ TEXT, IMAGE, REFERENCE, EDIT = "text-to-video", "image-to-video", "reference-to-
 MODES = (TEXT, IMAGE, REFERENCE, EDIT)
 ORIENTATIONS: Mapping[str, str] = {"landscape": "16:9", "portrait": "9:16"}
 GENERATION_TYPES = ("frame", "reference")
-RATIO = re.compile(r"[1-9][0-9]{0,4}:[1-9][0-9]{0,4}", re.ASCII)
+RATIO = r"[1-9][0-9]{0,4}:[1-9][0-9]{0,4}"
 
 
 @attrs.frozen(kw_only=True)
@@ -172,7 +172,7 @@ def _check_ratio(request: VideoRequest, spec: ModelSpec) -> Iterator[Finding]:
         yield Fault("orientation", f"{shown(request.orientation)} is not known", tuple(ORIENTATIONS)), False
     if not isinstance(asked, str):
         return
-    if spec.aspect_ratios is None and not RATIO.fullmatch(asked):
+    if spec.aspect_ratios is None and not re.fullmatch(RATIO, asked):
         yield Fault("aspect_ratio", f"{shown(asked)} is not width:height", ("16:9", "9:16")), False
     elif spec.aspect_ratios is not None and asked not in spec.aspect_ratios:
         yield Fault("aspect_ratio", f"{shown(asked)} is not possible with {spec.name}", spec.aspect_ratios), False

@@ -18,10 +18,8 @@ import enum
 import re
 from collections.abc import Mapping
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-
-import attrs
 
 from ..errors import (
     ApiError,
@@ -59,8 +57,7 @@ class Meaning(enum.StrEnum):
     UNCERTAIN = "uncertain"
 
 
-@attrs.frozen(kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The meaning of a create's answer and what goes with it; an uncertain one can be refused in words, too."""
 
     meaning: Meaning
@@ -211,8 +208,8 @@ def _sentence(what: str, said: str, advice: str) -> str:
 SHORTEST, QUOTED = 4, 8
 """Letters of a private text that is looked for, since shorter ones stand in every text; and of a beginning that is
 taken for a quotation of it."""
-_KEY = re.compile(r"\bBearer\s+\S{4,}|\bsk[-_][\w*.-]{4,}", re.IGNORECASE)
-_QUERY_OF_URL = re.compile(r"(https?://[^\s?#\"'<>]{1,300})[?#][^\s\"'<>]*", re.IGNORECASE)
+_KEY = r"(?i)\bBearer\s+\S{4,}|\bsk[-_][\w*.-]{4,}"
+_QUERY_OF_URL = r"(?i)(https?://[^\s?#\"'<>]{1,300})[?#][^\s\"'<>]*"
 
 
 def scrubbed(message: str, private: tuple[str, ...] = ()) -> str:
@@ -224,7 +221,7 @@ def scrubbed(message: str, private: tuple[str, ...] = ()) -> str:
     for secret in private:
         if len(secret) >= SHORTEST:
             message = without(message, secret, "…")
-    return _KEY.sub("…", _QUERY_OF_URL.sub(r"\1?…", message))[:500]
+    return re.sub(_KEY, "…", re.sub(_QUERY_OF_URL, r"\1?…", message))[:500]
 
 
 def without(said: str, secret: str, stand_in: str) -> str:

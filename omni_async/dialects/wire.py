@@ -10,18 +10,19 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import attrs
-import cattrs
-from cattrs.errors import ClassValidationError, IterableValidationError
-from cattrs.v import transform_error
 
 from ..errors import DecodeError, Fault, invalid_argument
 from ..fields import encodable
 from ..models import TaskStatus
+
+if TYPE_CHECKING:
+    import cattrs
 
 T = TypeVar("T")
 
@@ -124,12 +125,12 @@ def decoded(body: bytes) -> Any:
 
 _CHARSETS = {"gbk": "gb18030", "gb2312": "gb18030", "gb18030": "gb18030", "big5": "big5", "iso-8859-1": "latin-1"}
 """Those in which servers that hold to no RFC 8259 send JSON. No others: some of Python's take minutes for a body."""
-_CHARSET = re.compile(r"""(?i);\s*charset\s*=\s*["']?([\w-]{1,20})""")
+_CHARSET = r"""(?i);\s*charset\s*=\s*["']?([\w-]{1,20})"""
 
 
 def _charset(content_type: str | None) -> str | None:
     """The codec of the charset that a content type names, if it is one to be read."""
-    found = _CHARSET.search(content_type or "")
+    found = re.search(_CHARSET, content_type or "")
     return _CHARSETS.get(found[1].lower()) if found else None
 
 
@@ -203,12 +204,12 @@ def segment(task_id: str) -> str:
     return quote(task_id, safe="")
 
 
-WHOLE_LINK = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*")
+WHOLE_LINK = r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*"
 
 
 def link(base: str, value: Any) -> str | None:
     """A URL as the gateway meant it, which can be relative to where it was asked (seen); a malformed one is none."""
-    if isinstance(value, str) and WHOLE_LINK.fullmatch(value):  # nearly all are: joining costs ten times as much
+    if isinstance(value, str) and re.fullmatch(WHOLE_LINK, value):  # nearly all are: joining costs ten times as much
         return value
     try:
         return urljoin(base, found) if (found := text(value)) else None
@@ -279,12 +280,12 @@ def _from_iso(value: str) -> datetime | None:
     return aware if aware.timestamp() > 0 else None
 
 
-_DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+_DECIMAL = r"-?[0-9]{1,30}(\.[0-9]{1,30})?"
 
 
 def amount(value: Any) -> float | None:
     """A finite number, also as a text of nothing but that (seen), else None: a bool is none."""
-    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+    if isinstance(value, str) and re.fullmatch(_DECIMAL, value.strip()):
         return float(value)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
@@ -308,18 +309,19 @@ def _strict(kind: type) -> Callable[[Any, Any], Any]:
     return hook
 
 
-def make_converter() -> cattrs.Converter:
+@cache
+def converter() -> "cattrs.Converter":
     """A cattrs converter that converts nothing: text is text, int is int, bool is bool; unknown keys are allowed.
 
     It leaves fields that stand at their default out when it unstructures: the gateways read absence, not null.
+    It is made, and cattrs loaded, with the first body or answer: most answers to a look need no more than a glance.
     """
-    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False, omit_if_default=True)
+    import cattrs
+
+    made = cattrs.Converter(detailed_validation=True, forbid_extra_keys=False, omit_if_default=True)
     for kind in (str, int, bool):
-        converter.register_structure_hook(kind, _strict(kind))
-    return converter
-
-
-CONVERTER = make_converter()
+        made.register_structure_hook(kind, _strict(kind))
+    return made
 
 
 def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
@@ -334,18 +336,26 @@ def structure(value: Any, cls: type[T], *, path: str = "$") -> T:
         DecodeError: It does not fit; with the path of the first misfit.
     """
     try:
-        return CONVERTER.structure(value, cls)
-    except (ClassValidationError, IterableValidationError) as error:
-        first = transform_error(error, path=path)[0]
-        problem, _, place = first.rpartition(" @ ")
-    except Exception as error:  # a hook met a shape nobody thought of: the answer is at fault, not the caller
-        problem, place = type(error).__name__, path
+        return converter().structure(value, cls)
+    except Exception as error:
+        problem, place = _misfit(error, path)
     raise DecodeError(
         f"the answer is not in the expected shape: {problem} at {place}", path=place or path, excerpt=excerpt(value)
     )
 
 
-@attrs.frozen
+def _misfit(error: Exception, path: str) -> tuple[str, str]:
+    """What did not fit first, and where."""
+    from cattrs.errors import BaseValidationError
+    from cattrs.v import transform_error
+
+    if isinstance(error, BaseValidationError):
+        problem, _, place = transform_error(error, path=path)[0].rpartition(" @ ")
+        return problem, place
+    return type(error).__name__, path  # a hook met a shape nobody thought of: the answer is at fault, not the caller
+
+
+@attrs.frozen(eq=False, repr=False)
 class _Uploaded:
     url: str
 

@@ -16,13 +16,13 @@ from ..batch.planning import no_progress, opened
 from ..batch.record import BadRecord
 from ..dialects import Dialect
 from ..errors import Fault, JournalError, invalid_request
+from ..fields import local_references
 from ..journal import Entry, Ledger, State, open_journal
 from ..journal.anew import SheetLedger
 from ..journal.entries import request_of, sent_again
 from ..journal.owners import Ownership
 from ..journal.staging import FAILED
 from ..journal.states import UNPAID
-from ..references import local_references
 from .book import SharedJournal, own_file
 from .bulk import (
     Enqueued,

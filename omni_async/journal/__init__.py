@@ -12,7 +12,7 @@ from .states import State
 
 if TYPE_CHECKING:
     from .anew import SheetLedger
-    from .entries import Entry, Record
+    from .entries import Entry, Record, request_of, uncertain_error
     from .ledger import Ledger
     from .pgstore import PostgresJournal
     from .schema import open_journal
@@ -29,7 +29,9 @@ __getattr__ = lazily(  # what only a journal's file needs
         "SheetLedger": ".anew",
         "SqliteJournal": ".store",
         "open_journal": ".schema",
+        "request_of": ".entries",
         "resolve": ".store",
+        "uncertain_error": ".entries",
     },
 )
 
@@ -49,5 +51,7 @@ __all__ = [
     "SqliteJournal",
     "State",
     "open_journal",
+    "request_of",
     "resolve",
+    "uncertain_error",
 ]

@@ -75,6 +75,7 @@ class SheetLedger(Ledger):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self._wished = False  # whether anything was, ever: most creates are asked for by nobody's wish
         for table in _TABLES:
             self.connection.execute(table)
 
@@ -86,6 +87,7 @@ class SheetLedger(Ledger):
 
     def wish(self, wish: Wish) -> None:
         """The row is to be paid again in this run."""
+        self._wished = True
         asked = [getattr(wish, name) for name in _ASKED]
         self.connection.execute(
             "INSERT INTO temp.anew SELECT key, round + 1, ?, ?, ?, ?, ?, ? FROM item WHERE key = ?",
@@ -120,7 +122,7 @@ class SheetLedger(Ledger):
 
     def intend(self, intent: Intent, *, owner: str, room: int | None = None, notify: bool = False) -> VideoTask | None:
         """See `Ledger.intend`; a row that is to be paid again goes into its new round with it."""
-        due = self._due(intent.key)
+        due = self._due(intent.key) if self._wished else None
         if due is not None:
             if due[0] != intent.round:
                 raise NotNow("it is to be paid anew", 0.0, round=due[0])
@@ -144,9 +146,9 @@ class SheetLedger(Ledger):
         changes = ", ".join(f"{name} = coalesce(?, {name})" for name in _ASKED)
         self.connection.execute(f"UPDATE item SET size = NULL, {changes} WHERE key = ?", (*asked, key))  # noqa: S608
 
-    def answered(self, key: str, answer: Answer) -> State:
-        """See `Ledger.answered`."""
-        state = super().answered(key, answer)
+    def _weigh(self, key: str, answer: Answer) -> State:
+        """See `Ledger._weigh`; a row of round 0 was never anything else."""
+        state = super()._weigh(key, answer)
         if state is not State.SUBMITTING:
             self._went(key, back=state is State.PLANNED or (state is State.REJECTED and answer.again == SENT_AGAIN))
         return state

@@ -14,7 +14,7 @@ from ..errors import JournalError
 from ..models import VideoTask
 from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, unanswered_error, write_task
 from .rows import RECORD, Rows
-from .schema import journal_error
+from .schema import journal_error, opened_file
 from .seam import Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
@@ -30,6 +30,10 @@ _LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
 _UNTAKEN = (
     " AND NOT EXISTS (SELECT 1 FROM item other"
     " WHERE other.gateway = item.gateway AND other.task_id = ? AND other.key <> item.key)"
+)
+_ACCEPT = (
+    "UPDATE item SET state = 'SUBMITTED', task_id = ?, candidate = NULL, detail = NULL, again = 0,"  # noqa: S608 - our own words
+    f" attempts = attempts + 1 WHERE key = ? AND state = 'SUBMITTING' AND round = 0{_UNTAKEN}"
 )
 
 
@@ -68,7 +72,7 @@ class Ledger(Rows):
 
     def trouble(self, error: Exception) -> JournalError:
         """What the database says, in the user's words."""
-        return error if isinstance(error, JournalError) else journal_error(error)
+        return error if isinstance(error, JournalError) else journal_error(error, opened_file(self.connection))
 
     def rollback(self) -> None:
         """Undo what was not committed."""
@@ -99,12 +103,14 @@ class Ledger(Rows):
 
     def _insert(self, intent: Intent, owner: str, *, notify: bool) -> bool:
         """Enter a row; False if there is one of this key."""
+        # The driver takes as long over a None, a bool or an enum's member as over a look-up: texts and ints instead.
         now, metadata = self._clock(), write_metadata(intent.metadata)
         inserted = self.connection.execute(
             "INSERT INTO item (key, gateway, fingerprint, state, custom_id, owner, notify, inputs, metadata,"
-            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-            (intent.key, intent.gateway, intent.fingerprint, intent.custom_id, owner, notify, intent.inputs,
-             metadata, now, now),
+            " planned_at, sent_at) VALUES (?, ?, ?, 'SUBMITTING', ?, ?, ?, ?, nullif(?, ''), ?, ?)"
+            " ON CONFLICT (key) DO NOTHING",
+            (intent.key, intent.gateway, intent.fingerprint, intent.custom_id, owner, int(notify), intent.inputs,
+             metadata or "", now, now),
         )  # fmt: skip
         return inserted.rowcount == 1
 
@@ -138,6 +144,22 @@ class Ledger(Rows):
 
     def answered(self, key: str, answer: Answer) -> State:
         """See `Journal.answered`."""
+        if not self._accept(key, answer):
+            return self._weigh(key, answer)
+        self._record(key, "answer", State.SUBMITTED, "", answer.task_id, answer)
+        return State.SUBMITTED
+
+    def _accept(self, key: str, answer: Answer) -> bool:
+        """What most answers say of most rows, in one statement; False, and nothing written, if there is more to it.
+
+        So it is with a task that another row has, and with a row that was paid before: see `SheetLedger`.
+        """
+        if answer.task_id is None or answer.state != State.SUBMITTED or answer.detail or answer.candidate:
+            return False
+        return self.connection.execute(_ACCEPT, (answer.task_id, key, answer.task_id)).rowcount == 1
+
+    def _weigh(self, key: str, answer: Answer) -> State:
+        """Any answer, by what the row is."""
         here, state = self._state(key), State(answer.state)
         task_id, candidate, detail = answer.task_id, answer.candidate, answer.detail
         if here is state is State.SUBMITTING:
@@ -347,8 +369,8 @@ class Ledger(Rows):
         status, request_id = (answer.status, answer.request_id) if answer else (None, None)
         body = answer.body[:BODY] if answer and answer.body else None
         self.connection.execute(
-            f"INSERT INTO record (key, {', '.join(RECORD)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (key, self._clock(), what, state, detail or None, task_id, status, request_id, body),
+            f"INSERT INTO record (key, {', '.join(RECORD)}) VALUES (?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?)",  # noqa: S608
+            (key, self._clock(), what, str(state), detail, task_id, status, request_id, body),
         )
 
     def prune(self, before: float) -> int:

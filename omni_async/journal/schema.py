@@ -354,6 +354,14 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
+def opened_file(connection: sqlite3.Connection) -> Path | None:
+    """The file that a connection has open; None if it has none, or none any more."""
+    with contextlib.suppress(sqlite3.Error):
+        name = connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
+        return Path(name) if name else None
+    return None
+
+
 def journal_error(error: Exception, path: Path | None = None) -> JournalError:
     """What SQLite or the system says, in the user's words. Nothing of a row stands in it."""
     name, code = path or "the journal", getattr(error, "sqlite_errorcode", None)

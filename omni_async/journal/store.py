@@ -199,7 +199,7 @@ class LedgerJournal(Generic[L]):
     async def _written(self, work: Callable[[Ledger], T]) -> T:
         """As `run`, also for a task that is cancelled: the thread does it all the same, and what came of it counts."""
         writer = self._writer or await self._get_writer()
-        return await outlasted(writer.run(work))
+        return await outlasted(writer.insist(work))
 
     async def _insist(self, work: Callable[[Ledger], T]) -> T:
         now = asyncio.get_running_loop().time

@@ -17,12 +17,14 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from ..errors import JournalError, OmniError
+from ..lifetime import Lasting
 from .ledger import Ledger
 from .schema import journal_error
 from .seam import NotNow
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Ledger)
+F = TypeVar("F", bound="asyncio.Future[Any]")
 
 TOGETHER = 512
 """Jobs in one commit at most."""
@@ -114,12 +116,18 @@ class Writer(Generic[L]):
         Raises:
             JournalError: The journal is closed.
         """
+        return self._put(work, self._loop.create_future())
+
+    def insist(self, work: Callable[[L], T]) -> Lasting[T]:
+        """As `run`, for who is to hear of it though he is cancelled: see `outlasted`."""
+        return self._put(work, Lasting(loop=self._loop))
+
+    def _put(self, work: Callable[[L], T], future: F) -> F:
         if self._ended:
             raise JournalError("the journal is closed", may_have_charged=False)
-        job: _Job[T] = _Job(work, self._loop.create_future())
         self._waiting += 1
-        self._jobs.put(job)
-        return job.future
+        self._jobs.put(_Job(work, future))
+        return future
 
     def end(self) -> None:
         """Let the thread end when it has done what it was given."""

@@ -45,6 +45,7 @@ class Admission:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
         self.chance, self._best = Chance(), Best()
+        self._creates_through = 0  # of those that the pace has counted
         self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
         self.in_flight = 0
@@ -236,7 +237,9 @@ class Admission:
         self.slots.rename(ticket.key, task_id)
         trial = self.trials.of(ticket)
         self.trials.line.answered(ticket, now)
+        through = self.pace.got_through
         self.passed(ticket, now)
+        self._creates_through += self.pace.got_through - through
         self.trials.accepted(ticket, trial, now)
 
     def refused(
@@ -296,7 +299,8 @@ class Admission:
 
     def _by_chance(self, ticket: Ticket, now: float) -> bool:
         through = self.pace.got_through
-        few = self._best.few(now, through, self.pace.going(now, ticket.sent_at))
+        looks = through - self._creates_through  # where creates are counted apart, they tell nothing of looks
+        few = self._best.few(now, looks, self.pace.going(now, ticket.sent_at), pace=self.pace.rate)
         return self.chance.explains(now, through, few=few)
 
     def _passed_over(self, now: float, wait: float) -> Decision:
@@ -349,8 +353,9 @@ class Admission:
         create = ticket.kind is CREATE
         pace = self.trials.pace if create else self.pace
         # Some enforce a number at once by closing connections; one of the usual number that fails tells nothing of it.
-        busy = busy or (sent and not (create or timeout or ticket.in_flight <= self.window.safe))
-        if busy and not self.out and (pace.strained() or wait is not None) and not self._slowed(ticket, now, wait):
+        beyond = sent and not (create or timeout or ticket.in_flight <= self.window.safe)
+        told = wait is not None or (beyond and self.window.trying)
+        if (busy or beyond) and not self.out and (pace.strained() or told) and not self._slowed(ticket, now, wait):
             return
         if ticket.sent_at < self._out_since:  # of the same flight as those that told of the outage
             return

@@ -71,17 +71,18 @@ class Best:
         self._mark: tuple[float, int] | None = None  # when counting began, and how many had got through
         self._seen_at = -math.inf
 
-    def few(self, now: float, through: int, going: float) -> bool:
+    def few(self, now: float, through: int, going: float, *, pace: float) -> bool:
         """Whether so few go, at a refusal, that no limit refuses one.
 
         Args:
             now: When.
             through: Requests that ever got through.
             going: How many went per second just before; infinite where that proves nothing.
+            pace: How many may go per second: where that is less than one, most seconds see none.
         """
         self._rate *= math.pow(0.5, (now - self._seen_at) / REMEMBERED)
         self._seen_at = now
-        few = self._rate > 0.0 and going <= FEW * self._rate
+        few = self._rate > 0.0 and going <= FEW * self._rate and pace <= self._rate
         self._measure(now, through)
         return few
 

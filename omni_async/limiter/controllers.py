@@ -6,8 +6,7 @@ is nowhere documented, so each starts carefully, grows while it is used, and is 
 
 import enum
 import math
-
-import attrs
+from typing import NamedTuple
 
 
 class Controller(enum.StrEnum):
@@ -20,8 +19,7 @@ class Controller(enum.StrEnum):
     """Nobody yet; it is settled by experiment."""
 
 
-@attrs.frozen(kw_only=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What is known when a request was refused for now.
 
     Args:

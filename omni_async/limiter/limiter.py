@@ -8,9 +8,7 @@ import math
 import random
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from ..arguments import check_kinds
 from ..bounded import Bounded
@@ -32,8 +30,7 @@ UNSENT = "nothing was sent: "
 """How the error begins of whoever was given no leave in time; one that was refused before did send."""
 
 
-@attrs.frozen(kw_only=True)
-class Load:
+class Load(NamedTuple):
     """Where a limiter stands. Rates per second, `paused_for` in seconds; None is not known."""
 
     in_flight: int

@@ -22,7 +22,8 @@ FEW, MOST_EQUAL = 5.0, 4.0
 """Requests per second below which all that takes longer in proportion; up to so many times their own pace do the slow
 climb as if it were that."""
 HOLD, RARE, MOST_RARE = 10.0, 110.0, 40.0
-"""A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb."""
+"""A tested pace holds so many seconds, or as long as so many requests take: their refusal is the price of a climb. No
+longer than so many seconds, unless it is not worth refusals to learn soon of more."""
 LONGEST_HOLD = 600.0
 CATCHING_UP, GROWN = 2, 1.6
 """Requests that go at once after a pause, to catch up with the pace; and how many times faster an account has become of
@@ -35,6 +36,10 @@ worth a pause to learn soon that more is allowed. With the climb and the pause t
 """
 BRISK, NEAR = 20.0, 1.25
 """Requests per second from which a refusal is one of many; how far above a tested pace nothing unforeseen is met."""
+BLIND = 1.0
+"""Seconds of requests in flight from which a refusal tells of long ago: a steep climb would have gone far too far."""
+PARTLY, WHOLLY = 0.5, 0.9
+"""Part of a pace that is used, from which it proves something."""
 DEAR = 0.5
 """A refusal that keeps everything waiting for so many seconds is dear."""
 SECONDS_TELL, ONE_GAP = 1.5, 1.5
@@ -71,6 +76,7 @@ class Pace:
         "_above",
         "_bare",
         "_before",
+        "_blind",
         "_dear",
         "_doubts",
         "_estimate",
@@ -110,7 +116,7 @@ class Pace:
         self._level: float | None = None  # where the last refusal set it; None while nothing was refused
         self._hold = self._used = 0.0
         self._above = 0.0  # seconds of it in which clearly more than the level went
-        self._pause = 0.0  # seconds of the last refusal
+        self._pause, self._blind = 0.0, False  # seconds of the last refusal; whether many were in flight
         self._bare = 0.0  # the pace at which what followed right after a pause was refused: nothing is saved up there
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
@@ -144,8 +150,8 @@ class Pace:
 
     def _soon(self, level: float) -> bool:
         """Whether a refusal costs a pause, however far a climb went, and is worth it: more is tried soon."""
-        dear = self._pause >= self._dear and level >= SECONDS_TELL
-        return dear and self._doubts and not self._minutes.drought
+        worth = self._doubts and self._pause >= self._dear and level >= SECONDS_TELL
+        return worth and not (self._blind or self._minutes.drought)
 
     def set(self, rate: float) -> None:
         """Go at so many requests per second, at most the ceiling."""
@@ -162,9 +168,13 @@ class Pace:
         self.next_at = (late if late > self.next_at else self.next_at) + self._gap  # noqa: FURB136 - per request; max() costs more
 
     def _step(self, now: float) -> None:
-        """Grow by what was used since the last step; what is less than half used proves nothing."""
+        """Grow by what was used since the last step; what is less than half used proves nothing.
+
+        A steep climb has to be used whole: it would run to twice the demand, and let a burst of it be refused.
+        """
         elapsed = now - self._stepped_at
-        if 2.0 * self._taken >= elapsed * self.rate and elapsed > 0.0:
+        steep = self._level is not None and self._used > self._hold and self._soon(self._level)
+        if self._taken >= (WHOLLY if steep else PARTLY) * elapsed * self.rate and elapsed > 0.0:
             self._used += elapsed
             if self._level is not None and self._used > self._hold and self._estimate.bracket.testing:
                 self._tested(self._level)
@@ -222,7 +232,7 @@ class Pace:
             self.prolong(resumes)
             return False
         before = (self._level, self._hold, self.rate)
-        self._pause = resumes - now
+        self._pause, self._blind = resumes - now, ahead > BLIND * self.rate
         allowed = self.rate if self._unused(through, sent) else self._allowed(through, now, sent, ahead)
         level = max(allowed, SLOWEST)
         if self._level is not None and through <= CATCHING_UP:
@@ -269,7 +279,7 @@ class Pace:
             level=self._level,
             climbing=self._used > self._hold,
             mean=mean,
-            passed=self._passed(now),
+            passed=self._passed(sent),
             counted=counted,
             through=through,
             ahead=ahead,
@@ -277,6 +287,7 @@ class Pace:
             whole=whole,
             dear=self._pause >= self._dear,
             held=self._used,
+            blind=self._blind,
         )
         self._minutes.refused(now, self.got_through)
         if self._minutes.drought or self.rate < SECONDS_TELL:
@@ -287,9 +298,10 @@ class Pace:
     def _holding(self, level: float, now: float, sent: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
         lasting = self._lasting(level)
-        if self._minutes.drought:
-            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         young = max(3.0 * (sent - self._known_since), 1.0, 8.0 * self._pause)
+        if self._minutes.drought:
+            lasting = lasting if self._doubts else min(lasting, young)
+            return min(max(lasting, self._minutes.drought), LONGEST_HOLD)
         if not self._estimate.bracket.testing:
             lasting = min(young, lasting)
         return max(lasting, min(PER_DELAY * (now - sent), LONGEST_HOLD))
@@ -299,11 +311,12 @@ class Pace:
         if self._estimate.bracket.testing:
             return self._estimate.bracket.seconds(level)
         rest = (SOON if self._soon(level) else PER_PAUSE) * self._pause
-        return min(max(HOLD, min(RARE / level, MOST_RARE), rest), LONGEST_HOLD)
+        rare = min(RARE / level, MOST_RARE if self._doubts else LONGEST_HOLD)
+        return min(max(HOLD, rare, rest), LONGEST_HOLD)
 
-    def _passed(self, now: float) -> float:
-        """The pace two seconds ago, or as long as is remembered."""
-        return next((rate for at, _, rate in reversed(self._trail) if at <= now - 2.0), 0.0)
+    def _passed(self, sent: float) -> float:
+        """The pace two seconds before what is refused was sent, or as long as is remembered."""
+        return next((rate for at, _, rate in reversed(self._trail) if at <= sent - 2.0), 0.0)
 
     def prolong(self, resumes: float) -> None:
         """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""

@@ -1,9 +1,7 @@
 """What waits and goes: tickets, and what a refusal led to. Pure."""
 
 import enum
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from .controllers import Controller
 
@@ -48,8 +46,7 @@ class Ticket:
         return self.in_flight > 0
 
 
-@attrs.frozen
-class Decision:
+class Decision(NamedTuple):
     """What a refusal led to: who was adjusted, the pause in seconds, and whether a lone create should give up."""
 
     cause: Controller

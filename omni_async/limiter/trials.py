@@ -37,7 +37,7 @@ FEW_RUN, ALIKE = 20, 3
 for how many refusals in a row they may not."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Trial:
     """The experiment that a refused create begins: back off, try one create, see."""
 

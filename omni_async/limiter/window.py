@@ -41,6 +41,11 @@ class Window:
         else:  # less than half used proves nothing; once tested, only all of it does
             self.grows_from = self.size if self.tested else (self.size + 1) // 2
 
+    @property
+    def trying(self) -> bool:
+        """Whether a try has just begun: after a rest one more may go, and not yet some more."""
+        return self._step == 2
+
     def grow(self, now: float) -> None:
         """A request got through that was sent with at least `grows_from` in flight."""
         if not self.tested:

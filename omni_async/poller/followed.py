@@ -35,15 +35,15 @@ class Waiter(Protocol):
         """The id cannot be followed."""
 
 
-@attrs.define(eq=False)
 class Trouble:
     """Looks that gave no status, one after the other."""
 
-    failures: int = 0
-    bad_answers: int = 0
-    unseen: int = 0
-    missing_since: float | None = None
-    last: OmniError | None = None
+    __slots__ = ("bad_answers", "failures", "last", "missing_since", "unseen")
+
+    def __init__(self) -> None:
+        self.failures = self.bad_answers = self.unseen = 0
+        self.missing_since: float | None = None
+        self.last: OmniError | None = None
 
     def confirmed(self, error: OmniError, now: float) -> bool:
         """Count one more; True if by now it is definite that the id cannot be followed."""
@@ -70,7 +70,6 @@ def _definite(error: OmniError) -> bool:
     return refused or (isinstance(error, DecodeError) and error.terminal)
 
 
-@attrs.define(eq=False)
 class Followed:
     """One id: what is known of it, when it is due, and who waits.
 
@@ -80,6 +79,8 @@ class Followed:
         course: The looks at tasks of its kind.
         aged: Whether `started` is the time of its submit.
         origin: The task as it was submitted or asked for: whose it is.
+
+    Attributes:
         due: Loop time of the next look.
         planned: The same by the schedule alone, whatever the deadlines; infinite before anybody was interested.
         unhurried: Loop time until which no look comes early for a deadline.
@@ -94,23 +95,25 @@ class Followed:
         trouble: Its looks that gave no status, since the last that did.
     """
 
-    task_id: str
-    started: float
-    course: Course
-    aged: bool = False
-    origin: VideoTask | None = None
-    due: float = math.inf
-    planned: float = math.inf
-    unhurried: float = -math.inf
-    looked: float | None = None
-    seen: float = 0.0
-    glance: Glance | None = None
-    mark: Mark = None
-    waiters: list[Waiter] = attrs.field(factory=list)
-    watchers: int = 0
-    busy: bool = False
-    noticed: bool = False
-    trouble: Trouble | None = None
+    __slots__ = (
+        *("task_id", "started", "course", "aged", "origin", "due", "planned", "unhurried", "looked", "seen", "glance"),
+        *("mark", "waiters", "watchers", "busy", "noticed", "trouble"),
+    )
+
+    def __init__(
+        self, task_id: str, started: float, course: Course, *, aged: bool = False, origin: VideoTask | None = None
+    ) -> None:
+        self.task_id, self.started, self.course = task_id, started, course
+        self.aged, self.origin = aged, origin
+        self.due = self.planned = math.inf
+        self.unhurried, self.seen = -math.inf, 0.0
+        self.looked: float | None = None
+        self.glance: Glance | None = None
+        self.mark: Mark = None
+        self.waiters: list[Waiter] = []
+        self.watchers = 0
+        self.busy = self.noticed = False
+        self.trouble: Trouble | None = None
 
     def join(self, waiter: Waiter) -> None:
         """One more waits."""

@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
 import anyio
-import anyio.lowlevel
 
 from ..arguments import TaskOrId, id_of
 from ..errors import OmniError, WaitTimeoutError

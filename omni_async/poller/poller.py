@@ -10,13 +10,14 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio
 import attrs
 
+from .. import events
 from ..dialects import Glance
 from ..errors import DecodeError, GatewayError, NotFoundError, OmniError, TransportError
-from ..events import Finished, Polled, Retried
 from ..exchange import Exchange, is_too_busy
 from ..lifetime import background, loop_time
 from ..limiter import POLL, Ticket
@@ -296,8 +297,8 @@ class Poller:
             self._park(followed)
 
     def _report_look(self, followed: Followed, glance: Glance, took: float) -> None:
-        told = followed.told(self.gateway, glance)
-        self._exchange.report(Polled(raw_status=glance.raw_status, progress=glance.progress, seconds=took, **told))
+        report, told = self._exchange.report, followed.told(self.gateway, glance)
+        report(events.Polled(raw_status=glance.raw_status, progress=glance.progress, seconds=took, **told))
 
     def _finish(self, followed: Followed, task: VideoTask, began: float, now: float) -> None:
         """A finished status is final: everybody is told, and it is not looked at again."""
@@ -313,7 +314,7 @@ class Poller:
                 logger.exception("nothing could be learned of the end of task %s", followed.task_id)
         if self._exchange.report.wanted:
             known = followed.told(self.gateway, task)
-            self._exchange.report(Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
+            self._exchange.report(events.Finished(error_code=task.error_code, seconds=seconds, lag=lag, **known))
         for waiter in followed.dismissed():
             waiter.changed(task)
 
@@ -345,10 +346,9 @@ class Poller:
         self._tell_repeat(followed, trouble, error, delay)
 
     def _tell_repeat(self, followed: Followed, trouble: Trouble, error: OmniError, delay: float) -> None:
-        reason, attempt, task_id = type(error).__name__, trouble.failures, followed.task_id
-        self._exchange.report(
-            Retried(gateway=self.gateway, kind=POLL, reason=reason, attempt=attempt, delay=delay, task_id=task_id)
-        )
+        told: dict[str, Any] = {"task_id": followed.task_id, "attempt": trouble.failures, "delay": delay}
+        if self._exchange.report.wanted:
+            self._exchange.report(events.Retried(gateway=self.gateway, kind=POLL, reason=type(error).__name__, **told))
 
     def _later(self, followed: Followed, error: OmniError | None = None) -> None:
         trouble = followed.trouble = followed.trouble or Trouble()

@@ -2,24 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from .. import journal as books
 from ..errors import JournalError, OmniError
-from ..journal.entries import Entry, request_of, uncertain_error
 from ..lifetime import loop_time
 from ..models import Outcome, VideoTask
 from .iterators import FinishedInbox, Following
 from .poller import Poller
 from .waiting import deadline_after
 
+if TYPE_CHECKING:  # loaded with the first client that keeps a journal's file
+    from ..journal import Entry
+
 
 class Leftovers(Protocol):
     """Rows of a journal that an earlier run left, its dead owners' taken over first."""
 
-    async def uncertain(self) -> list[Entry]:
+    async def uncertain(self) -> "list[Entry]":
         """Creates that may have been charged and have no id."""
 
-    async def left_over(self) -> list[Entry]:
+    async def left_over(self) -> "list[Entry]":
         """The rest, each row once."""
 
 
@@ -72,22 +75,22 @@ class Resumed(Following):
         if self._over:
             return  # closed meanwhile
         self._begun(FinishedInbox(deadline))
-        self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, uncertain_error(entry))))
+        self._each(uncertain, lambda entry: self._ready.append(_outcome(entry, None, books.uncertain_error(entry))))
         self._each(entries, self._take)
 
-    def _each(self, entries: Iterable[Entry], take: Callable[[Entry], None]) -> None:
+    def _each(self, entries: "Iterable[Entry]", take: "Callable[[Entry], None]") -> None:
         for entry in entries:
             try:
                 take(entry)
             except JournalError as error:  # a damaged row is told of as one, and hides no other
                 self._ready.append(Outcome(request=None, task=None, error=error))
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: "Entry") -> None:
         task = entry.video_task
         if task is not None and task.status.finished:
             self._ready.append(self._judged(entry, task))
         elif task is not None and self._inbox is not None:
-            request_of(entry)  # a damaged one is told of now, and not when its task has ended
+            books.request_of(entry)  # a damaged one is told of now, and not when its task has ended
             self._open[task.task_id] = entry
             self._poller.follow(task.task_id, self._inbox, origin=task)
 
@@ -102,12 +105,12 @@ class Resumed(Following):
         self._let_go()
         return [_outcome(entry, None, error) for entry, error in late]
 
-    def _judged(self, entry: Entry, task: VideoTask) -> Outcome:
+    def _judged(self, entry: "Entry", task: VideoTask) -> Outcome:
         try:
             return _outcome(entry, self._finished(task), None)
         except OmniError as error:
             return _outcome(entry, task, error)
 
 
-def _outcome(entry: Entry, task: VideoTask | None, error: OmniError | None) -> Outcome:
-    return Outcome(request=request_of(entry), task=task or entry.video_task, error=error)
+def _outcome(entry: "Entry", task: VideoTask | None, error: OmniError | None) -> Outcome:
+    return Outcome(request=books.request_of(entry), task=task or entry.video_task, error=error)

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 
 import anyio
-import anyio.lowlevel
 
 from ..arguments import TaskOrId, id_of
 from ..dialects import scrubbed

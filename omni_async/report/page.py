@@ -39,6 +39,7 @@ class Facts:
         total: Rows in the journal.
         rows: Those shown, each by `in_script`.
         counts: How many of all stand where.
+        paid: Creates that were accepted, in all runs.
         spans: Tasks that were sent.
         unknown: Rows whose prompts and settings the journal does not keep.
         traffic: What the last run sent, if that is known.
@@ -51,6 +52,7 @@ class Facts:
     total: int
     rows: Sequence[str]
     counts: Mapping[str, int]
+    paid: int
     spans: Sequence[Span]
     unknown: int
     traffic: Mapping[str, Any] | None
@@ -106,7 +108,8 @@ def in_script(value: Any) -> str:
 
 def _head(facts: Facts) -> str:
     when = shown_time(facts.written) or ""
-    counts = " · ".join(f"{count:,} {word}" for word, count in facts.counts.items() if count) or "no rows yet"
+    parts = [f"{count:,} {word}" for word, count in [*facts.counts.items(), ("paid", facts.paid)] if count]
+    counts = " · ".join(parts) or "no rows yet"
     gateway = f" · gateway {escape(facts.gateway)}" if facts.gateway else ""
     pace = " · the batch was running: reload for news" if facts.running else ""
     return (

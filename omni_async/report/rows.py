@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -11,8 +11,9 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from ..explanations import glossed
-from ..journal.entries import Entry, sent_again, shown_time
+from ..journal.entries import Entry, shown_time
 from ..journal.schema import JOURNAL_FILE
+from ..journal.shown import LOST, Alive, shown_state
 from ..journal.states import State
 
 WORDS: Mapping[State, str] = {
@@ -31,7 +32,6 @@ WORDS: Mapping[State, str] = {
 
 PROMPT, ERROR, SHORT = 20_000, 4_000, 500
 """Letters shown of a prompt, of an error or carried value, of a name."""
-LOST = "the program that was sending it ended before an answer was written down"
 
 _SECONDS = re.compile(r"(?:^| )(\d+(?:\.\d+)?) s(?: |$)")
 
@@ -50,19 +50,12 @@ class Setting:
     journal: Path
     videos: str
     run: int | None
-    alive: Callable[[str | None], bool]
-
-
-def shown_state(entry: Entry, setting: Setting) -> State:
-    """Where a row stands for a reader: a create whose sender has gone may have been paid."""
-    if entry.state is State.SUBMITTING and not setting.alive(entry.owner):
-        return State.UNCERTAIN
-    return State.PLANNED if sent_again(entry) else entry.state
+    alive: Alive
 
 
 def row_of(entry: Entry, setting: Setting) -> dict[str, Any]:
     """A row for the page; what is not known is left out."""
-    state, task = shown_state(entry, setting), _object(entry.task)
+    state, task = shown_state(entry, setting.alive), _object(entry.task)
     row = {
         "id": clipped(entry.key, SHORT),
         "state": WORDS[state],

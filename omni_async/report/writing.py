@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,11 +14,11 @@ from urllib.parse import quote
 from ..disk import private, replacing
 from ..errors import JournalError
 from ..journal import Entry, Ledger, State, open_journal
-from ..journal.owners import FileLock, beside
 from ..journal.schema import JOURNAL_FILE, journal_error
+from ..journal.shown import alive_in, paid_kinds, shown_state
 from .page import Facts, in_script, page
 from .plots import Span
-from .rows import WORDS, Setting, row_of, shown_state
+from .rows import WORDS, Setting, row_of
 
 NAME = "report.html"
 VIDEOS = "videos"
@@ -137,7 +136,7 @@ class Report:
                 journal=self._journal,
                 videos=_link(self._journal.parent / VIDEOS, self.path.absolute().parent),
                 run=int(run) if run else None,
-                alive=_alive_in(self._journal) if running is None else lambda _owner: running,
+                alive=alive_in(self._journal) if running is None else lambda _owner: running,
             )
             gathered = Gathered(setting)
             for entry in self._entries(ledger, setting):
@@ -152,7 +151,7 @@ class Report:
         doubtful = [
             entry
             for entry in ledger.entries([State.UNCERTAIN, State.SUBMITTING])
-            if shown_state(entry, setting) is State.UNCERTAIN
+            if shown_state(entry, setting.alive) is State.UNCERTAIN
         ]
         yield from doubtful
         seen = {entry.key for entry in doubtful}
@@ -182,6 +181,7 @@ class Report:
             total=total,
             rows=gathered.rows,
             counts=gathered.counts if whole else {word: states.get(state, 0) for state, word in WORDS.items()},
+            paid=sum(paid_kinds(ledger, self._journal).values()),
             spans=gathered.spans,
             unknown=gathered.unknown,
             traffic=traffic if traffic is not None else _noted_traffic(ledger, setting.run),
@@ -226,24 +226,6 @@ def _noted_traffic(ledger: Ledger, run: int | None) -> dict[str, Any] | None:
         if isinstance(found, dict) and found.get("run") == run:
             return found if {"counts", "width", "seconds", "pauses"} <= found.keys() else None
     return None
-
-
-def _alive_in(journal: Path) -> Callable[[str | None], bool]:
-    """Tells whether an owner of rows still lives; one whose lock cannot be looked at is taken to live."""
-
-    @cache
-    def alive(owner: str | None) -> bool:
-        if not owner:
-            return False
-        lock = FileLock(beside(journal, f"owner-{owner}"))
-        try:
-            return not lock.acquire(make=False)
-        except OSError:
-            return True
-        finally:
-            lock.release()
-
-    return alive
 
 
 def _link(target: Path, start: Path) -> str:

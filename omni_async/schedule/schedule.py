@@ -232,7 +232,7 @@ def _between(distances: Distances | Sequence[float], age: float) -> float:
     return distances[BINS if age > 0.0 else 0]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Schedule:
     """The looks of one poller: bounds in seconds, and what was learned.
 
@@ -254,10 +254,10 @@ class Schedule:
     strict: bool = False
     bounded: bool = False
     price: float = PRICE
-    _most: tuple[Sequence[float], Sequence[float]] = attrs.field(init=False, repr=False, eq=False)
-    _courses: dict[Traits, Course] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-    _durations: dict[Traits, Durations] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-    _forecasts: dict[Traits, Forecast] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _most: tuple[Sequence[float], Sequence[float]] = attrs.field(init=False)
+    _courses: dict[Traits, Course] = attrs.field(factory=dict, init=False)
+    _durations: dict[Traits, Durations] = attrs.field(factory=dict, init=False)
+    _forecasts: dict[Traits, Forecast] = attrs.field(factory=dict, init=False)
 
     @_most.default
     def _both_longest(self) -> tuple[Sequence[float], Sequence[float]]:

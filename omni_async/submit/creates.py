@@ -3,9 +3,9 @@
 import contextvars
 import json
 import logging
+import os
 import re
-import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -25,8 +25,7 @@ REMEMBERED = 100_000
 """Task ids remembered."""
 
 
-@attrs.define(kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What one POST came to: a task, an error to raise, an error after which it may be sent again, or a hold.
 
     `pause` is how many seconds the gateway asks to wait before that, where the limiter does not see to it.
@@ -42,14 +41,14 @@ class Attempt:
     hold: NotNow | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Create:
     """One create on its way, and the context of whoever asked for it: events about it are told in that."""
 
     request: VideoRequest
     intent: Intent
     call: Call
-    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, eq=False, repr=False)
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
 
     @property
     def whose(self) -> dict[str, Any]:
@@ -87,7 +86,7 @@ class Issued:
 
 def row_key(asked: VideoRequest) -> str:
     """What a create's row goes by: the caller's own id, or one made for it."""
-    return asked.custom_id or f"anonymous-{secrets.token_hex(16)}"
+    return asked.custom_id or f"anonymous-{os.urandom(16).hex()}"
 
 
 def intent_of(dialect: Dialect, asked: VideoRequest, fingerprint: str, *, keep: bool) -> Intent:
@@ -169,7 +168,7 @@ def still_refused(refused: RateLimitError, over: RateLimitError) -> RateLimitErr
     )
 
 
-_SPELT_ALIKE = re.compile(r"[A-Za-z0-9 ]{4,}")
+_SPELT_ALIKE = r"[A-Za-z0-9 ]{4,}"
 """What every spelling of JSON leaves as it is."""
 
 
@@ -177,7 +176,7 @@ def _unquoted(body: bytes, prompt: str) -> bytes:
     """An answer without a prompt, however JSON spells it; one of three letters stands in any answer by chance."""
     if len(prompt) < SHORTEST:
         return body
-    plain_part = _SPELT_ALIKE.search(prompt)
+    plain_part = re.search(_SPELT_ALIKE, prompt)
     if plain_part is not None and plain_part[0].encode() not in body:  # spares spelling it in all ways for nothing
         return body
     plain, ascii_ = (json.dumps(prompt, ensure_ascii=only)[1:-1] for only in (False, True))

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import attrs
 
+from .. import events
 from ..breaker import Breaker
 from ..dialects import Meaning, Refusal, RefusalKind, Reply, Verdict, error_of, judge_create
 from ..dialects.ids import candidate_id
@@ -24,7 +25,6 @@ from ..errors import (
     OmniError,
     RateLimitError,
 )
-from ..events import Retried, Submitted, Uncertain
 from ..exchange import Exchange, is_unauthorized, unread
 from ..journal import GuardedJournal, Journal, NotNow
 from ..lifetime import Waits, is_cancelled, loop_time
@@ -176,9 +176,9 @@ class Submitter:
 
     async def _back_off(self, error: OmniError, failures: int, create: Create, pause: float) -> None:
         delay = max(backoff(failures - 1, self._exchange.rng), pause)
-        self._exchange.report(
-            Retried(**create.whose, kind=Kind.CREATE, reason=type(error).__name__, attempt=failures, delay=delay)
-        )
+        if self._exchange.report.wanted:
+            told = {**create.whose, "reason": type(error).__name__, "attempt": failures, "delay": delay}
+            self._exchange.report(events.Retried(kind=Kind.CREATE, **told))
         await self.waits.until(anyio.sleep, delay)
 
     # --- the client-owned task -----------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class Submitter:
         refused = self._give_back(ticket, create, reply, verdict)
         if refused is None or not verdict.candidate:
             return verdict, refused
-        doubtful = attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK)
+        doubtful = verdict._replace(meaning=Meaning.UNCERTAIN, reason=NAMES_A_TASK)
         if self._journal.keeps:  # before the look-ups take their time
             answer = answer_of(create, reply, doubtful, None)
             await self._journal.answered(create.intent, attrs.evolve(answer, state="SUBMITTING"))
@@ -269,7 +269,7 @@ class Submitter:
         failed = verdict.refusal is not None and verdict.refusal.kind is RefusalKind.TRANSIENT
         if failed and not self._exchange.retry.create_on_internal_error:
             reason = "the gateway says that it failed, and create_on_internal_error is off"
-            return attrs.evolve(verdict, meaning=Meaning.UNCERTAIN, reason=reason)
+            return verdict._replace(meaning=Meaning.UNCERTAIN, reason=reason)
         return verdict
 
     def _give_back(self, ticket: Ticket, create: Create, reply: Reply, verdict: Verdict) -> Attempt | None:
@@ -330,7 +330,7 @@ class Submitter:
         if self._exchange.report.wanted:
             told = {**create.whose, "task_id": task_id, "model": task.model, "request_id": task.request_id}
             try:
-                create.context.run(self._exchange.report, Submitted(**told, seconds=seconds))
+                create.context.run(self._exchange.report, events.Submitted(**told, seconds=seconds))
             except BaseException:  # such as KeyboardInterrupt: it ends the program, and the id must not end with it
                 self.posts.keep(Attempt(task=task), create.request)
                 raise
@@ -376,4 +376,5 @@ class Submitter:
 
     def _tell_uncertain(self, create: Create, **told: Any) -> None:
         self.uncertain += 1
-        create.context.run(self._exchange.report, Uncertain(**create.whose, **told))
+        if self._exchange.report.wanted:
+            create.context.run(self._exchange.report, events.Uncertain(**create.whose, **told))

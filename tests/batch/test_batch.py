@@ -537,7 +537,7 @@ async def test_an_iterable_that_raises(tmp_path):
     async with lab(tmp_path) as here:
         with pytest.raises(LookupError, match="row 4"):
             await here.run(rows())
-        with pytest.raises(TypeError):
+        with pytest.raises(InvalidRequestError, match="source: 7 is neither"):
             await here.run(7)
         assert here.rows == {}
         with pytest.raises(InvalidRequestError, match="holds no batch"):

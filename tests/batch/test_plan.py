@@ -226,6 +226,10 @@ def test_prices_as_spreadsheet_programs_save_them(tmp_path, raw, currency):
         ("kind,cost\n*,1\n", "a table needs the columns kind and price; found: kind, cost"),
         ("kind,price\n1080p,￥0.9\n*,$0.5\n", "prices in several currencies: $ ￥"),
         ('{"*": 0.5,\nx}', "line 2: no JSON"),
+        ("kind,price\n1080p 10 s,0.9\n*,1\n10 S 1080p,9\n", "lines 2 and 4 both have a price for '10 S 1080p'"),
+        ("sep=;\nkind;price\n*;1\n*;1\n", "lines 3 and 4 both have a price for '*'"),
+        ('{"*": 1, "*": 2}', "'*' stands there twice"),
+        ('{"prices": {"720p": 1, "720P": 2}}', "'720p' and '720P' are one kind"),
         ("", "a table needs the columns kind and price; found: none"),
     ],
 )
@@ -237,6 +241,35 @@ def test_a_price_that_cannot_be_read_is_shown(tmp_path, text, told):
         Prices.load(path)
     assert str(path) in str(caught.value)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ("kind,price\n1080p,0.9\n*,0.5 ¤ für\n".encode("cp1252"), "line 3: "),
+        ("kind,price\n動画,0.9\n".encode("shift-jis"), "line 2: "),
+        ("kind,price\n*,1\n".encode("utf-16-le"), "line 1: it holds NUL bytes: UTF-16 without its mark?"),
+        ("kind,price,note\n*,1,图片\n".encode("gb18030"), "line 2: reads "),
+    ],
+)
+def test_prices_in_an_encoding_that_cannot_be_told_are_to_be_saved_as_utf_8(tmp_path, raw, told):
+    """No option names the encoding of prices, so none is advised."""
+    path = tmp_path / "prices.csv"
+    path.write_bytes(raw)
+    with pytest.raises(InvalidRequestError) as caught:
+        Prices.load(path)
+    assert told in str(caught.value)
+    assert str(caught.value).endswith(" save it as UTF-8")
+    assert "encoding=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["prices.xlsx", "PRICES.XLS", "prices.ods"])
+def test_a_workbook_of_prices_is_refused_by_its_name(tmp_path, name):
+    """Nobody has to guess from what its bytes look like as text."""
+    path = tmp_path / name
+    path.write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(InvalidRequestError, match="a workbook is not taken for prices; save it as CSV"):
+        Prices.load(path)
 
 
 def test_what_only_some_kinds_cost_is_told_as_the_least():

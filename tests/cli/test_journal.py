@@ -65,7 +65,7 @@ class TestRows:
         assert [row[:2] for row in rows] == [["a", "done"], ["b", "failed"], ["c", "uncertain"]]
         assert rows[0][2].startswith("task_")
         assert rows[1][5] == "Read timed out"
-        assert ran.err.startswith("1 failed · 1 done · 1 uncertain\n")
+        assert ran.err.startswith("1 failed · 1 done · 1 uncertain · 2 paid\n")
         assert "omni-async settle shots ID --task-id T | --not-charged | --pay-again" in ran.err
 
     def test_as_json(self, omni, folder):
@@ -91,6 +91,28 @@ class TestRows:
         ran = omni("journal", folder, "--state", word)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
         assert all(state.lower() in ran.err for state in State)
+
+    def test_what_a_killed_process_was_sending_is_uncertain(self, omni, book):
+        """Its sender's lock is free, so it may have been paid: in the list, the tally, the filter, and by itself."""
+        living = Ownership(Path("own.sqlite3").absolute(), exclusive=False)
+        book("lost", "SUBMITTING", owner="dead")
+        book("sending", "SUBMITTING", owner=living.name)
+        book("refused", "REJECTED", again=2)
+        ran = omni("journal", "own.sqlite3")
+        states = [row.split("\t")[:2] for row in ran.out.splitlines()]
+        assert states == [["lost", "uncertain"], ["sending", "submitting"], ["refused", "planned"]]
+        assert ran.err.startswith("1 planned · 1 submitting · 1 uncertain\nuncertain rows may have been paid: look in ")
+        (row,) = omni("journal", "own.sqlite3", "--state", "uncertain", "--json").json
+        assert (row["id"], row["state"]) == ("lost", "UNCERTAIN")
+        assert row["detail"] == "the program that was sending it ended before an answer was written down"
+        assert [row["id"] for row in omni("journal", "own.sqlite3", "-s", "submitting", "--json").json] == ["sending"]
+        assert omni("journal", "own.sqlite3", "-s", "rejected", "--json").json == []
+        one = omni("journal", "own.sqlite3", "lost")
+        assert "\nstate       UNCERTAIN\n" in one.out
+        assert "it may have been paid: look in the gateway's console, then omni-async settle" in one.err
+        told = omni("report", "own.sqlite3", "--json").json
+        assert told["states"] == {"planned": 1, "submitting": 1, "uncertain": 1}
+        living.release()
 
     def test_no_rows(self, omni, folder):
         """An empty list is one."""

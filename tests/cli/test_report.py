@@ -42,8 +42,10 @@ def test_it_goes_where_it_is_told_to_and_opens(omni, shots, monkeypatch):
         "report": "my page.html",
         "rows": 3,
         "states": {"done": 2, "uncertain": 1},
+        "paid": 2,
     }
     assert "./shots/videos/s0.mp4" in Path("my page.html").read_text("utf-8")
+    assert '<p class="counts">1 uncertain · 2 succeeded · 2 paid</p>' in Path("my page.html").read_text("utf-8")
     assert opened == [Path("my page.html").resolve().as_uri()]
     assert "no browser" in ran.err
     Path("pages").mkdir()

@@ -179,3 +179,18 @@ def test_a_retried_row_asks_for_what_it_asked(tmp_path):
     assert book.intend(round=1) is None
     assert book.records("k")[-1].detail == "retried"
     book.close()
+
+
+def test_a_create_that_nobody_wished_anew_takes_three_statements(tmp_path):
+    """Its intent, its end and its record: whether it was wished or paid before is not asked for."""
+    book, said = SheetBook(tmp_path / "j"), []
+    with writing(book.ledger):
+        book.ledger.connection.set_trace_callback(said.append)
+        book.ledger.intend(intent("k"), owner="me")
+        book.ledger.answered("k", accepted("t-1"))
+        book.ledger.connection.set_trace_callback(None)
+    assert [" ".join(statement.split()[:2]) for statement in said] == ["INSERT INTO", "UPDATE item", "INSERT INTO"]
+    entry = book.entry("k")
+    assert (entry.state, entry.task_id, entry.attempts, entry.metadata) == (State.SUBMITTED, "t-1", 1, None)
+    assert [(record.what, record.detail) for record in book.records("k")] == [("answer", None)]
+    book.close()

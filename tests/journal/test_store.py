@@ -543,7 +543,7 @@ async def test_row_34_an_intent_that_cannot_be_written_is_not_insisted_on(make, 
     await journal.open()
     disk.fail("full")
     began = now()
-    with pytest.raises(JournalError, match="no space left") as caught:
+    with pytest.raises(JournalError, match=f"no space left for {tmp_path / 'j'}: free some") as caught:
         await journal.intend(intent("k"))
     assert caught.value.kind == "full"
     assert now() == began

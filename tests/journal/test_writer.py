@@ -170,7 +170,7 @@ async def test_a_database_that_has_gone_fails_each_call_and_the_thread_goes_on(t
 
 async def test_what_fails_for_no_reason_of_ours_is_a_journal_error(writing):
     """With the word of what it was, and nothing else."""
-    with pytest.raises(JournalError, match=r"the journal cannot be used \(odd\)"):
+    with pytest.raises(JournalError, match=r"/j cannot be used \(odd\)"):
         await writing.run(changed_and(ValueError("odd")))
     with pytest.raises(JournalError, match="nonsense"):
         await writing.run(FAILS["bad sql"][0])

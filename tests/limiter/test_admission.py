@@ -15,6 +15,7 @@ from omni_async.limiter.admission import OUTAGE, POLLS_PER_CREATE, STUCK, Admiss
 from omni_async.limiter.controllers import LADDER, Controller
 from omni_async.limiter.pauses import BANNED, KNOCKS, LONGEST_PAUSE, STRAGGLING
 from omni_async.limiter.trials import Trial
+from omni_async.limiter.window import REST
 
 
 def admission(**limits):
@@ -380,6 +381,20 @@ def test_looks_beyond_what_got_through_that_fail_cut_the_window():
         ticket, now = send(state, Kind.POLL, float(at))
         state.failed(ticket, now)
     assert changed(state, lone) == set()
+
+
+def test_one_more_than_got_through_is_tried_at_the_price_of_one_closed_connection():
+    """It is the price of a try, as a refusal is: the second look beyond would be lost for what is known already."""
+    state = admission()
+    state.window.refused(3, 0.0)
+    assert state.window.size == 2
+    now = REST + 1.0
+    first, second = send(state, Kind.POLL, now)[0], send(state, Kind.POLL, now)[0]
+    for ticket in (first, second):
+        state.passed(ticket, now + 1.0)
+    sent = [send(state, Kind.POLL, now + 2.0)[0] for _ in range(3)]
+    state.failed(sent[-1], now + 3.0)
+    assert state.window.size == 2
 
 
 def test_looks_that_were_never_sent_say_nothing_of_a_busy_gateway():

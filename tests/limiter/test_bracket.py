@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_async.limiter.bracket import (
+    AGAIN,
     COARSE,
     DOUBLES,
     FARTHEST,
     FIRST,
     JITTER,
     QUICK,
+    REFUSED_LOW,
     USUAL,
     WHOLE,
     Bracket,
@@ -115,6 +117,33 @@ def test_a_greater_limit_is_shut_in_coarsely_until_the_next_climb():
     again = bracket.refused(refusal(level, 100.0, climbing=True, passed=97.2, mean=98.0))
     assert again == max(WHOLE * 97, level, FIRST * 98.0)
     assert not bracket.testing
+
+
+def test_what_a_climb_passed_is_doubted_once_the_first_test_is_refused():
+    """A bucket let it pass with what it had saved up: the next test is between the level that was held and that."""
+    bracket, level = settled(48, 60.0)
+    first = bracket.refused(refusal(level, 300.0, climbing=True, passed=240.0, mean=270.0))
+    assert bracket.refused(refusal(first, first, used=1.0, held=1.0)) < 150.0
+    assert bracket.low == level
+
+
+def test_a_climb_with_much_in_flight_opens_from_what_was_held():
+    """It is refused long after it has passed the limit: how far it went tells little."""
+    bracket, level = settled(48, 60.0)
+    assert bracket.refused(refusal(level, 110.0, climbing=True, passed=85.0, blind=True)) == 85.0
+    assert (bracket.low, bracket.testing) == (level, True)
+    bracket, level = emptied()
+    assert bracket.refused(refusal(level, 2.0 * level, climbing=True, passed=80.0, blind=True)) == 80.0
+
+
+def test_a_level_that_is_refused_at_once_after_each_pause_is_left():
+    """It was held for long with little to send: cut by a hundredth each time, it would cost a hundred pauses."""
+    bracket, level = settled(10, 12.0)
+    bracket.refused(refusal(level, 28.0, climbing=True, passed=10.0, used=63.0, held=63.0, mean=10.0))
+    levels = [level := bracket.refused(refusal(28.0, 28.0, used=0.4, held=1.4, through=1.0)) for _ in range(AGAIN)]
+    assert all(level >= 0.9 * 28.0 for level in levels[:-1])
+    assert levels[-1] == pytest.approx(REFUSED_LOW * 28.0)
+    assert bracket.testing
 
 
 def emptied(level=50.0):
@@ -258,6 +287,21 @@ def test_a_pace_that_is_worth_no_refusals_is_tried_once_a_minute(limit):
     level, refused = kept(limit, 120.0, 1.0, doubts=False)
     assert 0.9 * limit < level < 1.1 * limit
     assert sum(at > 30.0 for at in refused) <= 2
+
+
+def test_a_steep_climb_ends_at_the_demand():
+    """What is hardly used proves nothing: it would run to twice of what is asked for, and let a burst be refused."""
+    pace, now, window, count = Pace(start=40.0), 0.0, -1, 0
+    while now < 200.0:
+        now = max(pace.next_at, now + (1.0 / 16.0 if now > 60.0 else 1e-4))  # sixteen a second are asked for by then
+        pace.take(now)
+        window, count = (window, count) if window == int(now) else (int(now), 0)
+        if count < 12 or now > 60.0:
+            count += 1
+            pace.got_through += 1
+        else:
+            pace.cut(now, now + 1.0, sent=now)
+    assert 16.0 < pace.rate < 16.0 / 0.85
 
 
 @pytest.mark.parametrize("limit", [8, 15, 48, 91])

@@ -18,7 +18,7 @@ class Seen:
 
     def explains(self, now, through, going):
         """As the limiter asks."""
-        return self.chance.explains(now, through, few=self.best.few(now, through, going))
+        return self.chance.explains(now, through, few=self.best.few(now, through, going, pace=0.0))
 
     @property
     def share(self):
@@ -153,6 +153,15 @@ def test_where_the_limit_counts_by_the_minute_few_going_prove_nothing():
     """What was let in at once in one minute may be all of it."""
     chance, now, through = fast_before()
     assert not chance.explains(now + 10.0, through + 40, math.inf)
+
+
+def test_where_the_pace_is_as_high_as_ever_a_second_without_any_is_not_few():
+    """At a request in two seconds most seconds see none; a limit may refuse them all the same."""
+    for pace, few in ((0.5, False), (0.3, True)):
+        best = Best()
+        assert not best.few(0.0, 0, math.inf, pace=pace)
+        assert not best.few(100.0, 40, math.inf, pace=pace)
+        assert best.few(101.0, 40, 0.0, pace=pace) is few
 
 
 def test_more_than_usual_is_found():

@@ -381,6 +381,7 @@ def plain_data(fields: Mapping[str, object]) -> dict[str, Any]:
     """A request out of decoded JSON, and back."""
     request = VideoRequest.from_dict(fields)
     assert_type(request, VideoRequest)
+    assert_type(VideoRequest.from_dict(fields, local_files=True), VideoRequest)
     return request.to_dict()
 
 

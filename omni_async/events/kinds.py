@@ -1,25 +1,12 @@
-"""What the library reports to `on_event`: small frozen facts, never a prompt, a key or a URL.
+"""Each kind of event."""
 
-The library prints nothing. Logging, progress bars and telemetry are consumers of these. A consumer is called in the
-client's event loop, synchronously, so it must be quick. What it raises is logged once and swallowed.
-"""
-
-from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
-from .models import TaskStatus, VideoTask
-
-
-@attrs.frozen(kw_only=True)
-class Event:
-    """Common to all events: which gateway, and whose request."""
-
-    gateway: str
-    custom_id: str | None = None
-    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+from ..models import TaskStatus
+from .event import Event
 
 
 @attrs.frozen(kw_only=True)
@@ -109,29 +96,3 @@ class Uncertain(Event):
     candidate: str | None = None
     request_id: str | None = None
     seconds: float = 0.0
-
-
-OnEvent = Callable[[Event], None]
-"""What takes events: `on_event`."""
-OnFinished = Callable[[VideoTask], Awaitable[None] | None]
-"""What takes finished tasks: `on_finished`."""
-
-
-def fan_out(*consumers: Callable[[Event], object]) -> OnEvent:
-    """One `on_event` for several consumers: each gets every event, also when another one raises.
-
-    Raises:
-        ExceptionGroup: From the function given back: what they raised, after all were called.
-    """
-
-    def tell(event: Event) -> None:
-        raised: list[Exception] = []
-        for consumer in consumers:
-            try:
-                consumer(event)
-            except Exception as error:
-                raised.append(error)
-        if raised:
-            raise ExceptionGroup("consumers of events raised", raised)
-
-    return tell
