@@ -220,8 +220,8 @@ async def test_a_journal_in_trouble_only_forgets(tmp_path, caplog, disk):
     assert await journal.recall() == "kept"
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert [record.getMessage() for record in caplog.records] == [
-        "what was learned of jimmy cannot be kept: no space left for the journal: free some",
-        "what was learned of jimmy cannot be read: no space left for the journal: free some",
+        f"what was learned of jimmy cannot be kept: no space left for {tmp_path / 'j'}: free some",
+        f"what was learned of jimmy cannot be read: no space left for {tmp_path / 'j'}: free some",
     ]
     await journal.aclose()
     await journal.remember("too late")
