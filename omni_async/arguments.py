@@ -15,6 +15,8 @@ FilePath = str | os.PathLike[str]
 OnProgress = Callable[[int, int | None], None]
 """Is called with the bytes so far and the bytes in all, or None where that is not known."""
 
+AS_ROWS = '{} is not taken itself: give its rows, as df.to_dict("records") does'
+"""What is said of a table."""
 SAME_GATEWAY = frozenset({"gemini_omni", "toapis"})
 """Two shapes of one gateway: each can follow the other's tasks (docs)."""
 MANY = (Iterable, AsyncIterable)
@@ -129,9 +131,6 @@ def check_iterable(name: str, given: Any, *, kinds: Any = Iterable) -> Iterator[
         yield Fault(name, f"a single {type(given).__name__}: put it into a list")
     elif is_table(given):
         yield Fault(name, AS_ROWS.format(shown(given)))
-
-
-AS_ROWS = '{} is not taken itself: give its rows, as df.to_dict("records") does'
 
 
 def is_table(given: Any) -> bool:

@@ -223,6 +223,7 @@ class WaryConnector(aiohttp.TCPConnector):
         return abs(now - kept.slept) > NAP
 
     def _given(self, kept: Kept) -> None:
+        """A connection is given to the call of the current task."""
         kept.given()
 
 
@@ -263,7 +264,7 @@ class Connector(WaryConnector):
         return super().connect(*arguments, **options)
 
     def _given(self, kept: Kept) -> None:
-        kept.given()
+        super()._given(kept)
         flight = self._flights.of(asyncio.current_task())
         if flight is not None:
             flight.kept = kept  # a callback of the connection would cost a look 4 % of all its instructions
