@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ NEEDS = {
 DISTRIBUTIONS = (
     "omni-async aiohttp attrs cattrs anyio orjson uvloop openai runwayml fal-client replicate httpx httpx-aiohttp"
 ).split()
+
+BRIEF = 0.01
+"""Seconds that the task takes with which a contender is warmed."""
 
 Figures = dict[str, Any]
 
@@ -125,6 +128,7 @@ def contest(
     *,
     server: Mapping[str, object] | None = None,
     under: Sequence[str] = (),
+    warmed: bool = False,
     **options: object,
 ) -> Figures:
     """One run of one contender against a fresh server.
@@ -134,18 +138,19 @@ def contest(
         task: What it does: create, follow, each, share or submit.
         server: Options of `server.py`.
         under: A command that the contender's process runs under; what that says is given back as `said`.
+        warmed: Whether it does the same with one task first, at a server of its own: what it loads late is no part of
+            what is measured then, as imports are not.
         options: Fields of `runs.Run`.
 
     Returns:
         The contender's figures and the server's counts, and of both together: `requests`, `us` (microseconds of the
         client's CPU for each), `busy` (the share of the run in which the server's core was busy).
     """
-    with Server(server) as gateway:
-        given = {"client": client, "task": task, "port": gateway.port, **options}
+    with Server(server) as gateway, Server({"median": BRIEF}) if warmed else nullcontext() as other:
+        given = {"client": client, "task": task, "port": gateway.port, "warmed": other and other.port, **options}
         command = [*under, sys.executable, str(HERE / "contender.py"), json.dumps(given)]
         out, said = child(command, environment={"PYTHONHASHSEED": "0"})
     figures: Figures = {"client": client, **json.loads(out), **gateway.counts}
-    figures["gets"] -= figures["warming"]
     figures["requests"] = requests = figures["gets"] + figures["posts"]
     figures["us"] = 1e6 * figures["cpu"] / requests if requests else None
     figures["busy"] = figures["server_cpu"] / figures["wall"] if figures["wall"] else None

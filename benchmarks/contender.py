@@ -1,8 +1,9 @@
 """One contender in a process of its own: does one run and prints what it took as a line of JSON.
 
 Started by `arena.py`: `python contender.py '{"client": "ours", "task": "create", "port": …, "tasks": …}'`. CPU and wall
-time are counted after the imports, from the making of the client to the end of its last waiter. With `"warmed": true`
-one task is followed to its end before that, by a client of its own: what is loaded late is loaded then.
+time are counted after the imports, from the making of the client to the end of its last waiter. With `"warmed": PORT`
+the same is done with one task before that, by a client of its own at the server there: what is loaded late is loaded
+then.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import statistics
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -89,7 +91,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # a peer calls its own videos deprecated
     given = json.loads(sys.argv[1])
     client, task, holding = given.pop("client"), given.pop("task"), given.pop("holding", False)
-    warmed = given.pop("warmed", False)
+    warmed = given.pop("warmed", None)
     client, _, loop = client.partition("+")
     factory = importlib.import_module("uvloop").new_event_loop if loop else asyncio.new_event_loop
     run = Run(**given)
@@ -102,8 +104,9 @@ def main() -> None:
     if task in ("follow", "each"):
         run.prepare()
     with asyncio.Runner(loop_factory=factory) as runner:
-        if warmed:
-            runner.run(job_of(client, task, replace(run, tasks=1, ids=["l-0-1"], lags=[])))
+        if warmed is not None:
+            alone = replace(run, port=warmed, tasks=1, ids=["l-0-1"], lags=[], errors=Counter())
+            runner.run(done(alone, job_of(client, task, alone)))
         job = job_of(client, task, run)
         gc.collect()
         before, began, cpu = resident(), time.perf_counter(), time.process_time()
@@ -113,7 +116,6 @@ def main() -> None:
         "wall": time.perf_counter() - began,
         "grown": held - before if held is not None else max(peak() - before, 0.0),
         "peak": peak(),
-        "warming": int(warmed),
         "finished": len(run.lags),
         "errors": dict(run.errors),
         "lag_mean": statistics.fmean(run.lags) if run.lags else None,

@@ -28,7 +28,7 @@ MINE = ("bare", "ours-told", "ours-journal", "ours")
 
 def measure(client: str, submits: int, in_flight: int) -> dict[str, Any]:
     """One run of one contender."""
-    row = contest(client, "submit", tasks=submits, connections=in_flight)
+    row = contest(client, "submit", tasks=submits, connections=in_flight, warmed=True)
     return {**row, "label": label(client), "rate": row["finished"] / row["wall"]}
 
 

@@ -19,7 +19,8 @@ long as the core is not busy: so minutes do not add up.
 
     python benchmarks/tracking.py --usual --together --median 60 --tasks 300 --peers-tasks 300
 
-- CPU/request: the client process's CPU, user and system, for each POST and GET; imports are not in it.
+- CPU/request: the client process's CPU, user and system, for each POST and GET; imports are not in it, nor what a
+  client loads at its first task: each has followed one before.
 - CPU/task: the same for each finished task.
 - memory/task: how much the process grew at the most, for each task, connections and buffers included.
 - lag: from a task's end at the server to the moment the waiter has it.
@@ -79,6 +80,7 @@ def measure(client: str, tasks: int, given: argparse.Namespace) -> dict[str, Any
         interval=None if given.usual else given.interval,
         usual=given.usual,
         patience=given.patience or PATIENCE + 10 * given.median,
+        warmed=True,
     )
     row["task_ms"] = 1e3 * row["cpu"] / row["finished"] if row["finished"] else None
     row["per_task"] = row["requests"] / tasks
