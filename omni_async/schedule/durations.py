@@ -29,6 +29,9 @@ EXPECTED, BROAD = 8.0, 10.0
 """A squared deviation that chance gives; how much more than that lets what is known fade to a third."""
 FRESH, FEWEST_NEWS, MOST_NEWS = 0.1, 8, 512
 """What is new is taken into account when it is a tenth of what is known, in finished tasks or in looks."""
+STRANGE, KEPT = 16.0, 0.04
+"""Where all that is new strays by so many times what chance gives, squared, it is taken into account at once; what is
+left of what was known then."""
 NEVER = 1e-12
 FEW = 0.5
 """Finished tasks of other kinds below which those are not asked."""
@@ -126,12 +129,14 @@ class Durations:
     """
 
     __slots__ = (
+        "_chance",
         "_due",
         "_endings",
         "_entered",
         "_left",
         "_news",
         "_part",
+        "_strayed",
         "_top",
         "_worth",
         "above",
@@ -151,6 +156,7 @@ class Durations:
         self._left, self._entered, self._part = [0.0] * BINS, [0.0] * BINS, [0.0] * BINS
         self._news = 0.0
         self._top = 0  # no look came into a bin from here on
+        self._strayed, self._chance = 0.0, 1.0
 
     # --- what looks tell ---------------------------------------------------------------------------------------
 
@@ -167,7 +173,8 @@ class Durations:
             self._news += 1.0
             if last >= self._top:
                 self._top = last + 1
-        return self._news >= self._due
+            self._compare(low, high, ended=0.0)
+        return self._news >= self._due or self._changed()
 
     def ended(self, since: float, age: float, *, told: float | None = None) -> bool:
         """A task that finished between two ages; at about `told` if that can be. Returns as `survived`."""
@@ -175,13 +182,26 @@ class Durations:
             low, high = math.log1p(since) / WIDTH, math.log1p(age) / WIDTH
             self._entered[int(low)] += 1.0
             self._part[int(low)] += int(low) - low
+            self._compare(low, high, ended=1.0)
             if told is not None and since - CLOCKS_DIFFER < told <= age + CLOCKS_DIFFER:
                 told = min(max(told, since), age)
                 low = math.log1p(max(told - WHOLE_SECONDS, since)) / WIDTH
                 high = math.log1p(min(told + WHOLE_SECONDS, age)) / WIDTH
             self._top = max(self._top, self._spread(low, high))
             self._news += self._worth
-        return self._news >= self._due
+        return self._news >= self._due or self._changed()
+
+    def _compare(self, low: float, high: float, *, ended: float) -> None:
+        """Add how far a look strayed from what was expected of it, and the variance that chance gives it."""
+        first, last, hazard, cumulative = int(low), int(high), self.hazard, self.cumulative
+        before = cumulative[first] + (low - first) * hazard[first]
+        alive = math.exp(before - cumulative[last] - (high - last) * hazard[last])
+        self._strayed += ended - 1.0 + alive
+        self._chance += alive * (1.0 - alive)
+
+    def _changed(self) -> bool:
+        """Whether the looks together stray so far that tasks cannot take what they took."""
+        return self._strayed * self._strayed > STRANGE * self._chance
 
     def _spread(self, low: float, high: float) -> int:
         """One finished task over the bins in which it may have ended, by the chance of each; gives the one past."""
@@ -210,9 +230,10 @@ class Durations:
             for whole, part, left in zip(through, self._part, ended, strict=False)
         ]
         new = Counts(ended, passed)
-        self._forget_news()
         excess = max(self.counts.surprise(new, self.hazard) - EXPECTED, 0.0)
-        self._become(self.counts.faded(math.exp(-new.finishes / MEMORY - excess / BROAD), new))
+        fade = KEPT if self._changed() else math.exp(-new.finishes / MEMORY - excess / BROAD)
+        self._forget_news()
+        self._become(self.counts.faded(fade, new))
 
     def _become(self, counts: Counts) -> None:
         change = counts.less(self.counts)

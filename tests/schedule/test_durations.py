@@ -2,6 +2,7 @@
 
 import math
 import random
+from bisect import bisect
 from itertools import pairwise, zip_longest
 
 import pytest
@@ -109,6 +110,31 @@ def test_a_gateway_that_slows_down_is_followed():
     durations = seen(Durations(GUESS), lasting(90.0, 0.2, 400))
     seen(durations, lasting(270.0, 0.2, 100, seed=2))
     assert durations.median > 200
+
+
+def test_a_gateway_that_slows_down_is_noticed_at_once():
+    """Tasks of 90 s that are seen running at 130 s: a few dozens of such looks are believed, not hundreds."""
+    durations = seen(Durations(GUESS), lasting(90.0, 0.2, 400))
+    before = reach(durations, 0.25, bisect(EDGES, 120.0))
+    looks = next(
+        number for number in range(1, 1000) if durations.survived(100.0 + number % 6 * 5, 105.0 + number % 6 * 5)
+    )
+    durations.settle()
+    assert looks < 60
+    assert durations.finishes < 40
+    assert reach(durations, 0.25, bisect(EDGES, 120.0)) > 2 * before
+
+
+def test_chance_is_not_taken_for_a_change():
+    """Three thousand tasks that take as long as ever: what is known of the earlier ones fades by age alone."""
+    durations, least = seen(Durations(GUESS), lasting(90.0, 0.3, 300)), math.inf
+    for duration, pause, _ in lasting(90.0, 0.3, 3000, seed=2):
+        ages = [number * pause for number in range(math.ceil(duration / pause))]
+        told = [durations.survived(age, age + pause) for age in ages[:-1]]
+        if any((*told, durations.ended(ages[-1], ages[-1] + pause))):
+            durations.settle()
+        least = min(least, durations.finishes)
+    assert least > 100
 
 
 def test_a_new_kind_leans_on_the_more_general_one():
