@@ -17,9 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-HELD_UP, CATCH_UP = 1.0, 5.0
-"""Seconds by which a timer is late where the loop stood still, as in a stopped process, a machine that slept or a
-blocking call of the caller's; and for which what came meanwhile is read before anything is given up."""
+from .lifetime import CATCH_UP, HELD_UP
 
 UNASKED = 8
 """Connections given up for one call because their server has spoken unasked."""
@@ -197,10 +195,15 @@ class WaryConnector(aiohttp.TCPConnector):
         Raises:
             aiohttp.ServerDisconnectedError: The server always speaks first.
         """
-        unasked = 0
-        while unasked < UNASKED:
+        trouble = 0
+        while trouble < UNASKED:
             try:
                 connection = await super().connect(*arguments, **options)
+            except (
+                KeyError
+            ):  # aiohttp reads there, a turn later, what was found: another call has had it forgotten, as below
+                trouble += 1
+                continue
             except BaseException:  # whatever it is: a timeout comes as a cancellation
                 self.clear_dns_cache()
                 raise
@@ -208,7 +211,7 @@ class WaryConnector(aiohttp.TCPConnector):
             if not (self._slept_with(connection) or spoken):
                 return connection
             connection.close()
-            unasked += spoken
+            trouble += spoken
         raise aiohttp.ServerDisconnectedError
 
     def _slept_with(self, connection: aiohttp.connector.Connection) -> bool:

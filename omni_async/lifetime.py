@@ -4,8 +4,8 @@ import asyncio
 import contextvars
 import os
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
@@ -18,6 +18,10 @@ ELSEWHERE = (
     '(README: "From synchronous code")'
 )
 """What to do about a client of another loop."""
+
+HELD_UP, CATCH_UP = 1.0, 5.0
+"""Seconds by which a timer is late where the loop stood still, as in a stopped process, a machine that slept or a
+blocking call of the caller's; and for which what came meanwhile is read before anything is given up."""
 
 
 class Lifetime:
@@ -156,6 +160,29 @@ def cut_short() -> DownloadError:
 def loop_time() -> float:
     """The running loop's time, in seconds; anyio would ask first which library runs."""
     return asyncio.get_running_loop().time()
+
+
+class Timed(Protocol):
+    """Something that waits until a moment of the loop's time, at most."""
+
+    deadline: float
+    caught_up: bool
+    """Whether that was put off already."""
+
+
+def put_off(waiting: Iterable[Timed]) -> None:
+    """Where the loop stood still when the first of these was over, all that are have a while longer, once.
+
+    Args:
+        waiting: The first deadline first.
+    """
+    now, held_up = loop_time(), False
+    for one in waiting:
+        held_up = held_up or now - one.deadline > HELD_UP
+        if not held_up or one.deadline > now:
+            return
+        if not one.caught_up:
+            one.deadline, one.caught_up = now + CATCH_UP, True
 
 
 def is_cancelled() -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from .breaker import Shutout
 from .errors import OmniError
-from .lifetime import Waits, is_cancelled, loop_time, running_loop
+from .lifetime import Waits, is_cancelled, loop_time, put_off, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
 from .retry import is_temporary
@@ -84,14 +84,14 @@ class _Turn:
 class _Row:
     """One submitted request, waiting at the poller for its task's end."""
 
-    __slots__ = ("deadline", "last", "request", "run", "since")
+    __slots__ = ("caught_up", "deadline", "last", "request", "run", "since")
     every = False
 
     def __init__(self, run: "_Run", request: VideoRequest, task: VideoTask) -> None:
         self.run = run
         self.request = request
         self.last = task
-        self.since = loop_time()
+        self.since, self.caught_up = loop_time(), False
         self.deadline = math.inf if run.timeout is None else self.since + run.timeout
 
     def changed(self, task: VideoTask) -> None:
@@ -246,6 +246,7 @@ class _Run:
 
     def _time_out(self) -> None:
         """Give up waiting for tasks whose time is over, and look again when that of the next one is."""
+        put_off(self.open)
         self._timer, now = None, loop_time()
         for row in tuple(self.open):
             if row.deadline > now:

@@ -163,6 +163,32 @@ async def test_row_1_a_gateway_that_comes_up_meanwhile_gets_the_create_once():
         assert here.journal.states == ["PLANNED", "SUBMITTED"]
 
 
+@pytest.mark.parametrize("answers_first", [True, False])
+async def test_row_1_many_outlast_minutes_in_which_a_gateway_that_has_answered_cannot_be_reached(answers_first):
+    """Row 1: none of the rows fails, and hardly more is tried; one that never answered may be misspelt: told soon."""
+    async with scene(running=None) as here:
+        loop = asyncio.get_running_loop()
+
+        async def rows():
+            for number in range(40):
+                yield f"cat {number}"
+                await asyncio.sleep(10)
+
+        loop.call_later(15 if answers_first else 0, lambda: asyncio.ensure_future(here.server.stop()))
+        await asyncio.sleep(0 if answers_first else 1)
+        loop.call_later(320, lambda: asyncio.ensure_future(here.server.start()))
+        began = loop.time()
+        all_rows = [(loop.time() - began, one.error) async for one in here.client.generate_many(rows())]
+        failed = [(at, type(error), error.may_have_charged) for at, error in all_rows if error is not None]
+        assert len(here.server.posts) == len(here.server.charges) == 40 - len(failed)
+        assert len(here.told(Retried)) <= 60
+        if answers_first:
+            assert not failed
+        else:
+            assert failed[0][0] < 60
+            assert failed[0][1:] == (NotSentError, False)
+
+
 @pytest.mark.parametrize("lent", [False, True])
 @pytest.mark.parametrize("act", [http(407), http(502, HTML), http(403)], ids=["407", "502", "403"])
 async def test_row_1b_a_proxy_that_refuses_connect_sent_nothing(act, lent):

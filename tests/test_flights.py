@@ -3,7 +3,9 @@
 import asyncio
 import socket
 
-from omni_async.flights import Flights, Linewise
+import aiohttp
+
+from omni_async.flights import Flights, Linewise, WaryConnector
 from tests.warp import WarpLoop
 
 LOOP = WarpLoop
@@ -177,3 +179,41 @@ async def test_only_the_last_of_two_calls_on_a_connection_takes_itself_off():
     assert transport.get_protocol() is ear
     transport.close()
     theirs.close()
+
+
+class SlowNames(aiohttp.abc.AbstractResolver):
+    """A resolver that takes its time; when it is done, `at_end` comes before anybody has read what it found."""
+
+    def __init__(self):
+        self.asked, self.at_end = 0, None
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        self.asked += 1
+        await asyncio.sleep(12.0)
+        if self.asked == 1:
+            asyncio.get_running_loop().call_soon(self.at_end)
+        found = {"hostname": host, "host": "127.0.0.1", "port": port, "family": family, "proto": 0, "flags": 0}
+        return [found]
+
+    async def close(self):
+        pass
+
+
+async def test_a_name_that_is_forgotten_in_the_moment_in_which_it_is_found_is_asked_for_again():
+    """Two calls wait for one slow look-up; as it ends, a third one's failure has all names asked for anew."""
+    names = SlowNames()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    connector = WaryConnector(resolver=names)
+    names.at_end = connector.clear_dns_cache
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def call():
+            try:
+                await session.post(f"http://slow.example:{port}")
+            except aiohttp.ServerDisconnectedError:
+                return "connected"
+
+        assert await asyncio.gather(call(), call()) == ["connected", "connected"]
+    assert names.asked == 2
+    server.close()

@@ -93,7 +93,7 @@ TABLE = {
     "recording": Place(3, ["disk", "scrubbing", "transport"]),
     "scrubbing": Place(3, pure=True),
     "keys": Place(3, ["lifetime"]),
-    "flights": Place(3),
+    "flights": Place(3, ["lifetime"]),
     "journal": Place(3, ["disk", "lifetime"]),
     "limiter": Place(3, [".admission", ".controllers", ".limiter", ".tickets"]),
     "limiter.limiter": Place(3, [".admission", ".controllers"]),

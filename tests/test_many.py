@@ -320,6 +320,16 @@ async def test_each_rows_wait_ends_on_time():
     assert not any(works.following.values())
 
 
+async def test_rows_whose_wait_was_over_while_the_loop_stood_still_are_read_before_they_are_given_up():
+    """A machine that slept for an hour: what has ended meanwhile is not told as still running."""
+    loop, works = asyncio.get_running_loop(), Works(task_seconds=3632.0)
+    loop.call_later(30, lambda: setattr(loop._warp, "now", loop.time() + 3600.0))
+    done = {one.request.prompt: one async for one in many(works, ["endless", "cat", "dog"], timeout=60)}
+    assert done["cat"].task.status is done["dog"].task.status is TaskStatus.SUCCEEDED
+    assert isinstance(done["endless"].error, WaitTimeoutError)
+    assert loop.time() == pytest.approx(1000 + 30 + 3600 + 5, abs=0.1)
+
+
 async def test_a_row_that_nobody_could_look_at_says_why():
     """Its wait's error has the reason."""
     works = Works()

@@ -39,6 +39,8 @@ LEFT = 5
 FIRST_OUTAGE, OUTAGE = 60.0, 900.0
 """Seconds in which nothing can be sent before no more is tried: if the gateway never answered, and if it did."""
 PAUSE, LONGEST_PAUSE = 2.0, 30.0
+GAP = 180.0
+"""Seconds between two failures that count for an outage at most: a machine that slept for hours has tried nothing."""
 GRAIN = 1e-9
 """What sums of prices may be off by."""
 DOWN = "outage"
@@ -98,7 +100,8 @@ class Sender:
         self._sending = 0
         self._reading = asyncio.Lock()
         self._prober: Entry | None = None
-        self._failing_since: float | None = None
+        self._failed_at: float | None = None
+        self._outage = 0.0
         self._failures = self._given_up = 0
 
     async def work(self) -> None:
@@ -190,7 +193,7 @@ class Sender:
     def _answered(self) -> None:
         """The gateway answers: what was wrong is over."""
         self._standing.heard = True
-        self._failing_since, self._failures, self._given_up = None, 0, 0
+        self._failed_at, self._outage, self._failures, self._given_up = None, 0.0, 0, 0
 
     async def _refused(self, entry: Entry, error: OmniError) -> None:
         """A row's create did not become a task."""
@@ -221,11 +224,11 @@ class Sender:
         While nothing can be sent, one row tries and the others wait for it.
         """
         now = anyio.current_time()
-        since = self._failing_since = now if self._failing_since is None else self._failing_since
-        self._failures += 1
-        if self._is_hopeless(error, tries, now - since):
+        self._outage += 0.0 if self._failed_at is None else min(now - self._failed_at, GAP)
+        self._failed_at, self._failures = now, self._failures + 1
+        if self._is_hopeless(error, tries, self._outage):
             return False
-        pause = min(max(PAUSE, (now - since) / 4), LONGEST_PAUSE)
+        pause = min(max(PAUSE, self._outage / 4), LONGEST_PAUSE)
         if isinstance(error, GatewayError) and not self._given_up and self._failures <= TRIES:
             await anyio.sleep(pause)  # it may be this row's own trouble
             return self._gate.closed is None

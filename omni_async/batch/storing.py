@@ -45,6 +45,21 @@ class GoneError(DownloadError):
     """A video that was stored is not in its place, and cannot be fetched again. It may come back: a disk is mounted."""
 
 
+class Wall:
+    """Wall time, in seconds since 1970, that a clock which is set forward meanwhile does not hurry.
+
+    By that a video whose URL does not work yet would count as expired. A machine that sleeps lets it stand still: then
+    the next run says what has expired.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        """Now."""
+        return min(time.time(), self._ahead + time.monotonic())
+
+
 @attrs.frozen
 class Store:
     """Stores one video and writes down that it is stored.
@@ -59,7 +74,7 @@ class Store:
     folder: Folder
     studio: Studio
     journal: SqliteJournal
-    wall: Callable[[], float] = time.time
+    wall: Callable[[], float] = attrs.field(factory=Wall)
 
     async def check(self) -> None:
         """Look whether the stored videos are there, by their sizes; what has gone is to be stored again."""

@@ -27,6 +27,7 @@ from ..errors import (
 from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
+from ..lifetime import loop_time
 from ..storage import Storage, Stored
 from ..submit import find_lost, recover
 from .book import FleetBook
@@ -149,8 +150,8 @@ class Steps:
 
     async def _sent_by_another(self, entry: Entry) -> "Later | _GoOn":
         """Somebody is at it, or was: never sent again. Wait for what comes of it, as long as it can come."""
-        ends = (entry.sent_at or 0.0) + SENDING
-        while self._book.shared.now() < ends and await self._lives(entry):
+        ends = self._after(entry, SENDING)
+        while loop_time() < ends and await self._lives(entry):
             await asyncio.sleep(GLANCE)
             now = await self._entry(entry.key)
             if now is None or now.state is not State.SUBMITTING:
@@ -158,17 +159,20 @@ class Steps:
         await self._book.shared.run(lambda ledger: ledger.taken_over(entry.key))
         return _GoOn.GO_ON
 
+    def _after(self, entry: Entry, seconds: float) -> float:
+        """The loop's time when so many seconds since its create are over: the database's clock may be set meanwhile."""
+        return loop_time() + min((entry.sent_at or 0.0) + seconds - self._book.shared.now(), seconds)
+
     async def _lives(self, entry: Entry) -> bool:
         """Whether the worker that sends it has a connection: one that was frozen may still bring an answer."""
         return await self._book.shared.alive(entry.owner or "")
 
     async def _uncertain(self, entry: Entry) -> "Later | _GoOn":
         """Look it up where that can be done; else it keeps its seat for as long as its task would run."""
-        ends = (entry.sent_at or 0.0) + max(self._studio.exchange.limiter.run_time, SENDING)
-        now = self._book.shared.now
-        if now() < ends and await self._found(entry):
+        ends = self._after(entry, max(self._studio.exchange.limiter.run_time, SENDING))
+        if loop_time() < ends and await self._found(entry):
             return _GoOn.GO_ON
-        while now() < ends:
+        while loop_time() < ends:
             await asyncio.sleep(GLANCE)
             row = await self._entry(entry.key)
             if row is None or row.state is not State.UNCERTAIN:
@@ -198,7 +202,7 @@ class Steps:
         if entry.unproved or entry.unfollowed:
             await self._prove(entry.key, str(entry.task_id))
         now = self._book.shared.now()
-        left = (entry.sent_at or now) + LEASE - now
+        left = min((entry.sent_at or now) + LEASE - now, LEASE)
         try:
             ended = await self._studio.wait(entry.video_task or str(entry.task_id), max(left, SENDING))
         except TaskFailedError as error:

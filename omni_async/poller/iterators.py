@@ -15,7 +15,7 @@ import anyio
 
 from ..arguments import TaskOrId, id_of
 from ..errors import OmniError, WaitTimeoutError
-from ..lifetime import loop_time, running_loop
+from ..lifetime import loop_time, put_off, running_loop
 from ..models import VideoTask
 from .agenda import AT_ONCE
 from .poller import Poller
@@ -28,7 +28,7 @@ class Inbox:
     every = True
 
     def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+        self.deadline, self.caught_up = deadline, False
         self.items: deque[VideoTask | tuple[str, OmniError]] = deque()
         self._news = asyncio.Event()
         self._over = False
@@ -53,8 +53,14 @@ class Inbox:
 
     async def next(self) -> "VideoTask | tuple[str, OmniError] | None":
         """The next item, or None at the deadline or the end."""
-        while not (self.items or self._over) and await self._arrival(self.deadline):
-            pass
+        while not (self.items or self._over):
+            due, in_time = self.deadline, loop_time() < self.deadline
+            if await self._arrival(due):
+                continue
+            if in_time and due == self.deadline:
+                put_off([self])
+            if self.deadline <= loop_time():
+                break
         return self.items.popleft() if self.items else None
 
     async def rest(self, until: float) -> None:

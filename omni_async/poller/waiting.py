@@ -10,6 +10,7 @@ from ..arguments import TaskOrId, id_of
 from ..dialects import scrubbed
 from ..errors import OmniError, TaskFailedError, WaitTimeoutError
 from ..explanations import WRONG_ROUTE, chat_was_called, glossed
+from ..lifetime import loop_time, put_off
 from ..models import VideoTask
 from .poller import Poller
 
@@ -91,11 +92,11 @@ def failure_of(task: VideoTask, *, moderated: Moderated, private: tuple[str, ...
 class _One:
     """Waits for the end of one id."""
 
-    __slots__ = ("deadline", "future", "task")
+    __slots__ = ("caught_up", "deadline", "future", "task")
     every = False
 
     def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+        self.deadline, self.caught_up = deadline, False
         self.future: asyncio.Future[VideoTask] = asyncio.get_running_loop().create_future()
         self.task: VideoTask | None = None
 
@@ -109,6 +110,26 @@ class _One:
         if not self.future.done():
             self.future.set_exception(error)
 
+    async def end(self) -> VideoTask:
+        """The finished task; TimeoutError once the deadline is over, OmniError if the id cannot be followed."""
+        try:
+            return await self._in_time()
+        except TimeoutError:
+            put_off([self])
+            if self.deadline <= loop_time():
+                raise
+        self.future = asyncio.get_running_loop().create_future()  # the timeout has cancelled the other
+        return await self._in_time()
+
+    async def _in_time(self) -> VideoTask:
+        try:
+            async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
+                return await self.future
+        except TimeoutError:
+            if self.task is None:
+                raise
+            return self.task  # in the same turn of the loop
+
 
 async def wait_for(poller: Poller, task: TaskOrId, timeout: float | None) -> VideoTask:
     """The finished task.
@@ -121,11 +142,8 @@ async def wait_for(poller: Poller, task: TaskOrId, timeout: float | None) -> Vid
     waiter = _One(deadline_after(timeout))
     poller.follow(task_id, waiter, origin=task if isinstance(task, VideoTask) else None)
     try:
-        async with asyncio.timeout_at(None if waiter.deadline == math.inf else waiter.deadline):
-            return await waiter.future
+        return await waiter.end()
     except TimeoutError:
-        if waiter.task is not None:  # in the same turn of the loop
-            return waiter.task
         missed = poller.missed(task_id)
     finally:
         known = poller.let_go(task_id, waiter)

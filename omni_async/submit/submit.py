@@ -58,6 +58,7 @@ class Submitter:
         self._issued = Issued()
         self.waits, self.posts = Waits(), Posts()
         self.uncertain = 0
+        self._heard = False  # has the gateway ever answered a create: if not, its address may be wrong
 
     @property
     def tells_apart(self) -> bool:
@@ -78,7 +79,8 @@ class Submitter:
         Args:
             create: Checked, and with public references only.
             max_wait: Seconds to wait at most for leave to send; None for as long as it takes.
-            patience: Seconds to go on trying although the account seems to allow nothing at all.
+            patience: Seconds to go on trying although the account seems to allow nothing at all, or, once the gateway
+                has answered, although it cannot be reached.
             breaker: Of the run this is a row of.
             on_leave: Called whenever there is leave to send it.
 
@@ -119,9 +121,9 @@ class Submitter:
         breaker: Breaker | None,
         on_leave: Callable[[], None],
     ) -> VideoTask:
-        exchange, began, failures, renewed = self._exchange, loop_time(), 0, False
+        began, failures, unsent, renewed = loop_time(), 0, 0.0, False
         refused: RateLimitError | None = None
-        exchange.budget.first()
+        self._exchange.budget.first()
         while True:
             left = None if max_wait is None else max(began + max_wait - loop_time(), 0.0)
             ticket = await self._leave(left, breaker, refused)
@@ -144,19 +146,25 @@ class Submitter:
                 renewed = True
                 continue
             failures += 1
+            unsent = unsent or loop_time()
+            patient = loop_time() - unsent < patience
             in_time = left is None or attempt.pause <= left
-            if not (attempt.again and in_time and self._may_go_on(error, failures, breaker)):
+            if not (attempt.again and in_time and self._may_go_on(error, failures, breaker, patient=patient)):
                 raise error
             await self._back_off(error, failures, create, attempt.pause)
 
-    def _may_go_on(self, error: OmniError, failures: int, breaker: Breaker | None) -> bool:
-        """Whether one more try of a create that failed is left, and is this row's to make."""
-        exchange = self._exchange
-        if is_unauthorized(error) or failures >= exchange.retry.attempts:
+    def _may_go_on(self, error: OmniError, failures: int, breaker: Breaker | None, *, patient: bool) -> bool:
+        """Whether one more try of a create that failed is left, and is this row's to make.
+
+        One that did not leave the machine, for a resolver, a route, costs the gateway nothing: it is outlasted.
+        """
+        exchange, unsent = self._exchange, isinstance(error, NotSentError)
+        appointed = breaker is not None and breaker.appoints
+        if is_unauthorized(error) or (unsent and appointed and exchange.limiter.out):
             return False
-        if breaker is not None and breaker.appoints and exchange.limiter.out and isinstance(error, NotSentError):
-            return False
-        return exchange.budget.spend()
+        if unsent and patient and self._heard and not appointed and exchange.retry.attempts > 1:
+            return True
+        return failures < exchange.retry.attempts and exchange.budget.spend()
 
     async def _held(self, hold: NotNow, create: Create, left: float | None) -> Create:
         """Somebody else is sending it, as many tasks run as may, or the row is to be paid anew.
@@ -234,6 +242,7 @@ class Submitter:
             limiter.failed(ticket)
             raise
         else:
+            self._heard = True
             verdict, refused = await self._weighed(ticket, create, reply)
         return await self._recorded(ticket, create, reply, verdict, refused)
 

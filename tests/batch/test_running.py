@@ -12,7 +12,7 @@ import anyio
 import attrs
 import pytest
 
-from omni_async import DownloadError, Jimmy, JournalError, run_batch
+from omni_async import DownloadError, Jimmy, JournalError, Limits, run_batch
 from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
@@ -23,6 +23,7 @@ from omni_async.events import Downloaded
 from omni_async.journal import State
 from omni_async.journal.entries import Entry
 from omni_async.journal.ledger import Ledger
+from omni_async.limiter import Limiter
 from omni_async.partfile import PartFile
 from tests.batch.batches import KEY, cats, lab
 from tests.fault_server import Act, FaultServer, http
@@ -114,6 +115,19 @@ async def test_an_outage_is_counted_from_its_own_beginning(tmp_path):
         group.start_soon(later, 595, here.emulator.stop)
         group.start_soon(later, 620, here.emulator.start)
         assert (await here.run(cats(2), concurrency=1)).ok
+
+
+async def test_hours_of_sleep_in_an_outage_are_none_of_it(tmp_path):
+    """A laptop that is closed while the network is away, on a system whose clock goes on: afterwards it is tried on."""
+
+    async def sleep():
+        asyncio.get_running_loop()._warp.now += 8 * 3600.0
+
+    async with lab(tmp_path) as here, anyio.create_task_group() as group:
+        for seconds, what in ((20, here.emulator.stop), (60, sleep), (8 * 3600 + 200, here.emulator.start)):
+            group.start_soon(later, seconds, what)
+        assert (await here.run(cats(60), limiter=Limiter(Limits(requests_per_second=1.0)))).ok
+        assert here.charges == 60
 
 
 async def test_a_row_that_the_gateway_trips_over(tmp_path):
@@ -694,6 +708,24 @@ async def test_a_video_that_is_not_there_yet_is_not_given_up_for_ever(tmp_path):
         here.fault(renew_urls=True)
         assert (await here.run(cats(1))).ok
         assert here.charges == 1
+
+
+async def test_a_clock_that_is_set_forward_in_the_middle_of_a_run_expires_nothing(tmp_path, monkeypatch):
+    """A machine that had no time yet when it began: a video that is not there yet is left to the next run."""
+    async with lab(tmp_path, renew_urls=False) as here:
+        await here.run(cats(1))
+        (here.out / "videos" / "r0.mp4").unlink()
+        here.change("UPDATE item SET state = 'SUCCEEDED', size = NULL, sha256 = NULL")
+        here.emulator.skip(10 * 86_400)
+        true, bring = time.time, Store._fetch
+
+        async def set_forward(store, *arguments):
+            monkeypatch.setattr(time, "time", lambda: true() + 30 * 86_400)
+            await bring(store, *arguments)
+
+        monkeypatch.setattr(Store, "_fetch", set_forward)
+        assert (await here.run(cats(1))).not_stored == 1
+        assert (here.states["r0"], here.charges) == (State.SUCCEEDED, 1)
 
 
 @pytest.mark.parametrize("until", [86_400, None], ids=["seconds from now", "before it was sent"])

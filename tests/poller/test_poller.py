@@ -38,7 +38,7 @@ from omni_async.exchange import Exchange
 from omni_async.limiter import Limiter
 from omni_async.policies import RetryPolicy
 from omni_async.poller import Poller
-from omni_async.poller.iterators import FinishedInbox
+from omni_async.poller.iterators import Completed, FinishedInbox, Watch
 from omni_async.poller.waiting import wait_for
 from omni_async.reporter import Reporter
 from omni_async.schedule import Schedule
@@ -482,6 +482,50 @@ async def test_after_a_sleep_in_the_middle_of_a_look_there_are_last_looks_again(
             with pytest.raises(WaitTimeoutError):
                 await wait_for(follower, "task_1", timeout)
         assert loop.time() - exchange.looks[-1][0] <= 6
+
+
+async def _waited(follower, timeout):
+    return (await wait_for(follower, "task_1", timeout)).status
+
+
+async def _watched(follower, timeout):
+    return [seen.status async for seen in Watch(follower, "task_1", min_interval=0.0, timeout=timeout)][-1]
+
+
+async def _completed(follower, timeout):
+    return [seen.status async for seen in Completed(follower, ["task_1"], timeout=timeout)][-1]
+
+
+@pytest.mark.parametrize("way", [_waited, _watched, _completed])
+async def test_a_wait_that_was_over_while_the_loop_stood_still_looks_before_it_gives_up(way):
+    """A machine that slept for an hour, a call that blocked: the task has ended meanwhile."""
+    loop, schedule = asyncio.get_running_loop(), Schedule(first=1.0, fixed=20.0)
+    loop.call_later(50, lambda: setattr(loop._warp, "now", loop.time() + 3600.0))
+    began = loop.time()
+
+    def script(task_id):
+        return task(task_id, TaskStatus.SUCCEEDED if loop.time() - began > 60 else TaskStatus.RUNNING)
+
+    async with poller(script, schedule) as (_, follower):
+        assert await way(follower, 100.0) is TaskStatus.SUCCEEDED
+    assert loop.time() - began < 3655
+
+
+@pytest.mark.parametrize("way", [_waited, _watched, _completed])
+async def test_a_loop_that_stands_still_again_and_again_puts_a_waits_end_off_once(way):
+    """An app that blocks its loop all the time: the wait of a task that runs on has an end all the same."""
+    loop, schedule = asyncio.get_running_loop(), Schedule(fixed=20.0)
+    began = loop.time()
+
+    def block():
+        loop._warp.now += 8.0
+        loop.call_later(1.0, block)
+
+    loop.call_later(1.0, block)
+    async with poller(lambda task_id: task(task_id, TaskStatus.RUNNING), schedule) as (_, follower):
+        with pytest.raises(WaitTimeoutError):
+            await way(follower, 31.0)
+    assert loop.time() - began < 31 + 8 + 5 + 9
 
 
 async def test_short_waits_look_no_more_often_than_the_caller_allows():
