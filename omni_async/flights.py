@@ -199,9 +199,7 @@ class WaryConnector(aiohttp.TCPConnector):
         while trouble < UNASKED:
             try:
                 connection = await super().connect(*arguments, **options)
-            except (
-                KeyError
-            ):  # aiohttp reads there, a turn later, what was found: another call has had it forgotten, as below
+            except KeyError:  # aiohttp reads a turn later what it found: another call had it forgotten, as below
                 trouble += 1
                 continue
             except BaseException:  # whatever it is: a timeout comes as a cancellation

@@ -112,23 +112,17 @@ class _One:
 
     async def end(self) -> VideoTask:
         """The finished task; TimeoutError once the deadline is over, OmniError if the id cannot be followed."""
-        try:
-            return await self._in_time()
-        except TimeoutError:
-            put_off([self])
-            if self.deadline <= loop_time():
-                raise
-        self.future = asyncio.get_running_loop().create_future()  # the timeout has cancelled the other
-        return await self._in_time()
-
-    async def _in_time(self) -> VideoTask:
-        try:
-            async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
-                return await self.future
-        except TimeoutError:
-            if self.task is None:
-                raise
-            return self.task  # in the same turn of the loop
+        while True:
+            try:
+                async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
+                    return await self.future
+            except TimeoutError:
+                if self.task is not None:  # in the same turn of the loop
+                    return self.task
+                put_off([self])
+                if self.deadline <= loop_time():
+                    raise
+            self.future = asyncio.get_running_loop().create_future()  # the timeout has cancelled the other
 
 
 async def wait_for(poller: Poller, task: TaskOrId, timeout: float | None) -> VideoTask:
