@@ -1,6 +1,8 @@
 """Names that are imported when they are first asked for."""
 
+import importlib
 import inspect
+import math
 import subprocess
 import sys
 import types
@@ -9,6 +11,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import omni_async
+from omni_async import lazy
 from omni_async.lazy import Late, lazily
 
 
@@ -33,6 +36,40 @@ def test_a_name_that_is_nowhere(package):
     with pytest.raises(AttributeError, match=r"^module 'made' has no attribute 'ceil'$"):
         _ = package.ceil
     assert not hasattr(package, "ceil")
+
+
+@pytest.mark.parametrize("name", ["floor", "math"])
+def test_a_name_that_another_thread_is_loading_too(name, monkeypatch):
+    """Python calls that a deadlock when each has what the other needs: who is told lets go, and tries again."""
+    told = [importlib._bootstrap._DeadlockError("deadlock detected")] * 2
+    paused = []
+
+    def import_module(module, package):
+        if told:
+            raise told.pop()
+        return math if module in ("math", ".math") else None
+
+    monkeypatch.setattr(lazy, "import_module", import_module)
+    monkeypatch.setattr(lazy.time, "sleep", paused.append)
+    monkeypatch.setitem(sys.modules, "made", types.ModuleType("made"))
+    assert lazily("made", {"floor": "math"})(name) is (math.floor if name == "floor" else math)
+    assert paused == [lazy.PAUSE] * 2
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, importlib._bootstrap._DeadlockError])
+def test_a_module_that_cannot_be_loaded_says_so(kind, monkeypatch):
+    """A deadlock after some tries, another error at once."""
+    tries = []
+
+    def import_module(module, package):
+        tries.append(module)
+        raise kind("no")
+
+    monkeypatch.setattr(lazy, "import_module", import_module)
+    monkeypatch.setattr(lazy.time, "sleep", lambda _: None)
+    with pytest.raises(kind, match=r"^no$"):
+        lazily("made", {"floor": "math"})("floor")
+    assert len(tries) == (1 if kind is RuntimeError else lazy.TRIES)
 
 
 def test_every_public_name_is_there_listed_and_sorted():

@@ -41,7 +41,7 @@ class _WarpSelector(selectors.DefaultSelector):
             queue = getattr(thread, "queue", None)
             if type(thread).__name__ == "WorkerThread" and queue is not None and queue.unfinished_tasks:
                 return True
-        return any(writer.busy and writer._loop is self.loop for writer in tuple(writers))
+        return any(writer.busy and writer._loop is self.loop for writer in writers())
 
 
 class WarpLoop(asyncio.SelectorEventLoop):

@@ -33,8 +33,7 @@ APART = 0.001
 IDLE = 2.0
 """Seconds after which an idle thread looks whether its loop has ended without `aclose`: then it lets the journal go."""
 
-writers: "weakref.WeakSet[Writer[Any]]" = weakref.WeakSet()
-"""All there are."""
+_known: "weakref.WeakValueDictionary[int, Writer[Any]]" = weakref.WeakValueDictionary()
 
 
 @attrs.define(eq=False)
@@ -86,7 +85,7 @@ class Writer(Generic[L]):
         self._waiting = 0
         self._ended = False
         self._left: list[Writer[Any]] = []
-        writers.add(self)
+        _known[id(self)] = self
 
     @property
     def left(self) -> bool:
@@ -104,7 +103,7 @@ class Writer(Generic[L]):
         Raises:
             JournalError: It cannot be opened.
         """
-        self._left = [writer for writer in writers if writer.left]
+        self._left = [writer for writer in writers() if writer.left]
         self._thread.start()
         await self._opened
 
@@ -210,6 +209,11 @@ class Writer(Generic[L]):
         self._waiting -= len(jobs)
         for job in jobs:
             job.deliver()
+
+
+def writers() -> "list[Writer[Any]]":
+    """All there are. Taken at once: other loops, in threads of their own, open journals meanwhile."""
+    return [writer for known in _known.valuerefs() if (writer := known()) is not None]
 
 
 def _together(ledger: Ledger, jobs: list[_Job[Any]]) -> None:

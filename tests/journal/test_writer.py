@@ -250,6 +250,24 @@ async def test_closed_it_is_closed(writing, closed, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["j"]
 
 
+async def test_opened_while_another_thread_opens_one(writing, tmp_path):
+    """Each loop may have journals in a thread of its own: who looks for left ones is not stopped by one that comes."""
+    come = []
+
+    class Meanwhile(Writer):
+        @property
+        def left(self):
+            come.append(Writer(self._opening))  # by another thread
+            return False
+
+    there = [Meanwhile(writing._opening) for _ in range(2)]
+    one = Writer(lambda: (Disk().ledger(open_journal(tmp_path / "j")), lambda: None))
+    await one.open()
+    await one.aclose()
+    assert len(come) == len(there)
+    assert set(come) < set(writers())
+
+
 async def test_a_database_that_does_not_close_is_let_go_all_the_same(tmp_path, closed, disk):
     """The lock is given back whatever happens."""
     ledger = disk.ledger(open_journal(tmp_path / "j"))
@@ -295,7 +313,7 @@ def test_a_loop_that_ends_without_aclose_lets_the_journal_go(tmp_path, closed, d
 
 async def test_whether_it_is_busy(writing, disk):
     """From what it is given to what it has told."""
-    assert writing in writers
+    assert writing in writers()
     assert not writing.busy
     first = await held(writing, disk)
     more = [asyncio.ensure_future(writing.run(insert(key))) for key in "ab"]
