@@ -31,7 +31,7 @@ PATIENCE = 300.0
 PAUSE = 2.0
 LONGEST_PAUSE = 60.0
 """Seconds between two tries of a video whose server fails, at most, but for thousands of them."""
-SPACING = 0.05
+SPACING = 0.1
 """Seconds between two tries of any of them, at least, on average."""
 IN_VAIN = 3
 """Tries in a row with which nothing came: then it is the server that fails, not one video."""
