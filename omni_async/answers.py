@@ -165,7 +165,8 @@ def broken(error: Exception, *, begun: bool) -> Setback:
     for kind, words, again in _FAULTS:
         if isinstance(error, kind):
             if begun and kind is not TimeoutError:
-                return Setback(IntegrityError(f"{words} before the video was whole: download again to go on"))
+                told = f"{words} before the video was whole: download again to go on"
+                return Setback(IntegrityError(told, temporary=True))
             answered = isinstance(error, aiohttp.ClientResponseError) and error.status < 500
             failure = DownloadError(f"{words}: download again later", temporary=again and not answered)
             return Setback(failure, again=again)

@@ -59,7 +59,7 @@ class Delivery:
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
         on_whole: OnWhole | None = None,
-        patience: float = 0.0,
+        patience: float | None = 0.0,
         rest: Rest | None = None,
     ) -> Path:
         """Store a task's video.

@@ -326,9 +326,9 @@ class WaitTimeoutError(OmniError, TimeoutError):
 class DownloadError(OmniError):
     """The video is paid for and was not stored; downloading again costs nothing.
 
-    `temporary` is True where later it can be had: the video's server could not be reached, or failed; or something is
-    `still` to end first, the task (`running`) or another download of the file (`storing`). `retry_after` is in seconds,
-    if the server told that.
+    `temporary` is True where later it can be had: the video's server could not be reached, failed, broke off or was too
+    slow; or something is `still` to end first, the task (`running`) or another download of the file (`storing`).
+    `retry_after` is in seconds, if the server told that.
     """
 
     def __init__(

@@ -104,6 +104,6 @@ class Rows:
             raise
 
     async def store(self, task: VideoTask, asked: VideoRequest) -> Path:
-        """Bring a row's video to its file, without patience with its server: others wait."""
+        """Bring a row's video to its file; that its server fails is told at once: others wait."""
         target = (self.folder or Path()) / file_name(asked.custom_id or task.task_id)
-        return await self.studio.download(task, target, overwrite=self.overwrite, patience=0.0)
+        return await self.studio.download(task, target, overwrite=self.overwrite, patience=None)

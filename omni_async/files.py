@@ -61,11 +61,12 @@ class Patience:
     """How long a server that cannot be reached, or fails, is tried.
 
     Args:
-        seconds: Without progress, at least; never less often than `RetryPolicy.attempts`.
+        seconds: Without progress, at least; never less often than `RetryPolicy.attempts`. None: its first failure that
+            follows no progress is told at once, to whoever fetches others meanwhile and tries again.
         rest: Waits between two attempts, if the downloader's own `sleep` is not to.
     """
 
-    seconds: float = 0.0
+    seconds: float | None = 0.0
     rest: Rest | None = None
 
 
@@ -83,6 +84,7 @@ class _Job:
     outages: int = 0
     faults: int = 0
     waited: float = 0.0
+    grew: bool = False
 
     @property
     def tries(self) -> int:
@@ -92,7 +94,8 @@ class _Job:
     def failed(self, error: OmniError, *, seconds: float, min_rate: float) -> None:
         """Count an attempt that took so many seconds; progress starts the count anew."""
         grown = self.part.size - self.best
-        if grown > 0 and grown >= min_rate * seconds:  # a drip is no progress: it would never end
+        self.grew = grown > 0 and grown >= min_rate * seconds  # a drip is no progress: it would never end
+        if self.grew:
             self.outages, self.faults, self.waited = 0, 0, 0.0
         else:
             self.waited += seconds
@@ -104,9 +107,11 @@ class _Job:
 
     def next_in(self, setback: Setback, attempts: int, pause: float) -> float | None:
         """Seconds until the next attempt, `pause` if the server asks for no more; None if the last was made."""
-        asked, patient = setback.pause or 0.0, is_temporary(setback.error) and attempts > 1
-        last = pause_within(self.patience.seconds - self.waited, pause, asked) if patient else None
-        made = self.tries if is_temporary(setback.error) else self.faults
+        asked, outage, patience = setback.pause or 0.0, is_temporary(setback.error), self.patience.seconds
+        if outage and patience is None and not self.grew:
+            return None
+        last = pause_within((patience or 0.0) - self.waited, pause, asked) if outage and attempts > 1 else None
+        made = self.tries if outage else self.faults
         return max(pause, asked) if last is None and made < attempts else last
 
 
@@ -325,7 +330,8 @@ class Downloader:
                 return None
             pending += data
             if watch.too_slow(len(data)):
-                return Setback(DownloadError("the server sends too slowly: download again later to go on from there"))
+                told = "the server sends too slowly: download again later to go on from there"
+                return Setback(DownloadError(told, temporary=True))
 
     async def _verdict(self, job: _Job, total: int | None, *, framed: bool) -> Setback | None:
         """Whether what is stored is the whole, and a video."""

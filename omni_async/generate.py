@@ -318,7 +318,7 @@ class Studio:
         overwrite: bool,
         on_progress: OnProgress | None = None,
         on_whole: "OnWhole | None" = None,
-        patience: float = PATIENCE,
+        patience: float | None = PATIENCE,
     ) -> Path:
         """Store a video, with one of the places for transfers; `patience` is that of `files.Patience`, in seconds."""
         try:

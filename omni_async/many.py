@@ -19,7 +19,8 @@ from .lifetime import Waits, is_cancelled, loop_time, put_off, running_loop
 from .models import Outcome, VideoRequest, VideoTask
 from .poller.waiting import timed_out
 from .retry import is_temporary
-from .turns import PATIENCE, Turn, Turns
+from .room import Leave, Room
+from .turns import PATIENCE, Turn, Turns, server_of
 
 OUTSTANDING = 10_000
 """Tasks submitted and not yet at their end for the caller, at most, where he sets no lower number."""
@@ -67,20 +68,6 @@ class Callbacks(NamedTuple):
     download: Download | None = None
 
 
-class _Turn:
-    """The place of a row among the few that wait for leave; called, it is another's, once."""
-
-    __slots__ = ("_places",)
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = places
-
-    def __call__(self) -> None:
-        places, self._places = self._places, None
-        if places is not None:
-            places.release()
-
-
 class _Row:
     """One submitted request, waiting at the poller for its task's end."""
 
@@ -119,7 +106,7 @@ class _Run:
             aiter(source) if isinstance(source, AsyncIterable) else iter(source)
         )
         self._pulling = asyncio.Lock()
-        self._room, self._ahead = asyncio.Semaphore(outstanding), asyncio.Semaphore(AHEAD)
+        self._room, self._ahead = Room(outstanding), asyncio.Semaphore(AHEAD)
         self._exhausted = False
         self._active = 0
         self.stopped = False
@@ -145,25 +132,25 @@ class _Run:
                 return None
             self.arrived.clear()
             await self.arrived.wait()
-        self._room.release()
+        self._room.give_back()
         return self.outcomes.popleft()
 
     async def _submit(self) -> None:
         """Pull and submit, one after the other."""
         while True:
-            await self._room.acquire()
+            await self._room.take()
             await self._ahead.acquire()
-            turn = _Turn(self._ahead)
+            leave = Leave(self._ahead)
             async with self._pulling:
                 found, item = await self._pull()
                 self._active += found
             if not found:
-                self._room.release()
-                turn()
+                self._room.give_back()
+                leave()
                 self.arrived.set()
                 return
-            await self._through(self._run(item, turn))
-            turn()
+            await self._through(self._run(item, leave))
+            leave()
 
     async def _through(self, work: Coroutine[Any, Any, None]) -> None:
         """One row's work. What should not happen breaks the run: no more is pulled, and it is raised at the end."""
@@ -198,14 +185,14 @@ class _Run:
             self._fail(OmniError("the client was closed; the rest was not submitted", may_have_charged=False))
         return False, None
 
-    async def _run(self, item: Any, turn: _Turn) -> None:
+    async def _run(self, item: Any, leave: Leave) -> None:
         request: VideoRequest | None = None
         try:
             request = self.callbacks.request(item)
             if self._refusal is not None:
                 self._fail(self._refusal)
                 raise _of(request, self._refusal)
-            task = await self.callbacks.submit(request, turn)
+            task = await self.callbacks.submit(request, leave)
         except OmniError as error:
             if self._shutout.is_for_all(error):
                 self._refusal = error
@@ -236,7 +223,7 @@ class _Run:
             else:
                 self.open.pop(row, None)
                 self._unstored[row] = None
-                self._files.add(Turn(row))
+                self._files.add(Turn(row, server=server_of(task.video_url)))
 
     def ended(self, row: _Row, error: OmniError | None) -> None:
         """A row is through."""
@@ -262,20 +249,31 @@ class _Run:
             try:
                 turn = await self.callbacks.waits.until(self._files.next)
             except OmniError:
-                self._files.wake()
+                self._files.wake_all()
                 turn = await self._files.next()
             await self._through(self._deliver(self.callbacks.download, turn))
 
     async def _deliver(self, download: Download, turn: Turn[_Row]) -> None:
-        """Download a row's video; a server that fails is left to itself for a while, and others are asked."""
-        row, path, error = turn.of, None, None
+        """Download a row's video; a server that fails is left to itself for a while, and others are asked.
+
+        Meanwhile the row needs no room: its task runs no more. It takes it back when it is to be given out, so that
+        rows that nobody takes hold back those to come.
+        """
+        row, rested, path, error = turn.of, turn.late, None, None
         try:
             path = await download(row.last, row.request)
         except OmniError as failure:
             if is_temporary(failure) and self._files.put_off(turn, failure):
+                if not rested:
+                    self._room.give_back()
                 return
             error = failure
-        self._files.over(turn)
+        except BaseException:
+            self._files.over(turn)
+            raise
+        self._files.over(turn, came=error is None)
+        if rested:
+            self._room.owe()
         del self._unstored[row]
         self._put(Outcome(request=row.request, task=row.last, error=error, path=path))
 

@@ -3,6 +3,9 @@
         ┌───── next ◀── waiting ◀── add
 fetched ◀┤                 ▲
         └─▶ put_off ──▶ resting      until it was tried long enough
+
+Of one server come first those that failed least often, and of these the least rank. A server from which nothing came in
+the last few tries is behind all others, with its videos that were never tried, too, and is tried a few times at once.
 """
 
 import asyncio
@@ -10,8 +13,10 @@ import contextlib
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -25,7 +30,21 @@ PATIENCE = 300.0
 """Seconds without progress for which a caller's download is tried while the server cannot be reached, or fails."""
 PAUSE = 2.0
 LONGEST_PAUSE = 60.0
-"""Seconds between two tries of a video whose server fails, at most."""
+"""Seconds between two tries of a video whose server fails, at most, but for thousands of them."""
+SPACING = 0.1
+"""Seconds between two tries of any of them, at least, on average."""
+IN_VAIN = 3
+"""Tries in a row with which nothing came: then it is the server that fails, not one video."""
+DOUBTFUL = 4
+"""Tries at once of such servers, at most: each can take long, and whoever comes meanwhile is not to wait for them."""
+
+
+def server_of(url: str | None) -> str:
+    """Host and port of a URL; nothing for what has none."""
+    try:
+        return urlsplit(url or "").netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return ""
 
 
 @attrs.define(eq=False)
@@ -35,6 +54,7 @@ class Turn(Generic[T]):
     Args:
         of: Whose video it is.
         rank: Among others: the least comes first.
+        server: Which one has it.
         since: When its server was first found to fail; infinite if it may work.
         until: For how long it is tried then at least.
         tries: How often its server failed.
@@ -42,6 +62,7 @@ class Turn(Generic[T]):
 
     of: T
     rank: float = 0.0
+    server: str = ""
     since: float = math.inf
     until: float = -math.inf
     tries: int = 0
@@ -61,7 +82,10 @@ class Turns(Generic[T]):
 
     def __init__(self, until: Callable[[Turn[T]], float]) -> None:
         self._until = until
-        self._waiting: list[tuple[bool, float, int, Turn[T]]] = []
+        self._waiting: dict[str, list[tuple[int, float, int, Turn[T]]]] = {}  # by server; none is empty
+        self._in_vain: Counter[str] = Counter()
+        self._asked: dict[str, int] = {}
+        self._doubtful: set[Turn[T]] = set()
         self._resting: list[tuple[float, int, Turn[T]]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
@@ -73,7 +97,7 @@ class Turns(Generic[T]):
     @property
     def first(self) -> float:
         """The least rank of those others."""
-        return self._waiting[0][1] if self.waiting else math.inf
+        return min((queue[0][1] for queue in self._waiting.values() if not queue[0][-1].late), default=math.inf)
 
     @property
     def ends(self) -> float:
@@ -81,26 +105,56 @@ class Turns(Generic[T]):
         return max(map(self._until, self.late), default=-math.inf)
 
     def add(self, turn: Turn[T]) -> None:
-        """Its turn comes behind that of lower ranks, and of all that are not late if it is."""
+        """Its turn comes behind that of lower ranks, and of all that failed less often."""
         self.waiting += not turn.late
-        heapq.heappush(self._waiting, (turn.late, turn.rank, next(self._order), turn))
+        queue = self._waiting.setdefault(turn.server, [])
+        heapq.heappush(queue, (turn.tries, turn.rank, next(self._order), turn))
         self._changed.set()
 
     async def next(self) -> Turn[T]:
         """Wait for the next turn."""
         while True:
             self.wake(loop_time())
-            if self._waiting:
-                turn = heapq.heappop(self._waiting)[-1]
-                self.waiting -= not turn.late
+            if (turn := self._first()) is not None:
                 return turn
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._resting[0][0] if self._resting else None):
                     await self._changed.wait()
 
-    def wake(self, now: float = math.inf) -> None:
-        """Those have rested whose time has come by `now`; by default all."""
+    def _first(self) -> Turn[T] | None:
+        """Whose turn it is, if there may be one now."""
+        server = min(filter(self._may_try, self._waiting), key=self._place, default=None)
+        if server is None:
+            return None
+        queue = self._waiting[server]
+        turn = heapq.heappop(queue)[-1]
+        if not queue:
+            del self._waiting[server]
+        self.waiting -= not turn.late
+        self._asked[server] = next(self._order)
+        if self._fails(server):
+            self._doubtful.add(turn)
+        return turn
+
+    def _fails(self, server: str) -> bool:
+        return self._in_vain[server] >= IN_VAIN
+
+    def _may_try(self, server: str) -> bool:
+        return len(self._doubtful) < DOUBTFUL or not self._fails(server)
+
+    def _place(self, server: str) -> tuple[Any, ...]:
+        """Servers that fail come last, and take turns, whoever of theirs has the least rank."""
+        fails = self._fails(server)
+        return fails, self._asked.get(server, 0) if fails else 0, self._waiting[server][0]
+
+    def wake_all(self) -> None:
+        """All have rested, and no server is known to fail."""
+        self._in_vain.clear()
+        self.wake(math.inf)
+
+    def wake(self, now: float) -> None:
+        """Those have rested whose time has come by `now`."""
         while self._resting and self._resting[0][0] <= now:
             self.add(heapq.heappop(self._resting)[-1])
 
@@ -108,8 +162,10 @@ class Turns(Generic[T]):
         """Have it rest, since its server fails; False if it was tried long enough: then its turn is over."""
         now = loop_time()
         turn.since, turn.tries = min(turn.since, now), turn.tries + 1
+        self._in_vain[turn.server] += 1
+        self._doubtful.discard(turn)
         asked: float = getattr(error, "retry_after", None) or 0.0
-        grown = min(PAUSE * 2.0 ** min(turn.tries, 30), LONGEST_PAUSE)
+        grown = max(min(PAUSE * 2.0 ** min(turn.tries, 30), LONGEST_PAUSE), SPACING * len(self.late))
         pause = pause_within(self._until(turn) - now, grown, asked)
         if pause is None:
             self.over(turn)
@@ -119,6 +175,10 @@ class Turns(Generic[T]):
         self._changed.set()
         return True
 
-    def over(self, turn: Turn[T]) -> None:
-        """It is stored, or given up."""
+    def over(self, turn: Turn[T], *, came: bool = False) -> None:
+        """It is given up, or its video `came`: then its server works."""
         self.late.pop(turn, None)
+        self._doubtful.discard(turn)
+        if came:
+            self._in_vain.pop(turn.server, None)
+        self._changed.set()

@@ -999,6 +999,34 @@ async def test_a_pause_of_no_time_makes_nothing_more_frequent(tmp_path: Path, to
     assert sleeps[0] >= 1
 
 
+@pytest.mark.parametrize("answer", [reply(503, Retry_After="120"), video(stop=0, reset=True)], ids=["busy", "break"])
+async def test_whoever_has_others_to_fetch_is_told_of_a_failure_at_once(tmp_path: Path, answer: Handler) -> None:
+    """Nothing waits here meanwhile, whatever the server asks for: he does that, with others in between."""
+    sleeps = Sleeps()
+    async with Server(answer) as server, downloader(server, sleep=sleeps) as d:
+        with pytest.raises(DownloadError) as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4", patience=Patience(None))
+    assert caught.value.temporary
+    assert (sleeps, len(server.requests)) == ([], 1)
+
+
+async def test_a_video_that_comes_in_pieces_comes_whole_though_others_wait(tmp_path: Path) -> None:
+    """A break after progress is not yet a server that fails."""
+    async with Server(video(stop=30_000)) as server, downloader(server) as d:
+        path = await d.fetch(server.url, tmp_path / "v.mp4", patience=Patience(None))
+    assert path.read_bytes() == BODY
+
+
+async def test_connections_that_break_off_are_a_server_that_fails(tmp_path: Path) -> None:
+    """One that begins to answer and goes no further is tried as long as one that does not answer."""
+    sleeps = Sleeps()
+    async with Server(video(stop=50_000), video(stop=0, reset=True)) as server, downloader(server, sleep=sleeps) as d:
+        with pytest.raises(IntegrityError, match="broke off") as caught:
+            await d.fetch(server.url, tmp_path / "v.mp4", patience=PATIENT)
+    assert caught.value.temporary
+    assert sum(sleeps) == pytest.approx(300, abs=3)
+
+
 async def test_a_pause_that_does_not_fit_into_the_patience_ends_it(tmp_path: Path) -> None:
     """What the server asks for is not cut short: two of 120 s fit into 300 s, and a third does not."""
     sleeps = Sleeps()

@@ -82,6 +82,7 @@ TABLE = {
     "reporter": Place(3),
     "identity": Place(3, pure=True),
     "files": Place(3, ["answers", "connections", "disk", "partfile", "safety", "uploads"]),
+    "room": Place(3),
     "turns": Place(3, ["lifetime"]),
     "uploads": Place(3, ["disk"]),
     "partfile": Place(3, ["disk"]),

@@ -389,6 +389,32 @@ async def test_a_video_server_that_comes_back_gives_all_videos():
     assert anyio.current_time() < 1120
 
 
+async def test_what_rests_leaves_its_room_to_others():
+    """Its task runs no more: a low number of running tasks does not stop the rest for minutes."""
+    works = Works()
+    rows = many(works, [*["down"] * 5, *["cat"] * 20], outstanding=5, download=True)
+    given = [(anyio.current_time() - 1000, one) async for one in rows]
+    assert [one.path is not None for _, one in given] == [True] * 20 + [False] * 5
+    assert max(at for at, one in given if one.path) < 80
+
+
+async def test_what_rested_holds_others_back_until_it_is_taken():
+    """Nothing is paid without end for a caller who does not look; with one who does it goes on as before."""
+    works = Works()
+    rows = many(works, itertools.chain(["down"] * 5, itertools.repeat("cat")), outstanding=5, download=True)
+    for _ in range(3):
+        assert (await anext(rows)).path
+    await anyio.sleep(1000)
+    submitted = works.submitted
+    assert submitted <= 5 + 3 + 5
+    await anyio.sleep(1000)
+    assert works.submitted == submitted
+    given = [await anext(rows) for _ in range(100)]
+    assert sum(one.error is not None for one in given) == 5
+    assert works.submitted - submitted <= 100
+    await rows.aclose()
+
+
 async def test_what_rests_is_told_to_whoever_leaves():
     """It is paid for, and was not stored."""
     works = Works()

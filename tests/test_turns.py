@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from omni_async.errors import DownloadError
-from omni_async.turns import LONGEST_PAUSE, Turn, Turns
+from omni_async.turns import DOUBTFUL, IN_VAIN, LONGEST_PAUSE, SPACING, Turn, Turns, server_of
 from tests.warp import WarpLoop, now
 
 LOOP = WarpLoop
@@ -80,6 +80,114 @@ async def test_rests_can_be_ended():
     for name in "ab":
         made.put_off(Turn(name), DOWN)
     assert made.ends == now() + 300
-    made.wake()
+    made.wake_all()
     assert [(await made.next()).of for _ in range(2)] == ["a", "b"]
     assert now() == pytest.approx(1000)
+
+
+def test_where_a_video_is():
+    """Its host and port; who signed it is no part of that."""
+    assert server_of("https://key:secret@CDN.example:8443/v.mp4?sig=x") == "cdn.example:8443"
+    assert [server_of(url) for url in (None, "", "/v.mp4", "https://[bad/v.mp4")] == [""] * 4
+
+
+def failed(made, server, times=IN_VAIN):
+    """A server whose last tries were in vain; what rests."""
+    late = [Turn(f"{server} late {number}", 0.0, server) for number in range(times)]
+    assert all(made.put_off(turn, DOWN) for turn in late)
+    return late
+
+
+async def test_a_server_that_fails_is_behind_all_others():
+    """With its videos that nobody asked for yet, too, whatever their ranks, until one comes."""
+    made = turns()
+    failed(made, "dead")
+    for number in range(3):
+        made.add(Turn(f"dead {number}", float(number), "dead"))
+        made.add(Turn(f"good {number}", 10.0 + number, "good"))
+    assert made.first == 0.0
+    assert [(await made.next()).of for _ in range(3)] == ["good 0", "good 1", "good 2"]
+    came = await made.next()
+    assert came.of == "dead 0"
+    made.over(came, came=True)
+    made.add(Turn("good 3", 10.0, "good"))
+    assert [(await made.next()).of for _ in range(3)] == ["dead 1", "dead 2", "good 3"]
+
+
+async def test_one_video_that_fails_says_nothing_of_its_server():
+    """It comes behind the others of that server, and they are as good as any."""
+    made = turns()
+    bad = Turn("bad", 0.0, "a")
+    for _ in range(IN_VAIN + 2):
+        assert made.put_off(bad, DOWN)
+        assert await made.next() is bad
+        good = Turn("good", 5.0, "a")
+        made.over(good, came=True)
+    assert made.put_off(bad, DOWN)
+    await anyio.sleep(100)
+    made.add(Turn("other", 2.0, "b"))
+    made.add(Turn("next", 1.0, "a"))
+    assert [(await made.next()).of for _ in range(3)] == ["next", "other", "bad"]
+
+
+async def test_servers_that_fail_have_a_part_of_the_tries_at_once():
+    """Each can take long: whoever comes meanwhile finds a place; a try that ends leaves its own to the next."""
+    made = turns()
+    failed(made, "dead")
+    for number in range(10):
+        made.add(Turn(number, float(number), "dead"))
+    tried = [await made.next() for _ in range(DOUBTFUL)]
+    waiting = asyncio.ensure_future(made.next())
+    await anyio.sleep(1)
+    assert not waiting.done()
+    made.add(Turn("good", 99.0, "good"))
+    assert (await waiting).of == "good"
+    for end in (lambda: made.put_off(tried[0], DOWN), lambda: made.over(tried[1])):
+        waiting = asyncio.ensure_future(made.next())
+        await anyio.sleep(1)
+        assert not waiting.done()
+        end()
+        assert (await waiting).server == "dead"
+
+
+async def test_servers_that_fail_take_turns():
+    """Of one that is back its videos are not kept waiting by all those of another, whose URLs die first."""
+    made = turns()
+    for server, rank in (("a", 1.0), ("b", 2.0)):
+        failed(made, server)
+        for _ in range(5):
+            made.add(Turn(server, rank, server))
+    order = []
+    for _ in range(6):
+        turn = await made.next()
+        order.append(turn.of)
+        made.over(turn)
+    assert order == ["a", "b"] * 3
+
+
+async def test_of_those_that_failed_the_least_tried_comes_first():
+    """Some that fail for ever, and die first, do not keep others from their second try."""
+    made = turns(math.inf)
+    often, once = Turn("often", 0.0), Turn("once", 1.0)
+    for _ in range(5):
+        assert made.put_off(often, DOWN)
+        assert await made.next() is often
+    assert made.put_off(often, DOWN)
+    assert made.put_off(once, DOWN)
+    await anyio.sleep(100)
+    assert [(await made.next()).of for _ in range(2)] == ["once", "often"]
+
+
+async def test_thousands_that_rest_are_not_asked_for_many_times_a_second():
+    """The more there are, the longer each rests."""
+    made, tries = turns(math.inf), 0
+    for number in range(4000):
+        made.put_off(Turn(number, 0.0, "dead"), DOWN)
+    began = now()
+    with anyio.move_on_after(600):
+        while True:
+            turn = await made.next()
+            tries += 1
+            made.put_off(turn, DOWN)
+    assert now() - began == pytest.approx(600, abs=1)
+    assert 4000 < tries < 1.5 * 600 / SPACING

@@ -9,7 +9,7 @@ from ..errors import JournalError, OmniError
 from ..journal.entries import Entry
 from ..journal.states import State
 from ..lifetime import loop_time
-from ..turns import Turn, Turns
+from ..turns import Turn, Turns, server_of
 from .gate import Backlog
 from .probing import trouble
 from .results import NOT_STORED
@@ -77,7 +77,9 @@ class Fetcher:
         """A task has a video: it is fetched when its turn comes."""
         if entry.key not in self._taken:
             self._taken.add(entry.key)
-            self._turns.add(Turn(entry, self._store.expiry(entry)))
+            task = entry.video_task
+            server = server_of(task.video_url if task is not None else None)
+            self._turns.add(Turn(entry, self._store.expiry(entry), server))
 
     async def one(self) -> None:
         """Fetch the next video, or wait for one.
@@ -120,6 +122,7 @@ class Fetcher:
                 await anyio.sleep(PAUSE * 2.0**tries if refused is None else DISK_PAUSE)
             else:
                 self._came, self._in_vain = loop_time(), math.inf
+                self._turns.over(turn, came=True)
                 self._standing.moved(stored, State.SUCCEEDED)
                 self._standing.settled(stored)
                 return False

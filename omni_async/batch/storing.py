@@ -141,7 +141,7 @@ class Store:
 
         if (entry.expires_at or 0.0) <= _begun(entry):  # no time for which the URL would be left untried
             task = attrs.evolve(task, expires_at=None)
-        await self.studio.download(task, target, overwrite=False, on_whole=whole, patience=0.0)  # others wait
+        await self.studio.download(task, target, overwrite=False, on_whole=whole, patience=None)  # others wait
 
     async def _done(self, entry: Entry, target: Path) -> Entry:
         size = await on_disk(target, lambda: target.stat().st_size)

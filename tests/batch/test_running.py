@@ -13,11 +13,13 @@ import attrs
 import pytest
 
 from omni_async import DownloadError, Jimmy, JournalError, Limits, run_batch
+from omni_async.answers import Setback
 from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
 from omni_async.batch.standing import Standing
 from omni_async.batch.storing import Store
 from omni_async.breaker import FORBIDDEN
+from omni_async.connections import Connections
 from omni_async.emulator import InjectedFault
 from omni_async.events import Downloaded
 from omni_async.journal import State
@@ -481,7 +483,7 @@ async def test_a_backlog_of_downloads_holds_creates(tmp_path):
 # --- a video server that cannot be reached -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["drop", "html_502", "hang"])
+@pytest.mark.parametrize("kind", ["drop", "html_502", "hang", "drop_mid_answer"])
 async def test_a_video_server_that_is_down_for_two_minutes(tmp_path, kind):
     """In the middle of a batch: creates go on, every video is stored once, and the view tells of it meanwhile."""
     async with lab(tmp_path) as here, anyio.create_task_group() as group:
@@ -539,6 +541,44 @@ async def test_videos_of_another_server_are_not_kept_waiting(tmp_path):
             assert outage.videos == 30
             assert outage.reason == "the video's server answered HTTP 502"
             assert here.asked("file") < 30 + 30 * 3 * 9
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class _TwoServers(Jimmy):
+    """Half of its videos are on another server than the gateway's."""
+
+    def read_query(self, reply):
+        """What the answer says, but for that."""
+        task = super().read_query(reply)
+        half = task.video_url is not None and sum(task.task_id.encode()) % 2
+        return attrs.evolve(task, video_url=f"https://dead.example/{task.task_id}.mp4") if half else task
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(40.0, None), (0.0, 120.0)], ids=["silent", "busy"])
+async def test_videos_of_a_good_server_do_not_wait_for_tries_at_a_dead_one(tmp_path, monkeypatch, seconds, asked):
+    """Each try takes long, or the dead one asks for long pauses: good videos come as if it was not there."""
+    ask, tried = Connections.ask, []
+
+    async def answer(connections, url, headers):
+        if url.host != "dead.example":
+            return await ask(connections, url, headers)
+        tried.append(anyio.current_time())
+        await anyio.sleep(seconds)
+        return Setback(DownloadError("it fails: later", temporary=True, retry_after=asked), pause=asked)
+
+    monkeypatch.setattr(Connections, "ask", answer)
+    async with lab(tmp_path, _TwoServers(), task_seconds=20) as here:
+        began, came = anyio.current_time(), []
+        keep = {"on_event": lambda event: came.append(anyio.current_time()) if isinstance(event, Downloaded) else None}
+        async with here.batch(cats(120), **keep) as batch:
+            await batch.plan()
+            with anyio.move_on_after(600):
+                await batch.run()
+            assert batch.progress().outage.videos > 30
+        dead = sum(sum(row["task_id"].encode()) % 2 for row in here.rows.values())
+        assert len(came) == 120 - dead
+        assert max(came) - began < 20 + 60
+        assert len(tried) > 50
 
 
 async def test_what_is_known_not_to_come_ends_as_soon_as_ever(tmp_path):
