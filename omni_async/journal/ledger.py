@@ -15,7 +15,7 @@ from ..models import VideoTask
 from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, unanswered_error, write_task
 from .rows import DOUBTFUL, RECORD, Rows
 from .schema import journal_error, opened_file
-from .seam import Answer, Intent, NotNow, write_metadata
+from .seam import TAKEN, Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
 ROOM = 1.0
@@ -23,7 +23,6 @@ ROOM = 1.0
 LEASE = 1800.0
 """Seconds after which a task nobody saw finish no longer counts as running, as in the limiter (docs: give up then)."""
 BODY = 64 * 1024
-TAKEN = "another row has this task id"
 LOST = "the process ended before the answer was written down"
 
 _LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
