@@ -16,11 +16,13 @@ from omni_async import (
     AuthenticationError,
     DecodeError,
     JournalError,
+    Limits,
     OmniClient,
     OmniError,
     RejectedError,
     SubmissionUncertainError,
     Submitted,
+    VideoRequest,
 )
 from omni_async.journal import State
 from omni_async.journal.fallback import fallback_of
@@ -225,6 +227,44 @@ def test_row_28b_a_loop_that_ends_without_aclose_leaves_it_uncertain(tmp_path):
     on_warp(second)
     assert states(tmp_path) == {"mine": "UNCERTAIN"}
     assert len(server.posts) == len(server.charges) == 1
+
+
+MISSING = http(404, {"error": {"code": "task_not_found", "message": "no"}})
+
+
+async def test_row_28_cancelled_during_a_look_up_a_caller_is_cancelled(tmp_path):
+    """Row 28: an uncertain row is looked up once more for him; his time limit holds, and the look-up goes on."""
+    async with booked(tmp_path, DROP, gateway="toapis") as here:
+        here.server.always["GET"] = MISSING
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        here.server.always["GET"] = slow(20, MISSING)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(here.submit(), 5)
+        here.server.always["GET"] = None
+        await asyncio.sleep(30)
+        assert rows(tmp_path)["mine"].task_id == here.server.charges[0]
+        assert len(here.server.posts) == 1
+
+
+async def test_row_28_a_shutdown_during_a_look_up_ends_generate_many(tmp_path):
+    """Row 28: who cancels every task that he finds waits for none of them for ever."""
+    async with booked(tmp_path, DROP, gateway="toapis", limits=Limits(max_running_tasks=1)) as here:
+        here.server.always["GET"] = MISSING
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        here.server.always["GET"] = HANG
+        before = asyncio.all_tasks()
+        many = here.client.generate_many([VideoRequest(prompt="a cat", custom_id="mine")])
+        asking = asyncio.ensure_future(anext(many))
+        await asyncio.sleep(5)
+        found = asyncio.all_tasks() - before
+        assert asking in found
+        for task in found:
+            task.cancel()
+        done, pending = await asyncio.wait(found, timeout=100)
+        assert not pending
+        assert asking in done
 
 
 async def test_row_29_aclose_drains_and_all_is_settled_in_the_file(tmp_path):
