@@ -183,17 +183,21 @@ class Follower:
     async def found_again(self, key: str, doubt: SubmissionUncertainError) -> VideoTask:
         """The task of a row that is uncertain, if the gateway shows it by now; else the doubt about it is raised.
 
-        Who sent it may be looking it up at this moment, too.
+        Who sent it may be looking it up at this moment, too. In a task of its own: a look-up outlasts being cancelled,
+        which its caller must not.
         """
         entry = await self.journal.run(lambda ledger: ledger.entry(key))
         if entry is not None and entry.state is State.UNCERTAIN:
-            if (found := await self._look_up(entry)).state is State.SUBMITTED:
-                self._taken(found)
+            await asyncio.wait({self._begun(self._find_again(entry))})
             entry = await self.journal.run(lambda ledger: ledger.entry(key))
         task = entry.video_task if entry is not None and entry.state is not State.UNCERTAIN else None
         if task is None:
             raise doubt
         return task
+
+    async def _find_again(self, entry: Entry) -> None:
+        if (found := await self._look_up(entry)).state is State.SUBMITTED:
+            self._taken(found)
 
     def _adopt(self, entry: Entry) -> None:
         task = entry.video_task

@@ -16,16 +16,31 @@ from omni_async import (
     AuthenticationError,
     DecodeError,
     JournalError,
+    Limits,
     OmniClient,
     OmniError,
     RejectedError,
     SubmissionUncertainError,
     Submitted,
+    VideoRequest,
 )
 from omni_async.journal import State
 from omni_async.journal.fallback import fallback_of
 from omni_async.journal.owners import Ownership
-from tests.fault_server import ACCEPT, DROP, HANG, HTML, KEY, Act, FaultServer, cut, envelope, http, running
+from tests.fault_server import (
+    ACCEPT,
+    DROP,
+    FLAT_ACCEPT,
+    HANG,
+    HTML,
+    KEY,
+    Act,
+    FaultServer,
+    cut,
+    envelope,
+    http,
+    running,
+)
 from tests.journalled import (
     PROMPT,
     abandoned,
@@ -113,6 +128,36 @@ async def test_row_26_one_task_id_for_two_creates(tmp_path, clients):
         assert len(here.server.posts) == 2
 
 
+@pytest.mark.parametrize("clients", [1, 2])
+async def test_row_26_a_task_stays_anothers_when_that_one_is_paid_anew(tmp_path, clients):
+    """Row 26: what is known to be another's is never looked up for this row, whatever the other one has since."""
+    same = http(body={"code": "20000", "data": {"task_id": "same"}})
+    async with booked(tmp_path, same, same) as here, client_of(tmp_path, here.server) as other:
+        here.server.always["GET"] = running("same")
+        await here.submit(custom_id="first")
+        second = here.client if clients == 1 else other
+        with pytest.raises(DecodeError, match="another create"):
+            await second.submit("a dog", custom_id="second")
+        await here.client.studio.journal.run(lambda ledger: ledger.anew("first", "retried"))
+        with pytest.raises(SubmissionUncertainError):
+            await second.submit("a dog", custom_id="second")
+        row = rows(tmp_path)["second"]
+        assert (row.state, row.task_id, row.candidate) == ("UNCERTAIN", None, "same")
+        assert len(here.server.posts) == 2
+
+
+async def test_row_26_with_a_name_its_own_task_is_found(tmp_path):
+    """Row 26 where a create goes by a name: it leads to its own task, not to that of the answer."""
+    others = http(body={"id": "task-0000001", "status": "queued"}, charge=True)
+    async with booked(tmp_path, FLAT_ACCEPT, others, gateway="toapis") as here:
+        assert (await here.submit(custom_id="first")).task_id == "task-0000001"
+        with pytest.raises(DecodeError, match="another create"):
+            await here.client.submit("a dog", custom_id="second")
+        assert (await here.client.submit("a dog", custom_id="second")).task_id == "task-0000002"
+        assert here.server.charges == ["task-0000001", "task-0000002"]
+        assert len(here.server.posts) == 2
+
+
 async def test_row_27_cancelled_before_the_intent_is_written_nothing_is_sent(tmp_path, disk):
     """Row 27: the write goes to its end, the row waits to be sent, the slot is free, and nobody has paid."""
     async with booked(tmp_path) as here:
@@ -182,6 +227,44 @@ def test_row_28b_a_loop_that_ends_without_aclose_leaves_it_uncertain(tmp_path):
     on_warp(second)
     assert states(tmp_path) == {"mine": "UNCERTAIN"}
     assert len(server.posts) == len(server.charges) == 1
+
+
+MISSING = http(404, {"error": {"code": "task_not_found", "message": "no"}})
+
+
+async def test_row_28_cancelled_during_a_look_up_a_caller_is_cancelled(tmp_path):
+    """Row 28: an uncertain row is looked up once more for him; his time limit holds, and the look-up goes on."""
+    async with booked(tmp_path, DROP, gateway="toapis") as here:
+        here.server.always["GET"] = MISSING
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        here.server.always["GET"] = slow(20, MISSING)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(here.submit(), 5)
+        here.server.always["GET"] = None
+        await asyncio.sleep(30)
+        assert rows(tmp_path)["mine"].task_id == here.server.charges[0]
+        assert len(here.server.posts) == 1
+
+
+async def test_row_28_a_shutdown_during_a_look_up_ends_generate_many(tmp_path):
+    """Row 28: who cancels every task that he finds waits for none of them for ever."""
+    async with booked(tmp_path, DROP, gateway="toapis", limits=Limits(max_running_tasks=1)) as here:
+        here.server.always["GET"] = MISSING
+        with pytest.raises(SubmissionUncertainError):
+            await here.submit()
+        here.server.always["GET"] = HANG
+        before = asyncio.all_tasks()
+        many = here.client.generate_many([VideoRequest(prompt="a cat", custom_id="mine")])
+        asking = asyncio.ensure_future(anext(many))
+        await asyncio.sleep(5)
+        found = asyncio.all_tasks() - before
+        assert asking in found
+        for task in found:
+            task.cancel()
+        done, pending = await asyncio.wait(found, timeout=100)
+        assert not pending
+        assert asking in done
 
 
 async def test_row_29_aclose_drains_and_all_is_settled_in_the_file(tmp_path):
@@ -255,6 +338,21 @@ def test_row_31_gone_before_the_answer_it_is_uncertain_or_found(tmp_path, gatewa
     assert states(tmp_path) == {"mine": "SUCCEEDED" if found else "UNCERTAIN"}
     assert len(server.posts) == len(server.charges) == 1
     assert [(task.task_id, task.metadata) for task in told] == ([(server.charges[0], {"n": 1})] if found else [])
+
+
+@pytest.mark.usefixtures("let_go")
+def test_row_31_a_name_of_the_callers_own_finds_the_create_too(tmp_path):
+    """Row 31: what the gateway knows it by is what was sent, not what would have been made of the row."""
+    server, name = FaultServer([HANG]), {"client_business_id": "order-17"}
+
+    async def second():
+        async with server, client_of(tmp_path, server, "toapis") as client:
+            assert (await client.submit(PROMPT, custom_id="mine", extra=name)).task_id == server.charges[0]
+
+    abandoned(server, sending(tmp_path, "toapis", extra=name))
+    on_warp(second)
+    assert server.posts[0].json["client_business_id"] == "order-17"
+    assert len(server.posts) == len(server.charges) == 1
 
 
 @pytest.mark.usefixtures("let_go")

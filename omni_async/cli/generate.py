@@ -14,7 +14,7 @@ import typer
 from ..client import OmniClient
 from ..delivery import file_in
 from ..dialects.rules import GENERATION_TYPES, MODES, ORIENTATIONS
-from ..errors import JournalError, OmniError, SubmissionUncertainError
+from ..errors import JournalError, OmniError, SubmissionUncertainError, TaskFailedError
 from ..journal import State
 from ..models import VideoRequest, VideoTask
 from ..safety import file_name
@@ -232,7 +232,7 @@ class VideoJob:
                         task = await self._made(screen, client, row)
                     except OmniError as error:
                         failure = error
-                        if row.task_id is None:
+                        if row.task_id is None or isinstance(error, TaskFailedError):  # one known of old has no events
                             screen.board.set(row, BoardState.FAILED)
         except asyncio.CancelledError:  # the client has ended: a create that was in flight has its id
             if screen.show.json:

@@ -13,9 +13,9 @@ from typing import ClassVar
 from ..errors import JournalError
 from ..models import VideoTask
 from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, unanswered_error, write_task
-from .rows import RECORD, Rows
+from .rows import DOUBTFUL, RECORD, Rows
 from .schema import journal_error, opened_file
-from .seam import Answer, Intent, NotNow, write_metadata
+from .seam import TAKEN, Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
 
 ROOM = 1.0
@@ -23,7 +23,6 @@ ROOM = 1.0
 LEASE = 1800.0
 """Seconds after which a task nobody saw finish no longer counts as running, as in the limiter (docs: give up then)."""
 BODY = 64 * 1024
-TAKEN = "another row has this task id"
 LOST = "the process ended before the answer was written down"
 
 _LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
@@ -382,7 +381,7 @@ class Ledger(Rows):
         if self.note("batch") is not None:
             raise JournalError("a batch's journal is what keeps its rows from being paid again: it is not pruned")
         marks = ", ".join(f"'{state}'" for state in sorted(FINAL))
-        unpaid = "state IN ('REJECTED', 'PLANNED') AND sent_at < ?"
+        unpaid = f"state IN ('REJECTED', 'PLANNED') AND sent_at < ? AND key NOT IN ({DOUBTFUL})"
         over = f"(state IN ({marks}) AND notify = 0 AND finished_at < ?) OR ({unpaid})"
         keys, times = f"SELECT key FROM item WHERE {over}", (before, before)  # noqa: S608
         self.connection.execute(f"DELETE FROM record WHERE key IN ({keys})", times)  # noqa: S608

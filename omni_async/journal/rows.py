@@ -14,6 +14,8 @@ from .states import UNPAID, State
 
 RECORD = tuple(field.name for field in attrs.fields(Record))
 """The columns of a record, in the order of its fields."""
+DOUBTFUL = f"SELECT key FROM record WHERE what = 'settled' AND detail = '{PAY_AGAIN}'"  # noqa: S608 - our own words
+"""Rows that were to be sent again since nobody could tell: an earlier create of them may have been charged."""
 RECALLED = ("model", "mode", "created_at", "request_id")
 """What a row does not keep of its task and the answer to its create tells."""
 
@@ -77,8 +79,7 @@ class Rows:
         """Whether it may have been paid: it was, or a person had it sent again since nobody could tell."""
         if entry.state not in UNPAID or entry.sent_at is None:
             return entry.state not in UNPAID
-        query = "SELECT 1 FROM record WHERE key = ? AND what = 'settled' AND detail = ?"
-        return self.connection.execute(query, (entry.key, PAY_AGAIN)).fetchone() is not None
+        return self.connection.execute(f"{DOUBTFUL} AND key = ?", (entry.key,)).fetchone() is not None
 
     def recalled(self, key: str, task: VideoTask, read: ReadCreate) -> VideoTask:
         """A row's task, its gaps filled from the answer as it is kept; as it is if that is not kept or unreadable."""

@@ -23,6 +23,8 @@ logger = logging.getLogger("omni_async")
 
 UNWRITTEN = frozenset({"locked", "full", "failed"})
 """Kinds of a journal's failure in which what was to be written is not there."""
+SAME_ID, TAKEN = "answered with the task id of another create", "another row has this task id"
+"""Why a create is uncertain whose answer names a task that is another's: it never becomes this row's."""
 
 
 class NotNow(Exception):  # noqa: N818 - no error: somebody else is at it, or there is no room

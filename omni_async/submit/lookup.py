@@ -16,6 +16,7 @@ from ..dialects.words import BAD_ID_WORDS
 from ..errors import AuthenticationError, DecodeError, NotFoundError, OmniError
 from ..exchange import Exchange
 from ..identity import idempotency_key_of
+from ..journal.seam import SAME_ID, TAKEN
 from ..lifetime import Waits, is_cancelled
 from ..models import TaskStatus, VideoTask
 
@@ -67,12 +68,26 @@ async def recover(
     Raises:
         JournalError: It cannot be entered; of kind "conflict" if it is another row's, or the row was settled meanwhile.
     """
-    name = idempotency_key_of(exchange.dialect, entry.key, entry.fingerprint, round=entry.round)
-    task_id = await find_lost(exchange, candidate=entry.candidate, name=name)
+    candidate = None if entry.detail in (SAME_ID, TAKEN) else entry.candidate  # the other row may have a new task now
+    task_id = await find_lost(exchange, candidate=candidate, name=_sent_name(exchange.dialect, entry))
     if task_id is None:
         return None
     found: Entry = await journal.run(lambda ledger: ledger.found(entry.key, FOUND, task_id, owner=owner))
     return found
+
+
+def _sent_name(dialect: Dialect, entry: "Entry") -> str | None:
+    """What the gateway knows a row's create by: made of the row, unless the caller gave a name of his own (`extra`)."""
+    from ..journal import request_of  # what only a journal's file needs
+
+    made = idempotency_key_of(dialect, entry.key, entry.fingerprint, round=entry.round)
+    field = dialect.abilities.idempotency_field or ""
+    try:
+        request = request_of(entry) if made else None
+        given = (dialect.create(request, idempotency_key=made).body or {}).get(field) if request else None
+    except Exception:  # a damaged row, or a caller's own dialect: the task may be found all the same
+        return made
+    return given if isinstance(given, str) else made
 
 
 async def is_unknown(exchange: Exchange, candidate: str, *, key_refused: bool) -> bool:

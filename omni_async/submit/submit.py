@@ -27,6 +27,7 @@ from ..errors import (
 )
 from ..exchange import Exchange, is_unauthorized, unread
 from ..journal import GuardedJournal, Journal, NotNow
+from ..journal.seam import SAME_ID
 from ..lifetime import Waits, is_cancelled, loop_time
 from ..limiter import Kind, Ticket
 from ..models import VideoRequest, VideoTask
@@ -35,7 +36,6 @@ from .creates import Attempt, Create, Issued, accepted_task, answer_of, keyed, n
 from .lookup import FOUND, find_lost, is_unknown
 from .posts import Posts, Told
 
-SAME_ID = "answered with the task id of another create"
 NAMES_A_TASK = "refused, and the answer names a task all the same"
 GONE = "cancelled before it was sent"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from omni_async.cli.ledgers import own_path
+from omni_async.emulator import InjectedFault
 from omni_async.journal import open_journal
 
 from .conftest import PATIENCE, until
@@ -51,6 +52,18 @@ def test_a_custom_id_is_paid_once(omni, gateway):
     third = omni(*asked, "--json")
     assert third.json["status"] == "succeeded"
     assert Path("a.mp4").exists()
+    assert len(running.emulator.ledger.charges) == 1
+
+
+def test_a_task_that_failed_before_is_not_said_to_run(omni, gateway):
+    """Asked for again under its custom id, it is told as failed and paid, and there is nothing to go on with."""
+    running = gateway(faults=[InjectedFault("fail")])
+    asked = words(running, "--custom-id", "a")
+    first, again = omni(*asked), omni(*asked)
+    assert (first.code, again.code) == (1, 1)
+    assert "was submitted before: nothing is paid again" in again.err
+    assert "the gateway ended the task without a video" in again.err
+    assert "still at the gateway" not in first.err + again.err
     assert len(running.emulator.ledger.charges) == 1
 
 

@@ -10,7 +10,7 @@ from books import Book, Clock, PostgresBook, accepted, intent, lost, refused, ro
 
 from omni_async.errors import JournalError, SubmissionUncertainError
 from omni_async.journal import Answer, NotNow, State
-from omni_async.journal.entries import ADOPTED, WAIT
+from omni_async.journal.entries import ADOPTED, PAY_AGAIN, WAIT
 from omni_async.journal.ledger import BODY, LOST, ROOM
 from omni_async.models import TaskStatus
 
@@ -697,6 +697,22 @@ def test_pruning_goes_by_the_time(book):
     assert book.prune(ended + 0.5) == 1
     assert book.prune(sent) == 0
     assert book.prune(sent + 0.5) == 1
+
+
+def test_what_was_settled_as_pay_again_is_not_forgotten(book):
+    """Its first create may have been charged, and only its row tells; once a task came of it, it ends as others do."""
+    for key, answer in (("anew", PAY_AGAIN), ("free", "settled by a person: it was not charged")):
+        at(book, "UNCERTAIN", key)
+        book.resolve(key, State.PLANNED, answer)
+    later = book.clock.now + 100
+    assert book.prune(later) == 1
+    with pytest.raises(SubmissionUncertainError, match="pay_again"):
+        book.find("anew")
+    assert book.find("free") is None
+    assert book.entry("free") is None
+    book.submitted("anew")
+    book.finished("jimmy", task("task-anew"))
+    assert book.prune(later) == 1
 
 
 def test_a_batchs_journal_is_not_pruned(book):

@@ -48,6 +48,7 @@ class Row:
     leave: int = 1
     unpaid: int = 0
     round: int = 0
+    doubtful: bool = False
 
 
 @functools.cache
@@ -290,6 +291,7 @@ class Journals(RuleBasedStateMachine):
         assert settles
         row.state = State.SUBMITTED if word == "task" else State.PLANNED
         row.unpaid += word != "task"
+        row.doubtful |= word == "pay again"
         row.task_id = task_id if word == "task" else None
         row.owner = "" if word == "task" else row.owner
 
@@ -321,7 +323,8 @@ class Journals(RuleBasedStateMachine):
     @rule(place=st.sampled_from([0, 1]))
     def prune(self, place):
         """What is over and told is forgotten; never what may cost money."""
-        gone = {key for key, row in self.rows.items() if row.state in (State.REJECTED, State.PLANNED)}
+        unpaid = (State.REJECTED, State.PLANNED)
+        gone = {key for key, row in self.rows.items() if row.state in unpaid and not row.doubtful}
         gone |= {key for key, row in self.rows.items() if row.state in FINAL and not row.notify}
         assert self.alive[place].prune(1e12) == len(gone)
         for key in gone:
