@@ -221,7 +221,7 @@ class VideoJob:
             wants_file=self.output is not None,
         )
         screen.board.add("1", row)
-        screen.resumes_with(target.resuming(self.output))
+        screen.resume = target.resuming(self.output)
         task: VideoTask | None = None
         failure: OmniError | None = None
         try:

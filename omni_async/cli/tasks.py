@@ -173,7 +173,7 @@ class WaitJob:
 
     async def run(self, screen: Screen, target: Target) -> int:
         """Wait for all of them; one that cannot be followed does not end the others."""
-        screen.resumes_with(target.resuming(self.output))
+        screen.resume = target.resuming(self.output)
         journal = await own_journal(screen, target, make=False)
         async with screen, connected(target, Unknown(screen).on_event, journal) as client:
             files, code = await self._wanted(screen, client, target)
