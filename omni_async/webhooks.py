@@ -5,7 +5,6 @@ webhook costs time, a forged one a GET.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import attrs
 
 from .bounded import Bounded
-from .dialects.wire import ident, text
+from .dialects.wire import decoded, ident, text
 from .dialects.words import STATUS_WORDS
 from .errors import Fault, InvalidRequestError, WebhookError, invalid_argument
 from .models import TaskStatus
@@ -177,7 +176,7 @@ def _is_signed(head: bytes, body: bytes, signature: str, keys: tuple[bytes, ...]
 
 def _event(body: bytes) -> WebhookEvent | str:
     """What the signed body says. Only what names event and task must be there: a look tells the rest."""
-    document = _decoded(body)
+    document = decoded(body)
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(data, dict):
         return "its body is not a JSON object with `data`"
@@ -194,10 +193,3 @@ def _event(body: bytes) -> WebhookEvent | str:
         status=STATUS_WORDS.get(word) or _ENDS.get(kind, TaskStatus.RUNNING),
         raw=document,
     )
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -14,7 +14,7 @@ from ..errors import Fault, JournalError, OmniError, invalid_argument, invalid_r
 from ..journal.anew import SheetLedger
 from ..journal.entries import Entry, read_task
 from ..journal.ledger import Ledger
-from ..journal.staging import Changes, Staged, Staging, all_or_none
+from ..journal.staging import Changes, Row, Staged, Staging, all_or_none
 from ..models import VideoRequest
 from ..safety import target_key
 from ..wording import brief
@@ -23,7 +23,7 @@ from .columns import at_line, field_of
 from .folder import Folder
 from .given import records_of
 from .record import BadRecord, SheetRecord
-from .rows import Checker, Row
+from .rows import Checker
 from .sheet import Sheet, open_sheet
 from .storing import find_again
 from .unsent import asked_target

@@ -21,6 +21,7 @@ from ..dialects.wire import dig
 from ..errors import Fault, InvalidRequestError
 from ..fields import NOT_UNICODE, encodable, is_blank, is_local, local_references
 from ..identity import canonical, fingerprint, fingerprint_of
+from ..journal.staging import Row
 from ..models import FIELDS, VideoRequest
 from ..references import check_request
 from ..safety import target_key
@@ -41,36 +42,6 @@ HASHES = 100_000
 """Local files whose content hash is remembered."""
 
 ASKED = tuple(name for name in FIELDS if name not in ("prompt", "custom_id", "metadata"))
-
-
-@attrs.frozen(kw_only=True)
-class Row:
-    """A checked row, ready to be staged.
-
-    Args:
-        line: Its line in the sheet.
-        custom_id: The caller's id; None if the sheet gives none.
-        fingerprint: What is asked of the gateway, as `identity.fingerprint_of` tells it.
-        inputs: The keywords of the `VideoRequest` that were given, as JSON, without `custom_id` and `metadata`; local
-            paths are absolute.
-        metadata: The caller's own data, as JSON.
-        target: Where the video goes, relative; None if that follows from an id which is yet to be made.
-        target_key: What no two rows may share.
-        carried: The other columns, as JSON.
-        kind: What it is in a few words, for counting.
-        warnings: What is doubtful about it.
-    """
-
-    line: int
-    custom_id: str | None
-    fingerprint: str
-    inputs: str
-    metadata: str | None
-    target: str | None
-    target_key: str | None
-    carried: str | None
-    kind: str
-    warnings: tuple[Fault, ...]
 
 
 @attrs.frozen

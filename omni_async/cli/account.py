@@ -11,20 +11,10 @@ from ..errors import OmniError, invalid_argument
 from ..models import Balance
 from ..settings import dialect_of
 from ..uploads import check_upload
+from . import options
 from .board import BoardRow, BoardState
 from .connect import Target, connected
 from .exits import DONE, code_of, worst
-from .options import (
-    BaseUrl,
-    Gateway,
-    GatewayName,
-    Json,
-    Progress,
-    ProgressMode,
-    Quiet,
-    ScenarioFile,
-    UseEmulator,
-)
 from .output import as_json
 from .results import failing, failure_document
 from .running import run, run_plain
@@ -33,13 +23,13 @@ from .screen import Screen, Show
 
 def upload(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Images or videos, as the gateway takes them.")],
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    json: Json = False,
-    progress: Progress = ProgressMode.AUTO,
-    quiet: Quiet = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    json: options.Json = False,
+    progress: options.Progress = options.ProgressMode.AUTO,
+    quiet: options.Quiet = False,
 ) -> None:
     """Upload reference images or videos and show their URLs.
 
@@ -100,11 +90,11 @@ def balance(
     scope: Annotated[
         str, typer.Option("--scope", metavar="account|key", help="Whose: the account's, or this key's.")
     ] = "account",
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    json: Json = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    json: options.Json = False,
 ) -> None:
     """Show what is left, in the gateway's own unit.
 

@@ -8,21 +8,10 @@ import typer
 
 from ..batch import Bounds, Prices, SheetOptions, dry_plan
 from ..batch.folder import Folder, folder_of
+from . import options
 from .batchjob import BatchJob, check_begun
 from .connect import Target
 from .exits import UsageError, in_options
-from .options import (
-    BaseUrl,
-    Gateway,
-    GatewayName,
-    Json,
-    Poll,
-    Progress,
-    ProgressMode,
-    Quiet,
-    ScenarioFile,
-    UseEmulator,
-)
 from .output import as_json, out
 from .results import failing
 from .running import run
@@ -102,14 +91,14 @@ def batch(
     yes: Yes = False,
     dry_run: DryRun = False,
     template: Template = False,
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    poll: Poll = None,
-    json: Json = False,
-    progress: Progress = ProgressMode.AUTO,
-    quiet: Quiet = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    poll: options.Poll = None,
+    json: options.Json = False,
+    progress: options.Progress = options.ProgressMode.AUTO,
+    quiet: options.Quiet = False,
 ) -> None:
     """Make every video of a sheet. [b]This pays.[/b]
 
@@ -211,7 +200,7 @@ def _words(**given: Any) -> list[str]:
 
 
 def _show_plan(
-    file: str | None, folder: Folder, gateway: GatewayName, sheet_options: SheetOptions, bounds: Bounds, show: Show
+    file: str | None, folder: Folder, gateway: str, sheet_options: SheetOptions, bounds: Bounds, show: Show
 ) -> None:
     """The plan, and nothing else: results on stdout."""
     reading = ReadingLine(kind_of(show))

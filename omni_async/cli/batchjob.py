@@ -96,7 +96,7 @@ class BatchJob:
     async def run(self, screen: Screen, target: Target) -> int:
         """Plan, ask, run, and tell what came of it."""
         again = self.again(target)
-        screen.leaves_with(Leaving(lost=("left; nothing was sent",), patience=PATIENCE))
+        screen.early = Leaving(lost=("left; nothing was sent",), patience=PATIENCE)
         screen.hushed = HUSHED
         async with served(target) as settings:
             work = Batch(
@@ -154,7 +154,7 @@ class BatchJob:
             return attrs.evolve(await work.summary(), stopped=DECLINED)
         lost = "left at once: creates in flight may have been charged; the next run shows them as uncertain"
         waiting = [name for name, count in plan.changes.to_be_paid_again.items() if count]
-        screen.leaves_with(Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}{flags(waiting)}")))
+        screen.early = Leaving(waits=DRAINED, lost=(lost, f"to go on: {again}{flags(waiting)}"))
         self.tally.begin(work.progress, work.client.stats, unsent=plan.unsent, to_pay=plan.to_pay)
         return await work.run()
 

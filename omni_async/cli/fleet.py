@@ -104,7 +104,7 @@ def status(
     if watch:
 
         async def work(screen: Screen) -> int:
-            screen.leaves_with(Leaving(patience=1.0))
+            screen.early = Leaving(patience=1.0)
             await watched(lambda: asyncio.to_thread(look), json=json)
             return DONE
 

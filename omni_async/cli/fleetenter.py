@@ -161,7 +161,7 @@ class Enqueuing:
 
     async def run(self, screen: Screen) -> int:
         """Check, show the plan, ask, and enter them."""
-        screen.leaves_with(CHECKING)
+        screen.early = CHECKING
         try:
             with failing(json=screen.show.json):
                 async with screen, shared_journal(self.dsn, self.gateway) as shared:
@@ -183,7 +183,7 @@ class Enqueuing:
             if not await self._agreed(screen, came):
                 return STOPPED
             if not self.dry:
-                screen.leaves_with(ENTERING)
+                screen.early = ENTERING
                 with _line(screen, f"of {came.rows:,} rows entered") as line:
                     await enter(shared, rows, refused=refused, progress=line)
         self._tell(screen, came)
@@ -198,7 +198,7 @@ class Enqueuing:
         if not await self._agreed(screen, came):
             return STOPPED
         if not self.dry:
-            screen.leaves_with(ENTERING)
+            screen.early = ENTERING
             await retry(shared, refused, keys)
         self._tell(screen, came)
         return DONE

@@ -79,7 +79,7 @@ def worker(
     storage = storage_of(out, scratch=place / "scratch")
 
     async def work(screen: Screen) -> int:
-        screen.leaves_with(LEAVING)
+        screen.early = LEAVING
         working = Worker(
             dsn,
             gateway=gateway,

@@ -19,27 +19,13 @@ from ..journal import State
 from ..models import VideoRequest, VideoTask
 from ..safety import file_name
 from ..settings import base_url_of, dialect_of
+from . import options
 from .board import ROW, BoardRow, BoardState
 from .connect import Target, connected
 from .dryrun import preview
 from .exits import DONE, code_of
 from .ledgers import BASE, OUTPUT, note_stored, own_journal, own_path
-from .options import (
-    BaseUrl,
-    Gateway,
-    GatewayName,
-    Json,
-    Overwrite,
-    Poll,
-    Progress,
-    ProgressMode,
-    Quiet,
-    ScenarioFile,
-    Timeout,
-    UseEmulator,
-    model_fields,
-    offering,
-)
+from .options import model_fields, offering
 from .output import as_json, out
 from .results import failing, outcome
 from .running import run
@@ -139,17 +125,17 @@ def generate(
     mode: Mode = None,
     extra: Extra = None,
     custom_id: CustomId = None,
-    timeout: Timeout = 1800.0,
-    overwrite: Overwrite = False,
+    timeout: options.Timeout = 1800.0,
+    overwrite: options.Overwrite = False,
     dry_run: DryRun = False,
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    poll: Poll = None,
-    json: Json = False,
-    progress: Progress = ProgressMode.AUTO,
-    quiet: Quiet = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    poll: options.Poll = None,
+    json: options.Json = False,
+    progress: options.Progress = options.ProgressMode.AUTO,
+    quiet: options.Quiet = False,
 ) -> None:
     """Make one video: submit, wait, download. [b]This pays.[/b]
 
@@ -221,7 +207,7 @@ class VideoJob:
             wants_file=self.output is not None,
         )
         screen.board.add("1", row)
-        screen.resumes_with(target.resuming(self.output))
+        screen.resume = target.resuming(self.output)
         task: VideoTask | None = None
         failure: OmniError | None = None
         try:

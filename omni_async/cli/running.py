@@ -154,6 +154,6 @@ async def _guarded(work: Work, screen: Screen) -> int:
 def tell_unfinished(screen: Screen) -> None:
     """Say which tasks still run at the gateway and how to go on with them."""
     left = [row.task_id for row in screen.board.unfinished() if row.task_id]
-    if left and screen.resumable:
+    if left and screen.resume is not None:
         screen.note(f"{len(left)} still at the gateway, nothing is lost; go on with")
         screen.note(f"  {screen.resume_command(*left)}")

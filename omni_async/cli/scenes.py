@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from ..dialects.rules import EDIT, IMAGE, REFERENCE, TEXT
+from ..dialects.rules import EDIT, IMAGE, REFERENCE, modes_of, ratio
 from ..models import VideoRequest
 
 LOCAL_IMAGE = "<local image>"
@@ -14,25 +14,35 @@ REFERENCES = "https://example.com/omni-demo"
 """Where the other references would be; the emulator does not fetch them."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Scene:
     """One video of the demo.
 
     Args:
         name: Short, for file names and the screen.
         gateway: Who makes it.
-        mode: What kind of request it is.
-        seconds: How long the video becomes.
-        ratio: Its aspect ratio.
         fields: The request's fields as they are sent.
     """
 
     name: str
     gateway: str
-    mode: str
-    seconds: int
-    ratio: str
     fields: dict[str, Any]
+
+    @property
+    def mode(self) -> str:
+        """What kind of request it is."""
+        return self.fields.get("mode") or modes_of(VideoRequest(**self.fields))[0]
+
+    @property
+    def seconds(self) -> int:
+        """How long the video becomes."""
+        usual = 10 if self.fields.get("model") == "omni-10s" else 6
+        return int(self.fields.get("duration", usual))
+
+    @property
+    def ratio(self) -> str:
+        """Its aspect ratio."""
+        return ratio(VideoRequest(**self.fields)) or "16:9"
 
     @property
     def uploads(self) -> int:
@@ -53,12 +63,9 @@ def _pictures(*names: str) -> tuple[str, ...]:
 
 SCENES: tuple[Scene, ...] = (
     Scene(
-        name="neon-cat",
-        gateway="jimmy",
-        mode=TEXT,
-        seconds=6,
-        ratio="16:9",
-        fields={
+        "neon-cat",
+        "jimmy",
+        {
             "model": "Gemini-Omini",
             "prompt": "A cat running through a neon rainy street, cinematic low-angle tracking shot, "
             "reflections rippling in every puddle",
@@ -67,12 +74,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="misty-water-town",
-        gateway="jimmy",
-        mode=TEXT,
-        seconds=4,
-        ratio="9:16",
-        fields={
+        "misty-water-town",
+        "jimmy",
+        {
             "model": "Omni-Flash-Ext",
             "prompt": "清晨薄雾中的江南水乡，乌篷船缓缓穿过石拱桥，水墨质感，一镜到底",
             "duration": 4,
@@ -80,12 +84,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="desert-train",
-        gateway="jimmy",
-        mode=TEXT,
-        seconds=8,
-        ratio="21:9",
-        fields={
+        "desert-train",
+        "jimmy",
+        {
             "model": "gemini-omni",
             "prompt": "A night train crosses a salt desert under the Milky Way, its lit windows the only warm light, "
             "slow aerial pull-back, anamorphic lens",
@@ -95,12 +96,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="paper-lanterns",
-        gateway="jimmy",
-        mode=IMAGE,
-        seconds=6,
-        ratio="16:9",
-        fields={
+        "paper-lanterns",
+        "jimmy",
+        {
             "prompt": "以这张图为首帧：千盏孔明灯从湖面升起，镜头随灯火缓慢上摇，暖光映在水里",
             "duration": 6,
             "generation_type": "frame",
@@ -108,12 +106,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="three-friends",
-        gateway="jimmy",
-        mode=REFERENCE,
-        seconds=10,
-        ratio="1:1",
-        fields={
+        "three-friends",
+        "jimmy",
+        {
             "prompt": "The three characters share hot noodles at a tiny street stall in the snow, steam and laughter, "
             "handheld close-ups, shallow depth of field",
             "duration": 10,
@@ -124,23 +119,17 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="summer-to-winter",
-        gateway="jimmy",
-        mode=EDIT,
-        seconds=6,
-        ratio="16:9",
-        fields={
+        "summer-to-winter",
+        "jimmy",
+        {
             "prompt": "Turn the summer meadow into deep winter: snow on the firs, breath in the air, same camera move",
             "video_urls": (f"{REFERENCES}/meadow.mp4",),
         },
     ),
     Scene(
-        name="cyberpunk-runner",
-        gateway="jimmy",
-        mode=REFERENCE,
-        seconds=10,
-        ratio="16:9",
-        fields={
+        "cyberpunk-runner",
+        "jimmy",
+        {
             "model": "omni-10s",
             "prompt": "参考素材中的角色在赛博朋克街头奔跑，霓虹招牌掠过镜面头盔，电影感跟拍",
             "aspect_ratio": "16:9",
@@ -148,24 +137,18 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="city-sunrise",
-        gateway="gemini_omni",
-        mode=TEXT,
-        seconds=10,
-        ratio="16:9",
-        fields={
+        "city-sunrise",
+        "gemini_omni",
+        {
             "prompt": "A cinematic city sunrise with soft fog and moving traffic.",
             "duration": 10,
             "aspect_ratio": "16:9",
         },
     ),
     Scene(
-        name="lighthouse",
-        gateway="gemini_omni",
-        mode=IMAGE,
-        seconds=6,
-        ratio="9:16",
-        fields={
+        "lighthouse",
+        "gemini_omni",
+        {
             "prompt": "The lighthouse wakes: its beam sweeps over a storm sea, gulls tumble through the light",
             "duration": 6,
             "aspect_ratio": "9:16",
@@ -174,12 +157,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="opera-mask",
-        gateway="gemini_omni",
-        mode=REFERENCE,
-        seconds=6,
-        ratio="16:9",
-        fields={
+        "opera-mask",
+        "gemini_omni",
+        {
             "prompt": "川剧变脸演员在旋转的灯影中转身，脸谱三度变换，保持参考图中的服饰与妆容，慢动作特写",
             "duration": 6,
             "mode": REFERENCE,
@@ -187,12 +167,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="clay-puppets",
-        gateway="gemini_omni",
-        mode=EDIT,
-        seconds=6,
-        ratio="16:9",
-        fields={
+        "clay-puppets",
+        "gemini_omni",
+        {
             "prompt": "Keep the dance, but make both dancers clay puppets on a tiny lamplit stage, stop-motion jitter",
             "duration": 6,
             "mode": EDIT,
@@ -200,12 +177,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="glacier-drone",
-        gateway="toapis",
-        mode=TEXT,
-        seconds=10,
-        ratio="16:9",
-        fields={
+        "glacier-drone",
+        "toapis",
+        {
             "model": "gemini_omni",
             "prompt": "A drone dives off a glacier's edge and skims turquoise melt water, one take, dawn light",
             "duration": 10,
@@ -213,12 +187,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="perfume-bottle",
-        gateway="toapis",
-        mode=REFERENCE,
-        seconds=4,
-        ratio="9:16",
-        fields={
+        "perfume-bottle",
+        "toapis",
+        {
             "model": "gemini_omni_flash",
             "prompt": "Product shot: the bottle rises out of black silk, a single drop falls in macro slow motion",
             "duration": 4,
@@ -227,12 +198,9 @@ SCENES: tuple[Scene, ...] = (
         },
     ),
     Scene(
-        name="bamboo-duel",
-        gateway="toapis",
-        mode=TEXT,
-        seconds=6,
-        ratio="16:9",
-        fields={
+        "bamboo-duel",
+        "toapis",
+        {
             "model": "gemini_omni_flash",
             "prompt": "竹林之巅，两位白衣剑客踏竹而行，衣袂与竹叶齐飞，逆光，武侠电影质感",
             "duration": 6,

@@ -105,8 +105,10 @@ class Screen:
         """How warnings begin that say nothing here."""
         self._view = view or _view(show, self.board, title)
         self._warnings = _Warnings(self)
-        self._resume: str | None = None
-        self._leaving: Leaving | None = None
+        self.resume: str | None = None
+        """Options of the command that can go on; None if none can, as where the gateway ends with this one."""
+        self.early: Leaving | None = None
+        """What is said and done when the user ends the command early, if not the usual."""
         self._on = False
 
     async def __aenter__(self) -> Self:
@@ -157,30 +159,17 @@ class Screen:
         """Take an event of the library; the id of what is paid is told at once."""
         self.board.on_event(event)
         if isinstance(event, Submitted):
-            how = f"; should this end early: {self.resume_command(event.task_id)}" if self.resumable else ""
+            how = f"; should this end early: {self.resume_command(event.task_id)}" if self.resume is not None else ""
             self.note(f"task {event.task_id}{how}")
-
-    def resumes_with(self, options: str | None) -> None:
-        """Remember the options that a resuming command needs; None if none can go on."""
-        self._resume = options
-
-    @property
-    def resumable(self) -> bool:
-        """Whether another command can go on: not where the gateway ends with this one."""
-        return self._resume is not None
 
     @property
     def leaving(self) -> Leaving:
         """What is said and done when the user ends the command early."""
-        return self._leaving or (_PAYING if self.resumable else Leaving())
-
-    def leaves_with(self, leaving: Leaving) -> None:
-        """Say and do this when the user ends the command early."""
-        self._leaving = leaving
+        return self.early or (_PAYING if self.resume is not None else Leaving())
 
     def resume_command(self, *task_ids: str) -> str:
         """The command that goes on waiting for these tasks."""
-        return f"omni-async wait {shlex.join(task_ids)} {self._resume or ''}".rstrip()
+        return f"omni-async wait {shlex.join(task_ids)} {self.resume or ''}".rstrip()
 
 
 def kind_of(show: Show) -> str:

@@ -20,23 +20,11 @@ from ..references import check_references
 from ..settings import dialect_of
 from ..sweep import VARIED, Refused, Sweep, sweep_requests
 from ..wording import counted
+from . import options
 from .batch import Concurrency, Limit, MaxCost, PriceFile, Yes, batch, made_in
 from .connect import Target
 from .exits import UsageError, in_options
 from .generate import Extra, Images, Videos, extra_fields
-from .options import (
-    BaseUrl,
-    Gateway,
-    GatewayName,
-    Json,
-    Overwrite,
-    Poll,
-    Progress,
-    ProgressMode,
-    Quiet,
-    ScenarioFile,
-    UseEmulator,
-)
 from .output import as_json, note, out, write_all
 from .results import failing
 from .screen import Show
@@ -87,7 +75,7 @@ def sweep(
     video: Videos = None,
     extra: Extra = None,
     custom_id: Begin = None,
-    overwrite: Overwrite = False,
+    overwrite: options.Overwrite = False,
     dry_run: DryRun = False,
     run: Run = False,
     out_dir: Out = None,
@@ -96,14 +84,14 @@ def sweep(
     max_cost: MaxCost = None,
     concurrency: Concurrency = None,
     yes: Yes = False,
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    poll: Poll = None,
-    json: Json = False,
-    progress: Progress = ProgressMode.AUTO,
-    quiet: Quiet = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    poll: options.Poll = None,
+    json: options.Json = False,
+    progress: options.Progress = options.ProgressMode.AUTO,
+    quiet: options.Quiet = False,
 ) -> None:
     """Rehearse one video in every combination of settings.
 
@@ -176,8 +164,8 @@ def _swept(common: VideoRequest, given: dict[str, list[str] | None], gateway: st
     """
     dialect, faults = dialect_of(gateway), []
     several: dict[str, Any] = {}
-    for field, options in given.items():
-        for word in (word for option in options or () for word in option.split(",")):
+    for field, words in given.items():
+        for word in (word for option in words or () for word in option.split(",")):
             value = field_value(field, word, cells=True)
             if value is None or isinstance(value, Fault):
                 faults.append(value or Fault(field, "there is an empty value between the commas"))

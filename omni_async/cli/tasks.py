@@ -14,25 +14,12 @@ from ..events import Event, Retried
 from ..models import VideoTask
 from ..poller.followed import NOT_FOUND_GRACE
 from ..safety import file_name
+from . import options
 from .board import BoardRow, BoardState
 from .connect import Target, connected
 from .exits import DONE, FAILED, UNCERTAIN, UsageError, code_of, worst
 from .ledgers import note_stored, own_journal, own_path
 from .leftover import unfinished
-from .options import (
-    BaseUrl,
-    Gateway,
-    GatewayName,
-    Json,
-    Overwrite,
-    Poll,
-    Progress,
-    ProgressMode,
-    Quiet,
-    ScenarioFile,
-    Timeout,
-    UseEmulator,
-)
 from .output import as_json
 from .results import failure_document, outcome, task_document
 from .running import run, run_plain
@@ -48,11 +35,11 @@ MaybeIds = Annotated[
 
 def status(
     ids: Ids,
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    json: Json = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    json: options.Json = False,
 ) -> None:
     """Look at tasks once.
 
@@ -101,16 +88,16 @@ def wait(
         str | None,
         typer.Option("-o", "--output", metavar="DIR", help="Store the videos there as ID.mp4; for one id also a file."),
     ] = None,
-    timeout: Timeout = 1800.0,
-    overwrite: Overwrite = False,
-    gateway: Gateway = GatewayName.JIMMY,
-    base_url: BaseUrl = None,
-    emulator: UseEmulator = False,
-    scenario: ScenarioFile = None,
-    poll: Poll = None,
-    json: Json = False,
-    progress: Progress = ProgressMode.AUTO,
-    quiet: Quiet = False,
+    timeout: options.Timeout = 1800.0,
+    overwrite: options.Overwrite = False,
+    gateway: options.Gateway = options.GatewayName.JIMMY,
+    base_url: options.BaseUrl = None,
+    emulator: options.UseEmulator = False,
+    scenario: options.ScenarioFile = None,
+    poll: options.Poll = None,
+    json: options.Json = False,
+    progress: options.Progress = options.ProgressMode.AUTO,
+    quiet: options.Quiet = False,
 ) -> None:
     """Wait for tasks and fetch their videos. Costs nothing, however often it is run.
 
@@ -173,7 +160,7 @@ class WaitJob:
 
     async def run(self, screen: Screen, target: Target) -> int:
         """Wait for all of them; one that cannot be followed does not end the others."""
-        screen.resumes_with(target.resuming(self.output))
+        screen.resume = target.resuming(self.output)
         journal = await own_journal(screen, target, make=False)
         async with screen, connected(target, Unknown(screen).on_event, journal) as client:
             files, code = await self._wanted(screen, client, target)

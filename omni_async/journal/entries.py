@@ -10,7 +10,7 @@ import attrs
 from ..errors import JournalError, SubmissionUncertainError
 from ..models import TaskStatus, VideoRequest, VideoTask
 from .seam import NotNow
-from .states import UNPAID, State
+from .states import OF_STATUS, UNPAID, State
 
 T = TypeVar("T")
 
@@ -120,8 +120,9 @@ class Entry:
         if self.task_id is None:
             return None
         own = {"gateway": self.gateway, "custom_id": self.custom_id, "metadata": self.data}
-        known = _TASK_OF[self.state] | (_read(self, "task", lambda: read_task(self.task or "")) if self.task else {})
-        return VideoTask(**{**known, "task_id": self.task_id, **own})
+        known = _read(self, "task", lambda: read_task(self.task or "")) if self.task else {}
+        status = _STATUS.get(self.state, TaskStatus.QUEUED)
+        return VideoTask(**{"status": status, **known, "task_id": self.task_id, **own})
 
 
 @attrs.frozen(kw_only=True)
@@ -230,13 +231,10 @@ def known_task(entry: Entry, fingerprint: str | None) -> VideoTask | None:
     return task
 
 
-_TASK_OF: Mapping[State, dict[str, Any]] = {
-    **{state: {"status": TaskStatus.QUEUED} for state in State},
-    State.SUCCEEDED: {"status": TaskStatus.SUCCEEDED},
-    State.DONE: {"status": TaskStatus.SUCCEEDED},
-    State.EXPIRED: {"status": TaskStatus.SUCCEEDED},
-    State.FAILED: {"status": TaskStatus.FAILED},
-    State.CANCELED: {"status": TaskStatus.CANCELED},
+_STATUS: Mapping[State, TaskStatus] = {
+    **{state: status for status, state in OF_STATUS.items()},
+    State.DONE: TaskStatus.SUCCEEDED,
+    State.EXPIRED: TaskStatus.SUCCEEDED,
 }
 _TIMES = ("created_at", "completed_at", "expires_at")
 _KEPT = ("status", "raw_status", "progress", "model", "mode", "video_url", "error_message", "error_code", "request_id")

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import attrs
 
@@ -31,44 +30,34 @@ _INSERT = (
 )
 
 
-class SheetRow(Protocol):
-    """One checked row of a sheet."""
+@attrs.frozen(kw_only=True)
+class Row:
+    """A checked row of a sheet, ready to be entered.
 
-    @property
-    def line(self) -> int:
-        """Where it stands; unique and growing."""
+    Args:
+        line: Where it stands in the sheet; unique and growing.
+        custom_id: The caller's id; None takes one from the fingerprint.
+        fingerprint: What is asked of the gateway, as `identity.fingerprint_of` tells it.
+        inputs: The keywords of the `VideoRequest` that were given, as JSON, without `custom_id` and `metadata`; local
+            paths are absolute.
+        metadata: The caller's own data, as JSON.
+        target: Where the video goes, relative; None if that follows from an id which is yet to be made.
+        target_key: What no two rows may share.
+        carried: The columns that are only carried, as JSON.
+        kind: What it is in a few words, for counting.
+        warnings: What is doubtful about it.
+    """
 
-    @property
-    def custom_id(self) -> str | None:
-        """Its id; None takes one from the fingerprint."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of gateway, model and inputs."""
-
-    @property
-    def inputs(self) -> str:
-        """The request as JSON text."""
-
-    @property
-    def metadata(self) -> str | None:
-        """The caller's own data as JSON text."""
-
-    @property
-    def target(self) -> str | None:
-        """File to make; None is named after the id."""
-
-    @property
-    def target_key(self) -> str | None:
-        """The same in a form in which equal names are equal."""
-
-    @property
-    def carried(self) -> str | None:
-        """Columns that are only carried, as JSON text."""
-
-    @property
-    def kind(self) -> str:
-        """What it is in a few words."""
+    line: int
+    custom_id: str | None
+    fingerprint: str
+    inputs: str
+    metadata: str | None
+    target: str | None
+    target_key: str | None
+    carried: str | None
+    kind: str
+    warnings: tuple[Fault, ...]
 
 
 @attrs.define(kw_only=True)
@@ -152,7 +141,7 @@ class Staging:
         self._execute("DROP TABLE IF EXISTS temp.edited")
         self._execute("CREATE TEMP TABLE edited (key TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def add(self, row: SheetRow) -> Fault | None:
+    def add(self, row: Row) -> Fault | None:
         """Enter one row; a fault, and nothing entered, if its id or its file is another row's or the file is there."""
         if row.custom_id is not None and row.custom_id in self._left_out:
             return self.left_out(row.custom_id, row.line)
@@ -183,7 +172,7 @@ class Staging:
         first = found[0] if found else self._left_files.setdefault(target_key, line)
         return None if first == line else _file_taken(target, f"line {first}")
 
-    def _enter(self, row: SheetRow, key: str) -> Fault | None:
+    def _enter(self, row: Row, key: str) -> Fault | None:
         other = self._with_target(row, key) if self.changes.redone else None  # a file that is only to be is not a row's
         if other is None and self._insert(row, key):
             if self._occupied is not None and (fault := self._found(file_of(key, row.target))) is not None:
@@ -200,7 +189,7 @@ class Staging:
             return None
         return Fault("file", f"{target!r} is in the folder already: move it away, or name another file")
 
-    def _in_the_way(self, row: SheetRow, place: str) -> Fault | None:
+    def _in_the_way(self, row: Row, place: str) -> Fault | None:
         """One row's file would be another's folder."""
         if place in self._folders:
             return Fault("file", f"{row.target!r} is a folder for other rows' files")
@@ -213,12 +202,12 @@ class Staging:
                 self._folders.add(place)
         return None
 
-    def _insert(self, row: SheetRow, key: str) -> bool:
+    def _insert(self, row: Row, key: str) -> bool:
         values = (key, key, self._gateway, row.fingerprint, row.inputs, row.metadata, self._now,
                   file_of(key, row.target), row.target_key, row.carried, row.kind, row.line, self.run)  # fmt: skip
         return self._execute(_INSERT, values).rowcount > 0
 
-    def _meet(self, row: SheetRow, key: str) -> Fault | None:
+    def _meet(self, row: Row, key: str) -> Fault | None:
         """Something of this key, or with this file, is there already."""
         entry = self._ledger.entry(key)
         if entry is not None and entry.run == self.run and row.custom_id is not None:
@@ -242,7 +231,7 @@ class Staging:
         self._known(row, entry)
         return None
 
-    def _repeat(self, row: SheetRow, key: str) -> Fault | None:
+    def _repeat(self, row: Row, key: str) -> Fault | None:
         """The same inputs once more, without an id: a second video of it."""
         query = "SELECT value FROM repeat WHERE key = ?"
         self._execute("CREATE TEMP TABLE IF NOT EXISTS repeat (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID")
@@ -250,7 +239,7 @@ class Staging:
         self._execute("INSERT OR REPLACE INTO repeat VALUES (?, ?)", (key, count))
         return self._enter(row, f"{key}-{count}")
 
-    def _with_target(self, row: SheetRow, key: str) -> Entry | None:
+    def _with_target(self, row: Row, key: str) -> Entry | None:
         if row.target_key is None:
             return None
         query = "SELECT key FROM item WHERE target_key = ? AND key != ?"
@@ -267,7 +256,7 @@ class Staging:
         target = f"{stem}-{other.fingerprint[:PREFIX]}{dot}{ending}"
         self._execute("UPDATE item SET target = ?, target_key = NULL WHERE key = ?", (target, other.key))
 
-    def _known(self, row: SheetRow, entry: Entry) -> None:
+    def _known(self, row: Row, entry: Entry) -> None:
         """A row of an earlier run."""
         changes, place_is_open = self.changes, entry.state is not State.DONE
         if entry.fingerprint == row.fingerprint:
@@ -294,7 +283,7 @@ class Staging:
                 "UPDATE item SET target = ?, target_key = ? WHERE key = ?", (row.target, row.target_key, entry.key)
             )
 
-    def _replace(self, row: SheetRow, key: str) -> None:
+    def _replace(self, row: Row, key: str) -> None:
         """Other inputs for a row that is to be sent."""
         self._execute(
             "UPDATE item SET state = 'PLANNED', fingerprint = ?, inputs = ?, kind = ?, again = 0, detail = NULL"
@@ -302,7 +291,7 @@ class Staging:
             (row.fingerprint, row.inputs, row.kind, key),
         )
 
-    def _pay_again(self, row: SheetRow, key: str) -> None:
+    def _pay_again(self, row: Row, key: str) -> None:
         """Its old video stays what it is until the new one is paid."""
         asked = {"fingerprint": row.fingerprint, "inputs": row.inputs, "kind": row.kind}
         wish = Wish(key=key, wish=REDO, target=row.target, target_key=row.target_key, **asked)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from omni_async.batch import rows
 from omni_async.batch.record import BadRecord, SheetRecord
-from omni_async.batch.rows import Checker, Row
+from omni_async.batch.rows import Checker
 from omni_async.dialects import Abilities, Checked, Dialect, GeminiOmni, Jimmy, ToApis
 from omni_async.errors import Fault, InvalidRequestError
 from omni_async.fields import is_blank
 from omni_async.identity import fingerprint, fingerprint_of
 from omni_async.journal.entries import Entry, request_of
+from omni_async.journal.staging import Row
 from omni_async.models import VideoRequest
 
 HERE = Path("/videos")

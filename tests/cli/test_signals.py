@@ -136,7 +136,7 @@ def test_leaving_at_once_in_this_process(monkeypatch, capsys):
 
     async def wait():
         screen = Screen(Show(progress="plain"))
-        screen.resumes_with("--gateway jimmy")
+        screen.resume = "--gateway jimmy"
         screen.board.add("1", BoardRow(label="x", task_id="task_1"))
         task = asyncio.get_running_loop().create_task(asyncio.sleep(10))
         interrupts = Interrupts(task, screen)
