@@ -30,9 +30,9 @@ REFUSED_LOW = 0.8
 """Part of a refused pace to go on with, if what was thought to pass was refused; the least where a bucket is empty."""
 DOUBLES = 6.0
 """Seconds in which a climb doubles. How far it goes costs nothing: the refusal costs the same pause."""
-STEEP, STEEP_BUCKET, ONE_MORE = 1.1, 1.25, 1.3
+STEEP, ONE_MORE = 1.2, 1.3
 """A climb whose last second went at less than so many times its level, and so many requests a second more, has found
-the same window again, or the same bucket."""
+the same window again: one that begins within a fixed window ends late in the next."""
 SAME, FARTHEST, USUAL = 1.1, 1.6, 1.25
 """A bucket refuses a climb late, always at as many times its rate: what it has saved up tells how many. A climb that
 goes further by more than this factor has found a greater rate. While that is not known: how far the first may go,
@@ -44,15 +44,14 @@ QUICK, NO_BUCKET = 1.5, 1.06
 """A refusal in the first so many seconds of a pace that is at most this factor too high: no bucket is so small."""
 SLOW, SLOW_TESTS = 2.0, 2
 """So many tests in a row, each refused after more than so many seconds, are a bucket's: more tests tell nothing."""
-JUST = 0.3
-"""A refusal so soon after a test is that of the test: the request was on its way."""
 AGAIN = 3
 """So many refusals in a row, each at once after its pause, are of a level far too high."""
 SAVED = (0.25, 0.35, 0.7)
 """Part of the pause that a bucket saved up, at the first late refusal, the second and more: if it is little, a cut too
 small costs the next pause, and if it is much, a pause costs nothing."""
-HASTY, HASTY_PART, JITTER = 2.0, 0.97, 0.99
-"""A refusal within so many seconds tells little of a bucket: at most this part is cut at first; the least cut."""
+HASTY, HASTY_PART, JITTER = 2.0, 0.97, 0.995
+"""A refusal within so many seconds tells little of a bucket: at most this part is cut at first. And the least cut: some
+milliseconds of a second, as requests are early or late."""
 
 
 class Observation(NamedTuple):
@@ -96,8 +95,6 @@ class Bracket:
         "_bucket",
         "_coarse",
         "_enough",
-        "_held",
-        "_just",
         "_late",
         "_peak",
         "_proved",
@@ -105,7 +102,6 @@ class Bracket:
         "_slow",
         "_soon",
         "_stride",
-        "_sure",
         "high",
         "low",
         "testing",
@@ -116,22 +112,19 @@ class Bracket:
         self.testing = False
         """Whether the level is a test: unrefused for `seconds`, `passed` tells the next."""
         self._proved = False  # whether low ever passed
-        self._sure = 0.0  # what passed for long
         self._stride, self._slow = 0.0, 0  # tests in a row that were refused later than by most windows
         self._enough = 0.0  # part by which low and high may differ, since a pause is long
         self._coarse = 1.0  # factor by which they may differ, since a greater limit was just found
         self._peak = 0.0  # the pace at which the bucket refused the last climb
-        self._held = 0.0  # seconds for which low went unrefused
         self._quick = math.inf  # the lowest pace that was refused as only windows do
         self._late, self._bucket = 0, False  # late refusals in a row
-        self._just = 0  # refusals in a row so soon that they may be of a test
         self._soon = 0  # those so soon after a pause that the level is not what is allowed
 
     def forget(self) -> None:
         """Refusals cost nothing any more: the level is found without tests."""
         self.testing, self._bucket = False, False
-        self._late = self._slow = self._just = self._soon = 0
-        self._held, self._quick, self._peak = 0.0, math.inf, 0.0
+        self._late = self._slow = self._soon = 0
+        self._quick, self._peak = math.inf, 0.0
 
     def refused(self, seen: Observation) -> float:
         """The level after a refusal that costs a pause."""
@@ -143,7 +136,6 @@ class Bracket:
         if seen.used < QUICK:
             self._quick = min(self._quick, seen.pace)
         resting = not (self.testing or seen.climbing)
-        self._just = self._just + 1 if seen.held < JUST and resting else 0
         self._soon = self._soon + 1 if seen.used < QUICK and resting else 0
         if self.testing:
             return self._failed(seen)
@@ -151,12 +143,12 @@ class Bracket:
             return self._climb_ended(seen, seen.level)
         if self._soon == AGAIN:
             return self._open_below(seen.pace)
-        return self._refused_late(seen) if seen.held >= JUST else self._refused_soon(seen, seen.level)
+        return self._refused_late(seen)
 
-    def _open(self, low: float, high: float, level: float, *, sure: float = math.inf, coarse: float = 1.0) -> float:
+    def _open(self, low: float, high: float, level: float, *, coarse: float = 1.0) -> float:
         self.forget()
         self._coarse = coarse
-        self.low, self.high, self._sure = low, high, min(low, sure)
+        self.low, self.high = low, high
         self.testing, self._proved, self._stride = True, False, STRIDE
         return level
 
@@ -167,8 +159,6 @@ class Bracket:
         if self._slow == SLOW_TESTS and self._quick > NO_BUCKET * pace:
             self.testing = False
             return self._refused_late(seen)
-        if not self._proved:  # a bucket let the climb pass with what it had saved up
-            self.low = self._sure
         if self.low >= pace:
             self.low, self._proved = LEAST_OF_FIRST * pace, False
             return REFUSED_LOW * pace
@@ -177,13 +167,13 @@ class Bracket:
     def _climb_ended(self, seen: Observation, level: float) -> float:
         self._late = 0
         passed = max(min(seen.passed, 0.97 * seen.pace), level)
-        if seen.blind and seen.pace > level * (STEEP_BUCKET if self._bucket else STEEP) + ONE_MORE:
+        if seen.blind and seen.pace > level * STEEP + ONE_MORE:
             return self._open(level, seen.pace, passed)
         if self._bucket:
             return self._bucket_climbed(seen, level)
         if seen.mean > STEEP * level + ONE_MORE:
-            return self._open(passed, seen.pace, FIRST * seen.mean, sure=level, coarse=COARSE)
-        self.high, self._held = seen.pace, seen.used
+            return self._open(level, seen.pace, FIRST * seen.mean, coarse=COARSE)  # `passed` may be what was saved up
+        self.high = seen.pace
         found, self._coarse = FIRST * seen.mean if self._coarse > 1.0 else 0.0, 1.0
         return max(WHOLE * math.floor(passed), level, found)
 
@@ -191,15 +181,10 @@ class Bracket:
         """Back to the level, or if the climb went further than usual, to where one usually begins that ends so high."""
         usual, self._peak, self.high = self._peak / level, seen.pace, seen.pace
         if seen.pace <= level * (SAME * usual or FARTHEST):
-            self._held = seen.used
             return level
-        self._held, self._quick = 0.0, math.inf
+        self._quick = math.inf
         self.low = WHOLE * seen.pace / (usual or USUAL)
         return self.low
-
-    def _refused_soon(self, seen: Observation, level: float) -> float:
-        """A request that was on its way; if it happens again, much less is allowed than was thought."""
-        return level if self._just == 1 else self._open_below(seen.pace)
 
     def _open_below(self, pace: float) -> float:
         lower = REFUSED_LOW * pace
@@ -216,7 +201,6 @@ class Bracket:
         if seen.used < HASTY and not self._late:
             part = max(part, HASTY_PART)
         part = max(part, REFUSED_LOW)  # the pause may be far longer than it saves up for
-        part = max(part, self._held / (self._held + paused))  # no bucket lasted so long with more above its rate
         self._late, self._bucket = self._late + 1, True
         self.low = _below_whole(min(part, JITTER) * seen.pace)
         return self.low
