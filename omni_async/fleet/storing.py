@@ -21,7 +21,7 @@ from .tables import FleetLedger
 
 logger = logging.getLogger("omni_async")
 
-LATER, LONGEST, REFUSED = 5.0, 900.0, 3600.0
+LATER, LONGEST, REFUSED = 5.0, 300.0, 3600.0
 """Seconds for which a video rests: after its first try; at most; and at most if its URL is refused, since each try then
 costs a look at the gateway."""
 PART_OF_LIFE = 8

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import errno
+from functools import partial
 
 import needed  # noqa: F401 - skips
 import pytest
 from fleets import fleet, until
 from postgres import ask
 
+from omni_async.cli.fleetview import picture
 from omni_async.emulator import InjectedFault
 from omni_async.errors import AuthenticationError, DownloadError, ResultExpiredError, TransportError
 from omni_async.fleet import storing as storing_
@@ -17,6 +19,9 @@ from omni_async.fleet.looking import looking
 from omni_async.fleet.places import Places
 from omni_async.fleet.storing import rest
 from omni_async.journal import State
+from omni_async.journal.entries import write_task
+from omni_async.models import TaskStatus, VideoTask
+from omni_async.policies import Timeouts
 from omni_async.turns import IN_VAIN
 
 DAY = 86400.0
@@ -179,6 +184,53 @@ async def test_a_status_tells_how_many_videos_rest(postgres, tmp_path, monkeypat
         async with here.at_work(here.worker()):
             now = await until(lambda: _resting(here, 2))
         assert (now.waiting, now.states) == ((0, 2), {State.SUCCEEDED: 2})
+        assert "2 downloads rest until their next try: 'not stored' in fleet journal tells why" in picture(now)
+
+
+@contextlib.asynccontextmanager
+async def silent_server():
+    """One that takes connections and never says a word; its URL."""
+
+    async def say_nothing(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_videos_of_a_server_that_is_silent_keep_no_others_waiting(postgres, tmp_path):
+    """Although their URLs die first, and there are more of them than places."""
+    down = [f"down{number:02}" for number in range(30)]
+    async with fleet(postgres, tmp_path) as here, silent_server() as url:
+        await here.add(*down)
+        ended = partial(_ended, keys=down, url=f"{url}/v.mp4")
+        await here.shared.run(ended)
+        await here.add("up0", "up1", "up2")
+        worker = here.worker(downloads=2, http_timeout=Timeouts(connect=0.2, read=0.2), allow_hosts=[url])
+        async with here.at_work(worker):
+            await until(lambda: _stand(here, ["up0", "up1", "up2"], "DONE"))
+            assert await _stand(here, down, "SUCCEEDED")
+            told = ask(here.dsn, "SELECT detail, count(*) FROM omni_item WHERE state = 'SUCCEEDED' GROUP BY 1")
+        assert dict(told)[f"not stored: {storing_.FAILS}"] > len(down) / 2
+
+
+def _ended(ledger, *, keys, url):
+    """Rows whose tasks have ended, with their jobs."""
+    for key in keys:
+        task = VideoTask(task_id=f"t-{key}", status=TaskStatus.SUCCEEDED, video_url=url)
+        ledger.connection.execute(
+            "UPDATE item SET state = 'SUCCEEDED', task_id = ?, task = ?, sent_at = ?, finished_at = ? WHERE key = ?",
+            (task.task_id, write_task(task), ledger.now() - 60, ledger.now() - 50, key),
+        )
+    ledger.connection.execute("DELETE FROM pgqueuer")
+    ledger.restore()
+
+
+async def _stand(here, keys, state):
+    states = await here.states()
+    return {states[key] for key in keys} == {state}
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
