@@ -22,6 +22,7 @@ from ..errors import (
 from ..generate import Studio
 from ..journal import SqliteJournal
 from ..journal.entries import Entry, file_of
+from ..journal.expiry import has_expired, task_to_fetch, told_end, url_dies
 from ..journal.ledger import Ledger
 from ..journal.states import State
 from ..partfile import PartFile
@@ -107,7 +108,7 @@ class Store:
         try:
             await self._fetch(entry, target)
         except ResultExpiredError as error:
-            if self.expiry(entry) > self.wall():
+            if not has_expired(entry, self._lifetime, now=self.wall()):
                 raise  # it may not have reached the store from which it is fetched
             if entry.size is not None:
                 raise GoneError(GONE, custom_id=entry.key, task_id=entry.task_id) from error
@@ -115,21 +116,21 @@ class Store:
             return await self.journal.run(lambda ledger: ledger.unstored(entry.key, State.EXPIRED, why))
         return await self._done(entry, target)
 
+    @property
+    def _lifetime(self) -> float:
+        return self.studio.exchange.dialect.abilities.url_lifetime
+
     def expiry(self, entry: Entry) -> float:
         """When a video's URL dies, in seconds since 1970: as the gateway tells, or as its documents do."""
-        if entry.expires_at is not None and entry.expires_at > _begun(entry):
-            return entry.expires_at
-        return _ended(entry) + self.studio.exchange.dialect.abilities.url_lifetime
+        return url_dies(entry, self._lifetime)
 
     def left(self, entry: Entry) -> float:
         """Seconds until a video's URL dies, if the gateway tells that: no more than its documents do, else 0."""
-        if entry.expires_at is None or entry.expires_at <= _begun(entry):
-            return 0.0
-        longest = self.studio.exchange.dialect.abilities.url_lifetime
-        return min(max(entry.expires_at - self.wall(), 0.0), longest)
+        told = told_end(entry)
+        return 0.0 if told is None else min(max(told - self.wall(), 0.0), self._lifetime)
 
     async def _fetch(self, entry: Entry, target: Path) -> None:
-        task = entry.video_task
+        task = task_to_fetch(entry)
         if task is None:
             raise DownloadError("the row has no task", custom_id=entry.key)
         if await on_disk(target, target.is_dir):  # `download` would put the video into it
@@ -139,33 +140,11 @@ class Store:
             size, digest = await on_disk(part, lambda: (part.stat().st_size, file_hash(part)))
             await self.journal.run(lambda ledger: ledger.arriving(entry.key, size, digest))
 
-        if (entry.expires_at or 0.0) <= _begun(entry):  # no time for which the URL would be left untried
-            task = attrs.evolve(task, expires_at=None)
         await self.studio.download(task, target, overwrite=False, on_whole=whole, patience=None)  # others wait
 
     async def _done(self, entry: Entry, target: Path) -> Entry:
         size = await on_disk(target, lambda: target.stat().st_size)
         return await self.journal.run(lambda ledger: ledger.stored(entry.key, size))
-
-
-def _begun(entry: Entry) -> float:
-    """When a task began, in seconds since 1970, 0 if that is not known: until then its video cannot have expired.
-
-    A gateway that counts from now, not from 1970, would have it expire at once, and be paid again.
-    """
-    task = entry.video_task
-    told = task.created_at.timestamp() if task is not None and task.created_at is not None else None
-    return min((at for at in (entry.sent_at, told) if at is not None), default=0.0)  # a replay is older than its order
-
-
-def _ended(entry: Entry) -> float:
-    """When a task ended, in seconds since 1970: by the gateway's own time if that can be true, else when it was seen.
-
-    A run that goes on after days sees an end that was long ago.
-    """
-    seen, task = entry.finished_at or 0.0, entry.video_task
-    told = task.completed_at.timestamp() if task is not None and task.completed_at is not None else seen
-    return told if (entry.sent_at or seen) <= told <= seen else seen
 
 
 def full(error: OmniError) -> bool:

@@ -69,6 +69,8 @@ def picture(now: "FleetStatus") -> list[str]:
         f"seats {now.seats:,} of {now.allowed.running:,} · {now.waiting[0]:,} videos and {now.waiting[1]:,} downloads"
         f" wait · {now.sent:,} sent and {now.finished:,} finished in the last minute"
     )
+    if now.resting:
+        lines.append(f"{now.resting:,} downloads rest until their next try: 'not stored' in fleet journal tells why")
     lines.append(f"limits: {told(now.allowed)}")
     for seconds, what in zip(now.paused, ("creates", "looks"), strict=True):
         if seconds > 0:

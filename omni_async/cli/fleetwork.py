@@ -76,7 +76,7 @@ def worker(
         make_private(place)
     except OSError as error:
         raise UsageError(f"--state {place}: the folder cannot be made ({error.strerror})") from None
-    storage = storage_of(out, scratch=place / "scratch")
+    storage = storage_of(out, scratch=place / "scratch", patience=None)
 
     async def work(screen: Screen) -> int:
         screen.early = LEAVING

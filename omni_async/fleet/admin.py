@@ -107,6 +107,7 @@ class FleetStatus:
         allowed: Its limits.
         seats: Of those tasks at the gateway that are allowed, how many are taken.
         waiting: Jobs in the queue: videos to make, videos to store.
+        resting: Of those to store, how many could not be stored yet and rest until their next try.
         sent: Creates that were answered in the last minute.
         finished: Tasks that ended in the last minute.
         paused: Seconds for which no create is sent, and no look.
@@ -119,6 +120,7 @@ class FleetStatus:
     allowed: Allowed
     seats: int
     waiting: tuple[int, int]
+    resting: int
     sent: int
     finished: int
     paused: tuple[float, float]
@@ -145,12 +147,18 @@ def fleet_status(ledger: FleetView) -> FleetStatus:
         " WHERE gateway = ? AND seen_at > now() - interval '1 hour' ORDER BY started_at",
         (gateway,),
     )
+    resting = fetch(
+        "SELECT count(*) FROM pgqueuer WHERE entrypoint = ? AND status = 'queued' AND attempts > 0"
+        " AND execute_after > now()",
+        (download,),
+    )
     uncertain = fetch(f"SELECT key {own} AND state = 'UNCERTAIN' ORDER BY position, rowid LIMIT ?", (gateway, SHOWN))
     return FleetStatus(
         states=ledger.counts(),
         allowed=Allowed(running=limits[0], submits_per_second=limits[1], polls_per_second=limits[2]),
         seats=jobs.get((video, "picked"), 0),
         waiting=(jobs.get((video, "queued"), 0), sum(jobs.get((download, s), 0) for s in ("queued", "picked"))),
+        resting=_count(resting),
         sent=_count(fetch(recent.format("sent_at"), (gateway, MINUTE))),
         finished=_count(fetch(recent.format("finished_at"), (gateway, MINUTE))),
         paused=(limits[3], limits[4]),

@@ -1,4 +1,4 @@
-"""What a worker does for one row, from where it stands to where nothing is left to be done."""
+"""What a worker does for one row, from where it stands to the end of its task; `storing` has the rest."""
 
 import asyncio
 import enum
@@ -6,20 +6,17 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from ..batch.results import NOT_STORED
 from ..breaker import Breaker, Shutout
 from ..client import OmniClient
 from ..errors import (
     AuthenticationError,
     DecodeError,
-    DownloadError,
     JournalError,
     NotFoundError,
     OmniError,
     QuotaError,
     RateLimitError,
     RejectedError,
-    ResultExpiredError,
     SubmissionUncertainError,
     TaskFailedError,
     WaitTimeoutError,
@@ -28,7 +25,6 @@ from ..journal import Entry, NotNow, State
 from ..journal.entries import request_of, sent_again
 from ..journal.ledger import LEASE
 from ..lifetime import loop_time
-from ..storage import Storage, Stored
 from ..submit import find_lost, recover
 from .book import FleetBook
 
@@ -57,14 +53,12 @@ class Steps:
 
     Args:
         book: Both journals.
-        client: Pays, follows, downloads.
-        storage: Where videos go.
+        client: Pays, follows.
         breaker: Holds creates back when too many end uncertain.
     """
 
-    def __init__(self, book: FleetBook, client: OmniClient, storage: Storage, breaker: Breaker) -> None:
-        self._book, self._storage, self._breaker = book, storage, breaker
-        self._client, self._studio = client, client.studio
+    def __init__(self, book: FleetBook, client: OmniClient, breaker: Breaker) -> None:
+        self._book, self._breaker, self._studio = book, breaker, client.studio
         self._shutout = Shutout()
         self._halt: asyncio.Future[None] | None = None
         self.at_hand = self.sent = 0
@@ -80,7 +74,7 @@ class Steps:
         if self._halt is not None and not self._halt.done():
             self._halt.set_result(None)
 
-    async def until_halted(self, step: Coroutine[Any, Any, Later], *, tries: int) -> Later:
+    async def until_halted(self, step: Coroutine[Any, Any, Later]) -> Later:
         """Do a step, unless the worker lets go meanwhile: then it is for the next who takes the job."""
         work = asyncio.ensure_future(step)
         ends: set[asyncio.Future[Any]] = {work} if self._halt is None else {work, self._halt}
@@ -88,8 +82,7 @@ class Steps:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                later = work.result()
-                return min(later * 2 ** min(tries, 10), LONGEST) if isinstance(later, float) else later
+                return work.result()
         finally:
             self.at_hand -= 1
             if not work.done():
@@ -99,12 +92,12 @@ class Steps:
 
     # --- a video -------------------------------------------------------------------------------------------------
 
-    async def video(self, key: str) -> Later:
-        """From a row to the end of its task."""
+    async def video(self, key: str, tries: int) -> Later:
+        """From a row to the end of its task. What it waits for grows with the number of its tries."""
         later: Later | _GoOn = _GoOn.GO_ON
         while later is _GoOn.GO_ON:
             later = await self._step(await self._entry(key))
-        return later
+        return min(later * 2 ** min(tries, 10), LONGEST) if isinstance(later, float) else later
 
     async def _step(self, entry: Entry | None) -> "Later | _GoOn":
         """One step of a row, by where it stands."""
@@ -220,32 +213,3 @@ class Steps:
                 await asyncio.sleep(GLANCE)
             else:
                 return None
-
-    # --- its file ------------------------------------------------------------------------------------------------
-
-    async def download(self, key: str) -> float | None:
-        """From a finished task to its video in its place."""
-        entry = await self._entry(key)
-        task = entry.video_task if entry is not None else None
-        if entry is None or task is None or entry.state is not State.SUCCEEDED:
-            return None
-        run, size = self._book.shared.run, entry.size or 0
-
-        async def whole(video: Stored) -> None:
-            nonlocal size
-            size = video.size
-            await run(lambda ledger: ledger.arriving(key, video.size, video.sha256))
-
-        try:
-            await self._storage.store(self._client, task, entry.file, sha256=entry.sha256, on_whole=whole)
-        except ResultExpiredError as error:
-            why = str(error.args[0])
-            await run(lambda ledger: ledger.unstored(key, State.EXPIRED, why))
-            return None
-        except DownloadError as error:
-            why = str(error.args[0])
-            logger.warning("the video of row %s could not be stored: %s", key, why)
-            await run(lambda ledger: ledger.unstored(key, State.SUCCEEDED, f"{NOT_STORED}{why}"))
-            return LATER
-        await run(lambda ledger: ledger.stored(key, size))
-        return None

@@ -37,6 +37,7 @@ from .budget import Budget, FleetLimiter
 from .looking import check_set_up
 from .queue import AWAY, FleetDriver, FleetQueries, connect
 from .steps import Later, Steps
+from .storing import Storing
 from .tables import download_job, video_job
 
 logger = logging.getLogger("omni_async")
@@ -56,6 +57,9 @@ FIRST, LONGEST = 0.5, 15.0
 AT_ONCE = timedelta(seconds=-1)
 """For a job that is given back. Before now by any clock: the queue compares with the time at which a look for jobs
 began, and what it does not see as due leaves its free seat to another."""
+
+Step = Callable[[str, int], Coroutine[Any, Any, Later]]
+"""What is done for a row, by its key, that was tried so often."""
 
 
 class Worker:
@@ -89,7 +93,6 @@ class Worker:
         self.dialect = dialect_of(gateway)
         self.name = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         self._dsn, self._storage, self._heartbeat, self._concurrency = dsn, storage, heartbeat, concurrency
-        self._downloads = asyncio.Semaphore(downloads)
         name = self.dialect.name
         self.shared = SharedJournal(dsn, gateway=name, name=self.name)
         self.local = SqliteJournal(
@@ -100,7 +103,8 @@ class Worker:
         limiter = FleetLimiter(self.budget, limits)
         self.book = FleetBook(self.local, self.shared, limiter.on_time)
         self.client = OmniClient(self.dialect, journal=self.book, limits=limits, limiter=limiter, **options)
-        self.steps = Steps(self.book, self.client, storage, Breaker())
+        self.steps = Steps(self.book, self.client, Breaker())
+        self.storing = Storing(self.book, self.client, storage, downloads)
         self._connection: Any = None
         self._asking = asyncio.Lock()
         self._queue: QueueManager | None = None
@@ -222,7 +226,7 @@ class Worker:
         queue.entrypoint(video_job(name), concurrency_limit=allowed.running if allowed else 0)(
             self._handler(self.steps.video)
         )
-        queue.entrypoint(download_job(name))(self._handler(self._download))
+        queue.entrypoint(download_job(name))(self._handler(self.storing.download))
         return queue
 
     async def _run_queue(self, queue: QueueManager) -> None:
@@ -240,15 +244,11 @@ class Worker:
             heartbeat_timeout=timedelta(seconds=self._heartbeat),
         )
 
-    async def _download(self, key: str) -> Later:
-        async with self._downloads:
-            return await self.steps.download(key)
-
-    def _handler(self, step: Callable[[str], Coroutine[Any, Any, Later]]) -> Callable[[Job], Awaitable[None]]:
+    def _handler(self, step: Step) -> Callable[[Job], Awaitable[None]]:
         async def handle(job: Job) -> None:
             key = (job.payload or b"").decode()
             try:
-                again = await self.steps.until_halted(_insisting(step, key), tries=job.attempts)
+                again = await self.steps.until_halted(_insisting(step, key, job.attempts))
             except Exception as error:  # nothing may end a job but its own end
                 logger.exception("row %s: an unexpected error; it is tried again", key)
                 raise RetryRequested(timedelta(seconds=LONGEST), type(error).__name__) from None
@@ -307,11 +307,11 @@ class Worker:
             return list(await cursor.fetchall())
 
 
-async def _insisting(step: Callable[[str], Coroutine[Any, Any, Later]], key: str) -> Later:
+async def _insisting(step: Step, key: str, tries: int) -> Later:
     """What a step comes to. While the database is away it keeps its job: a seat given back may be a running task's."""
     while True:
         try:
-            return await step(key)
+            return await step(key, tries)
         except Exception as error:
             if not _is_away(error):
                 raise

@@ -19,10 +19,12 @@ class FolderStorage:
     Args:
         folder: Made when it is checked or first used.
         scratch: Where a video is compared with one that has its name.
+        patience: See `storage_of`.
     """
 
     folder: Path
     scratch: Path
+    patience: float | None = 0.0
 
     async def check(self) -> None:
         """See `Storage.check`."""
@@ -55,7 +57,7 @@ class FolderStorage:
             if on_whole is not None:
                 await on_whole(stored)
 
-        await client.studio.download(task, target, overwrite=False, on_whole=whole, patience=0.0)
+        await client.studio.download(task, target, overwrite=False, on_whole=whole, patience=self.patience)
         return stored or await measured(target, str(target))
 
     async def _same(self, client: OmniClient, task: VideoTask, target: Path, sha256: str | None) -> Stored:
@@ -63,7 +65,7 @@ class FolderStorage:
         there = await on_disk(target, is_file, target)
         if there and sha256 is None:
             part = part_of(task, self.scratch)
-            await fetched(client, task, part)
+            await fetched(client, task, part, patience=self.patience)
             sha256 = (await measured(part, "")).sha256
             await on_disk(part, removed, part)
         stored = await measured(target, str(target)) if there else None

@@ -98,14 +98,14 @@ def part_of(task: VideoTask, scratch: Path) -> Path:
     return scratch / f"{hashlib.sha256(f'{task.gateway} {task.task_id}'.encode()).hexdigest()[:32]}.mp4"
 
 
-async def fetched(client: OmniClient, task: VideoTask, part: Path) -> None:
+async def fetched(client: OmniClient, task: VideoTask, part: Path, *, patience: float | None) -> None:
     """Have a task's whole video at `part`; one that an earlier attempt left there serves.
 
     Raises:
         DownloadError: See `Delivery.download`.
     """
     if not await on_disk(part, is_file, part):
-        await client.studio.download(task, part, overwrite=False, patience=0.0)
+        await client.studio.download(task, part, overwrite=False, patience=patience)
 
 
 async def measured(path: Path, place: str) -> Stored:

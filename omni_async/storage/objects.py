@@ -31,12 +31,14 @@ class ObjectStorage:
         system: Speaks to it.
         root: The place as `system` knows it.
         scratch: Where videos are whole first.
+        patience: See `storage_of`.
     """
 
     url: str
     system: FileSystem = attrs.field(repr=False)
     root: str
     scratch: Path
+    patience: float | None = 0.0
 
     async def check(self) -> None:
         """See `Storage.check`. Begins an object and gives it up."""
@@ -76,7 +78,7 @@ class ObjectStorage:
             if there is not None and sha256 is not None:
                 stored = await self._same(name, there, sha256)
             else:
-                await fetched(client, task, part)
+                await fetched(client, task, part, patience=self.patience)
                 stored = await self._kept(part, name, there, on_whole)
         except OmniError as error:
             if isinstance(error, TargetExistsError | IntegrityError):  # it waits for nothing, or is not to be trusted

@@ -14,7 +14,13 @@ from .objects import ObjectStorage
 from .objectstore import file_system
 
 
-def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[str, Any] | None = None) -> Storage:
+def storage_of(
+    out: str | os.PathLike[str],
+    *,
+    scratch: Path,
+    options: Mapping[str, Any] | None = None,
+    patience: float | None = 0.0,
+) -> Storage:
     """Where `out` says that videos are kept. Asks nothing of it yet; see `Storage.check`.
 
     For a URL it imports what speaks to it, which takes a moment: call it once, at the start.
@@ -24,6 +30,8 @@ def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[s
             and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …).
         scratch: A folder on a disk of this machine: what goes to object storage is whole there first. A video that
             could not be kept stays there for the next attempt.
+        patience: Seconds for which a video's server that cannot be reached, or fails, is tried at least, beside the
+            policy's attempts; None to be told of its first failure, and try again later.
         options: For fsspec's file system, over the environment: `endpoint_url`, `key`, `secret`, `profile`, ….
 
     Raises:
@@ -31,15 +39,15 @@ def storage_of(out: str | os.PathLike[str], *, scratch: Path, options: Mapping[s
     """
     text = os.fspath(out)
     if "://" not in text:
-        return FolderStorage(Path(text), scratch)
+        return FolderStorage(Path(text), scratch, patience)
     if urlsplit(text).scheme == "file":
-        return FolderStorage(_local(text), scratch)
+        return FolderStorage(_local(text), scratch, patience)
     opened = file_system(text, options or {})
     del options  # a traceback shown with locals must not show a secret
     if isinstance(opened, Fault):
         raise invalid_argument(opened)
     system, place = opened
-    return ObjectStorage(text if text.endswith("://") else text.rstrip("/"), system, place, scratch)
+    return ObjectStorage(text if text.endswith("://") else text.rstrip("/"), system, place, scratch, patience)
 
 
 def _local(url: str) -> Path:

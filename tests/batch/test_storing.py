@@ -8,7 +8,7 @@ import pytest
 
 from omni_async import Jimmy
 from omni_async.batch.folder import Folder
-from omni_async.batch.storing import GoneError, Store, _ended, _is, _set_aside, full, lasting, missing, video_path
+from omni_async.batch.storing import GoneError, Store, _is, _set_aside, full, lasting, missing, video_path
 from omni_async.errors import DownloadError, JournalError, TargetExistsError
 from omni_async.journal.entries import Entry, write_task
 from omni_async.journal.states import State
@@ -82,19 +82,6 @@ def test_what_an_error_means():
     assert lasting(TargetExistsError("there"))
     assert lasting(GoneError("gone"))
     assert not lasting(error)
-
-
-@pytest.mark.parametrize(
-    ("completed", "ended"),
-    [(500.0, 500.0), (99.0, 1000.0), (1001.0, 1000.0), (None, 1000.0)],
-    ids=["told", "before it was sent", "after it was seen", "not told"],
-)
-def test_a_url_dies_after_the_end_that_the_gateway_tells(folder, completed, ended):
-    """Also where a run comes days after it; a time that cannot be true is not believed."""
-    told = None if completed is None else datetime.fromtimestamp(completed, UTC)
-    task = write_task(VideoTask(task_id="t", status=TaskStatus.SUCCEEDED, completed_at=told))
-    row = Entry(key="a", gateway="jimmy", fingerprint="f", state=State.SUCCEEDED, task_id="t", task=task, sent_at=100.0)
-    assert _ended(attrs.evolve(row, finished_at=1000.0)) == ended
 
 
 @pytest.fixture

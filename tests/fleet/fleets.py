@@ -47,7 +47,7 @@ class Fleet:
         """A worker, not begun yet."""
         state = self.folder / machine
         state.mkdir(exist_ok=True)
-        storage = storage_of(self.folder / "videos", scratch=self.folder / "scratch")
+        storage = storage_of(self.folder / "videos", scratch=self.folder / "scratch", patience=None)
         asked = {"api_key": "sk-test", "base_url": self.emulator.url, "poll": PollPolicy(fixed=0.05), "heartbeat": 1.0}
         return Worker(self.dsn, storage=storage, state=state, **{**asked, **options})
 

@@ -279,16 +279,6 @@ async def test_each_row_comes_to_what_its_task_came_to(postgres, tmp_path):
     assert states == {"good": "DONE", "fails": "FAILED", "moderated": "FAILED", "refused": "REJECTED"}
 
 
-async def test_a_video_that_nobody_can_fetch_any_more_is_expired(postgres, tmp_path):
-    """It was paid; it is not made again by itself."""
-    async with fleet(postgres, tmp_path, url_seconds=0.0, renew_urls=False) as here:
-        await here.add("r0")
-        async with here.at_work(here.worker()):
-            await here.until("EXPIRED")
-            await until(lambda: _empty(here))
-        assert len(here.charged()) == 1
-
-
 async def test_a_host_whose_clock_is_wrong_keeps_the_seat_of_an_uncertain_row_and_writes_the_databases_time(
     postgres, tmp_path, monkeypatch
 ):
