@@ -45,7 +45,7 @@ def steps(row, jumps):
     """The steps of a worker who has that row."""
     limiter = SimpleNamespace(run_time=100.0)
     client = SimpleNamespace(studio=SimpleNamespace(exchange=SimpleNamespace(limiter=limiter)))
-    return Steps(SimpleNamespace(shared=Shared(row, jumps)), client, None, None)
+    return Steps(SimpleNamespace(shared=Shared(row, jumps)), client, None)
 
 
 @pytest.mark.parametrize("jumps", [0.0, -8 * 3600.0, 8 * 3600.0], ids=["right", "set back", "set forward"])
