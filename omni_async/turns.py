@@ -2,7 +2,7 @@
 
         ┌───── next ◀── waiting ◀── add
 fetched ◀┤                 ▲
-        └─▶ put_off ──▶ resting      until it was tried long enough
+        └─▶ put_off ──▶ resting      until it was tried long enough (or to `rest` for another reason)
 
 Of one server come first those that failed least often, and of these the least rank. A server from which nothing came in
 the last few tries is behind all others, with its videos that were never tried, too, and is tried a few times at once.
@@ -58,6 +58,7 @@ class Turn(Generic[T]):
         since: When its server was first found to fail; infinite if it may work.
         until: For how long it is tried then at least.
         tries: How often its server failed.
+        faults: How often it could not be had for another reason since then.
     """
 
     of: T
@@ -66,6 +67,7 @@ class Turn(Generic[T]):
     since: float = math.inf
     until: float = -math.inf
     tries: int = 0
+    faults: int = 0
 
     @property
     def late(self) -> bool:
@@ -91,7 +93,7 @@ class Queue(Generic[T]):
     def add(self, turn: Turn[T]) -> None:
         """Its turn comes behind that of lower ranks, and of all that failed less often."""
         queue = self._waiting.setdefault(turn.server, [])
-        heapq.heappush(queue, (turn.tries, turn.rank, next(self._order), turn))
+        heapq.heappush(queue, (turn.tries + turn.faults, turn.rank, next(self._order), turn))
 
     def take(self) -> Turn[T] | None:
         """Whose turn it is, if there may be one now; `ended` is to follow."""
@@ -197,7 +199,6 @@ class Turns(Queue[T]):
         now = loop_time()
         turn.since, turn.tries = min(turn.since, now), turn.tries + 1
         self.failed(turn.server)
-        self.ended(turn)
         asked: float = getattr(error, "retry_after", None) or 0.0
         grown = max(min(PAUSE * 2.0 ** min(turn.tries, 30), LONGEST_PAUSE), SPACING * len(self.late))
         pause = pause_within(self._until(turn) - now, grown, asked)
@@ -205,9 +206,14 @@ class Turns(Queue[T]):
             self.over(turn)
             return False
         self.late[turn] = None
-        heapq.heappush(self._resting, (now + pause, next(self._order), turn))
-        self._changed.set()
+        self.rest(turn, pause)
         return True
+
+    def rest(self, turn: Turn[T], seconds: float) -> None:
+        """Its turn comes again in so many seconds, behind those that failed less often."""
+        self.ended(turn)
+        heapq.heappush(self._resting, (loop_time() + seconds, next(self._order), turn))
+        self._changed.set()
 
     def over(self, turn: Turn[T], *, came: bool = False) -> None:
         """It is given up, or its video `came`: then its server works."""
