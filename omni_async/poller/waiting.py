@@ -16,8 +16,8 @@ from .poller import Poller
 
 
 def deadline_after(timeout: float | None) -> float:
-    """Loop time so many seconds from now; None is for ever."""
-    return math.inf if timeout is None else anyio.current_time() + timeout
+    """Loop time so many seconds from now; None is for ever. One in the past would pass for a loop that stood still."""
+    return math.inf if timeout is None else anyio.current_time() + max(timeout, 0.0)
 
 
 def timed_out(
