@@ -79,7 +79,7 @@ class _Row:
         self.request = request
         self.last = task
         self.since, self.caught_up = loop_time(), False
-        self.deadline = math.inf if run.timeout is None else self.since + run.timeout
+        self.deadline = math.inf if run.timeout is None else self.since + max(run.timeout, 0.0)
 
     def changed(self, task: VideoTask) -> None:
         """The poller: the task changed."""

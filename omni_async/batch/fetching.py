@@ -95,31 +95,34 @@ class Fetcher:
             rests = await self._bring(turn)
         finally:
             self._has_space(turn.of)
-            self.backlog.ends(key, counts=not turn.late)
+            self.backlog.ends(key, counts=not (turn.late or rests))
             if not rests:
                 self._turns.over(turn)
                 self._taken.discard(key)
 
     async def _bring(self, turn: Turn[Entry]) -> bool:
-        """Store one video, in a few tries; while the disk takes none, for as long as anything else goes on.
+        """Store one video; while the disk takes none, in tries for as long as anything else goes on.
 
-        Gives whether it is to be tried again, since its server fails.
+        Gives whether it is to be tried again after a rest, in which others have their turns.
         """
-        entry, tries = turn.of, 0
+        entry = turn.of
         while True:
-            tries += 1
             try:
-                stored = await self._store.store(entry, again=tries > 1 or turn.late)
+                stored = await self._store.store(entry, again=turn.faults > 0 or turn.late)
             except OmniError as error:
                 if isinstance(error, JournalError) and not full(error):
                     raise
                 if passing(error):
                     return await self._put_off(turn, error)
+                turn.faults += 1
                 refused = await self._refused(entry, error)
-                if self._is_hopeless(entry, error, tries, refused):
+                if self._is_hopeless(turn, error, refused):
                     await self._not_stored(entry, error, refused)
                     return False
-                await anyio.sleep(PAUSE * 2.0**tries if refused is None else DISK_PAUSE)
+                if refused is None:
+                    self._turns.rest(turn, PAUSE * 2.0**turn.faults)
+                    return True
+                await anyio.sleep(DISK_PAUSE)
             else:
                 self._came, self._in_vain = loop_time(), math.inf
                 self._turns.over(turn, came=True)
@@ -132,6 +135,7 @@ class Fetcher:
         if not turn.late:
             self._in_vain = min(self._in_vain, loop_time())
             turn.until = loop_time() + self._store.left(turn.of)
+        turn.faults = 0
         self._reason = str(error.args[0]).rpartition(": ")[0] or str(error.args[0])
         if self._turns.put_off(turn, error):
             return True
@@ -150,13 +154,13 @@ class Fetcher:
             return None
         return await trouble(video_path(self._store.folder, entry.key, entry.target).parent, error)
 
-    def _is_hopeless(self, entry: Entry, error: OmniError, tries: int, refused: str | None) -> bool:
+    def _is_hopeless(self, turn: Turn[Entry], error: OmniError, refused: str | None) -> bool:
         if refused is None:
-            self._has_space(entry)
-            return lasting(error) or tries >= TRIES
-        self._short.add(entry.key)
+            self._has_space(turn.of)
+            return lasting(error) or turn.faults >= TRIES
+        self._short.add(turn.of.key)
         self._gate.hold(DISK, f"the disk is full ({refused})" if full(error) else refused)
-        return self._given_up or (tries >= TRIES and not self._standing.open)
+        return self._given_up or (turn.faults >= TRIES and not self._standing.open)
 
     def _has_space(self, entry: Entry) -> None:
         self._short.discard(entry.key)

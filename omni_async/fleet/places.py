@@ -9,28 +9,10 @@ Whoever is refused goes back to the queue: in a worker's hands it would keep oth
 
 import asyncio
 import contextlib
-import heapq
-import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 
-import attrs
-
-from ..turns import DOUBTFUL, IN_VAIN
-
-
-@attrs.define(eq=False)
-class Place:
-    """A video's place, or none.
-
-    Args:
-        server: Which one has it.
-        given: Whether it got a place, once that is known.
-        holds: Whether it has one now.
-    """
-
-    server: str
-    given: "asyncio.Future[bool]"
-    holds: bool = False
+from ..turns import DOUBTFUL, Queue, Turn
 
 
 class Places:
@@ -42,66 +24,60 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._free, self._most = count, max(min(DOUBTFUL, count // 2), 1)
-        self._waiting: list[tuple[float, int, Place]] = []
-        self._order = itertools.count()
-        self._in_vain: dict[str, int] = {}
-        self._of: dict[str, set[Place]] = {}  # by server; none is empty
+        self._queue: Queue[asyncio.Future[bool]] = Queue(self._most)
+        self._at_hand: Counter[str] = Counter()  # by server: who waits, or has a place
 
     @contextlib.asynccontextmanager
     async def one(self, rank: float, server: str) -> AsyncIterator[bool]:
         """A place, for as long as this lasts; False if there is none to wait for, since the server fails."""
-        place = Place(server, asyncio.get_running_loop().create_future())
-        if self._fails(server) and self._doubtful >= self._most:
+        if self._is_tried(server):
             yield False
             return
-        self._of.setdefault(server, set()).add(place)
-        heapq.heappush(self._waiting, (rank, next(self._order), place))
+        turn = Turn(asyncio.get_running_loop().create_future(), rank, server)
+        self._at_hand[server] += 1
+        self._queue.add(turn)
         self._deal()
         try:
-            yield await place.given
+            yield await turn.of
         finally:
-            self._leave(place)
+            self._leave(turn)
 
     def came(self, server: str) -> None:
         """A video came: the server works."""
-        self._in_vain.pop(server, None)
+        self._queue.came(server)
 
     def failed(self, server: str) -> None:
         """It could not be reached, or failed. Once that was so a few times in a row, few wait for it."""
-        self._in_vain[server] = self._in_vain.get(server, 0) + 1
-        if self._in_vain[server] != IN_VAIN:
-            return
-        for _, _, place in sorted(self._waiting, reverse=True):
-            if place.server == server and not place.given.done() and self._doubtful > self._most:
-                place.given.set_result(False)
-                self._forget(place)
+        failed_before = self._queue.fails(server)
+        self._queue.failed(server)
+        if self._queue.fails(server) and not failed_before:
+            for turn in self._queue.withdrawn(server):
+                if not turn.of.done():
+                    turn.of.set_result(False)
 
-    @property
-    def _doubtful(self) -> int:
-        """How many wait for servers that fail, or have a place."""
-        return sum(len(self._of.get(server, ())) for server in self._in_vain if self._fails(server))
+    def _is_tried(self, server: str) -> bool:
+        """Whether a server fails, and enough is at hand to tell when it works again: a video of its own, too.
 
-    def _fails(self, server: str) -> bool:
-        return self._in_vain.get(server, 0) >= IN_VAIN
+        Else one that has few would be refused for those of another, whose every try takes a minute, for hours.
+        """
+        if not self._queue.fails(server):
+            return False
+        doubtful = sum(count for of, count in self._at_hand.items() if self._queue.fails(of))
+        return doubtful >= (self._most if self._at_hand[server] else 2 * self._most)
 
     def _deal(self) -> None:
-        while self._free and self._waiting:
-            place = heapq.heappop(self._waiting)[-1]
-            if not place.given.done():  # refused meanwhile, or cancelled
-                place.given.set_result(True)
-                place.holds = True
+        while self._free and (turn := self._queue.take()) is not None:
+            if turn.of.done():  # it was cancelled meanwhile
+                self._queue.ended(turn)
+            else:
+                turn.of.set_result(True)
                 self._free -= 1
 
-    def _leave(self, place: Place) -> None:
-        self._forget(place)
-        if place.holds:
-            self._free += 1
-            self._deal()
-        elif not place.given.done():
-            place.given.cancel()
-
-    def _forget(self, place: Place) -> None:
-        if place in (here := self._of.get(place.server, set())):
-            here.discard(place)
-            if not here:
-                del self._of[place.server]
+    def _leave(self, turn: Turn[asyncio.Future[bool]]) -> None:
+        self._at_hand[turn.server] -= 1
+        if not self._at_hand[turn.server]:
+            del self._at_hand[turn.server]
+        self._queue.ended(turn)
+        turn.of.cancel()
+        self._free += not turn.of.cancelled() and turn.of.result()
+        self._deal()

@@ -16,8 +16,8 @@ from .poller import Poller
 
 
 def deadline_after(timeout: float | None) -> float:
-    """Loop time so many seconds from now; None is for ever."""
-    return math.inf if timeout is None else anyio.current_time() + timeout
+    """Loop time so many seconds from now; None is for ever. One in the past would pass for a loop that stood still."""
+    return math.inf if timeout is None else anyio.current_time() + max(timeout, 0.0)
 
 
 def timed_out(
@@ -92,13 +92,14 @@ def failure_of(task: VideoTask, *, moderated: Moderated, private: tuple[str, ...
 class _One:
     """Waits for the end of one id."""
 
-    __slots__ = ("caught_up", "deadline", "future", "task")
+    __slots__ = ("caught_up", "deadline", "error", "future", "task")
     every = False
 
     def __init__(self, deadline: float) -> None:
         self.deadline, self.caught_up = deadline, False
         self.future: asyncio.Future[VideoTask] = asyncio.get_running_loop().create_future()
         self.task: VideoTask | None = None
+        self.error: OmniError | None = None
 
     def changed(self, task: VideoTask) -> None:
         if task.status.finished:
@@ -107,6 +108,7 @@ class _One:
                 self.future.set_result(task)
 
     def failed(self, task_id: str, error: OmniError) -> None:
+        self.error = error
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -117,11 +119,14 @@ class _One:
                 async with asyncio.timeout_at(None if self.deadline == math.inf else self.deadline):
                     return await self.future
             except TimeoutError:
-                if self.task is not None:  # in the same turn of the loop
-                    return self.task
-                put_off([self])
-                if self.deadline <= loop_time():
-                    raise
+                pass
+            if self.task is not None:  # told in the same turn of the loop, as is an error: it is not told again
+                return self.task
+            if self.error is not None:
+                raise self.error
+            put_off([self])
+            if self.deadline <= loop_time():
+                raise TimeoutError
             self.future = asyncio.get_running_loop().create_future()  # the timeout has cancelled the other
 
 

@@ -12,7 +12,7 @@ import anyio
 import attrs
 import pytest
 
-from omni_async import DownloadError, Jimmy, JournalError, Limits, run_batch
+from omni_async import DownloadError, Jimmy, JournalError, Limits, ResultExpiredError, run_batch
 from omni_async.answers import Setback
 from omni_async.batch import SheetOptions, dry_plan, fetching, sending
 from omni_async.batch.gate import Gate
@@ -579,6 +579,26 @@ async def test_videos_of_a_good_server_do_not_wait_for_tries_at_a_dead_one(tmp_p
         assert len(came) == 120 - dead
         assert max(came) - began < 20 + 60
         assert len(tried) > 50
+
+
+async def test_videos_of_a_good_server_do_not_wait_for_those_that_another_refuses(tmp_path, monkeypatch):
+    """These rest between their few tries, and others have their turns meanwhile."""
+    ask, tried = Connections.ask, []
+
+    async def answer(connections, url, headers):
+        if url.host != "dead.example":
+            return await ask(connections, url, headers)
+        tried.append(url.path)
+        return Setback(ResultExpiredError("the video's URL no longer works (HTTP 403)"), again=False)
+
+    monkeypatch.setattr(Connections, "ask", answer)
+    async with lab(tmp_path, _TwoServers(), task_seconds=20) as here:
+        began, came = anyio.current_time(), []
+        keep = {"on_event": lambda event: came.append(anyio.current_time()) if isinstance(event, Downloaded) else None}
+        summary = await here.run(cats(120), **keep)
+        dead = sum(sum(row["task_id"].encode()) % 2 for row in here.rows.values())
+        assert (len(came), summary.not_stored, len(tried)) == (120 - dead, dead, dead * 2 * fetching.TRIES)
+        assert max(came) - began < 20 + 20
 
 
 async def test_what_is_known_not_to_come_ends_as_soon_as_ever(tmp_path):

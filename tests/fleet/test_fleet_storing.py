@@ -265,6 +265,24 @@ async def test_a_server_that_fails_keeps_no_more_than_half_of_the_places_and_non
             assert another
 
 
+async def test_one_video_of_each_server_that_fails_waits_for_a_place_however_many_another_has():
+    """Else, if every try of that one takes a minute, it would be known after hours only that the other works again."""
+    places = Places(4)
+    for server in ("silent", "back") * IN_VAIN:
+        places.failed(server)
+    async with contextlib.AsyncExitStack() as held:
+        first = contextlib.AsyncExitStack()
+        assert await first.enter_async_context(places.one(0.0, "silent"))
+        assert await held.enter_async_context(places.one(0.0, "silent"))
+        waiting = asyncio.ensure_future(_passing(places, 9.0, [], "back"))
+        await asyncio.sleep(0)
+        assert [await _passing(places, 0.0, [], server) for server in ("silent", "back")] == [False, False]
+        assert await _passing(places, 9.0, [], "up")
+        assert not waiting.done()
+        await first.aclose()
+        assert await waiting
+
+
 async def test_a_server_from_which_a_video_came_has_all_places_again():
     """And one that failed once or twice keeps them."""
     places = Places(2)

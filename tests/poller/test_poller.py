@@ -528,6 +528,27 @@ async def test_a_loop_that_stands_still_again_and_again_puts_a_waits_end_off_onc
     assert loop.time() - began < 31 + 8 + 5 + 9
 
 
+@pytest.mark.parametrize("way", [_waited, _watched, _completed])
+async def test_what_ends_a_wait_while_the_loop_stands_still_is_told_and_not_waited_for_again(way):
+    """The client is closed in the very turn in which the wait's time is over: nothing more will ever be told."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(50, lambda: setattr(loop._warp, "now", loop.time() + 3600.0))
+    began = loop.time()
+
+    async with poller(lambda task_id: task(task_id, TaskStatus.RUNNING), Schedule(fixed=20.0)) as (_, follower):
+
+        async def close():
+            await asyncio.sleep(99.0)
+            await follower.aclose()
+
+        closing = asyncio.ensure_future(close())
+        with pytest.raises((OmniError, ExceptionGroup)) as told:
+            await way(follower, 100.0)
+        await closing
+    assert "closed" in str(getattr(told.value, "exceptions", [told.value])[0])
+    assert loop.time() - began < 3651
+
+
 async def test_short_waits_look_no_more_often_than_the_caller_allows():
     """A handler that waits for a second again and again: no last look comes before `min_interval` is over.
 
