@@ -13,7 +13,7 @@ from typing import ClassVar
 from ..errors import JournalError
 from ..models import VideoTask
 from .entries import ADOPTED, SIGHTED, UNFOLLOWED, Entry, known_task, seconds_of, unanswered_error, write_task
-from .rows import DOUBTFUL, RECORD, Rows
+from .rows import DOUBTFUL, LIVE, RECORD, Rows
 from .schema import journal_error, opened_file
 from .seam import TAKEN, Answer, Intent, NotNow, write_metadata
 from .states import FINAL, OF_STATUS, UNPAID, State, check_end, check_way
@@ -25,7 +25,6 @@ LEASE = 1800.0
 BODY = 64 * 1024
 LOST = "the process ended before the answer was written down"
 
-_LIVE = "state IN ('SUBMITTING', 'SUBMITTED')"
 _UNTAKEN = (
     " AND NOT EXISTS (SELECT 1 FROM item other"
     " WHERE other.gateway = item.gateway AND other.task_id = ? AND other.key <> item.key)"
@@ -257,7 +256,7 @@ class Ledger(Rows):
     def owners(self) -> list[str]:
         """Who has rows that are unfinished, or finished and untold."""
         query = (
-            f"SELECT owner FROM item WHERE {_LIVE}"  # noqa: S608
+            f"SELECT owner FROM item WHERE {LIVE}"  # noqa: S608
             " UNION SELECT owner FROM item WHERE notify = 1 AND finished_at IS NOT NULL"
         )
         return [name for (name,) in self.connection.execute(query) if name is not None]
@@ -278,14 +277,14 @@ class Ledger(Rows):
 
     def _unfinished(self, owner: str, gateway: str, *, untold: bool) -> list[tuple[str, State]]:
         query = (
-            f"SELECT key, state FROM item WHERE gateway = ? AND owner = ? AND ({_LIVE}"  # noqa: S608
+            f"SELECT key, state FROM item WHERE gateway = ? AND owner = ? AND ({LIVE}"  # noqa: S608
             " OR (? = 1 AND notify = 1 AND finished_at IS NOT NULL))"
         )
         return [(key, State(state)) for key, state in self.connection.execute(query, (gateway, owner, untold))]
 
     def running(self) -> int:
         """Rows that may be running at their gateway."""
-        query = f"SELECT count(*) FROM item WHERE {_LIVE} AND sent_at > ?{self._own}"  # noqa: S608
+        query = f"SELECT count(*) FROM item WHERE {LIVE} AND sent_at > ?{self._own}"  # noqa: S608
         return int(self.connection.execute(query, (self._clock() - LEASE,)).fetchone()[0])
 
     # --- a person's word ---------------------------------------------------------------------------------------

@@ -23,6 +23,17 @@ ReadCreate = Callable[[Reply], VideoTask]
 """A dialect's `read_create`."""
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM item"  # noqa: S608 - column names of our own
+LIVE, UNSETTLED = "state IN ('SUBMITTING', 'SUBMITTED')", "state = 'UNCERTAIN'"
+"""Rows that may be running at their gateway, and those to be settled: in the words of the indexes of them."""
+
+
+def _among(states: Iterable[State]) -> str:
+    """The condition for rows in these states, spelt as indexes spell it: else all that ever ended are walked over."""
+    named = set(states)
+    if named == {State.UNCERTAIN}:
+        return UNSETTLED
+    named_so = f"state IN ({', '.join(sorted(repr(str(state)) for state in named))})"
+    return f"{named_so} AND {LIVE}" if named <= {State.SUBMITTING, State.SUBMITTED} else named_so
 
 
 class Rows:
@@ -48,10 +59,8 @@ class Rows:
 
     def entries(self, states: Iterable[State] | None = None) -> Iterator[Entry]:
         """All rows, or those in certain states, in the order of the sheet or of entering."""
-        marks, values = "", [str(state) for state in states] if states is not None else []
-        if states is not None:
-            marks = f" WHERE state IN ({', '.join('?' * len(values))})"
-        for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid", values):
+        marks = "" if states is None else f" WHERE {_among(states)}"
+        for row in self.connection.execute(f"{_SELECT}{marks} ORDER BY position, rowid"):
             yield entry_of(row)
 
     def planned(self, run: int, after: int, count: int) -> list[tuple[int, Entry]]:

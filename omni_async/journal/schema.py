@@ -90,6 +90,7 @@ MIGRATIONS: Sequence[str] = (
     );
     CREATE TABLE note (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    "CREATE INDEX record_key ON record (key)",
 )
 """One script a version; a file of version n gets those from n on, in one transaction each."""
 

@@ -804,3 +804,46 @@ def test_a_row_to_be_paid_anew_says_so(book):
     with pytest.raises(NotNow) as caught:
         book.intend("k")
     assert (caught.value.why, caught.value.seconds, caught.value.round) == ("it is to be paid anew", 0.0, 1)
+
+
+# --- a journal of years ------------------------------------------------------------------------------------------
+
+
+def steps(book, ask):
+    """How many steps of SQLite's machine a question takes."""
+    counted = []
+    book.ledger.connection.set_progress_handler(lambda: counted.append(1), 1)
+    ask(book.ledger)
+    book.ledger.connection.set_progress_handler(None, 1)
+    return len(counted)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda ledger: ledger.find("ended 20 1"),
+        lambda ledger: ledger.find("refused"),
+        lambda ledger: ledger.records("ended 20 1"),
+        lambda ledger: list(ledger.entries([State.SUBMITTED])),
+        lambda ledger: list(ledger.entries([State.UNCERTAIN])),
+        lambda ledger: ledger.running(),
+        lambda ledger: ledger.owners(),
+        lambda ledger: ledger.take_over("me", ["nobody"], "jimmy"),
+    ],
+    ids=["an order", "a refused order", "its history", "what runs", "what is uncertain", "room", "owners", "the left"],
+)
+def test_a_question_takes_as_long_after_thousands_of_finished_rows_as_after_a_few(tmp_path, ask):
+    """A web app asks for an order, or for what runs, with each page; and its journal is never begun anew."""
+    taken, book = [], Book(tmp_path / "j")
+    book.submitted("running")
+    book.uncertain("uncertain")
+    at(book, "REJECTED", "refused")
+    for count in (20, 2000):
+        with writing(book.ledger) as ledger:
+            for number in range(count):
+                ledger.intend(intent(f"ended {count} {number}"), owner="me")
+                ledger.answered(f"ended {count} {number}", accepted(f"t{count}-{number}"))
+                ledger.finished("jimmy", task(f"t{count}-{number}"))
+        taken.append(steps(book, ask))
+    book.close()
+    assert taken[1] <= taken[0] + 20
