@@ -99,12 +99,12 @@ class Flight:
 class Flights:
     """All calls in flight of one transport, by the task that makes each."""
 
-    __slots__ = ("_armed_for", "_flights", "_timer")
+    __slots__ = ("_armed_for", "_expected", "_flights", "_timer")
 
     def __init__(self) -> None:
         self._flights: dict[asyncio.Task[Any], Flight] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._armed_for = math.inf
+        self._armed_for = self._expected = math.inf
 
     def begin(self, resend: Callable[[], bool] | None) -> Flight:
         """The current task makes a call."""
@@ -135,17 +135,21 @@ class Flights:
         return self._flights.get(task) if task is not None else None
 
     def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Wake up when a call is due, and a while before: that this comes late tells that the loop stands still."""
         if self._timer is not None:
             self._timer.cancel()
-        self._armed_for, self._timer = due, loop.call_at(due, self._tick, loop)
+        self._armed_for, before = due, due - HELD_UP
+        self._expected = before if before > loop.time() else due
+        self._timer = loop.call_at(self._expected, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is overdue; wake up again for what is due next."""
-        now = loop.time()
-        held_up = now - self._armed_for
+        now, due = loop.time(), self._armed_for
         self._timer, self._armed_for = None, math.inf
-        if held_up > HELD_UP:  # the answer, with its paid id, may lie there unread
-            self._arm(loop, now + CATCH_UP)
+        if now - self._expected >= HELD_UP:  # the answer, with its paid id, may lie there unread
+            due = now + CATCH_UP
+        if due > now:
+            self._arm(loop, due)
             return
         for flight in self._flights.values():
             if flight.due <= now:

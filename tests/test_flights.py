@@ -4,8 +4,10 @@ import asyncio
 import socket
 
 import aiohttp
+import pytest
 
 from omni_async.flights import Flights, Linewise, WaryConnector
+from omni_async.lifetime import CATCH_UP
 from tests.warp import WarpLoop
 
 LOOP = WarpLoop
@@ -56,6 +58,18 @@ async def test_where_the_loop_stood_still_what_came_meanwhile_is_read_first():
     assert await answered == ("answer", 61)
     assert (await silent)[0] == "late"
     assert not flights._flights
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 0.875, 1.125])
+async def test_what_came_while_the_loop_stood_still_is_read_however_short_before_its_end_the_time_was_over(after):
+    """It is the standing still that counts, not how late the timer is."""
+    flights, loop = Flights(), asyncio.get_running_loop()
+    answered = asyncio.create_task(call(flights, 10, may_take=30))
+    silent = asyncio.create_task(call(flights, 1000, may_take=30))
+    await asyncio.sleep(1)
+    loop._warp.now += 29 + after
+    assert await answered == ("answer", 30 + after)
+    assert await silent == ("late", 30 + after + CATCH_UP)
 
 
 async def test_a_call_that_somebody_else_cancels_is_not_late():
