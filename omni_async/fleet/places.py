@@ -20,10 +20,13 @@ class Places:
 
     Args:
         count: How many there are. Servers that fail take half of them at most, and no more than four, all together.
+        hands: Rows that the worker has in hand at most, if it has less than all. Half of them are not for such servers.
     """
 
-    def __init__(self, count: int) -> None:
-        self._free, self._most = count, max(min(DOUBTFUL, count // 2), 1)
+    def __init__(self, count: int, hands: int | None = None) -> None:
+        hands = 4 * count if hands is None else hands
+        self._free, self._most = count, max(min(DOUBTFUL, count // 2, hands // 4), 1)
+        self._with_others = max(min(2 * self._most, hands // 2), 1)
         self._queue: Queue[asyncio.Future[bool]] = Queue(self._most)
         self._at_hand: Counter[str] = Counter()  # by server: who waits, or has a place
 
@@ -63,7 +66,7 @@ class Places:
         if not self._queue.fails(server):
             return False
         doubtful = sum(count for of, count in self._at_hand.items() if self._queue.fails(of))
-        return doubtful >= (self._most if self._at_hand[server] else 2 * self._most)
+        return doubtful >= (self._most if self._at_hand[server] else self._with_others)
 
     def _deal(self) -> None:
         while self._free and (turn := self._queue.take()) is not None:

@@ -41,11 +41,14 @@ class Storing:
         client: Downloads.
         storage: Where videos go.
         downloads: Videos fetched at the same time.
+        hands: Rows that the worker has in hand at most; None for all that there are.
     """
 
-    def __init__(self, book: FleetBook, client: OmniClient, storage: Storage, downloads: int) -> None:
+    def __init__(
+        self, book: FleetBook, client: OmniClient, storage: Storage, downloads: int, hands: int | None
+    ) -> None:
         self._shared, self._client, self._storage = book.shared, client, storage
-        self._places = Places(downloads)
+        self._places = Places(downloads, hands)
         self._lifetime = client.studio.exchange.dialect.abilities.url_lifetime
 
     async def download(self, key: str, tries: int) -> float | None:

@@ -92,7 +92,8 @@ class Worker:
     ) -> None:
         self.dialect = dialect_of(gateway)
         self.name = f"{socket.gethostname()}-{secrets.token_hex(3)}"
-        self._dsn, self._storage, self._heartbeat, self._concurrency = dsn, storage, heartbeat, concurrency
+        self._dsn, self._storage, self._heartbeat = dsn, storage, heartbeat
+        self._hands = max(concurrency, 2) if concurrency else None  # the queue demands twice the batch
         name = self.dialect.name
         self.shared = SharedJournal(dsn, gateway=name, name=self.name)
         self.local = SqliteJournal(
@@ -104,7 +105,7 @@ class Worker:
         self.book = FleetBook(self.local, self.shared, limiter.on_time)
         self.client = OmniClient(self.dialect, journal=self.book, limits=limits, limiter=limiter, **options)
         self.steps = Steps(self.book, self.client, Breaker())
-        self.storing = Storing(self.book, self.client, storage, downloads)
+        self.storing = Storing(self.book, self.client, storage, downloads, self._hands)
         self._connection: Any = None
         self._asking = asyncio.Lock()
         self._queue: QueueManager | None = None
@@ -236,7 +237,7 @@ class Worker:
             raise JournalError(
                 "the queue's tables are missing or old: omni-async fleet init --dsn …", kind="setup"
             ) from None
-        most = max(self._concurrency, 2) if self._concurrency else None  # the queue demands twice the batch
+        most = self._hands
         await queue.run(
             dequeue_timeout=timedelta(seconds=LOOK),
             batch_size=min(BATCH, most // 2) if most else BATCH,

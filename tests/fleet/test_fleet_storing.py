@@ -283,6 +283,28 @@ async def test_one_video_of_each_server_that_fails_waits_for_a_place_however_man
         assert await waiting
 
 
+@pytest.mark.parametrize(("hands", "taken"), [(None, [4, 1, 1]), (8, [2, 1, 1]), (4, [1, 1, 0]), (2, [1, 0, 0])])
+async def test_servers_that_fail_leave_half_of_a_workers_hands_free(hands, taken):
+    """What is at hand and waits keeps it from taking rows whose server works, and from sending others."""
+    places, servers = Places(8, hands), ("one", "two", "three")
+    for server in servers * IN_VAIN:
+        places.failed(server)
+    tries = [(server, asyncio.ensure_future(_staying(places, server))) for server in servers for _ in range(9)]
+    await asyncio.sleep(0)
+    at_hand = [server for server, task in tries if not task.done()]
+    assert [at_hand.count(server) for server in servers] == taken
+    for _, task in tries:
+        task.cancel()
+    await asyncio.wait([task for _, task in tries])
+    assert await _passing(places, 0.0, [])
+
+
+async def _staying(places, server):
+    async with places.one(0.0, server) as given:
+        if given:
+            await asyncio.Event().wait()
+
+
 async def test_a_server_from_which_a_video_came_has_all_places_again():
     """And one that failed once or twice keeps them."""
     places = Places(2)
