@@ -57,11 +57,12 @@ class Namesakes:
 
     def doubt(self, task_id: str, task: VideoTask, document: Any) -> str | None:
         """Why what a query for `task_id` was answered with may not be about that task; None if it is."""
-        if task.task_id == task_id:
-            self._named[task_id] = None
         failed = task.status in (TaskStatus.FAILED, TaskStatus.CANCELED)
         if not failed:
             self.runs(task_id)
+        if task.task_id == task_id:
+            self._named[task_id] = None
+            return None
         if not self._known(task_id) or _is_in(document, task_id):
             return None
         if self._known(task.task_id):
@@ -73,7 +74,8 @@ class Namesakes:
 
     def names_another(self, task_id: str, task: VideoTask, document: Any) -> bool:
         """Whether an answer about a task of ours names another id in place of its own."""
-        return bool(task.task_id) and self._known(task_id) and not _is_in(document, task_id)
+        named = task.task_id
+        return bool(named) and named != task_id and self._known(task_id) and not _is_in(document, task_id)
 
     def _doubts(self, task_id: str) -> int:
         """How often in a row it was said to have failed."""

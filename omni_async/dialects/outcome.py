@@ -4,7 +4,7 @@ How most looks end, with a task that runs, it has no part in: `Dialect.glance` s
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -31,16 +31,17 @@ def task_of(dialect: Dialect, reply: Reply, body: Any, *, task_id: str, word: st
     """
     status = dialect.status(word) or _unheard_of(reply, body)
     failure = _failure_of(status, body, named=bool(task_id))
+    told: Mapping[str, Any] = body if isinstance(body, dict) else {}
     return VideoTask(
         task_id=task_id,
         status=status,
         raw_status=word,
-        progress=percent(dig(body, "progress")),
-        model=text(dig(body, "model")),
-        mode=text(dig(body, "mode")),
-        created_at=instant(dig(body, "created_at")),
-        completed_at=instant(dig(body, "completed_at")),
-        expires_at=instant(dig(body, "expires_at")),
+        progress=percent(told.get("progress")),
+        model=text(told.get("model")),
+        mode=text(told.get("mode")),
+        created_at=instant(told.get("created_at")),
+        completed_at=instant(told.get("completed_at")),
+        expires_at=instant(told.get("expires_at")),
         video_url=_video_link(reply, body, path=path) if status is TaskStatus.SUCCEEDED else None,
         error_message=failure.message,
         error_code=failure.code,

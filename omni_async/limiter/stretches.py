@@ -38,11 +38,13 @@ class Stretches:
     def let_in(self, now: float, running: int) -> None:
         """One was let in, while so many others ran."""
         self._most_ran = max(self._most_ran, running)
-        self._let_in.append(now)
-        count = 2
-        while count < len(self._let_in):
-            took = now - self._let_in[-1 - count]
-            self._fastest[count] = min(took, self._fastest.get(count, math.inf))
+        times, fastest, count = self._let_in, self._fastest, 2
+        times.append(now)
+        known = len(times)
+        while count < known:
+            took = now - times[-1 - count]
+            if took < fastest.get(count, math.inf):
+                fastest[count] = took
             count *= 2
 
     def few(self, now: float, running: int) -> bool:

@@ -58,15 +58,21 @@ class Posts:
         course = _Course(make, told)
         post = loop.create_task(course.run(), context=contextvars.Context())
         self.running.add(post)
-        post.add_done_callback(self.running.discard)
-        post.add_done_callback(lambda ended: self._ended(course.known(ended), told, request))
-        post.add_done_callback(lambda _: None if course.begun else never())
+        post.add_done_callback(lambda ended: self._over(ended, course, request, never))
         try:
             return await told
         except asyncio.CancelledError:
             if not (told.cancel() or told.cancelled()):  # it ended in the very turn in which its caller went
                 self._orphaned(told, request)
             raise
+
+    def _over(
+        self, post: "asyncio.Task[Attempt]", course: "_Course", request: VideoRequest, never: Callable[[], None]
+    ) -> None:
+        self.running.discard(post)
+        self._ended(course.known(post), course.told, request)
+        if not course.begun:
+            never()
 
     def _ended(self, post: "asyncio.Future[Attempt]", told: Told, request: VideoRequest) -> None:
         if told.cancelled():
@@ -116,13 +122,13 @@ class _Course:
     """How far one POST came: its task may be cancelled before its first turn, and in its last."""
 
     def __init__(self, make: Callable[[Told], Coroutine[Any, Any, Attempt]], told: Told) -> None:
-        self._make, self._told = make, told
+        self._make, self.told = make, told
         self.begun = False
         self._came: Attempt | None = None
 
     async def run(self) -> Attempt:
         self.begun = True
-        self._came = await self._make(self._told)
+        self._came = await self._make(self.told)
         return self._came
 
     def known(self, post: "asyncio.Task[Attempt]") -> "asyncio.Future[Attempt]":
