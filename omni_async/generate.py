@@ -37,7 +37,7 @@ from .poller import Poller, traits_of
 from .poller.iterators import Completed, Watch
 from .poller.waiting import deadline_after, failure_of, wait_for
 from .references import References, check_request, contents
-from .refusing import changed, nothing_sent, recognized
+from .refusing import changed, nothing_sent, recognized, tell_unsent
 from .safety import file_name
 from .snapshot import snapshot
 from .submit import Create, Submitter, intent_of
@@ -149,8 +149,11 @@ class Studio:
 
     async def refuse(self, asked: VideoRequest, **seconds: float | None) -> None:
         """As `check`; the error tells what the journal knows of the id."""
-        async with self.nothing_sent(asked):
+        try:
             self.check(asked, **seconds)
+        except OmniError as error:
+            await tell_unsent(error, asked, self.exchange.dialect.name, self.journal)
+            raise
 
     async def submit(
         self,
@@ -173,8 +176,10 @@ class Studio:
             on_leave: Called when it may be sent, or its files are uploaded: at least once, unless nothing is sent.
         """
         ends, local = deadline_after(max_wait), any(local_references(asked))
-        async with self.nothing_sent(asked):
-            hashes = await contents(asked) if local and planned is None else {}
+        hashes: dict[str, str] = {}
+        if local and planned is None:
+            async with self.nothing_sent(asked):
+                hashes = await contents(asked)
         create = self._unsent(asked, planned, hashes)
         # A create that goes at once asks the journal itself.
         own_id = self.journal is not None and asked.custom_id is not None and planned is None

@@ -26,15 +26,22 @@ async def nothing_sent(asked: VideoRequest, gateway: str, journal: "LedgerJourna
         gateway: To whom.
         journal: Knows earlier creates, if there is one.
     """
-    custom_id = asked.custom_id if isinstance(asked.custom_id, str) else None
     try:
         yield
     except OmniError as error:
-        error.about(gateway=gateway, custom_id=custom_id, metadata=asked.metadata)
-        error.may_have_charged = False
-        if journal is not None and custom_id and encodable(custom_id):
-            await _recall(error, custom_id, journal)
+        await tell_unsent(error, asked, gateway, journal)
         raise
+
+
+async def tell_unsent(
+    error: OmniError, asked: VideoRequest, gateway: str, journal: "LedgerJournal[Any] | None"
+) -> None:
+    """Complete an error that came before anything was sent; see `nothing_sent`."""
+    custom_id = asked.custom_id if isinstance(asked.custom_id, str) else None
+    error.about(gateway=gateway, custom_id=custom_id, metadata=asked.metadata)
+    error.may_have_charged = False
+    if journal is not None and custom_id and encodable(custom_id):
+        await _recall(error, custom_id, journal)
 
 
 @contextlib.asynccontextmanager
