@@ -26,12 +26,14 @@ from .dialects import (
 )
 from .errors import (
     AnswerLostError,
+    ApiError,
     AuthenticationError,
     DecodeError,
     GatewayError,
     NotSentError,
     OmniError,
     RateLimitError,
+    RejectedError,
     TransportError,
 )
 from .lifetime import Waits
@@ -278,10 +280,14 @@ class Exchange:
                 error.retry_after = decision.pause
             return error
         if refusal is not None and refusal.kind is not RefusalKind.TRANSIENT:
-            self.limiter.passed(ticket)
+            error = error_of(refusal, reply, **about)
+            if is_by_a_firewall(error):
+                self.failed(ticket, reply)
+            else:
+                self.limiter.passed(ticket)
             if refusal.kind is RefusalKind.AUTH:
                 self.transport.renew_key(reply)
-            return error_of(refusal, reply, **about)
+            return error
         if trouble is not None and refusal is None and isinstance(reply.document, dict):
             self.limiter.passed(ticket)
             return unreadable(reply, said, **about) if said is not None and not trouble.terminal else trouble
@@ -332,6 +338,12 @@ def _expires_too_soon(task: VideoTask) -> bool:
 def is_too_busy(error: OmniError) -> bool:
     """Refused or failed since the gateway has too much to do, which the limiter slows for."""
     return isinstance(error, RateLimitError) or (isinstance(error, GatewayError) and error.status_code in TOO_BUSY)
+
+
+def is_by_a_firewall(error: OmniError) -> bool:
+    """Refused by something in between, as far as can be told: it knows of no task, and nothing got through."""
+    refused = isinstance(error, RejectedError) or is_unauthorized(error)
+    return refused and isinstance(error, ApiError) and error.by_page and error.status_code != 401
 
 
 def is_unauthorized(error: OmniError) -> bool:

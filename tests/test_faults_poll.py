@@ -4,6 +4,7 @@ Time jumps in these tests: outages of ten minutes take no time.
 """
 
 import asyncio
+import itertools
 import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -366,6 +367,19 @@ async def test_row_49_an_outage_of_ten_minutes_ends_well(act, takes):
     with_it, _, charges = await _outage(600, act=act, takes=takes)
     assert charges == 30
     assert with_it <= 1.10 * without + 10
+
+
+@pytest.mark.parametrize("other", [http(503, HTML), http(429, HTML)], ids=["503", "429"])
+async def test_a_firewalls_pages_let_nothing_through(other):
+    """An outage in which they alternate with other refusals leaves the pace as it was: all is seen soon after it."""
+    async with scene() as here:
+        tasks = [await here.client.submit(f"cat {n}") for n in range(30)]
+        pages = itertools.cycle([http(403, HTML), other])
+        usual, over = here.server._usual, now() + 600
+        here.server._usual = lambda seen: usual(seen) if now() > over else next(pages)
+        seen = [task async for task in here.client.as_completed(tasks, timeout=None)]
+        assert len(seen) == 30
+        assert now() - over <= 90
 
 
 @pytest.mark.parametrize("act", [DROP, http(502, HTML)], ids=["drop", "502"])

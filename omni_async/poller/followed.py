@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import attrs
 
 from ..dialects import Glance
-from ..errors import ApiError, DecodeError, NotFoundError, OmniError, RejectedError
-from ..exchange import is_too_busy, is_unauthorized
+from ..errors import DecodeError, NotFoundError, OmniError, RejectedError
+from ..exchange import is_by_a_firewall, is_too_busy, is_unauthorized
 from ..models import VideoRequest, VideoTask
 from ..schedule import Course, Mark
 
@@ -64,9 +64,9 @@ class Trouble:
 
 def _definite(error: OmniError) -> bool:
     """Whether the gateway said something about this id that time will hardly change."""
+    if is_by_a_firewall(error):
+        return False
     refused = isinstance(error, RejectedError) or is_unauthorized(error)
-    if refused and isinstance(error, ApiError) and error.by_page and error.status_code != 401:
-        return False  # a firewall's, say: it knows nothing of the task
     return refused or (isinstance(error, DecodeError) and error.terminal)
 
 
