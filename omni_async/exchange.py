@@ -143,6 +143,7 @@ class Exchange:
             raise
 
     async def _seen(self, ticket: Ticket, task_id: str, reply: Reply) -> VideoTask:
+        reply = self._legible(reply)
         task = self._read(ticket, reply, self.dialect.read_query)
         namesakes, named = self.namesakes, task.task_id
         doubt = namesakes.doubt(task_id, task, reply.document)
@@ -153,6 +154,20 @@ class Exchange:
         # The id that was asked for stays the id: an answer may name another of the task's ids, or none.
         task = task if task.task_id == task_id else attrs.evolve(task, task_id=task_id)
         return attrs.evolve(task, expires_at=None) if _expires_too_soon(task) else task
+
+    def _legible(self, reply: Reply) -> Reply:
+        """The answer with its broken letters replaced, if it tells of a task then: some cut messages at a byte.
+
+        No other: of a refusal each word counts, and no create may be sent again for one that was not understood.
+        """
+        if isinstance(reply.document, dict) or not 200 <= reply.status < 300:
+            return reply
+        legible = attrs.evolve(reply, body=reply.body.decode(errors="replace").encode())
+        try:
+            self.dialect.read_query(legible)
+        except Exception:  # of a caller's own dialect, too
+            return reply
+        return legible
 
     async def query(self, task_id: str) -> VideoTask:
         """Wait for leave, then one GET for one task, and one more with a new key. Raises as `look`, with the id."""

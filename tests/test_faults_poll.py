@@ -512,6 +512,24 @@ async def test_what_is_no_id_leaks_no_leave(odd):
         assert not here.server.started
 
 
+async def test_a_message_that_is_cut_inside_a_letter_hides_no_end():
+    """Gateways that count bytes cut so: the task has failed, and nobody waits for it for ever."""
+    failed = '{"code": 20000, "data": {"task_id": "task-0000001", "status": "failed", "error_message": "@"}}'
+    body = failed.encode().replace(b"@", "内容违规，请修改".encode()[:-1])
+    async with scene() as here:
+        here.server.always["GET"] = http(body=body)
+        with pytest.raises(TaskFailedError, match="内容违规") as caught:
+            await here.client.wait(await here.submit(), timeout=None)
+        assert caught.value.moderated
+
+
+async def test_a_refusal_in_letters_that_cannot_be_read_is_no_definite_one():
+    """Its words may say "busy": the task is looked at on and on."""
+    refusal = http(body='{"code": "20002", "msg": "系统繁忙"}'.encode("gbk"))
+    async with scene(polls=[refusal] * 6) as here:
+        assert (await here.client.wait(await here.submit())).status is TaskStatus.SUCCEEDED
+
+
 async def test_a_query_is_one_get_and_says_what_is_wrong(caplog):
     """Each refusal as its own class, with the task's id."""
     caplog.set_level(logging.INFO)
