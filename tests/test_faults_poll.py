@@ -6,6 +6,7 @@ Time jumps in these tests: outages of ten minutes take no time.
 import asyncio
 import itertools
 import logging
+import random
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -367,6 +368,23 @@ async def test_row_49_an_outage_of_ten_minutes_ends_well(act, takes):
     with_it, _, charges = await _outage(600, act=act, takes=takes)
     assert charges == 30
     assert with_it <= 1.10 * without + 10
+
+
+async def test_every_second_look_at_a_server_that_is_down_keeps_the_others_going():
+    """Behind a balancer with one of two servers down, however long: slower is no help, and all tasks are seen."""
+    async with scene() as here:
+        tasks = [await here.client.submit(f"cat {n}") for n in range(100)]
+        usual, chance, began = here.server._usual, random.Random(5), now()
+
+        def at_one_of_two(seen):
+            if chance.random() < 0.5:
+                return http(503, HTML)
+            task_id = seen.path.rpartition("/")[2]
+            return usual(seen) if now() - began > 100 else running(task_id)
+
+        here.server._usual = at_one_of_two
+        seen = [task async for task in here.client.as_completed(tasks, timeout=900)]
+        assert len(seen) == 100
 
 
 @pytest.mark.parametrize("other", [http(503, HTML), http(429, HTML)], ids=["503", "429"])

@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from ..policies import Limits
 from ..retry import backoff
-from .chance import Best, Chance
+from .chance import MOST_BUSY, Best, Chance
 from .controllers import Controller, Evidence, attribute
 from .pace import Pace
 from .pauses import BLINK, LONGEST_PAUSE, TOLD_IN_VAIN, Stragglers, blink, outage_pause
@@ -44,7 +44,7 @@ class Admission:
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.window = Window(limits.max_connections)
         self.pace = Pace(limits.requests_per_second, start=START)
-        self.chance, self._best = Chance(), Best()
+        self.chance, self._busy, self._best = Chance(), Chance(MOST_BUSY), Best()
         self._creates_through = 0  # of those that the pace has counted
         self.trials = Trials(limits, rng, self.chance)
         self.slots = self.trials.slots
@@ -262,9 +262,9 @@ class Admission:
             too_many = self.window.tested and ticket.in_flight > self.window.safe
             if named is not None or not too_many or not self.trials.is_news(ticket):
                 return self.trials.refused(ticket, trial, now, wait=wait, named=named)
-        return self._request_refused(ticket, now, wait, named)
+        return self._heed(ticket, now, wait, named, False)
 
-    def _request_refused(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None) -> Decision:
+    def _heed(self, ticket: Ticket, now: float, wait: float | None, named: Controller | None, busy: bool) -> Decision:
         if self.trials.trial is not None:
             self.trials.trial.polls_refused = True
         if ticket.sent_at < self._cut_at:  # of the same flight as the last: that was dealt with
@@ -275,7 +275,7 @@ class Admission:
         first, safe = wait is None and not (self.pace.known or self.window.tested), self.window.safe
         seen = Evidence(create=False, named=named, in_flight=ticket.in_flight, safe_in_flight=safe, first=first)
         cause = attribute(seen)
-        if cause is Controller.PACE and not self._one_at_a_time and self._by_chance(ticket, now):
+        if cause is Controller.PACE and not self._one_at_a_time and self._by_chance(ticket, now, busy):
             return self._passed_over(now, wait or 0.0)
         step, self._pause_step = self._pause_step, self._pause_step + 1
         self._in_vain_since = self._in_vain_since if step else now
@@ -297,11 +297,11 @@ class Admission:
         self._pause(pause, now, trust=trust)
         return Decision(cause, pause)
 
-    def _by_chance(self, ticket: Ticket, now: float) -> bool:
+    def _by_chance(self, ticket: Ticket, now: float, busy: bool) -> bool:
         through = self.pace.got_through
         looks = through - self._creates_through  # where creates are counted apart, they tell nothing of looks
         few = self._best.few(now, looks, self.pace.going(now, ticket.sent_at), pace=self.pace.rate)
-        return self.chance.explains(now, through, few=few)
+        return (self._busy if busy else self.chance).explains(now, through, few=few)
 
     def _passed_over(self, now: float, wait: float) -> Decision:
         """It is nobody's fault: nothing but the pause that it asks for."""
@@ -382,7 +382,7 @@ class Admission:
         if ticket.kind is CREATE:
             return self.trials.slowed(ticket, now, wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE))
         new = ticket.sent_at >= self._cut_at
-        self._request_refused(ticket, now, wait, None)
+        self._heed(ticket, now, wait, None, True)
         return new
 
     def unused(self, ticket: Ticket, now: float) -> None:

@@ -19,9 +19,10 @@ OVERALL, ENOUGH, LESS = 500.0, 100.0, 0.5
 """Requests, fast or slow, over which the part that is refused of them all is taken; from how many on it tells; and the
 part of the share below which there is none: what comes whatever goes comes at any pace, so those where few went were of
 a limit that was down for a while."""
-LEAST, MOST, MOST_CREATES = 0.05, 0.25, 0.6
+LEAST, MOST, MOST_CREATES, MOST_BUSY = 0.05, 0.25, 0.6, 0.6
 """Shares that are believed: others at the same limit cost less, and whom more are refused is simply too fast. Creates a
-gateway may refuse more of, for want of room to make videos."""
+gateway may refuse more of, for want of room to make videos; and one that calls itself busy, all that one of its servers
+gets, which is down."""
 STORM, SURELY, MOSTLY, REFUTED = 60.0, 40.0, 1.8, 1200.0
 """Requests over which it is seen, from so many on, that of all more are refused than so many times the greatest share:
 then a limit was taken for chance, as of one request a second some seconds see none. For so many seconds nothing is
