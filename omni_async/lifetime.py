@@ -170,19 +170,23 @@ class Timed(Protocol):
     """Whether that was put off already."""
 
 
-def put_off(waiting: Iterable[Timed]) -> None:
+def put_off(waiting: Iterable[Timed]) -> bool:
     """Where the loop stood still when the first of these was over, all that are have a while longer, once.
 
     Args:
         waiting: The first deadline first.
+
+    Returns:
+        Whether any has: the first deadline need not come first any more.
     """
-    now, held_up = loop_time(), False
+    now, held_up, any_has = loop_time(), False, False
     for one in waiting:
         held_up = held_up or now - one.deadline > HELD_UP
         if not held_up or one.deadline > now:
-            return
+            break
         if not one.caught_up:
-            one.deadline, one.caught_up = now + CATCH_UP, True
+            one.deadline, one.caught_up, any_has = now + CATCH_UP, True, True
+    return any_has
 
 
 def is_cancelled() -> bool:

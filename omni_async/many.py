@@ -233,7 +233,8 @@ class _Run:
 
     def _time_out(self) -> None:
         """Give up waiting for tasks whose time is over, and look again when that of the next one is."""
-        put_off(self.open)
+        if put_off(self.open):
+            self.open = dict.fromkeys(sorted(self.open, key=lambda row: row.deadline))
         self._timer, now = None, loop_time()
         for row in tuple(self.open):
             if row.deadline > now:

@@ -330,6 +330,14 @@ async def test_rows_whose_wait_was_over_while_the_loop_stood_still_are_read_befo
     assert loop.time() == pytest.approx(1000 + 30 + 3600 + 5, abs=0.1)
 
 
+async def test_rows_whose_wait_is_over_after_the_loop_stood_still_end_on_time():
+    """They do not stand behind one that looks a while longer, as its own was over meanwhile."""
+    loop, works = asyncio.get_running_loop(), Works()
+    loop.call_later(60, lambda: setattr(loop._warp, "now", loop.time() + 3.0))
+    rows = many(works, asynchronous(["endless"] * 3, pause=2.5), timeout=58)
+    assert [loop.time() - 1000.0 async for _ in rows] == pytest.approx([64, 66.5, 68], abs=0.1)
+
+
 async def test_a_row_that_nobody_could_look_at_says_why():
     """Its wait's error has the reason."""
     works = Works()
