@@ -78,6 +78,20 @@ def rate(rng: random.Random, *, retry_after: float | None = None, factor: float 
     )
 
 
+def far_away(rng: random.Random) -> Scenario:
+    """The same at the other end of the world: all that an answer takes is the way, also of a refusal."""
+    scenario = rate(rng)
+    way, allowed = between(rng, 0.1, 0.4), scenario.rate[0][1]
+    allowed = min(allowed, int(24.0 / way))  # 64 connections must do
+    return attrs.evolve(
+        scenario,
+        name=f"{scenario.style}, {allowed}/s, {1e3 * way:.0f} ms away",
+        rate=((0.0, allowed),),
+        followed=int(2.2 * allowed) + 8,
+        latency=(way, 0.03, 1.0),
+    )
+
+
 def squeezed(rng: random.Random) -> Scenario:
     """Somebody else takes a known account, all of it or nearly, for a minute or two."""
     scenario = rate(rng)
@@ -246,6 +260,7 @@ def several(rng: random.Random) -> Scenario:
 
 FAMILIES: dict[str, Callable[[random.Random], Scenario]] = {
     "rate": rate,
+    "rate, far away": far_away,
     "rate, Retry-After 1 s": lambda rng: rate(rng, retry_after=1.0),
     "rate halves": lambda rng: rate(rng, factor=0.5),
     "rate doubles": lambda rng: rate(rng, factor=2.0),

@@ -71,6 +71,7 @@ def test_a_saturated_meter_gives_the_whole_rate():
     ("family", "most", "least"),
     [
         ("rate", 0.95, 0.9),
+        ("rate, far away", 0.95, 0.85),
         ("rate, Retry-After 1 s", 0.92, 0.6),
         ("requests at once", 0.95, 0.88),
         ("requests at once, Retry-After 1 s", 0.95, 0.9),

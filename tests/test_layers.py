@@ -108,13 +108,14 @@ TABLE = {
     "limiter.chance": Place(3, pure=True),
     "limiter.line": Place(3, [".tickets"], pure=True),
     "limiter.pauses": Place(3, [".controllers"], pure=True),
-    "limiter.pace": Place(3, [".bracket", ".estimate", ".minutes"], pure=True),
+    "limiter.pace": Place(3, [".bracket", ".estimate", ".minutes", ".trail"], pure=True),
     "limiter.slots": Place(3, pure=True),
     "limiter.tickets": Place(3, [".controllers"], pure=True),
     "limiter.trials": Place(
         3, [".chance", ".controllers", ".line", ".pace", ".pauses", ".slots", ".stretches", ".tickets"], pure=True
     ),
     "limiter.stretches": Place(3, pure=True),
+    "limiter.trail": Place(3, pure=True),
     "limiter.window": Place(3, pure=True),
     "targets": Place(3, ["safety"], pure=True),
     "safety": Place(3, pure=True),

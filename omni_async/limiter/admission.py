@@ -253,10 +253,9 @@ class Admission:
             wait: Seconds it asked to wait, if it did.
             named: The limit its words name, if they do.
         """
-        trial = self._end(ticket, now)
-        self._failures = 0
-        if wait is not None and wait < BLINK:  # "at once" is no answer to when: own pauses grow
-            wait = None
+        trial, self._failures = self._end(ticket, now), 0
+        self.pace.trail.lost(ticket.sent_at)
+        wait = None if wait is not None and wait < BLINK else wait  # "at once" is no answer to when: own pauses grow
         if ticket.kind is CREATE:
             self.slots.free(ticket.key, now)
             too_many = self.window.tested and ticket.in_flight > self.window.safe
@@ -316,7 +315,7 @@ class Admission:
             self.pace.prolong(resumes)
             return
         self.window.doubt(ticket.in_flight)
-        no_help = self.pace.cut(now, resumes, sent=ticket.sent_at, ahead=ticket.in_flight - 1)
+        no_help = self.pace.cut(now, resumes, sent=ticket.sent_at, in_flight=self.in_flight)
         if no_help:  # how many may be in flight has to be learned anew
             self.window.safe = 1
             self._in_doubt_until = resumes + DOUBT
@@ -382,6 +381,7 @@ class Admission:
         if ticket.kind is CREATE:
             return self.trials.slowed(ticket, now, wait or backoff(self._failures, self._rng, cap=LONGEST_PAUSE))
         new = ticket.sent_at >= self._cut_at
+        self.pace.trail.lost(ticket.sent_at)
         self._heed(ticket, now, wait, None, True)
         return new
 

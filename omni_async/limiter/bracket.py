@@ -61,13 +61,12 @@ class Observation(NamedTuple):
         pace: Requests per second then.
         level: Those of the last cut; None before the first refusal.
         climbing: Whether the pace had left that level.
-        mean: Mean pace in the last second.
+        mean: Mean pace in the second before it.
         passed: The pace two seconds before: no window has refused it.
-        counted: Requests that got through in the last second.
-        through: Those since the last refusal.
-        ahead: Requests in flight: some were let in before it and are not answered yet.
+        counted: Requests that were let in in the second before it.
+        through: Those since the last that was refused went.
         used: Seconds since sending went on after the last refusal.
-        whole: Seconds since the last refusal.
+        whole: Seconds since the last that was refused went.
         dear: Whether it costs a pause.
         held: Seconds in which the level was used.
         blind: Whether so much is in flight that how far a climb went tells little.
@@ -80,7 +79,6 @@ class Observation(NamedTuple):
     passed: float
     counted: float
     through: float
-    ahead: int
     used: float
     whole: float
     dear: bool
@@ -129,7 +127,7 @@ class Bracket:
     def refused(self, seen: Observation) -> float:
         """The level after a refusal that costs a pause."""
         if seen.level is None:
-            most = min(max(seen.counted + seen.ahead, seen.pace / 4.0), JITTER * seen.pace)
+            most = min(max(seen.counted, seen.pace / 4.0), JITTER * seen.pace)
             return self._open(LEAST_OF_FIRST * most, seen.pace, FIRST * most)
         paused = seen.whole - seen.used
         self._enough = TIGHT * min(paused, MOST_COARSE) if paused > LONG else 0.0

@@ -47,9 +47,9 @@ class Estimate:
             return self.bracket.refused(seen)
         self.bracket.forget()
         if seen.level is None:
-            return min(max(seen.counted + seen.ahead, seen.pace / 4.0), _margin(seen.pace) * seen.pace)
+            return min(max(seen.counted, seen.pace / 4.0), _margin(seen.pace) * seen.pace)
         if seen.climbing:
-            self.again, self._climbed = 0, seen.through / seen.used
+            self.again, self._climbed = 0, seen.through / seen.whole
             return self._climb_ended(seen)
         self.again = self.again + 1 if _early(seen) else 0
         if not self.again:
@@ -65,28 +65,27 @@ class Estimate:
         return _below(seen)
 
     def _level_refused(self, seen: Observation) -> float:
-        through = max(seen.through, min(seen.through + seen.ahead, seen.pace * seen.used))
-        seen = seen._replace(through=through)
         if _early(seen):
             return self._no_help(seen)
         if self._as_bucket:
             return self._bucket(seen)
         self._take_for_bucket(seen.pace)
-        return self._between((seen.through - 0.5) / seen.whole, seen)
+        return self._between(seen.through / seen.whole, seen)
 
     def _no_help(self, seen: Observation) -> float:
         """The last cut was too small; one after the other they grow."""
-        measured = seen.through / max(seen.used, min(seen.whole, 1.0))
-        if self.again > 1 and self._climbed is not None and FAR * self._climbed < seen.pace:
+        measured = seen.counted + 1.0
+        climbed = self._climbed
+        if self.again > 1 and climbed is not None and (seen.through - 0.5) / seen.whole < FAR * climbed < seen.pace:
             self._take_for_bucket(seen.pace)  # it was full, and is empty since the climb before
-            measured = self._climbed
+            measured = climbed
         least = seen.pace * (HASTY if seen.whole < SECOND else 1.0 / 3.0)
         return min(max(measured, least), seen.pace) * math.pow(_margin(seen.pace), 2 ** min(self.again - 1, 4))
 
     def _bucket(self, seen: Observation) -> float:
         self._as_bucket -= 1
         self._was_window = False
-        return self._between(BELOW_BUCKET * (seen.through - 1) / seen.used, seen)
+        return self._between(BELOW_BUCKET * seen.through / seen.whole, seen)
 
     def _between(self, measured: float, seen: Observation) -> float:
         """For a bucket: what it was seen to allow, and the more above that the cheaper a refusal is."""

@@ -6,11 +6,11 @@ is far above. An account that counts by the minute is told apart (`minutes.py`).
 """
 
 import math
-from collections import deque
 
 from .bracket import DOUBLES, Observation
 from .estimate import Estimate
 from .minutes import MINUTE, Minutes
+from .trail import Trail
 
 DOUBLING, MOST_DOUBLED = 0.6, 20.0
 """Seconds of use in which an untested pace doubles; and how often in one step, which may be an hour of a slow one."""
@@ -57,8 +57,8 @@ ONE_SECOND = 1.1
 DOUBTED = 1.2
 """How many times the level is gone at for a minute, to learn whether it is all that is let in in one. Less would be let
 in by many that count so, since the level is somewhat below what they allow."""
-STEP, STEPS = 0.1, 26
-"""Seconds between two looks at how much of the pace is used, and how many are remembered."""
+STEP = 0.1
+"""Seconds between two looks at how much of the pace is used."""
 
 
 class Pace:
@@ -81,6 +81,8 @@ class Pace:
         "_doubts",
         "_estimate",
         "_gap",
+        "_gone_before",
+        "_gone_cut",
         "_hold",
         "_known_since",
         "_level",
@@ -95,12 +97,12 @@ class Pace:
         "_strain",
         "_strained_with",
         "_taken",
-        "_trail",
         "_used",
         "ceiling",
         "got_through",
         "next_at",
         "rate",
+        "trail",
     )
 
     def __init__(
@@ -121,9 +123,10 @@ class Pace:
         self._refused_at = self._resumed_at = self._known_since = -math.inf
         self._stepped_at = self._step_at = -math.inf
         self._taken, self._slower = 0, 1.0
+        self.trail = Trail()
+        self._gone_before = self._gone_cut = 0.0  # how many had gone before the last one refused, and at its refusal
         self._estimate, self._minutes = Estimate(), Minutes(doubts=doubts)
         self._before: tuple[float | None, float, float] | None = None  # level, hold and rate before the last cuts
-        self._trail: deque[tuple[float, int, float]] = deque(maxlen=STEPS)
         self.set(ceiling or start)
 
     @property
@@ -144,7 +147,9 @@ class Pace:
     @property
     def settled(self) -> bool:
         """Whether a refusal now would tell nothing new: of many requests, close to a pace that was tested for long."""
-        if self._level is None or not BRISK <= self.rate < NEAR * self._level:
+        if self._level is None or self.rate >= NEAR * self._level:
+            return False
+        if self.rate < BRISK and self.got_through - self._refused_with < BRISK:
             return False
         return self._used > self._hold or self._hold >= HOLD
 
@@ -164,6 +169,9 @@ class Pace:
         if now >= self._step_at:
             self._step(now)
         self._taken += 1
+        trail = self.trail
+        trail.gone += 1
+        trail.gone_at = now
         late = now - SLACK
         self.next_at = (late if late > self.next_at else self.next_at) + self._gap  # noqa: FURB136 - per request; max() costs more
 
@@ -181,7 +189,7 @@ class Pace:
             if self._minutes.suspected and self.rate >= DOUBTED * (self._level or math.inf):
                 self._doubted(elapsed)
             self.set(self._grown(elapsed))
-        self._trail.append((now, self.got_through, self.rate))
+        self.trail.step(now, self.got_through, self.rate)
         self._minutes.goes_on(now, self.got_through)
         self._stepped_at, self._taken = now, 0
         self._step_at = now + max(STEP, 2.0 * self._gap)
@@ -215,16 +223,16 @@ class Pace:
 
     def per_second(self, now: float) -> float:
         """How many got through in the last second."""
-        return self._last_second(now)[0]
+        return self.trail.per_second(now, self.got_through, grain=STEP)
 
-    def cut(self, now: float, resumes: float, *, sent: float | None = None, ahead: int = 0) -> bool:
+    def cut(self, now: float, resumes: float, *, sent: float | None = None, in_flight: int = 0) -> bool:
         """A refusal of a request sent at this pace; True if it comes so soon that the last cut was no help.
 
         Args:
             now: Time of the refusal.
             resumes: When sending goes on.
             sent: When the request went.
-            ahead: Requests in flight then: some are not answered yet and were let in before it.
+            in_flight: Requests in flight at the refusal: nobody knows yet whether they were let in.
         """
         sent = now if sent is None else sent
         through = self.got_through - self._refused_with
@@ -232,10 +240,12 @@ class Pace:
             self.prolong(resumes)
             return False
         before = (self._level, self._hold, self.rate)
-        self._pause, self._blind = resumes - now, ahead > BLIND * self.rate
-        allowed = self.rate if self._unused(through, sent) else self._allowed(through, now, sent, ahead)
+        self._pause, self._blind = resumes - now, in_flight > BLIND * self.rate
+        gone = self.trail.gone_by(sent)
+        seen = self._observed(now, sent)
+        allowed = self.rate if self._unused(through, sent) else self._allowed(seen, now)
         level = max(allowed, SLOWEST)
-        if self._level is not None and through <= CATCHING_UP:
+        if self._level is not None and gone - self._gone_cut <= CATCHING_UP + 1:
             self._bare = level
         if not self._estimate.again:
             self._before = before
@@ -247,6 +257,7 @@ class Pace:
         resumes = max(resumes, now + 1.0 / level)  # a bucket has nothing before
         self.next_at = max(self.next_at, resumes)
         self._refused_at, self._resumed_at, self._refused_with = sent, resumes, self.got_through
+        self._gone_before, self._gone_cut = gone, self.trail.gone
         self._stepped_at, self._taken, self._step_at = resumes, 0, resumes + max(STEP, 2.0 / level)
         self.set(level)
         return self._estimate.again > 0
@@ -270,30 +281,38 @@ class Pace:
         quiet = sent - self._refused_at
         return self._level is not None and quiet > LONGEST_HOLD and 4.0 * through < self.rate * quiet
 
-    def _allowed(self, through: float, now: float, sent: float, ahead: int) -> float:
-        counted, mean = self._last_second(now)
+    def _observed(self, now: float, sent: float) -> Observation:
+        """What went before the refused request was sent: so it tells the same however late the answers come."""
         used = max(sent - self._resumed_at, 1e-3)
-        whole = max(sent - self._refused_at, used)
-        seen = Observation(
-            pace=self.rate,
+        pace, held = self._pace_at(sent), max(self._used - (now - sent), 0.0)
+        return Observation(
+            pace=pace,
             level=self._level,
-            climbing=self._used > self._hold,
-            mean=mean,
-            passed=self._passed(sent),
-            counted=counted,
-            through=through,
-            ahead=ahead,
+            climbing=held > self._hold,
+            mean=(self._pace_at(sent - 1.0) + pace) / 2.0,
+            passed=(self.trail.rate(sent - 2.0) or (0.0,))[0],
+            counted=self.trail.let_in(sent - 1.0, sent),
+            through=self.trail.let_in(self._refused_at, sent, gone=self._gone_before),
             used=used,
-            whole=whole,
+            whole=max(sent - self._refused_at, used),
             dear=self._pause >= self._dear,
-            held=self._used,
+            held=held,
             blind=self._blind,
         )
+
+    def _allowed(self, seen: Observation, now: float) -> float:
         self._minutes.refused(now, self.got_through)
-        if self._minutes.drought or self.rate < SECONDS_TELL:
+        if self._minutes.drought or seen.pace < SECONDS_TELL:
             self._estimate.bracket.forget()
-            return self._minutes.allows(self.rate, used, passed=seen.passed if seen.climbing else None)
+            return self._minutes.allows(seen.pace, seen.used, passed=seen.passed if seen.climbing else None)
         return self._estimate.level(seen)
+
+    def _pace_at(self, when: float) -> float:
+        """The pace then, or as soon as there was one after the last refusal."""
+        known = self.trail.rate(when)
+        if known is not None and (self._level is None or known[1] >= self._resumed_at):
+            return known[0]
+        return self._level or self.rate
 
     def _holding(self, level: float, now: float, sent: float) -> float:
         """As long as an estimate is young it is tested soon, then ever more rarely; tests take a time of their own."""
@@ -314,10 +333,6 @@ class Pace:
         rare = min(RARE / level, MOST_RARE if self._doubts else LONGEST_HOLD)
         return min(max(HOLD, rare, rest), LONGEST_HOLD)
 
-    def _passed(self, sent: float) -> float:
-        """The pace two seconds before what is refused was sent, or as long as is remembered."""
-        return next((rate for at, _, rate in reversed(self._trail) if at <= sent - 2.0), 0.0)
-
     def prolong(self, resumes: float) -> None:
         """What went first after the pause was refused too: it is the same refusal still, and says nothing new."""
         self._minutes.waits(max(resumes - self._resumed_at, 0.0))
@@ -325,9 +340,10 @@ class Pace:
 
     def rest(self, resumes: float) -> None:
         """Nothing goes for a while, for somebody else's fault: what is counted begins anew."""
-        self._trail.clear()
+        self.trail.rest()
         self._minutes.forget()
         self._refused_with, self._refused_at = self.got_through, resumes
+        self._gone_before = self._gone_cut = self.trail.gone
         self._resumed_at = self.next_at = max(self.next_at, resumes)
 
     def resumed(self, now: float) -> None:
@@ -370,13 +386,6 @@ class Pace:
             self._used = 0.0
             self.set(rate)
             self._before = None
-
-    def _last_second(self, now: float) -> tuple[float, float]:
-        """How many got through in the last second, and the mean pace in it, or so long as is remembered."""
-        for at, count, rate in self._trail:
-            if at >= now - 1.0 - STEP:
-                return (self.got_through - count) / max(now - at, 1.0), (rate + self.rate) / 2.0
-        return 0.0 if self._trail else float(self.got_through), self.rate
 
     def __repr__(self) -> str:
         return f"<Pace {self.rate:.3g} requests/s{'' if self.known else ', no limit met'}>"

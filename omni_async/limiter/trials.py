@@ -254,6 +254,7 @@ class Trials:
         self, ticket: Ticket, trial: Trial | None, now: float, *, wait: float | None, named: Controller | None
     ) -> Decision:
         """It was refused for now, and its slot is free again; see `Admission.refused`."""
+        self.pace.trail.lost(ticket.sent_at)
         if trial is None and not self.is_news(ticket):
             self._counted_too_many()
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
@@ -279,7 +280,7 @@ class Trials:
         if cause is Controller.SLOTS:
             self.slots.refused(now, pause=pause)
         elif cause is Controller.PACE and self._blames_pace(1):
-            self.pace.cut(now, now + pause)
+            self.pace.cut(now, now + pause, sent=ticket.sent_at, in_flight=len(self.line))
         hopeless = cause is Controller.TRIAL and not running and trial.refusals >= LADDER
         return Decision(cause, pause, hopeless)
 
@@ -313,5 +314,5 @@ class Trials:
         if ticket.sent_at < self._cut_at:
             return False
         self._pause(now, pause)
-        self.pace.cut(now, now + pause, sent=ticket.sent_at, ahead=ticket.in_flight - 1)
+        self.pace.cut(now, now + pause, sent=ticket.sent_at, in_flight=len(self.line))
         return True

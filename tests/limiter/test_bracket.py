@@ -27,7 +27,7 @@ def refusal(level, pace, **known):
     """A refusal that costs a second, after ten seconds at about this pace."""
     usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
     used = known.get("used", 10.0)
-    times = {"ahead": 0, "used": used, "whole": used + 1.0, "dear": True, "held": used}
+    times = {"used": used, "whole": used + 1.0, "dear": True, "held": used}
     return Observation(**{"pace": pace, "level": level, **usual, **times, **known})
 
 

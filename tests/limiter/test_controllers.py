@@ -213,7 +213,7 @@ def test_a_pace_never_goes_wrong(ceiling, steps):
         elif step == "cut":
             pace.cut(now, now + seconds)
         elif step == "late":
-            pace.cut(now, now, sent=now - seconds, ahead=3)
+            pace.cut(now, now, sent=now - seconds, in_flight=3)
         elif step in ("rest", "prolong"):
             getattr(pace, step)(now + seconds)
         elif step == "resumed":

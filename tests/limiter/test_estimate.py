@@ -14,7 +14,7 @@ from omni_async.limiter.pace import BRISK, NEAR, Pace
 def refusal(level, pace, **known):
     """A refusal after ten seconds at about this pace."""
     usual = {"climbing": False, "mean": pace, "passed": pace, "counted": pace, "through": 10.0 * pace}
-    times = {"ahead": 0, "used": 10.0, "whole": 10.1, "dear": False, "held": 10.0}
+    times = {"used": 10.0, "whole": 10.1, "dear": False, "held": 10.0}
     return Observation(**{"pace": pace, "level": level, **usual, **times, **known})
 
 
@@ -107,10 +107,14 @@ def test_a_settled_pace_is_close_to_its_limit_and_hardly_pauses():
     assert longest < 0.2
 
 
-def test_a_slow_pace_is_never_settled():
-    """Where few requests go, each refusal is a good part of them."""
+def test_a_slow_pace_is_settled_once_many_got_through():
+    """Where few requests go, one more that is refused is a good part of them: after twenty it is none any more."""
     pace, _ = held(BRISK / 2, 60.0, pause=0.0)
+    pace.cut(100.0, 100.1)
+    pace._used = pace._hold + 1.0
     assert not pace.settled
+    pace.got_through += BRISK
+    assert pace.settled
 
 
 def test_behind_a_window_that_asks_for_a_second_hardly_a_pause_is_needed():
