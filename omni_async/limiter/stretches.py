@@ -47,16 +47,17 @@ class Stretches:
                 fastest[count] = took
             count *= 2
 
-    def few(self, now: float, running: int) -> bool:
-        """Whether so few go, and run, that no limit refuses one."""
+    def few(self, sent: float, running: int) -> bool:
+        """Whether so few went until one that was sent then, and run, that no limit refuses it."""
         known = len(self._let_in)
         if known < LEAST or running > FEWER_RUN * self._most_ran:
             return False
-        young = now - self._let_in[0] < YOUNG
+        last = next((place for place in range(1, len(self._sent) + 1) if self._sent[-place] <= sent), 1)
+        young = sent - self._let_in[0] < YOUNG
         return all(
-            now - self._sent[-1 - count] >= took * (SLOWER if 2 * count <= known else HARDLY_SLOWER)
+            sent - self._sent[-last - count] >= took * (SLOWER if 2 * count <= known else HARDLY_SLOWER)
             for count, took in self._fastest.items()
-            if young or 2 * count <= known
+            if (young or 2 * count <= known) and last + count <= len(self._sent)
         )
 
     @property

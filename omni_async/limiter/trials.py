@@ -260,7 +260,7 @@ class Trials:
             return Decision(Controller.TRIAL, max(self.pause_until - now, 0.0))
         running = self.slots.running
         self._apart_until = -math.inf
-        if named is None and self._by_chance(now) and trial is None:
+        if named is None and self._by_chance(ticket.sent_at, now) and trial is None:
             self.pause_until = max(self.pause_until, now + (wait or 0.0))
             return Decision(Controller.TRIAL, wait or 0.0)
         trial = trial or Trial(running, now, self._refused_with, self._alike)
@@ -289,10 +289,10 @@ class Trials:
         share = max(self._own.share, self._chance.share)
         return self._excess.found(self.pace.got_through, share, refused=refused)
 
-    def _by_chance(self, now: float) -> bool:
+    def _by_chance(self, sent: float, now: float) -> bool:
         """Whether a refusal tells nothing of a limit. Once such are known, the pace is what it was before them."""
         slots, known = self.slots, self._own.share
-        few = (slots.cap is None or slots.running < slots.sure) and self._stretches.few(now, slots.running)
+        few = (slots.cap is None or slots.running < slots.sure) and self._stretches.few(sent, slots.running)
         explained = self._own.explains(now, self.pace.got_through, few=few)
         if self._own.share and not known:
             self.pace.restore(self._stretches.usual)
