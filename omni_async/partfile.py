@@ -27,12 +27,20 @@ from yarl import URL
 from .disk import NO_SPACE
 from .errors import DownloadError, TargetExistsError
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+
+    _HELD = PermissionError
+else:
     import fcntl
+
+    _HELD = BlockingIOError
 
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 )
+_FAR = 2**40 - 2
+"""The byte that is locked on Windows, where nobody else could read what is: behind every video, in 32 bits as well."""
 _TAG_BYTES = 4096
 _HEADER_VALUE = re.compile(r"[ -~]{1,1000}")
 
@@ -145,6 +153,8 @@ class PartFile:
             odd = DownloadError(f"{self.path} is not an ordinary file: remove it, then download again")
             raise self._taken() if ordinary else odd
         if opened.st_nlink > 1:  # a crash between link and unlink: writing on would change the published video
+            if sys.platform == "win32":  # an open file cannot be removed there
+                self._let_go()
             self.path.unlink()
             return False
         self.size = opened.st_size
@@ -272,11 +282,13 @@ class PartFile:
 
 def _lock(fd: int) -> bool:
     """Whether no other process holds the file; True where the file system knows no locks."""
-    if sys.platform == "win32":
-        return True
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":
+            os.lseek(fd, _FAR, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except _HELD:
         return False
     except OSError:
         return True

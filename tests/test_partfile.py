@@ -2,15 +2,19 @@
 
 import errno
 import fcntl
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from omni_async import partfile
 from omni_async.errors import DownloadError, TargetExistsError
 from omni_async.partfile import PartFile, Tag, _read_tag, source_of
 
@@ -337,3 +341,79 @@ def test_tag_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "tag").symlink_to(tmp_path / "real")
     assert _read_tag(tmp_path / "tag") == Tag()
     assert _read_tag(tmp_path / "real") == Tag('"x"', 1, "")
+
+
+# --- elsewhere -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module as Windows has it, on what stands in for the system: its locks, and that open files stay."""
+    locked: dict[int, tuple[int, int]] = {}  # descriptor: file, place
+    opened, close, unlink = os.open, os.close, Path.unlink
+    files: dict[int, int] = {}
+
+    def locking(file: int, mode: str, count: int) -> None:
+        assert (mode, count) == ("try", 1)
+        wanted = os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR)
+        if wanted in locked.values():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        locked[file] = wanted
+
+    def opening(*arguments: object) -> int:
+        file = opened(*arguments)  # type: ignore[arg-type]
+        files[file] = os.fstat(file).st_ino
+        return file
+
+    def closing(file: int) -> None:
+        locked.pop(file, None)
+        files.pop(file, None)
+        close(file)
+
+    def unlinking(path: Path, missing_ok: bool = False) -> None:
+        if path.exists() and path.stat().st_ino in files.values():
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        unlink(path, missing_ok)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK="try"))
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("omni_async.elsewhere", partfile.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "omni_async.elsewhere", module)
+    monkeypatch.setattr(sys, "platform", "win32")
+    spec.loader.exec_module(module)
+    for name, stand_in in {"open": opening, "close": closing}.items():
+        monkeypatch.setattr(os, name, stand_in)
+    monkeypatch.setattr(Path, "unlink", unlinking)
+    return module
+
+
+def test_on_windows_two_processes_do_not_write_one_part(
+    windows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The byte that is locked lies behind the video: while it is written, others can read it."""
+    one, two = windows.PartFile(tmp_path / "v.mp4"), windows.PartFile(tmp_path / "v.mp4")
+    one.open()
+    one.write(BODY)
+    with monkeypatch.context() as patched:
+        patched.setattr(windows, "_busy", {})
+        with pytest.raises(DownloadError, match="is being downloaded already"):
+            two.open()
+        two.close()
+    assert one.path.read_bytes() == BODY
+    assert one.publish().read_bytes() == BODY
+    one.close()
+
+
+def test_on_windows_a_second_name_that_a_crash_left_is_taken_away(windows: ModuleType, tmp_path: Path) -> None:
+    """It is closed first."""
+    video, part = tmp_path / "published.mp4", windows.PartFile(tmp_path / "v.mp4")
+    video.write_bytes(BODY)
+    os.link(video, part.path)
+    part.open()
+    part.write(b"new")
+    part.close()
+    assert video.read_bytes() == BODY
+    assert part.path.read_bytes() == b"new"
