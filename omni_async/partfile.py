@@ -26,6 +26,7 @@ from yarl import URL
 
 from .disk import NO_SPACE
 from .errors import DownloadError, TargetExistsError
+from .safety import is_reserved
 
 if sys.platform == "win32":
     import msvcrt
@@ -85,6 +86,8 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         OSError: Its name, or that of what stands beside it for a while, is too long.
         ValueError: It cannot be the name of a file.
     """
+    if sys.platform == "win32" and (":" in target.name or is_reserved(target.name.partition(".")[0].rstrip(" "))):
+        raise ValueError("Windows takes such a name for a device, or for a part of another file")
     if target.is_dir() and not target.is_symlink():
         raise TargetExistsError(f"{target} is a folder: name the file to write")
     if not overwrite and os.path.lexists(target):

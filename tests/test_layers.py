@@ -85,7 +85,7 @@ TABLE = {
     "room": Place(3),
     "turns": Place(3, ["lifetime"]),
     "uploads": Place(3, ["disk"]),
-    "partfile": Place(3, ["disk"]),
+    "partfile": Place(3, ["disk", "safety"]),
     "answers": Place(3),
     "disk": Place(3, ["lifetime"]),
     "lifetime": Place(3),

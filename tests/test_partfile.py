@@ -417,3 +417,19 @@ def test_on_windows_a_second_name_that_a_crash_left_is_taken_away(windows: Modul
     part.close()
     assert video.read_bytes() == BODY
     assert part.path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["aux.mp4", "Con", "com1.old.mp4", "nul .mp4", "take 12:30.mp4"])
+def test_on_windows_a_name_that_is_no_files_is_refused_before_paying(
+    windows: ModuleType, tmp_path: Path, name: str
+) -> None:
+    """A device would be written to, or a hidden part of the file `take 12`; elsewhere they are names as any other."""
+    with pytest.raises(ValueError, match="Windows takes such a name"):
+        windows.refuse_existing(tmp_path / name, overwrite=False)
+    windows.refuse_existing(tmp_path / "auxiliary.mp4", overwrite=False)
+
+
+def test_elsewhere_a_name_that_windows_keeps_is_as_any_other(tmp_path: Path) -> None:
+    """As is a colon."""
+    for name in ("aux.mp4", "take 12:30.mp4"):
+        partfile.refuse_existing(tmp_path / name, overwrite=False)

@@ -197,7 +197,8 @@ def _names(path: Path) -> int:
 def on_network(path: Path, mounts: str = MOUNTS) -> bool:
     """Whether a path lies on a network file system, as far as the system tells (Linux and Windows)."""
     if sys.platform == "win32":
-        return str(path.resolve()).startswith("\\\\")
+        place = str(path.resolve()).upper()
+        return place.startswith("\\\\") and not re.match(r"\\\\[?.]\\(?!UNC\\)", place)
     here, best, kind = path.resolve(), -1, ""
     for mount, name in _mounts(mounts):
         if len(mount.parts) >= best and here.is_relative_to(mount):

@@ -420,7 +420,15 @@ def test_where_the_system_does_not_tell_it_is_taken_as_local(tmp_path):
     assert on_network(tmp_path, str(tmp_path / "none")) is False
 
 
-@pytest.mark.parametrize(("path", "network"), [(r"\\server\share\j", True), (r"C:\data\j", False)])
+@pytest.mark.parametrize(
+    ("path", "network"),
+    [
+        (r"\\server\share\j", True),
+        (r"\\?\UNC\server\share\j", True),
+        (r"C:\data\j", False),
+        (r"\\?\C:\data\j", False),  # how a path of more than 260 characters is written
+    ],
+)
 def test_on_windows_a_share_is_a_network_file_system(monkeypatch, path, network):
     """By its name."""
     monkeypatch.setattr(schema.sys, "platform", "win32")
