@@ -23,6 +23,8 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What a full disk or quota says."""
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 """What a process, or the system, with too many open files says."""
+FAR = 2**40 - 2
+"""The byte that is locked on Windows, where nobody else could read what is: behind every file, in 32 bits as well."""
 PRIVATE = 0o600
 """Results hold prompts and URLs: the user's own data."""
 

@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 from yarl import URL
 
-from .disk import NO_SPACE
+from .disk import FAR, NO_SPACE
 from .errors import DownloadError, TargetExistsError
 from .safety import is_reserved
 
@@ -40,8 +40,6 @@ else:
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 )
-_FAR = 2**40 - 2
-"""The byte that is locked on Windows, where nobody else could read what is: behind every video, in 32 bits as well."""
 _TAG_BYTES = 4096
 _HEADER_VALUE = re.compile(r"[ -~]{1,1000}")
 
@@ -287,7 +285,7 @@ def _lock(fd: int) -> bool:
     """Whether no other process holds the file; True where the file system knows no locks."""
     try:
         if sys.platform == "win32":
-            os.lseek(fd, _FAR, os.SEEK_SET)
+            os.lseek(fd, FAR, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

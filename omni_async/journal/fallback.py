@@ -9,18 +9,22 @@ import json
 import logging
 import os
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..disk import private
+from ..disk import FAR, private
 from ..errors import OmniError
 from .entries import Entry
 from .ledger import Ledger
 from .noted import Line, concerned, enter, is_lost, line_of
 from .seam import Answer, Intent, write_metadata
 from .states import State
+
+if sys.platform == "win32":
+    import msvcrt
 
 logger = logging.getLogger("omni_async")
 
@@ -86,6 +90,10 @@ def elsewhere(journal: Path) -> Path:
 def _append(path: Path, line: str) -> None:
     file = private(path, append=True)
     try:
+        if sys.platform == "win32":  # appending is two steps there: another process's line could be written over
+            with contextlib.suppress(OSError):
+                os.lseek(file, FAR, os.SEEK_SET)
+                msvcrt.locking(file, msvcrt.LK_LOCK, 1)
         # A line that a full disk cut off before has no end.
         left = memoryview(b"\n" + line.encode("utf-8", "surrogatepass") + b"\n")
         while left:

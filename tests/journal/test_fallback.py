@@ -1,11 +1,13 @@
 """The file of what was paid and could not be written into the journal."""
 
+import importlib.util
 import json
 import os
 import stat
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from books import Book, accepted, intent, lost, refused, task, writing
@@ -422,3 +424,24 @@ def test_data_that_changed_meanwhile_costs_the_line_nothing(tmp_path):
     changed = intent("k", metadata={"chat": object()})
     path = append(tmp_path / "j", changed, accepted("t-1"))
     assert json.loads(path.read_text())["metadata"] is None
+
+
+def test_on_windows_a_line_is_appended_under_a_lock(tmp_path, monkeypatch):
+    """To go to the end and to write are two steps there. Where there are no locks, it is appended all the same."""
+    path, locks = fallback_of(tmp_path / "j"), []
+
+    def locking(file, mode, count):
+        locks.append((mode, count, os.lseek(file, 0, os.SEEK_CUR) > 2**32, path.stat().st_size))
+        if len(locks) > 1:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_LOCK="wait"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    spec = importlib.util.spec_from_file_location("omni_async.journal.elsewhere", fallback.__file__)
+    there = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(there)
+    assert there.append(tmp_path / "j", intent("k"), accepted("t-1")) == path
+    size = path.stat().st_size
+    assert there.append(tmp_path / "j", intent("l"), accepted("t-2")) == path
+    assert locks == [("wait", 1, True, 0), ("wait", 1, True, size)]
+    assert [json.loads(line)["task_id"] for line in path.read_text().split("\n") if line] == ["t-1", "t-2"]
