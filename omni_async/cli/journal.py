@@ -182,7 +182,7 @@ def _export(entries: Iterable[Entry], export: str) -> None:
         if ending == ".csv":
             _write_table(entries, file)
         else:
-            write_all(file, map(_as_line, entries))
+            file.writelines(f"{_as_line(entry)}\n" for entry in entries)
     out(export)
 
 

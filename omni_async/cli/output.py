@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 TOGETHER = 200
 """Lines in one write."""
-GONE = frozenset({errno.EPIPE, errno.EIO})
-"""What a pipe says whose reader has left, and a terminal that is closed."""
+GONE = frozenset({errno.EPIPE, errno.EIO, errno.EINVAL if sys.platform == "win32" else errno.EPIPE})
+"""What a pipe says whose reader has left (on Windows one or the other), and a terminal that is closed."""
 unwritten: list[OSError] = []
 """Why results did not reach stdout, although somebody waits for them: an error at the end."""
 _SHOWN_CONTROLS = frozenset("\n\t")

@@ -1,5 +1,7 @@
 """What is written: UTF-8 anywhere, nothing that steers a terminal, and readers that leave."""
 
+import errno
+import importlib.util
 import io
 import os
 import subprocess
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omni_async.cli import output
+from omni_async.cli import journal, output
 from omni_async.cli.exits import UsageError, code_of, lines_of, worst
 from omni_async.errors import (
     AuthenticationError,
@@ -110,6 +112,50 @@ def test_a_file_that_takes_nothing_is_an_error_at_once():
     full = FULL.open("wb", buffering=0)
     with io.TextIOWrapper(full, write_through=True) as text, pytest.raises(OSError, match="No space left"):
         output.write_all(text, ["x"])
+
+
+class Refusing(io.StringIO):
+    """A stream that takes nothing."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def write(self, _):
+        raise OSError(self.number, os.strerror(self.number))
+
+    def fileno(self):
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+@pytest.mark.parametrize("number", sorted(output.GONE))
+def test_what_ends_a_pipe_or_a_terminal_is_an_error_of_an_export(number, monkeypatch, tmp_path):
+    """A disk that fails says what a closed terminal does: half an export does not take the name."""
+    monkeypatch.setattr(journal, "_as_line", lambda _: "x")
+
+    def opened(descriptor, *_, **__):
+        os.close(descriptor)
+        return Refusing(number)
+
+    monkeypatch.setattr(journal.os, "fdopen", opened)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        journal._export([None], str(tmp_path / "all.jsonl"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_windows_a_reader_that_has_left_is_no_failure_by_either_of_its_names(monkeypatch):
+    """An invalid argument is what the system may say of a pipe that nobody reads."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    spec = importlib.util.spec_from_file_location("omni_async.cli.elsewhere", output.__file__)
+    there = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(there)
+    for number in (errno.EINVAL, errno.EPIPE):
+        monkeypatch.setattr(sys, "stdout", Refusing(number))
+        there.out("x")
+    assert there.unwritten == []
+    monkeypatch.setattr(sys, "stdout", Refusing(errno.ENOSPC))
+    there.out("x")
+    assert [error.errno for error in there.unwritten] == [errno.ENOSPC]
 
 
 def test_a_help_whose_reader_has_gone_is_no_failure():
