@@ -62,7 +62,7 @@ class Trail:
         return max(self.gone_by(end) - (self.gone_by(begin) if gone is None else gone) - lost, 0.0)
 
     def gone_by(self, when: float) -> float:
-        """How many had gone by then."""
+        """How many had gone by then, or by the first moment that is remembered."""
         at, gone = self.gone_at, float(self.gone)
         if when >= at:
             return gone
@@ -70,7 +70,7 @@ class Trail:
             if step.at <= when:
                 return step.gone + (gone - step.gone) * (when - step.at) / max(at - step.at, 1e-9)
             at, gone = step.at, float(step.gone)
-        return 0.0 if len(self._steps) < STEPS else gone
+        return gone
 
     def rate(self, when: float) -> tuple[float, float] | None:
         """The pace then, and since when it was that; None if nothing is remembered of then."""

@@ -54,6 +54,17 @@ def test_what_was_refused_was_not_let_in():
     assert len(trail._lost) == MOST_LOST
 
 
+def test_what_went_before_a_rest_is_not_counted_for_what_follows_it():
+    """An outage ends, and the first refusal comes within a second: it is not taken for all that ever went."""
+    pace, now = Pace(start=20.0), 0.0
+    for number in range(506):
+        if number == 500:
+            pace.rest(now + 30.0)
+        now = max(pace.next_at, now)
+        pace.take(now)
+    assert pace.trail.let_in(now - 1.0, now) == pytest.approx(6, abs=0.1)
+
+
 def test_the_pace_of_a_moment_is_the_one_that_was_set_last_before_it():
     """And none is known of the time before the first."""
     trail = Trail()
